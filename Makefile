@@ -1,0 +1,59 @@
+# Everything lives in .venv; nothing is installed outside this folder. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint run clean lock
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The stamp carries the folder's path: a moved or copied tree sets itself up again instead of running another tree's code.
+READY := .venv/.ready-$(shell pwd -P | cksum | cut -d ' ' -f 1)
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY)  ## set everything up in .venv
+	@:
+
+$(READY): requirements-setup.lock requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "setup: needs Python 3.11 or newer as '$(PYTHON)'; name another with: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "setup: '$(PYTHON)' lacks its venv module; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -e $(READY) && $(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@mkdir -p "$${HOME:-/nonexistent}/.cache" 2>/dev/null && test -w "$$HOME/.cache" || \
+		export PIP_NO_CACHE_DIR=1 UV_CACHE_DIR=.venv/.uv-cache; \
+	index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}; \
+	test -z "$$index" || export UV_DEFAULT_INDEX="$$index"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-setup.lock && \
+	UV_LINK_MODE=copy $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+	@echo "setup: ready in .venv"
+
+demo: setup  ## show the main job on embedded parts, from signed callbacks to the fate of each file
+	@$(BIN)/zego-retention demo
+
+run: setup  ## run the service on SQLite until interrupted
+	@$(BIN)/zego-retention serve
+
+lint: setup  ## style, types, floors and declared dependencies
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+test: lint  ## everything that CI runs: lint, then all tests on SQLite and PostgreSQL
+	$(BIN)/pytest -n 2
+
+clean:  ## remove the environment, caches and build products (never the data folder)
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find service migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: setup  ## bring the lock files up to date with pyproject.toml
+	$(COMPILE) --upgrade --group setup --output-file requirements-setup.lock
+	$(COMPILE) --upgrade pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@! grep -n "//" requirements*.lock

@@ -1,0 +1,21 @@
+"""zego-retention: deletes ZEGO cloud recordings when their retention window has passed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+__version__ = "0.1.0"
+
+
+def create_app() -> Flask:
+    """Build the WSGI application from the settings in the environment.
+
+    Raises:
+        service.settings.SettingsError: a setting is missing or wrong.
+    """
+    from service.web.app import create_app as build  # noqa: PLC0415  (importing service must stay cheap)
+
+    return build()

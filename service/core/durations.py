@@ -1,0 +1,105 @@
+"""Durations and sizes as people write them: `30d`, `forever`, `10MB`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Final
+
+FOREVER: Final = "forever"
+LONGEST: Final = timedelta(days=36_525)
+"""The longest duration that is taken seriously: 100 years. Who wants more writes `forever`."""
+LARGEST: Final = 10**15
+"""The largest size that is taken seriously, in bytes (1,000,000 GB)."""
+
+_DURATION = re.compile(r"([0-9]+)([smhdw])")
+_SIZE = re.compile(r"([0-9]+)(B|kB|MB|GB)")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_BYTES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_MOST_DIGITS: Final = 15
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `<integer><unit>` with the units s, m, h, d and w.
+
+    Raises:
+        ValueError: anything else, zero, or more than 100 years; the message shows a right one.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{_quote(text)} is not a duration: write a whole number and one of s, m, h, d, w, for example 30d"
+        )
+    seconds = _count(found[1]) * _SECONDS[found[2]]
+    if seconds == 0:
+        raise ValueError(f"{_quote(text)} is no time at all: write a longer duration, for example 30d")
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"{_quote(text)} is more than 100 years: write a shorter duration, for example 30d")
+    return timedelta(seconds=seconds)
+
+
+def parse_keep(text: str) -> timedelta | None:
+    """Read how long to keep: a duration, or `forever` (None).
+
+    Raises:
+        ValueError: neither of the two; the message shows a right one.
+    """
+    if text == FOREVER:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error} or {FOREVER}") from None
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration so that `parse_duration` reads the same back, in the largest unit up to days that divides it.
+
+    Weeks are written as days: people compare retention windows in days. Fractions of a second are rounded.
+    """
+    seconds = round(duration.total_seconds())
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds // _SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def format_keep(keep: timedelta | None) -> str:
+    """Write how long to keep so that `parse_keep` reads the same back."""
+    return FOREVER if keep is None else format_duration(keep)
+
+
+def parse_size(text: str) -> int:
+    """Read `<integer><unit>` with the decimal units B, kB, MB and GB; the answer is in bytes.
+
+    Raises:
+        ValueError: anything else, or more than 1,000,000 GB; the message shows a right one.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{_quote(text)} is not a size: write a whole number and one of B, kB, MB, GB, for example 10MB"
+        )
+    size = _count(found[1]) * _BYTES[found[2]]
+    if size > LARGEST:
+        raise ValueError(f"{_quote(text)} is more than 1000000GB: write a smaller size, for example 10MB")
+    return size
+
+
+def format_size(size: int) -> str:
+    """Write a number of bytes so that `parse_size` reads the same back, in the largest unit that divides it."""
+    for unit in ("GB", "MB", "kB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
+
+
+def _count(digits: str) -> int:
+    """The number meant, capped: Python refuses to read thousands of digits, and every cap exceeds what is accepted."""
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS + 1
+
+
+def _quote(text: str) -> str:
+    longest = 40
+    return repr(text if len(text) <= longest else text[:longest] + "…")

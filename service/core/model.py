@@ -1,0 +1,212 @@
+"""The words of the service: plain, frozen values that every room shares.
+
+No clock, no database, no HTTP. All times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Vendor(StrEnum):
+    """The CDN vendor that stores a file, spelt as on ZEGO's wire (docs/protocol.md, "DeleteMedia")."""
+
+    TENCENT = "Tencent"
+    WANGSU = "Ws"
+    HUAWEI = "Huawei"
+
+
+class FileState(StrEnum):
+    """Where a media file is on its way; documented in docs/states.md."""
+
+    KEPT = "kept"
+    SCHEDULED = "scheduled"
+    HELD = "held"
+    UNCONFIRMED = "unconfirmed"
+    DELETING = "deleting"
+    DELETED = "deleted"
+    GONE = "gone"
+    FAILED = "failed"
+
+
+UNDECIDED_STATES = frozenset({FileState.KEPT, FileState.SCHEDULED, FileState.HELD, FileState.UNCONFIRMED})
+"""States whose fate still follows from the rules: a change of rules decides these files again."""
+
+END_STATES = frozenset({FileState.DELETED, FileState.GONE})
+"""States that only the vendor's listing may reopen."""
+
+
+class Suspicion(StrEnum):
+    """Why an authentic callback is not believed until somebody confirms its file."""
+
+    STALE = "stale"
+    CONFLICT = "conflict"
+
+
+class Verdict(StrEnum):
+    """How a stored callback was judged; documented in docs/callbacks.md."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    STALE = "stale"
+    CONFLICT = "conflict"
+    IGNORED = "ignored"
+    NOT_UNDERSTOOD = "not_understood"
+    FORGED = "forged"
+    UNKNOWN_APP = "unknown_app"
+
+
+QUARANTINE_VERDICTS = frozenset({Verdict.FORGED, Verdict.UNKNOWN_APP})
+"""Callbacks that were answered 401: kept apart, capped, never in the inventory."""
+
+
+class Outcome(StrEnum):
+    """What is known of one file after one call of DeleteMedia; documented in docs/outcomes.md."""
+
+    DELETED = "deleted"
+    GONE = "gone"
+    RETRYABLE = "retryable"
+    REJECTED = "rejected"
+    BLOCKED = "blocked"
+    UNKNOWN = "unknown"
+
+
+class Action(StrEnum):
+    """What a decision says should happen to a file now."""
+
+    KEEP = "keep"
+    WAIT = "wait"
+    DELETE = "delete"
+    HOLD = "hold"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A callback that announces a file, read from ZEGO's wire (docs/protocol.md, "The callback").
+
+    `began_at` and `ended_at` are what the callback claims, not yet believed (`believe_end` judges them).
+    """
+
+    app_id: str
+    vendor: Vendor
+    file_id: str
+    stream_id: str
+    event: str
+    began_at: datetime | None
+    ended_at: datetime | None
+    duration_s: float | None
+    size_bytes: int | None
+    replay_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """The facts of one recorded file, as far as they are known: what a decision may look at.
+
+    `rank` counts recordings of the same app and stream from the newest (1); None means it is not known.
+    `received_at` is when the file was first announced.
+    """
+
+    app_id: str
+    vendor: Vendor
+    file_id: str
+    stream_id: str
+    event: str
+    began_at: datetime | None
+    ended_at: datetime
+    received_at: datetime
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    replay_url: str | None = None
+    suspicion: Suspicion | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A person's order to keep: one file, or every file of a stream pattern within an app."""
+
+    app_id: str
+    reason: str
+    file: tuple[Vendor, str] | None = None
+    stream_pattern: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the rules and holds say about one file at one moment, and why.
+
+    `due_at` is when the rule lets the file go (None: never), also where a hold or a suspicion keeps it for now.
+    """
+
+    action: Action
+    rule: str | None
+    due_at: datetime | None
+    reason: str
+
+    @property
+    def state(self) -> FileState:
+        """The state that an undecided file gets from this decision."""
+        return _STATE_OF_ACTION[self.action]
+
+
+_STATE_OF_ACTION = {
+    Action.KEEP: FileState.KEPT,
+    Action.WAIT: FileState.SCHEDULED,
+    Action.DELETE: FileState.SCHEDULED,
+    Action.HOLD: FileState.HELD,
+    Action.CONFIRM: FileState.UNCONFIRMED,
+}
+
+
+class Transport(StrEnum):
+    """How far a call to ZEGO got."""
+
+    ANSWERED = "answered"
+    """An HTTP answer was read to its end."""
+    NOT_SENT = "not_sent"
+    """The connection never stood: ZEGO cannot have seen the request."""
+    LOST = "lost"
+    """The request may have arrived, but no whole answer came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """One entry of `Data.Errors`: the CDN vendor's own words about one file."""
+
+    file_id: str
+    code: str
+    message: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAnswer:
+    """What was observed of one DeleteMedia call; nothing here is interpreted yet.
+
+    `code` is the top-level `Code` (None: there was none to read). `unreadable` says that an HTTP answer came but was not
+    a whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read). `raw` is the body as text, cut.
+    """
+
+    transport: Transport
+    http_status: int | None = None
+    code: int | None = None
+    message: str = ""
+    request_id: str = ""
+    deleted: frozenset[str] = frozenset()
+    errors: tuple[FileError, ...] = ()
+    unreadable: bool = False
+    retry_after_s: float | None = None
+    cache_code: str | None = None
+    raw: str = ""
+
+
+Lane: TypeAlias = tuple[str, Vendor]
+"""Files that may share a call: those of one app and one vendor."""

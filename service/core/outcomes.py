@@ -1,0 +1,199 @@
+"""What an answer of DeleteMedia means for each file asked for (docs/outcomes.md, "What an answer means").
+
+Nothing is reported that was not observed: an id in neither list, or no answer at all, is `unknown`, never `deleted`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from service.core.model import DeleteAnswer, FileError, Outcome, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HTTP_URI_TOO_LONG = 414
+HTTP_TOO_MANY_REQUESTS = 429
+
+CODE_DONE = 0
+CODE_BAD_PARAMETER = 2
+CODE_VENDOR_MISMATCH = 4
+CODE_TOO_FREQUENT = 6
+CODE_FAILED = 1000
+CODE_NO_SUCH_FILE = 41003
+
+_BLOCKING_CODES = frozenset({3, 5, 7, 8})
+_GATEWAY_CODES = range(100_000_000, 100_000_100)
+_SPLITTING_CODES = frozenset({CODE_BAD_PARAMETER, CODE_FAILED, CODE_NO_SUCH_FILE})
+
+# Per-file codes are the CDN vendor's own and ZEGO lists none of them (docs/protocol.md, "DeleteMedia"): these are the
+# ones known or plausible. Whatever stands in neither table is tried again.
+_NOT_FOUND_CODES = frozenset({"nosuchkey", "41003", "404", "612"})
+_NOT_FOUND_PREFIXES = ("resourcenotfound",)
+_FINAL_CODES = frozenset({"403", "400"})
+_FINAL_PREFIXES = (
+    "accessdenied",
+    "unauthorizedoperation",
+    "forbidden",
+    "invalidparameter",
+    "invalidfileid",
+    "invalidargument",
+)
+
+
+class Effect(StrEnum):
+    """What an answer means beyond its files."""
+
+    NONE = "none"
+    THROTTLE = "throttle"
+    BACK_OFF = "back_off"
+    BLOCK_LANE = "block_lane"
+    BLOCK_APP = "block_app"
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """The outcome of one file after one call. `charged` counts it against the file (backoff, giving up)."""
+
+    outcome: Outcome
+    charged: bool
+    code: str
+    message: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer, understood: a result for every id asked for, and what follows for the app.
+
+    `split` says that one bad id may have failed the whole call, so its parts should be asked on their own; the results
+    are then those that hold if nobody does.
+    """
+
+    results: Mapping[str, FileResult]
+    effect: Effect = Effect.NONE
+    split: bool = False
+    took_call: bool = False
+    """ZEGO answered code 0: the call as such was in order."""
+
+    @property
+    def done(self) -> bool:
+        """The answer is about these files alone; nothing stands between the app and its next call."""
+        return self.effect is Effect.NONE and not self.split
+
+    @property
+    def any_code(self) -> str:
+        """The code of one of the results: of all of them where the call failed whole."""
+        return next(iter(self.results.values())).code
+
+
+def read_answer(asked: Sequence[str], answer: DeleteAnswer) -> Reading:
+    """Say what one answer means for every id in `asked` and for the app. Total: every answer has a meaning."""
+    if answer.transport is not Transport.ANSWERED:
+        outcome = Outcome.RETRYABLE if answer.transport is Transport.NOT_SENT else Outcome.UNKNOWN
+        return _same_for_all(asked, answer, outcome, Effect.BACK_OFF)
+    if answer.http_status == HTTP_URI_TOO_LONG:
+        return _read_too_long(asked, answer)
+    if answer.http_status == HTTP_TOO_MANY_REQUESTS:
+        return _same_for_all(asked, answer, Outcome.RETRYABLE, Effect.THROTTLE)
+    if answer.unreadable or answer.code is None or _is_server_error(answer.http_status):
+        return _same_for_all(asked, answer, Outcome.UNKNOWN, Effect.BACK_OFF)
+    return _read_code(asked, answer, answer.code)
+
+
+def _read_code(asked: Sequence[str], answer: DeleteAnswer, code: int) -> Reading:
+    if code == CODE_DONE:
+        return Reading({file_id: _read_file(file_id, answer) for file_id in asked}, took_call=True)
+    if code in _SPLITTING_CODES:
+        return _read_splitting(asked, answer, code)
+    if code == CODE_TOO_FREQUENT:
+        return _same_for_all(asked, answer, Outcome.RETRYABLE, Effect.THROTTLE)
+    if code == CODE_VENDOR_MISMATCH:
+        return _same_for_all(asked, answer, Outcome.BLOCKED, Effect.BLOCK_LANE)
+    if code in _BLOCKING_CODES or code in _GATEWAY_CODES:
+        return _same_for_all(asked, answer, Outcome.BLOCKED, Effect.BLOCK_APP)
+    return _same_for_all(asked, answer, Outcome.UNKNOWN, Effect.BACK_OFF)
+
+
+def _read_splitting(asked: Sequence[str], answer: DeleteAnswer, code: int) -> Reading:
+    if len(asked) > 1:
+        return replace(_same_for_all(asked, answer, Outcome.RETRYABLE), split=True)
+    outcome = {
+        CODE_BAD_PARAMETER: Outcome.REJECTED,
+        CODE_FAILED: Outcome.RETRYABLE,
+        CODE_NO_SUCH_FILE: Outcome.GONE,
+    }[code]
+    return _same_for_all(asked, answer, outcome, charged=True)
+
+
+def _read_too_long(asked: Sequence[str], answer: DeleteAnswer) -> Reading:
+    if len(asked) > 1:
+        return replace(_same_for_all(asked, answer, Outcome.RETRYABLE), split=True)
+    return _same_for_all(asked, answer, Outcome.REJECTED, charged=True)
+
+
+def _read_file(file_id: str, answer: DeleteAnswer) -> FileResult:
+    errors = [error for error in answer.errors if error.file_id == file_id]
+    if errors and file_id in answer.deleted:
+        return _charged(Outcome.UNKNOWN, answer, errors[0], "listed as deleted and as an error at once")
+    if errors:
+        return _charged(_outcome_of_error(errors[0].code), answer, errors[0])
+    if file_id in answer.deleted:
+        return _charged(Outcome.DELETED, answer)
+    return _charged(Outcome.UNKNOWN, answer, message="the answer does not mention this file")
+
+
+def _outcome_of_error(code: str) -> Outcome:
+    folded = code.strip().lower()
+    if folded in _NOT_FOUND_CODES or folded.startswith(_NOT_FOUND_PREFIXES):
+        return Outcome.GONE
+    if folded in _FINAL_CODES or folded.startswith(_FINAL_PREFIXES):
+        return Outcome.REJECTED
+    return Outcome.RETRYABLE
+
+
+def _charged(outcome: Outcome, answer: DeleteAnswer, error: FileError | None = None, message: str = "") -> FileResult:
+    if error is None:
+        return FileResult(outcome, True, str(answer.code), message or answer.message, answer.request_id)
+    return FileResult(outcome, True, error.code, message or error.message, error.request_id or answer.request_id)
+
+
+def _same_for_all(
+    asked: Sequence[str],
+    answer: DeleteAnswer,
+    outcome: Outcome,
+    effect: Effect = Effect.NONE,
+    *,
+    charged: bool = False,
+) -> Reading:
+    if answer.code is not None:
+        code = str(answer.code)
+    else:
+        code = f"http {answer.http_status}" if answer.http_status else answer.transport.value
+    result = FileResult(outcome, charged, code, answer.message, answer.request_id)
+    return Reading(dict.fromkeys(asked, result), effect)
+
+
+def _is_server_error(status: int | None) -> bool:
+    return status is not None and status >= 500  # noqa: PLR2004  (the 5xx class)
+
+
+def spare_files(reading: Reading) -> Reading:
+    """What a failure means once every part of a call failed alike: the app's trouble, charged to none of its files."""
+    spared = {
+        file_id: replace(result, outcome=Outcome.RETRYABLE, charged=False)
+        for file_id, result in reading.results.items()
+    }
+    return Reading(spared, Effect.BACK_OFF)
+
+
+def credit_earlier_attempt(result: FileResult) -> FileResult:
+    """Read `gone` after an attempt whose answer was never seen: that attempt is what deleted the file."""
+    if result.outcome is not Outcome.GONE:
+        return result
+    reason = "not there any more: an earlier attempt, whose answer was never seen, deleted it"
+    return replace(
+        result, outcome=Outcome.DELETED, message=f"{reason} ({result.message})" if result.message else reason
+    )

@@ -1,0 +1,70 @@
+"""Ranks for `keep_latest`: which recording of a stream is the newest, the second newest and so on.
+
+Files whose times overlap are formats of one recording and share its rank. Where that joins two recordings by mistake,
+more is kept than asked for, never less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a file was recorded; without `began_at` only the instant of its end is known. `id` is the caller's."""
+
+    id: int
+    began_at: datetime | None
+    ended_at: datetime
+
+    @property
+    def start(self) -> datetime:
+        """The begin, or the end where no earlier begin is known."""
+        return self.ended_at if self.began_at is None else min(self.began_at, self.ended_at)
+
+
+def rank_recordings(spans: Iterable[Span]) -> dict[int, int]:
+    """Rank files of one stream by recording, the newest (by its end) being 1; overlapping files share a rank.
+
+    Two files overlap if each began before the other ended, or if both ended at the same instant. Chains of overlaps
+    are one recording; one that begins when another ends is the next recording.
+    """
+    newest_first = sorted(spans, key=lambda span: span.ended_at, reverse=True)
+    return {span.id: rank for rank, span in _number(newest_first)}
+
+
+def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
+    """The ids of the files that `rank_recordings` ranks 1 to `count`, reading one span more than needed.
+
+    Raises:
+        ValueError: the spans are not ordered by `ended_at`, newest first.
+    """
+    ids = set()
+    for rank, span in _number(spans_newest_first):
+        if rank > count:
+            break
+        ids.add(span.id)
+    return frozenset(ids)
+
+
+def _number(newest_first: Iterable[Span]) -> Iterator[tuple[int, Span]]:
+    """Number recordings from 1 in one pass.
+
+    One pass is enough: a span that ends no later than all before it overlaps one of them exactly if it ends after the
+    earliest start among them, or together with the last. If it does neither, no later span can: they end earlier still.
+    """
+    rank = 0
+    earliest: datetime | None = None
+    last: datetime | None = None
+    for span in newest_first:
+        if last is not None and span.ended_at > last:
+            raise ValueError("the spans are not ordered by their end, newest first")
+        if earliest is None or (span.ended_at <= earliest and span.ended_at != last):
+            rank, earliest = rank + 1, span.start
+        earliest, last = min(earliest, span.start), span.ended_at
+        yield rank, span

@@ -1,0 +1,97 @@
+"""Fire slots: the instants at which a sweep is meant to start, computed from the calendar alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from cronsim import CronSim, CronSimError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from zoneinfo import ZoneInfo
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TRIAL: Final = datetime(2024, 1, 1, tzinfo=UTC)
+_FIELDS: Final = 5
+_RUN_UP: Final = timedelta(hours=26)
+"""Longer than any jump that a clock of a time zone has made (a whole day, in Samoa)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Slots at the multiples of a period since 1970-01-01T00:00Z, the same in every process and after every restart."""
+
+    period: timedelta
+
+    def __post_init__(self) -> None:
+        if self.period <= timedelta(0):
+            raise ValueError("a period must be longer than nothing, for example 15m")
+
+    def latest_slot(self, now: datetime) -> datetime:
+        """The last slot up to and including `now`."""
+        return _EPOCH + (now - _EPOCH) // self.period * self.period
+
+    def next_slot(self, now: datetime) -> datetime:
+        """The first slot after `now`."""
+        return self.latest_slot(now) + self.period
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """Slots of a cron expression of five fields, in the local time of a zone; answers are in UTC.
+
+    As cron has it: Sunday is 0 and 7; with neither field a star, the day of the month or the day of the week suffices;
+    a local time that a clock change skips fires right after it, one that it repeats fires once.
+    """
+
+    expression: str
+    timezone: ZoneInfo
+
+    def __post_init__(self) -> None:
+        try:
+            fires = len(self.expression.split()) == _FIELDS and next(self._from(_TRIAL), None) is not None
+        except (CronSimError, ValueError, TypeError, AssertionError):  # the library lets slips of its parser through
+            fires = False
+        if not fires:
+            raise ValueError(
+                f"{self.expression[:60]!r} is not a cron expression that ever fires: write five fields (minute, hour,"
+                " day of month, month, day of week), for example 30 3 * * *"
+            )
+
+    def latest_slot(self, now: datetime) -> datetime:
+        """The last slot up to and including `now`.
+
+        Raises:
+            ValueError: there was none in the 50 years before.
+        """
+        after_now = (now + timedelta(seconds=1)).replace(microsecond=0).astimezone(self.timezone)
+        for candidate in CronSim(self.expression, after_now, reverse=True):
+            slot = self._last_between(candidate.astimezone(UTC), now)
+            if slot is not None:
+                return slot
+        raise ValueError(f"{self.expression!r} has not fired in 50 years")
+
+    def next_slot(self, now: datetime) -> datetime:
+        """The first slot after `now`."""
+        return next(slot for slot in self._from(now - _RUN_UP) if slot > now)
+
+    def _from(self, start: datetime) -> Iterator[datetime]:
+        return (slot.astimezone(UTC) for slot in CronSim(self.expression, start.astimezone(self.timezone)))
+
+    def _last_between(self, candidate: datetime, now: datetime) -> datetime | None:
+        """The last slot up to `now`, looking forward from before the candidate.
+
+        Backwards, or started inside a repeated hour, the library misplaces slots; forwards from before, it does not.
+        """
+        last = None
+        for slot in self._from(candidate - _RUN_UP):
+            if slot > now:
+                break
+            last = slot
+        return last
+
+
+Slots: TypeAlias = Every | Cron
+"""When sweeps are meant to start."""

@@ -1,0 +1,212 @@
+"""The inventory: finding, adding, deciding and listing media files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.core.model import Decision, FileState, MediaFile, Outcome, Vendor
+from service.core.patterns import matches
+from service.core.ranks import Span, newest
+from service.db.models import IS_UNDECIDED, AttemptRow, MediaFileRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    """Which files to list; every condition that is set must hold. `stream` is a pattern of `*` and `?`."""
+
+    state: FileState | None = None
+    app_id: str | None = None
+    vendor: Vendor | None = None
+    stream: str | None = None
+    due_before: datetime | None = None
+
+
+def facts_of(row: MediaFileRow, rank: int | None = None) -> MediaFile:
+    """What a decision may look at."""
+    return MediaFile(
+        app_id=row.app_id,
+        vendor=row.vendor,
+        file_id=row.file_id,
+        stream_id=row.stream_id,
+        event=row.event,
+        began_at=row.began_at,
+        ended_at=row.ended_at,
+        received_at=row.received_at,
+        duration_s=row.duration_s,
+        size_bytes=row.size_bytes,
+        replay_url=row.replay_url,
+        suspicion=row.suspicion,
+        rank=rank,
+    )
+
+
+def find_file(session: Session, file_key: int, *, lock: bool = False) -> MediaFileRow | None:
+    """One file by its number in the inventory."""
+    return session.get(MediaFileRow, file_key, with_for_update=lock or None)
+
+
+def find_by_identity(session: Session, app_id: str, vendor: Vendor, file_id: str) -> MediaFileRow | None:
+    """One file by what the vendor calls it, locked."""
+    query = select(MediaFileRow).where(
+        MediaFileRow.app_id == app_id, MediaFileRow.vendor == vendor, MediaFileRow.file_id == file_id
+    )
+    return session.scalars(query.with_for_update()).one_or_none()
+
+
+def add_file(session: Session, file: MediaFile, now: datetime) -> MediaFileRow | None:
+    """Add a file, kept until it is decided; None when another transaction was faster."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = insert(MediaFileRow).values(
+        app_id=file.app_id,
+        vendor=file.vendor,
+        file_id=file.file_id,
+        stream_id=file.stream_id,
+        event=file.event,
+        began_at=file.began_at,
+        ended_at=file.ended_at,
+        received_at=file.received_at,
+        duration_s=file.duration_s,
+        size_bytes=file.size_bytes,
+        replay_url=file.replay_url,
+        suspicion=file.suspicion,
+        state=FileState.KEPT,
+        state_reason="not decided yet",
+        revision=-1,
+        decided_at=now,
+        attempts=0,
+    )
+    created = session.scalar(statement.on_conflict_do_nothing().returning(MediaFileRow.id))
+    return None if created is None else session.get(MediaFileRow, created)
+
+
+def apply_facts(row: MediaFileRow, file: MediaFile) -> None:
+    """Write merged facts back."""
+    row.stream_id, row.event, row.suspicion = file.stream_id, file.event, file.suspicion
+    row.began_at, row.ended_at = file.began_at, file.ended_at
+    row.duration_s, row.size_bytes, row.replay_url = file.duration_s, file.size_bytes, file.replay_url
+
+
+def apply_decision(row: MediaFileRow, decision: Decision, revision: int, now: datetime) -> None:
+    """Write what was decided of an undecided file; its retry moment only lives on while it is scheduled."""
+    row.state, row.state_reason = decision.state, decision.reason
+    row.rule, row.due_at = decision.rule, decision.due_at
+    row.revision, row.decided_at = revision, now
+    row.claim_run_id = row.claimed_at = None
+    if row.state is not FileState.SCHEDULED:
+        row.retry_at = None
+
+
+def older_than_revision(session: Session, revision: int, limit: int) -> list[MediaFileRow]:
+    """Undecided files that an older (or no) rule set decided, locked."""
+    query = (
+        select(MediaFileRow)
+        .where(IS_UNDECIDED, MediaFileRow.revision < revision)
+        .order_by(MediaFileRow.revision, MediaFileRow.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query.with_for_update()))
+
+
+def count_older_than(session: Session, revision: int) -> int:
+    """How many undecided files wait to be decided under this revision."""
+    return session.scalar(select(func.count()).where(IS_UNDECIDED, MediaFileRow.revision < revision)) or 0
+
+
+def newest_spans(session: Session, app_id: str, stream_id: str, count: int) -> list[Span]:
+    """The newest `count` recordings of a stream that surely exist: confirmed, undeleted, and not possibly deleted.
+
+    A file in flight, or one with an attempt of unknown outcome, may be gone: it protects no older one.
+    """
+    maybe_deleted = select(AttemptRow.id).where(
+        AttemptRow.media_file_id == MediaFileRow.id,
+        or_(AttemptRow.outcome.is_(None), AttemptRow.outcome == Outcome.UNKNOWN),
+    )
+    query = (
+        select(MediaFileRow.id, MediaFileRow.began_at, MediaFileRow.ended_at)
+        .where(
+            MediaFileRow.app_id == app_id,
+            MediaFileRow.stream_id == stream_id,
+            MediaFileRow.state.not_in([FileState.DELETED, FileState.GONE, FileState.DELETING]),
+            MediaFileRow.suspicion.is_(None),
+            ~maybe_deleted.exists(),
+        )
+        .order_by(MediaFileRow.ended_at.desc(), MediaFileRow.id.desc())
+    )
+    rows = session.execute(query.execution_options(yield_per=100))
+    seen: dict[int, Span] = {}
+
+    def remember() -> Iterator[Span]:
+        for file_key, began_at, ended_at in rows:
+            seen[file_key] = Span(file_key, began_at, ended_at)
+            yield seen[file_key]
+
+    kept = newest(remember(), count)
+    rows.close()
+    return [span for file_key, span in seen.items() if file_key in kept]
+
+
+def kept_by_rank(session: Session, app_id: str, stream_id: str, rules: Iterable[str]) -> list[MediaFileRow]:
+    """Files of a stream that one of these rules (with keep_latest) keeps at the moment, locked."""
+    query = select(MediaFileRow).where(
+        MediaFileRow.app_id == app_id,
+        MediaFileRow.stream_id == stream_id,
+        MediaFileRow.state == FileState.KEPT,
+        MediaFileRow.rule.in_(list(rules)),
+    )
+    return list(session.scalars(query.order_by(MediaFileRow.id).with_for_update()))
+
+
+def list_files(session: Session, wanted: FileFilter, limit: int | None = None) -> Iterator[MediaFileRow]:
+    """Files by number, streamed."""
+    rows: Iterable[MediaFileRow] = session.scalars(
+        _filtered(wanted).order_by(MediaFileRow.id).execution_options(yield_per=500)
+    )
+    if wanted.stream is not None:
+        pattern = wanted.stream
+        rows = (row for row in rows if matches(pattern, row.stream_id))
+    yield from islice(rows, limit)
+
+
+def list_all_after(session: Session, after: int, limit: int) -> Sequence[MediaFileRow]:
+    """One batch of the files that are neither deleted nor gone, by number, beyond `after`."""
+    query = select(MediaFileRow).where(MediaFileRow.id > after, MediaFileRow.state.not_in(_GONE_STATES))
+    return session.scalars(query.order_by(MediaFileRow.id).limit(limit)).all()
+
+
+def count_by_state(session: Session) -> dict[FileState, int]:
+    """How many files each state has."""
+    rows = session.execute(select(MediaFileRow.state, func.count()).group_by(MediaFileRow.state))
+    return {state: count for state, count in rows}
+
+
+def count_overdue_unconfirmed(session: Session, now: datetime) -> int:
+    """Files whose time has come but that nobody confirmed."""
+    condition = and_(MediaFileRow.state == FileState.UNCONFIRMED, MediaFileRow.due_at <= now)
+    return session.scalar(select(func.count()).where(condition)) or 0
+
+
+_GONE_STATES = (FileState.DELETED, FileState.GONE)
+
+
+def _filtered(wanted: FileFilter) -> Select[MediaFileRow]:
+    query = select(MediaFileRow)
+    if wanted.state is not None:
+        query = query.where(MediaFileRow.state == wanted.state)
+    if wanted.app_id is not None:
+        query = query.where(MediaFileRow.app_id == wanted.app_id)
+    if wanted.vendor is not None:
+        query = query.where(MediaFileRow.vendor == wanted.vendor)
+    if wanted.due_before is not None:
+        query = query.where(MediaFileRow.due_at < wanted.due_before)
+    return query

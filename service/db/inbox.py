@@ -1,0 +1,130 @@
+"""The inbox: callbacks as they came, and the quarantine beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.core.model import QUARANTINE_VERDICTS, Verdict
+from service.db.models import CallbackRow, SignatureRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True, slots=True)
+class NewCallback:
+    """A callback to store: its bytes and what was read of it without understanding it."""
+
+    app_id: str
+    signature: str
+    content_hash: str
+    received_at: datetime
+    raw: bytes
+    content_type: str
+    event: str
+
+
+def lock_signature(session: Session, app_id: str, signature: str, now: datetime) -> None:
+    """Make every transaction that handles this signature of this app wait for this one to end."""
+    insert = _insert(session, SignatureRow).values(app_id=app_id, signature=signature, first_seen_at=now)
+    session.execute(insert.on_conflict_do_nothing())
+    session.execute(
+        select(SignatureRow.app_id)
+        .where(SignatureRow.app_id == app_id, SignatureRow.signature == signature)
+        .with_for_update()
+    )
+
+
+def store_callback(session: Session, new: NewCallback, verdict: Verdict, reason: str) -> tuple[CallbackRow, bool]:
+    """Store a callback, or find the one with the same content and signature; the second value says if it is new."""
+    insert = _insert(session, CallbackRow).values(
+        app_id=new.app_id,
+        signature=new.signature,
+        content_hash=new.content_hash,
+        received_at=new.received_at,
+        raw=new.raw,
+        content_type=new.content_type,
+        event=new.event,
+        verdict=verdict,
+        reason=reason,
+        repeats=0,
+    )
+    created = session.scalar(insert.on_conflict_do_nothing().returning(CallbackRow.id))
+    query = select(CallbackRow).where(
+        CallbackRow.app_id == new.app_id,
+        CallbackRow.signature == new.signature,
+        CallbackRow.content_hash == new.content_hash,
+    )
+    return session.scalars(query.with_for_update()).one(), created is not None
+
+
+def find_same_signature(session: Session, row: CallbackRow) -> list[CallbackRow]:
+    """The other authentic callbacks that carry this one's signature."""
+    query = select(CallbackRow).where(
+        CallbackRow.app_id == row.app_id,
+        CallbackRow.signature == row.signature,
+        CallbackRow.id != row.id,
+        CallbackRow.verdict.not_in(QUARANTINE_VERDICTS),
+    )
+    return list(session.scalars(query.order_by(CallbackRow.id).with_for_update()))
+
+
+def quarantine_usage(session: Session, app_id: str | None) -> tuple[int, int]:
+    """Count and bytes that the quarantine holds of one known app, or (None) of all unknown apps together."""
+    query = select(func.count(), func.coalesce(func.sum(func.length(CallbackRow.raw)), 0))
+    if app_id is None:
+        query = query.where(CallbackRow.verdict == Verdict.UNKNOWN_APP)
+    else:
+        query = query.where(CallbackRow.verdict == Verdict.FORGED, CallbackRow.app_id == app_id)
+    count, size = session.execute(query).one()
+    return int(count), int(size)
+
+
+def is_stored(session: Session, new: NewCallback) -> bool:
+    """The same content with the same signature is stored already."""
+    query = select(CallbackRow.id).where(
+        CallbackRow.app_id == new.app_id,
+        CallbackRow.signature == new.signature,
+        CallbackRow.content_hash == new.content_hash,
+    )
+    return session.scalar(query) is not None
+
+
+def find_callback(session: Session, callback_id: int, *, lock: bool = False) -> CallbackRow | None:
+    """One stored callback."""
+    return session.get(CallbackRow, callback_id, with_for_update=lock or None)
+
+
+def list_ids(session: Session, verdict: Verdict, after: int, limit: int) -> list[int]:
+    """Ids of the callbacks of one verdict, oldest first, beyond `after`."""
+    query = select(CallbackRow.id).where(CallbackRow.verdict == verdict, CallbackRow.id > after)
+    return list(session.scalars(query.order_by(CallbackRow.id).limit(limit)))
+
+
+def list_callbacks(
+    session: Session, *, verdict: Verdict | None = None, app_id: str | None = None, limit: int | None = None
+) -> Iterator[CallbackRow]:
+    """Stored callbacks, the newest first."""
+    query = select(CallbackRow).order_by(CallbackRow.id.desc()).limit(limit)
+    if verdict is not None:
+        query = query.where(CallbackRow.verdict == verdict)
+    if app_id is not None:
+        query = query.where(CallbackRow.app_id == app_id)
+    yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def count_by_verdict(session: Session) -> dict[Verdict, int]:
+    """How many stored callbacks each verdict has."""
+    rows = session.execute(select(CallbackRow.verdict, func.count()).group_by(CallbackRow.verdict))
+    return {verdict: count for verdict, count in rows}
+
+
+def _insert(session: Session, model: type[CallbackRow | SignatureRow]) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(model) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(model)

@@ -1,0 +1,68 @@
+"""Leases: one process at a time, and a fence that tells a late one that its time is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.db.models import LeaseRow
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who holds a lease, since which renewal, until when."""
+
+    name: str
+    holder: str
+    fence: int
+    renewed_at: datetime
+    expires_at: datetime
+
+
+def take_lease(session: Session, name: str, holder: str, now: datetime, duration: timedelta) -> int | None:
+    """Take a lease that is free or expired; returns its new fence, or None while somebody else holds it."""
+    insert = sqlite.insert(LeaseRow) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(LeaseRow)
+    free = insert.values(name=name, holder="", fence=0, renewed_at=now, expires_at=now)
+    session.execute(free.on_conflict_do_nothing())
+    row = session.scalars(select(LeaseRow).where(LeaseRow.name == name).with_for_update()).one()
+    if row.holder and row.expires_at > now:
+        return None
+    row.holder, row.fence, row.renewed_at, row.expires_at = holder, row.fence + 1, now, now + duration
+    session.flush()
+    return row.fence
+
+
+def renew_lease(session: Session, name: str, fence: int, now: datetime, duration: timedelta) -> bool:
+    """Extend a lease; False when it went to somebody else."""
+    return _update(session, name, fence, renewed_at=now, expires_at=now + duration)
+
+
+def release_lease(session: Session, name: str, fence: int, now: datetime) -> None:
+    """Give a lease back before it expires."""
+    _update(session, name, fence, holder="", expires_at=now)
+
+
+def find_lease(session: Session, name: str) -> Lease | None:
+    """How a lease stands."""
+    row = session.get(LeaseRow, name)
+    return Lease(row.name, row.holder, row.fence, row.renewed_at, row.expires_at) if row else None
+
+
+def holds_lease(session: Session, name: str, fence: int) -> bool:
+    """The lease still carries this fence."""
+    return session.scalar(select(LeaseRow.fence).where(LeaseRow.name == name)) == fence
+
+
+def _update(session: Session, name: str, fence: int, **values: object) -> bool:
+    query = (
+        update(LeaseRow).where(LeaseRow.name == name, LeaseRow.fence == fence, LeaseRow.holder != "").values(**values)
+    )
+    return bool(session.execute(query).rowcount)  # type: ignore[attr-defined]

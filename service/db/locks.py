@@ -1,0 +1,44 @@
+"""Locks that last until the transaction ends. On SQLite a write transaction is the lock already."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy.orm import Session
+
+_POLICY = "policy"
+
+
+def lock_policy_shared(session: Session) -> None:
+    """Keep the rules in force from changing until this transaction ends."""
+    _lock(session, "SELECT pg_advisory_xact_lock_shared(:key)", _POLICY)
+
+
+def lock_policy_exclusive(session: Session) -> None:
+    """Wait for every transaction that decides under the rules in force, and keep new ones out."""
+    _lock(session, "SELECT pg_advisory_xact_lock(:key)", _POLICY)
+
+
+def lock_streams(session: Session, streams: Iterable[tuple[str, str]]) -> None:
+    """Keep other transactions from ranking these streams (app, stream); always in one order, so none waits in a ring."""
+    for app_id, stream_id in sorted(set(streams)):
+        _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"stream/{app_id}/{stream_id}")
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Let one transaction at a time do the thing called `name`."""
+    _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"name/{name}")
+
+
+def _lock(session: Session, statement: str, name: str) -> None:
+    if session.get_bind().dialect.name == "sqlite":
+        return
+    # Advisory locks are numbers; two names sharing one only wait for each other now and then.
+    key = int.from_bytes(hashlib.sha256(f"zego-retention/{name}".encode()).digest()[:8], signed=True)
+    session.execute(text(statement), {"key": key})

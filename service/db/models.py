@@ -1,0 +1,318 @@
+"""The tables, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TextClause,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from service.core.model import FileState, Outcome, Suspicion, Vendor, Verdict
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on both databases; SQLite, which knows no zones, stores it without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times and store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = f"a naive datetime reached the database: {value}"
+            raise ValueError(msg)
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give back what was stored, aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _enum(kind: type[StrEnum], length: int = 16) -> Enum:
+    # Text with the values, not the names: readable in any SQL client, and no native type to migrate.
+    return Enum(kind, native_enum=False, length=length, values_callable=lambda members: [m.value for m in members])
+
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts up by itself only in a column declared INTEGER PRIMARY KEY."""
+
+
+class Model(DeclarativeBase):
+    """The declarative root; constraints are named so that migrations can alter them on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads a plain dict here)
+        datetime: UtcDateTime(),
+        FileState: _enum(FileState),
+        Outcome: _enum(Outcome),
+        Suspicion: _enum(Suspicion),
+        Vendor: _enum(Vendor),
+        Verdict: _enum(Verdict),
+        str: Text(),
+        bytes: LargeBinary(),
+        float: Float(53),
+    }
+
+
+class RunState(StrEnum):
+    """How the record of one pass stands; documented in docs/states.md."""
+
+    RUNNING = "running"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+
+
+class Trigger(StrEnum):
+    """What started a pass."""
+
+    SCHEDULE = "schedule"
+    RETRY = "retry"
+    COMMAND = "command"
+
+
+# The conditions of partial indexes, as text: a query that carries the same text is seen to be covered, on both databases.
+IS_PENDING = text("verdict = 'pending'")
+IS_SCHEDULED = text("state = 'scheduled'")
+IS_UNDECIDED = text("state IN ('kept', 'scheduled', 'held', 'unconfirmed')")
+IS_RETRYING = text("retry_at IS NOT NULL")
+IS_CLAIMED = text("claim_run_id IS NOT NULL")
+IS_OPEN = text("outcome IS NULL")
+
+
+def _partial_index(name: str, condition: TextClause, *columns: str) -> Index:
+    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
+class SignatureRow(Model):
+    """One row per signature seen of an app: locked first, so that two bodies with one signature see each other."""
+
+    __tablename__ = "signatures"
+
+    app_id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    signature: Mapped[str] = mapped_column(String(40), primary_key=True)
+    first_seen_at: Mapped[datetime]
+
+
+class CallbackRow(Model):
+    """The inbox: every callback that was stored, as it came, with its verdict. The quarantine is a verdict, too."""
+
+    __tablename__ = "callbacks"
+    __table_args__ = (
+        UniqueConstraint("app_id", "signature", "content_hash"),
+        Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
+        _partial_index("ix_callbacks_unfinished", IS_PENDING, "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    app_id: Mapped[str] = mapped_column(String(20))
+    signature: Mapped[str] = mapped_column(String(40))
+    content_hash: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[datetime]
+    raw: Mapped[bytes]
+    content_type: Mapped[str] = mapped_column(String(200))
+    event: Mapped[str] = mapped_column(String(64))
+    verdict: Mapped[Verdict]
+    reason: Mapped[str]
+    finished_at: Mapped[datetime | None]
+    repeats: Mapped[int] = mapped_column(Integer, default=0)
+    media_file_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("media_files.id"), index=True)
+
+
+class MediaFileRow(Model):
+    """The inventory: one row per file, identified by app, vendor and the vendor's file id."""
+
+    __tablename__ = "media_files"
+    __table_args__ = (
+        UniqueConstraint("app_id", "vendor", "file_id"),
+        _partial_index("ix_media_files_due", IS_SCHEDULED, "app_id", "vendor", "due_at", "id"),
+        _partial_index("ix_media_files_retry", IS_RETRYING, "retry_at"),
+        _partial_index("ix_media_files_undecided", IS_UNDECIDED, "revision", "id"),
+        _partial_index("ix_media_files_claim", IS_CLAIMED, "claim_run_id"),
+        Index("ix_media_files_state", "state", "due_at", "id"),
+        Index("ix_media_files_stream", "app_id", "stream_id", "ended_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    app_id: Mapped[str] = mapped_column(String(20))
+    vendor: Mapped[Vendor]
+    file_id: Mapped[str]
+    stream_id: Mapped[str]
+    event: Mapped[str] = mapped_column(String(64))
+    began_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime]
+    received_at: Mapped[datetime]
+    duration_s: Mapped[float | None]
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    replay_url: Mapped[str | None]
+    differences: Mapped[str | None]
+
+    suspicion: Mapped[Suspicion | None]
+    confirmed_at: Mapped[datetime | None]
+    confirmed_by: Mapped[str | None]
+
+    state: Mapped[FileState]
+    state_reason: Mapped[str]
+    rule: Mapped[str | None]
+    due_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(Integer)
+    decided_at: Mapped[datetime]
+
+    claim_run_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("runs.id"))
+    claimed_at: Mapped[datetime | None]
+
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    first_attempt_at: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    last_outcome: Mapped[Outcome | None]
+    last_code: Mapped[str | None]
+    last_message: Mapped[str | None]
+    last_request_id: Mapped[str | None]
+    last_attempt_at: Mapped[datetime | None]
+
+
+class RevisionRow(Model):
+    """One applied rule set, immutable; the highest number is in force."""
+
+    __tablename__ = "rule_revisions"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    applied_at: Mapped[datetime]
+    applied_by: Mapped[str]
+    source: Mapped[str]
+    rules: Mapped[str]
+
+
+class RunRow(Model):
+    """The record of one pass of the sweep. Its totals are counted from its attempts, not stored."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    trigger: Mapped[Trigger] = mapped_column(_enum(Trigger))
+    slot_at: Mapped[datetime | None] = mapped_column(unique=True)
+    state: Mapped[RunState] = mapped_column(_enum(RunState), index=True)
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    worker: Mapped[str]
+    note: Mapped[str | None]
+
+
+class CallRow(Model):
+    """One DeleteMedia call: written before it is sent, completed when its answer is understood."""
+
+    __tablename__ = "calls"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    run_id: Mapped[int] = mapped_column(BigId, ForeignKey("runs.id"), index=True)
+    app_id: Mapped[str] = mapped_column(String(20))
+    vendor: Mapped[Vendor]
+    opened_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    http_status: Mapped[int | None] = mapped_column(Integer)
+    code: Mapped[str | None]
+    message: Mapped[str | None]
+    request_id: Mapped[str | None]
+    raw: Mapped[str | None]
+
+
+class AttemptRow(Model):
+    """One file in one call: written before the call with the decision behind it, completed with the outcome."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        Index("ix_attempts_file", "media_file_id", "id"),
+        _partial_index("ix_attempts_open", IS_OPEN, "run_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    call_id: Mapped[int] = mapped_column(BigId, ForeignKey("calls.id"), index=True)
+    run_id: Mapped[int] = mapped_column(BigId, ForeignKey("runs.id"), index=True)
+    media_file_id: Mapped[int] = mapped_column(BigId, ForeignKey("media_files.id"))
+    opened_at: Mapped[datetime]
+    rule: Mapped[str | None]
+    revision: Mapped[int] = mapped_column(Integer)
+    due_at: Mapped[datetime | None]
+    reason: Mapped[str]
+    outcome: Mapped[Outcome | None]
+    charged: Mapped[bool | None]
+    code: Mapped[str | None]
+    message: Mapped[str | None]
+    request_id: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+
+
+class GateRow(Model):
+    """Why an app, or one vendor of it, is not called at the moment. No row: it is."""
+
+    __tablename__ = "gates"
+
+    app_id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    vendor: Mapped[str] = mapped_column(String(16), primary_key=True)
+    blocked: Mapped[bool]
+    since: Mapped[datetime]
+    until: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(Integer)
+    code: Mapped[str]
+    message: Mapped[str]
+
+
+class PaceRow(Model):
+    """When the next call of an app may leave, in microseconds of the database's clock."""
+
+    __tablename__ = "paces"
+
+    app_id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    next_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class LeaseRow(Model):
+    """Who may do a thing that one process at a time does. The fence grows with every new holder."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    holder: Mapped[str]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    renewed_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+def row_as_dict(row: Model) -> dict[str, Any]:
+    """All columns of a row by name."""
+    return {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}

@@ -1,0 +1,182 @@
+"""Runs, calls and attempts: what was meant to be done, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.core.model import DeleteAnswer, Lane, Outcome
+from service.db.models import AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+    from service.core.outcomes import FileResult
+
+_RAW_LIMIT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What one run did, counted from its attempts: calls sent, and each file by its last outcome in that run."""
+
+    calls: int
+    outcomes: dict[Outcome | None, int]
+
+
+def start_run(
+    session: Session, trigger: Trigger, slot_at: datetime | None, worker: str, now: datetime
+) -> RunRow | None:
+    """Write down that a pass begins; None when another process has taken its fire slot."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = insert(RunRow).values(
+        trigger=trigger, slot_at=slot_at, state=RunState.RUNNING, started_at=now, heartbeat_at=now, worker=worker
+    )
+    created = session.scalar(statement.on_conflict_do_nothing().returning(RunRow.id))
+    return None if created is None else session.get(RunRow, created)
+
+
+def beat(session: Session, run_id: int, now: datetime) -> None:
+    """Give a sign of life."""
+    session.execute(update(RunRow).where(RunRow.id == run_id).values(heartbeat_at=now))
+
+
+def finish_run(session: Session, run_id: int, state: RunState, now: datetime, note: str | None = None) -> None:
+    """Write down how a pass ended, unless it was declared lost meanwhile."""
+    statement = update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING)
+    session.execute(statement.values(state=state, finished_at=now, note=note))
+
+
+def latest_slot_taken(session: Session) -> datetime | None:
+    """The newest fire slot that some pass took."""
+    return session.scalar(select(func.max(RunRow.slot_at)))
+
+
+def find_run(session: Session, run_id: int) -> RunRow | None:
+    """One run."""
+    return session.get(RunRow, run_id)
+
+
+def list_runs(session: Session, limit: int | None = None) -> list[RunRow]:
+    """Runs, the newest first."""
+    return list(session.scalars(select(RunRow).order_by(RunRow.id.desc()).limit(limit)))
+
+
+def last_finished_run(session: Session) -> RunRow | None:
+    """The newest pass that went through to its end."""
+    query = select(RunRow).where(RunRow.state == RunState.DONE).order_by(RunRow.id.desc()).limit(1)
+    return session.scalar(query)
+
+
+def running_run(session: Session) -> RunRow | None:
+    """The newest pass that says it is running."""
+    query = select(RunRow).where(RunRow.state == RunState.RUNNING).order_by(RunRow.id.desc()).limit(1)
+    return session.scalar(query)
+
+
+def count_totals(session: Session, run_id: int) -> RunTotals:
+    """Count what a run did."""
+    last = select(func.max(AttemptRow.id)).where(AttemptRow.run_id == run_id).group_by(AttemptRow.media_file_id)
+    rows = session.execute(
+        select(AttemptRow.outcome, func.count()).where(AttemptRow.id.in_(last)).group_by(AttemptRow.outcome)
+    )
+    outcomes = {outcome: count for outcome, count in rows}
+    calls = session.scalar(select(func.count()).select_from(CallRow).where(CallRow.run_id == run_id)) or 0
+    return RunTotals(calls, outcomes)
+
+
+def open_call(session: Session, run_id: int, lane: Lane, files: Sequence[MediaFileRow], now: datetime) -> int:
+    """Write down a call and an attempt for each of its files, with the decision behind it, before it is sent."""
+    app_id, vendor = lane
+    call = CallRow(run_id=run_id, app_id=app_id, vendor=vendor, opened_at=now)
+    session.add(call)
+    session.flush()
+    session.add_all(
+        AttemptRow(
+            call_id=call.id,
+            run_id=run_id,
+            media_file_id=row.id,
+            opened_at=now,
+            rule=row.rule,
+            revision=row.revision,
+            due_at=row.due_at,
+            reason=row.state_reason,
+        )
+        for row in files
+    )
+    session.flush()
+    return call.id
+
+
+def record_answer(session: Session, call_id: int, answer: DeleteAnswer, now: datetime) -> None:
+    """Keep an answer of ZEGO as it came (cut to 20,000 characters)."""
+    statement = update(CallRow).where(CallRow.id == call_id)
+    session.execute(
+        statement.values(
+            answered_at=now,
+            http_status=answer.http_status,
+            code=None if answer.code is None else str(answer.code),
+            message=_storable(answer.message),
+            request_id=_storable(answer.request_id),
+            raw=_storable(answer.raw)[:_RAW_LIMIT],
+        )
+    )
+
+
+def open_attempts(session: Session, call_id: int) -> dict[int, AttemptRow]:
+    """The attempts of a call by file, locked."""
+    query = select(AttemptRow).where(AttemptRow.call_id == call_id).order_by(AttemptRow.id).with_for_update()
+    return {row.media_file_id: row for row in session.scalars(query)}
+
+
+def record_result(attempt: AttemptRow, result: FileResult, now: datetime) -> None:
+    """Complete an attempt with what came of it."""
+    attempt.outcome, attempt.charged, attempt.ended_at = result.outcome, result.charged, now
+    attempt.code, attempt.message = _storable(result.code), _storable(result.message)
+    attempt.request_id = _storable(result.request_id)
+
+
+def maybe_deleted_before(session: Session, file_keys: Sequence[int], call_id: int) -> set[int]:
+    """Those of these files that an earlier call may have deleted: its answer was never seen, or lost again."""
+    query = select(AttemptRow.media_file_id).where(
+        AttemptRow.media_file_id.in_(file_keys),
+        AttemptRow.call_id < call_id,
+        AttemptRow.outcome.is_(None) | AttemptRow.outcome.in_([Outcome.UNKNOWN, Outcome.DELETED]),
+    )
+    return set(session.scalars(query))
+
+
+def drop_call(session: Session, call_id: int) -> None:
+    """Forget a call that was never sent."""
+    for attempt in open_attempts(session, call_id).values():
+        session.delete(attempt)
+    session.flush()
+    call = session.get(CallRow, call_id)
+    if call is not None:
+        session.delete(call)
+
+
+def list_attempts(session: Session, *, file_key: int | None = None, run_id: int | None = None) -> Iterator[AttemptRow]:
+    """Attempts on one file or of one run, oldest first."""
+    query = select(AttemptRow).order_by(AttemptRow.id)
+    if file_key is not None:
+        query = query.where(AttemptRow.media_file_id == file_key)
+    if run_id is not None:
+        query = query.where(AttemptRow.run_id == run_id)
+    yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def list_calls(session: Session, run_id: int) -> list[CallRow]:
+    """The calls of one run, in the order they were opened."""
+    return list(session.scalars(select(CallRow).where(CallRow.run_id == run_id).order_by(CallRow.id)))
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL stores neither NUL nor lone surrogates; an answer may hold anything.
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,247 @@
+"""The settings of the service, typed and checked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from service.core.slots import Cron, Every, Slots
+from service.setting_sources import Found, Names, Raw, SettingsError, Table, find_settings
+from service.setting_values import (
+    Listen,
+    check_api_url,
+    hide_password,
+    read_app_id,
+    read_database_url,
+    read_duration,
+    read_keep,
+    read_listen,
+    read_public_url,
+    read_timezone,
+    split_secrets,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+__all__ = ["AppSettings", "Listen", "Settings", "SettingsError", "load_settings", "setting_names"]
+
+DEFAULT_API_URL: Final = "https://rtc-api.zego.im/"
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text or any(character.isspace() for character in text):
+        raise ValueError("a secret is not empty and has no spaces or line breaks; copy it again")
+    return secret
+
+
+Duration = Annotated[timedelta, BeforeValidator(read_duration)]
+Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+
+
+class AppSettings(BaseModel):
+    """One app (project) of ZEGO's console."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    app_id: Annotated[str, BeforeValidator(read_app_id)] = Field(description="AppID in ZEGO's console")
+    name: str = Field(
+        default_factory=lambda fields: fields.get("app_id", ""), min_length=1, description="how people call the app"
+    )
+    server_secret: Secret = Field(description="ServerSecret in ZEGO's console; signs calls to ZEGO")
+    callback_secrets: Annotated[tuple[Secret, ...], BeforeValidator(split_secrets)] = Field(
+        min_length=1, description="CallbackSecret in ZEGO's console; several while rotating", examples=['["secret"]']
+    )
+    api_url: str = Field(default=DEFAULT_API_URL, description="ZEGO's server API for this app")
+    is_test: bool | None = Field(
+        default=None, description="the IsTest that projects made up to 2021-11-16 need", examples=["false"]
+    )
+    clear_cache: bool = Field(default=False, description="purge Wangsu's CDN cache as well", examples=["true"])
+    calls_per_second: int = Field(
+        default=20, ge=1, le=20, strict=True, description="upper bound of calls to ZEGO", examples=["20"]
+    )
+
+
+class Settings(BaseModel):
+    """Everything that can be set. `warnings` are one-line notes for the log about variables that mean nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: Annotated[str, BeforeValidator(read_database_url)] = Field(
+        default="sqlite:///data/zego-retention.db", repr=False, description="SQLAlchemy URL, SQLite or PostgreSQL"
+    )
+    listen: Annotated[Listen, BeforeValidator(read_listen)] = Field(
+        default=Listen("127.0.0.1", 8080), description="address of the web side"
+    )
+    allow_plain_http: bool = Field(
+        default=False, description="allow an API_URL with http beyond loopback", examples=["true"]
+    )
+    api_url: str = Field(default=DEFAULT_API_URL, description="ZEGO's server API")
+    apps: tuple[AppSettings, ...] = Field(default=(), description="the apps whose recordings are looked after")
+    public_url: Annotated[str, BeforeValidator(read_public_url)] | None = Field(
+        default=None, description="where ZEGO reaches this service, without a trailing slash"
+    )
+    keep: Annotated[str, BeforeValidator(read_keep)] | None = Field(
+        default=None, description="the first rule set: keep every recording this long; a duration or forever"
+    )
+    sweep_every: Duration = Field(default=timedelta(minutes=15), description="how often a sweep starts")
+    timezone: Annotated[ZoneInfo, BeforeValidator(read_timezone)] = Field(
+        default=ZoneInfo("UTC"), description="time zone of SWEEP_CRON"
+    )
+    sweep_cron: str | None = Field(
+        default=None, description="when a sweep starts, as five cron fields, instead of SWEEP_EVERY"
+    )
+    retry_first: Duration = Field(default=timedelta(minutes=1), description="first wait of a file's backoff")
+    retry_last: Duration = Field(default=timedelta(hours=6), description="longest wait of a file's backoff")
+    give_up_after: Duration = Field(default=timedelta(days=7), description="when a file becomes failed")
+    claim_lease: Duration = Field(
+        default=timedelta(minutes=2), description="silence of a worker after which its claims are free again"
+    )
+    callback_freshness: Duration = Field(
+        default=timedelta(minutes=15), description="how old a callback's timestamp may be"
+    )
+    admin_token: Secret | None = Field(default=None, description="bootstrap bearer token with the admin role")
+    log_format: Literal["console", "json"] | None = Field(
+        default=None, description="how logs are written; unset: console on a terminal, else json", examples=["json"]
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="the least severe records that are logged", examples=["INFO"]
+    )
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def database_url_shown(self) -> str:
+        """The database's URL, fit to be shown."""
+        return hide_password(self.database_url)
+
+    @property
+    def sweep_slots(self) -> Slots:
+        """When sweeps are meant to start."""
+        return Cron(self.sweep_cron, self.timezone) if self.sweep_cron else Every(self.sweep_every)
+
+    def app(self, app_id: str) -> AppSettings | None:
+        """The app with this AppID, if it is configured."""
+        return next((app for app in self.apps if app.app_id == app_id), None)
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_api_url(cls, url: str, info: ValidationInfo) -> str:
+        return check_api_url(url, allow_plain_http=info.data.get("allow_plain_http", False))
+
+    @field_validator("apps")
+    @classmethod
+    def _check_apps(cls, apps: tuple[AppSettings, ...], info: ValidationInfo) -> tuple[AppSettings, ...]:
+        seen: set[str] = set()
+        for app in apps:
+            if app.app_id in seen:
+                raise ValueError(f"app {app.app_id} is given twice; keep one of them")
+            seen.add(app.app_id)
+        return tuple(_with_checked_url(app, allow_plain_http=info.data.get("allow_plain_http", False)) for app in apps)
+
+    @field_validator("sweep_cron")
+    @classmethod
+    def _check_cron(cls, expression: str | None, info: ValidationInfo) -> str | None:
+        if expression is not None:
+            Cron(expression, info.data.get("timezone", ZoneInfo("UTC")))
+        return expression
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        if {"sweep_every", "sweep_cron"} <= self.model_fields_set and self.sweep_cron is not None:
+            raise ValueError("SWEEP_EVERY and SWEEP_CRON are both set; keep one of them")
+        if self.retry_last < self.retry_first:
+            raise ValueError("RETRY_LAST is shorter than RETRY_FIRST; write for example 1m and 6h")
+        return self
+
+
+_SINGLE_APP: Final = {"app_id": "app_id", "server_secret": "server_secret", "callback_secret": "callback_secrets"}
+_SECRETS: Final = frozenset({"admin_token", "callback_secret", "database_url", "server_secret"})
+_OWN_FIELDS: Final = frozenset(Settings.model_fields) - {"apps", "warnings"}
+_NAMES: Final = Names(_OWN_FIELDS | set(_SINGLE_APP), _SECRETS)
+_APP_NAMES: Final = Names(frozenset(AppSettings.model_fields), frozenset({"server_secret", "callback_secrets"}))
+
+
+def setting_names() -> tuple[str, ...]:
+    """The names of all settings, in upper case and without the prefix."""
+    return tuple(sorted(name.upper() for name in _NAMES.known))
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from environment variables and the TOML file that they name; an empty variable is unset.
+
+    Raises:
+        SettingsError: a setting is missing, wrong, misspelt or contradicts another.
+    """
+    found = find_settings(environ, _NAMES, _APP_NAMES)
+    fields = Table({name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}, "")
+    apps = _collect_apps(found)
+    try:
+        return Settings.model_validate(
+            {**_plain(fields), "apps": [_plain(app) for app in apps], "warnings": found.warnings}
+        )
+    except ValidationError as error:
+        raise SettingsError(_describe(error, fields, apps)) from None
+
+
+def _plain(table: Table) -> dict[str, object]:
+    return {name: raw.value for name, raw in table.values.items()}
+
+
+def _collect_apps(found: Found) -> list[Table]:
+    single: dict[str, Raw] = {key: found.values[name] for name, key in _SINGLE_APP.items() if name in found.values}
+    missing = [name.upper() for name in _SINGLE_APP if name not in found.values]
+    if single and missing:
+        have = next(iter(single.values())).origin
+        raise SettingsError(f"{have} is set, but not {' and '.join(missing)}; one app needs all three")
+    api_url = {"api_url": found.values["api_url"]} if "api_url" in found.values else {}
+    tables = [Table(single, ""), *found.apps] if single else found.apps
+    return [Table({**api_url, **table.values}, table.place) for table in tables]
+
+
+def _with_checked_url(app: AppSettings, *, allow_plain_http: bool) -> AppSettings:
+    try:
+        url = check_api_url(app.api_url, allow_plain_http=allow_plain_http)
+    except ValueError as error:
+        raise ValueError(f"api_url of app {app.app_id}: {error}") from None
+    return app.model_copy(update={"api_url": url})
+
+
+def _describe(error: ValidationError, fields: Table, apps: list[Table]) -> str:
+    """The first thing wrong, in one line: where it was written, what is wrong, what would be right."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    match first["loc"]:
+        case ("apps", int(index), str(name), *_):
+            origin, field = _origin(apps[index], name), AppSettings.model_fields[name]
+        case (str(name), *_) if name != "apps":
+            origin, field = _origin(fields, name), Settings.model_fields[name]
+        case _:
+            return str(cause)
+    if cause is not None:
+        return f"{origin}: {cause}"
+    return f"{origin}: {first['msg']}" + (f", for example {field.examples[0]}" if field.examples else "")
+
+
+def _origin(table: Table, name: str) -> str:
+    return table.values[name].origin if name in table.values else f"{name} {table.place}"

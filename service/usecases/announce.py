@@ -1,0 +1,102 @@
+"""A callback announces a file: it enters the inventory, or adds to what is known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.core.announcing import merge_announcement
+from service.core.model import END_STATES, Callback, FileState, MediaFile, Suspicion
+from service.core.rules import RuleSet, believe_end
+from service.db import files, revisions
+from service.usecases.deciding import decide_again, decide_stream, lock_ranks
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.db.engine import Session
+    from service.db.models import MediaFileRow
+
+_DIFFERENCES_LIMIT = 4_000
+
+
+def announce_file(
+    session: Session, callback: Callback, suspicion: Suspicion | None, received_at: datetime, now: datetime
+) -> int:
+    """Add the file that a callback announces, or merge what it says; decide it; returns its number.
+
+    Idempotent on (app, vendor, file id). The caller holds the policy, so that the rules stay while this transaction runs.
+    """
+    began_at, ended_at = believe_end(callback.began_at, callback.ended_at, received_at)
+    announced = MediaFile(
+        app_id=callback.app_id,
+        vendor=callback.vendor,
+        file_id=callback.file_id,
+        stream_id=callback.stream_id,
+        event=callback.event,
+        began_at=began_at,
+        ended_at=ended_at,
+        received_at=received_at,
+        duration_s=callback.duration_s,
+        size_bytes=callback.size_bytes,
+        replay_url=callback.replay_url,
+        suspicion=suspicion,
+    )
+    rules = revisions.current_rules(session)
+    lock_ranks(session, rules, [(callback.app_id, callback.stream_id)])
+    row = files.find_by_identity(session, callback.app_id, callback.vendor, callback.file_id)
+    if row is None:
+        row = files.add_file(session, announced, now)
+        if row is not None:
+            _decide(session, row, rules, now)
+            return row.id
+        row = files.find_by_identity(session, callback.app_id, callback.vendor, callback.file_id)
+        if row is None:
+            raise RuntimeError("the inventory refused a file that it does not hold")
+    _merge(session, row, announced, rules, now, end_believed=ended_at == callback.ended_at)
+    return row.id
+
+
+def suspect_file(session: Session, file_key: int, conflict_at: datetime, now: datetime) -> None:
+    """Stop believing in a file because of a callback received at `conflict_at`; a claim on the file is broken.
+
+    A person who confirmed the file after that moment has seen the conflict already.
+    """
+    row = files.find_file(session, file_key, lock=True)
+    if row is None or row.state in END_STATES or _is_settled(row, conflict_at):
+        return
+    row.suspicion = Suspicion.CONFLICT
+    row.confirmed_at = row.confirmed_by = None
+    if row.state is not FileState.FAILED:
+        _decide(session, row, revisions.current_rules(session), now)
+
+
+def _merge(
+    session: Session, row: MediaFileRow, announced: MediaFile, rules: RuleSet, now: datetime, *, end_believed: bool
+) -> None:
+    merge = merge_announcement(files.facts_of(row), announced, end_believed=end_believed)
+    if merge.differences:
+        _note_differences(row, announced.received_at, merge.differences)
+    if announced.suspicion is not None and _is_settled(row, announced.received_at):
+        return
+    if row.state in END_STATES or merge.file == files.facts_of(row):
+        return
+    files.apply_facts(row, merge.file)
+    if row.state is not FileState.FAILED:
+        _decide(session, row, rules, now)
+
+
+def _is_settled(row: MediaFileRow, doubted_at: datetime) -> bool:
+    return row.confirmed_at is not None and doubted_at <= row.confirmed_at
+
+
+def _decide(session: Session, row: MediaFileRow, rules: RuleSet, now: datetime) -> None:
+    session.flush()
+    decide_again(session, [row], rules, now)
+    decide_stream(session, row.app_id, row.stream_id, rules, now)
+
+
+def _note_differences(row: MediaFileRow, received_at: datetime, differences: tuple[str, ...]) -> None:
+    line = f"{received_at:%Y-%m-%dT%H:%M:%SZ} announced again with {'; '.join(differences)}"
+    known = row.differences or ""
+    if line not in known:
+        row.differences = f"{known}\n{line}".strip()[-_DIFFERENCES_LIMIT:]

@@ -1,0 +1,140 @@
+"""Claiming files for a pass: whatever is claimed was decided under the rules in force in that very transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.core.model import Action, Lane
+from service.db import claims, files, leases, locks, revisions, runs
+from service.db.models import RunState
+from service.usecases.deciding import decide_rows, lock_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from service.core.rules import RuleSet
+    from service.db.claims import Cursor
+    from service.db.engine import Session
+    from service.db.models import MediaFileRow
+
+SWEEP_LEASE = "sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The pass that is under way: its run, the fence of its lease, and whether it only looks at retries."""
+
+    run_id: int
+    fence: int
+    only_retries: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A file in a pass's hands: its number in the inventory and the id to ask ZEGO for."""
+
+    key: int
+    file_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one look at the due files brought: the files claimed, and where the next look goes on (None: nothing left)."""
+
+    files: tuple[Claimed, ...]
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call that is written down and may be sent: its files, and the revision that lets them go."""
+
+    call_id: int
+    files: tuple[Claimed, ...]
+    revision: int
+
+
+def claim_chunk(session: Session, sweep: Pass, lane: Lane, after: Cursor | None, limit: int, now: datetime) -> Chunk:
+    """Claim the next due files of a lane that today's rules still let go; decide the others anew."""
+    rules = _rules_under_lock(session)
+    # Which streams to lock is known only from rows that are not locked yet: the locks come first, then the rows.
+    if any(rule.keep_latest for rule in rules.rules):
+        peeked = claims.next_due(session, lane, now, after, limit, only_retries=sweep.only_retries, lock=False)
+        lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in peeked])
+        session.expire_all()
+    rows = claims.next_due(session, lane, now, after, limit, only_retries=sweep.only_retries)
+    if not rows:
+        return Chunk((), None)
+    last = rows[-1]
+    cursor = (last.due_at or now, last.id)
+    due = _keep_what_should_stay(session, rows, rules, now)
+    taken = claims.claim(session, due, sweep.run_id, now)
+    return Chunk(tuple(Claimed(row.id, row.file_id) for row in taken), cursor)
+
+
+def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claimed], now: datetime) -> OpenCall | None:
+    """Decide once more and write the call down before it is sent; None when nothing is left to send.
+
+    Files that another process took over are left out; files that today's rules keep are given back.
+    """
+    rules = _rules_under_lock(session)
+    if not leases.holds_lease(session, SWEEP_LEASE, sweep.fence):
+        return None
+    keys = [file.key for file in wanted]
+    if any(rule.keep_latest for rule in rules.rules):
+        streams = [(row.app_id, row.stream_id) for key in keys if (row := files.find_file(session, key))]
+        lock_ranks(session, rules, streams)
+        session.expire_all()
+    rows = _keep_what_should_stay(session, claims.claimed_by(session, sweep.run_id, keys), rules, now)
+    if not rows:
+        return None
+    call_id = runs.open_call(session, sweep.run_id, lane, rows, now)
+    return OpenCall(call_id, tuple(Claimed(row.id, row.file_id) for row in rows), rules.revision)
+
+
+def is_still_good(session: Session, sweep: Pass, call: OpenCall) -> bool:
+    """Nothing has changed since the call was written down: the lease, the claims and the rules stand."""
+    keys = [file.key for file in call.files]
+    return (
+        leases.holds_lease(session, SWEEP_LEASE, sweep.fence)
+        and revisions.current_number(session) == call.revision
+        and claims.count_claimed(session, sweep.run_id, keys) == len(keys)
+    )
+
+
+def give_back(session: Session, sweep: Pass, wanted: Sequence[Claimed], reason: str, now: datetime) -> None:
+    """Give claimed files back that were not asked for; they are due as before."""
+    for row in claims.claimed_by(session, sweep.run_id, [file.key for file in wanted]):
+        claims.release(row, reason, now)
+
+
+def release_stale(session: Session, lease: timedelta, now: datetime) -> int:
+    """Give back what runs without a sign of life, or already over, still had in hand; returns how many files."""
+    released = 0
+    for run_id in claims.list_stale_runs(session, now - lease):
+        claims.close_open_attempts(session, run_id, now)
+        released += claims.release_claims(session, run_id, f"given back: run {run_id} gave no sign of life", now)
+        runs.finish_run(session, run_id, RunState.LOST, now, "gave no sign of life; its claims were given back")
+    return released
+
+
+def _rules_under_lock(session: Session) -> RuleSet:
+    locks.lock_policy_shared(session)
+    return revisions.current_rules(session)
+
+
+def _keep_what_should_stay(
+    session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime
+) -> list[MediaFileRow]:
+    due = []
+    for row, decision in decide_rows(session, rows, rules, now):
+        if decision.action is Action.DELETE:
+            row.rule, row.due_at, row.revision, row.decided_at = decision.rule, decision.due_at, rules.revision, now
+            row.state_reason = decision.reason
+            due.append(row)
+        else:
+            files.apply_decision(row, decision, rules.revision, now)
+    session.flush()
+    return due

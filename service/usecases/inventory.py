@@ -1,0 +1,193 @@
+"""What a person asks of the inventory: show, explain, confirm, retry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from service.core.model import END_STATES, FileState
+from service.core.rules import RuleExplanation, explain
+from service.db import files, locks, revisions, runs
+from service.usecases.deciding import decide_again, decide_stream, lock_ranks, rank_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.db.engine import Database, Session
+    from service.db.models import AttemptRow, MediaFileRow
+
+
+class NotPossible(Exception):  # noqa: N818  (an answer to a person, not a defect)
+    """What was asked cannot be done to this file; the text says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a file is where it is: the file, each rule in its order, every attempt, and what happens next."""
+
+    file: dict[str, Any]
+    revision: int
+    rules: tuple[RuleExplanation, ...]
+    attempts: tuple[dict[str, Any], ...]
+    next_step: str
+
+
+def file_as_json(row: MediaFileRow) -> dict[str, Any]:
+    """A file as the API and `--json` show it (docs/api.md, "A file")."""
+    outcome = None
+    if row.last_outcome is not None:
+        outcome = {
+            "outcome": row.last_outcome.value,
+            "code": row.last_code,
+            "message": row.last_message,
+            "request_id": row.last_request_id,
+            "at": iso(row.last_attempt_at),
+        }
+    return {
+        "id": row.id,
+        "app_id": row.app_id,
+        "vendor": row.vendor.value,
+        "file_id": row.file_id,
+        "stream_id": row.stream_id,
+        "event": row.event,
+        "state": row.state.value,
+        "state_reason": row.state_reason,
+        "began_at": iso(row.began_at),
+        "ended_at": iso(row.ended_at),
+        "received_at": iso(row.received_at),
+        "duration_s": row.duration_s,
+        "size_bytes": row.size_bytes,
+        "replay_url": row.replay_url,
+        "rule": row.rule,
+        "due_at": iso(row.due_at),
+        "held": row.state is FileState.HELD,
+        "attempts": row.attempts,
+        "last_outcome": outcome,
+    }
+
+
+def attempt_as_json(row: AttemptRow) -> dict[str, Any]:
+    """An attempt as the API and `--json` show it."""
+    return {
+        "id": row.id,
+        "run": row.run_id,
+        "call": row.call_id,
+        "file": row.media_file_id,
+        "opened_at": iso(row.opened_at),
+        "ended_at": iso(row.ended_at),
+        "rule": row.rule,
+        "revision": row.revision,
+        "due_at": iso(row.due_at),
+        "reason": row.reason,
+        "outcome": row.outcome.value if row.outcome else None,
+        "charged": row.charged,
+        "code": row.code,
+        "message": row.message,
+        "request_id": row.request_id,
+    }
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with `Z`."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="seconds" if not moment.microsecond else "milliseconds")[:-6] + "Z"
+
+
+def explain_file(database: Database, file_key: int, now: datetime) -> Explanation:
+    """Say why a file is where it is, and what happens next.
+
+    Raises:
+        NotPossible: there is no such file.
+    """
+    with database.read() as session:
+        row = _existing(session, file_key)
+        rules = revisions.current_rules(session)
+        facts = files.facts_of(row, rank_of(session, row, rules))
+        attempts = tuple(attempt_as_json(attempt) for attempt in runs.list_attempts(session, file_key=file_key))
+        lines = explain(facts, rules.rules, (), now)
+        return Explanation(file_as_json(row), row.revision, lines, attempts, _next_step(row, now))
+
+
+def confirm_files(database: Database, file_keys: Sequence[int], by: str, now: datetime) -> list[int]:
+    """A person vouches for unconfirmed files: from now on the rules decide them. All of them, or none.
+
+    Raises:
+        NotPossible: one of them does not exist or is not unconfirmed.
+    """
+
+    def confirm(session: Session) -> None:
+        for row in _lock_all(session, file_keys):
+            if row.suspicion is None:
+                raise NotPossible(f"file {row.id} is {row.state.value}: there is nothing to confirm")
+            row.suspicion, row.confirmed_at, row.confirmed_by = None, now, by
+            if row.state not in END_STATES and row.state is not FileState.FAILED:
+                _decide(session, row, now)
+
+    database.transact(confirm)
+    return list(file_keys)
+
+
+def retry_files(database: Database, file_keys: Sequence[int], now: datetime) -> list[int]:
+    """Start over with files that failed, or wait for their next attempt: due at the next pass. All of them, or none.
+
+    Raises:
+        NotPossible: one of them does not exist, or is neither failed nor waiting.
+    """
+
+    def retry(session: Session) -> None:
+        for row in _lock_all(session, file_keys):
+            if row.state is not FileState.FAILED and row.retry_at is None:
+                raise NotPossible(f"file {row.id} is {row.state.value}: only failed or waiting files can be retried")
+            row.attempts, row.first_attempt_at = 0, None
+            _decide(session, row, now)
+            # "Now" and not "never": the worker looks for retries every few seconds.
+            row.retry_at = now if row.state is FileState.SCHEDULED else None
+
+    database.transact(retry)
+    return list(file_keys)
+
+
+def list_failed(database: Database) -> list[int]:
+    """The numbers of all failed files."""
+    with database.read() as session:
+        return [row.id for row in files.list_files(session, files.FileFilter(state=FileState.FAILED))]
+
+
+def _lock_all(session: Session, file_keys: Sequence[int]) -> list[MediaFileRow]:
+    locks.lock_policy_shared(session)
+    rules = revisions.current_rules(session)
+    lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in (_existing(session, key) for key in file_keys)])
+    session.expire_all()
+    return [_existing(session, key, lock=True) for key in sorted(set(file_keys))]
+
+
+def _existing(session: Session, file_key: int, *, lock: bool = False) -> MediaFileRow:
+    row = files.find_file(session, file_key, lock=lock)
+    if row is None:
+        raise NotPossible(f"there is no file {file_key}: see `zego-retention files list`")
+    return row
+
+
+def _decide(session: Session, row: MediaFileRow, now: datetime) -> None:
+    session.flush()
+    rules = revisions.current_rules(session)
+    decide_again(session, [row], rules, now)
+    decide_stream(session, row.app_id, row.stream_id, rules, now)
+
+
+def _next_step(row: MediaFileRow, now: datetime) -> str:
+    if row.state is FileState.SCHEDULED:
+        if row.retry_at is not None and row.retry_at > now:
+            return f"asked for again after {iso(row.retry_at)}"
+        return f"deleted by the first sweep after {iso(row.due_at)}, if the rules still let it go then"
+    return {
+        FileState.KEPT: "nothing, unless the rules change",
+        FileState.HELD: "nothing, until the hold is released",
+        FileState.UNCONFIRMED: f"nothing, until `zego-retention files confirm {row.id}`",
+        FileState.DELETING: "the outcome of the call under way",
+        FileState.DELETED: "nothing: it is deleted",
+        FileState.GONE: "nothing: it is not there",
+        FileState.FAILED: f"nothing, until `zego-retention files retry {row.id}`",
+    }[row.state]

@@ -1,0 +1,135 @@
+"""The composition root: the one place that ties ZEGO's wire and the database to the use cases."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.core.backoff import RetryPolicy
+from service.db.engine import Database, DatabaseUnavailable
+from service.db.migrate import pending_migrations, upgrade_database
+from service.usecases.calling import App
+from service.usecases.ingest import Ingest
+from service.usecases.policy import ensure_first_rules
+from service.usecases.recording import Recorder
+from service.usecases.sweep import Sweeper
+from service.zego.client import ZegoClient
+
+if TYPE_CHECKING:
+    from service.settings import AppSettings, Settings
+
+Clock = Callable[[], datetime]
+
+log = structlog.get_logger(__name__)
+
+
+class MigrationsPending(DatabaseUnavailable):
+    """The database's schema is behind this release; the text names the command that cures it."""
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that web, worker and command line work with, put together from one set of settings."""
+
+    settings: Settings
+    database: Database
+    ingest: Ingest
+    sweeper: Sweeper
+    clients: dict[str, ZegoClient]
+    now: Clock
+
+    @property
+    def app_ids(self) -> frozenset[str]:
+        """The apps that are configured."""
+        return frozenset(self.clients)
+
+    def close(self) -> None:
+        """Close connections to ZEGO and to the database."""
+        for client in self.clients.values():
+            client.close()
+        self.database.dispose()
+
+
+def build_service(settings: Settings, *, now: Clock = utc_now) -> Service:
+    """Put the service together. Connects to nothing yet."""
+    database = Database(settings.database_url)
+    clients = {app.app_id: _client(app, now) for app in settings.apps}
+    return Service(
+        settings=settings,
+        database=database,
+        ingest=Ingest(
+            database=database,
+            secrets={app.app_id: [s.get_secret_value() for s in app.callback_secrets] for app in settings.apps},
+            freshness=settings.callback_freshness,
+            now=now,
+        ),
+        sweeper=Sweeper(
+            database=database,
+            apps={app.app_id: App(clients[app.app_id], app.calls_per_second) for app in settings.apps},
+            recorder=Recorder(
+                RetryPolicy(settings.retry_first, settings.retry_last, settings.give_up_after), random.random
+            ),
+            lease=settings.claim_lease,
+            now=now,
+            name=f"{socket.gethostname()}/{os.getpid()}",
+        ),
+        clients=clients,
+        now=now,
+    )
+
+
+def open_service(settings: Settings, *, now: Clock = utc_now) -> Service:
+    """Put the service together on a database that is ready: SQLite is migrated, the first rules of KEEP are in force.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be used.
+        MigrationsPending: a PostgreSQL database has to be migrated first.
+    """
+    service = build_service(settings, now=now)
+    prepare_database(service)
+    return service
+
+
+def prepare_database(service: Service) -> None:
+    """Make the database ready for use, or say which command does.
+
+    Raises:
+        MigrationsPending: a PostgreSQL database is not migrated by itself: other processes may be using it.
+    """
+    if service.database.is_sqlite:
+        service.database.create_folder()
+        if pending_migrations(service.database):
+            upgrade_database(service.database)
+    else:
+        require_migrated(service.database)
+    ensure_first_rules(service.database, service.settings.keep, service.now())
+
+
+def require_migrated(database: Database) -> None:
+    """Refuse to work on a schema that is behind.
+
+    Raises:
+        MigrationsPending: it is.
+    """
+    pending = pending_migrations(database)
+    if pending:
+        steps = f"{len(pending)} migration{'s' if len(pending) > 1 else ''} pending"
+        raise MigrationsPending(f"database {database.name}: {steps}; run `zego-retention migrate` first")
+
+
+def _client(app: AppSettings, now: Clock) -> ZegoClient:
+    return ZegoClient(
+        app.app_id, app.server_secret.get_secret_value(), app.api_url, app.is_test, app.clear_cache, now=now
+    )

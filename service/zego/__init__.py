@@ -1,0 +1,1 @@
+"""All that is known of ZEGO's wire, and nothing else."""

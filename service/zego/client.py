@@ -1,0 +1,242 @@
+"""Calls to ZEGO's server API over HTTP: what was sent at most once, and what came back (the only importer of requests).
+
+Every call is one request with a nonce and signature of its own. Nothing is retried, redirected or cached here: whoever
+calls decides what happens next. No proxy, credential or certificate setting is taken from the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import replace
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from service.core.model import DeleteAnswer, Transport, Vendor
+from service.zego.answers import HttpAnswer, Redaction, SearchAnswer, read_delete_answer, read_search_answer
+from service.zego.request_url import Parameters, build_url, common_parameters, delete_parameters, url_cost, url_overhead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+__all__ = ["SearchAnswer", "ZegoClient", "url_cost", "url_overhead"]
+
+MAX_FILES = 100
+MAX_BODY_BYTES = 1024 * 1024
+_CHUNK_BYTES = 65_536
+
+
+class ZegoClient:
+    """One app's way to DeleteMedia and SearchMedia. Trouble on the network is an answer, never an exception.
+
+    Safe to share between threads: a requests session is not documented as such, so each call in flight borrows one of
+    its own. They are kept for the next calls, since a TLS handshake to another continent costs more than the call.
+    """
+
+    def __init__(  # noqa: PLR0913 (an app's settings, each by its own name)
+        self,
+        app_id: str,
+        server_secret: str,
+        api_url: str,
+        is_test: bool | None,  # noqa: FBT001
+        clear_cache: bool,  # noqa: FBT001
+        *,
+        now: Callable[[], datetime],
+        connect_timeout_s: float = 5,
+        read_timeout_s: float = 30,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app_id = app_id
+        self._server_secret = server_secret
+        self._api_url = api_url
+        self._is_test = is_test
+        self._clear_cache = clear_cache
+        self._now = now
+        self._timeouts = (connect_timeout_s, read_timeout_s)
+        self._monotonic = monotonic
+        self._idle: deque[_Line] = deque()
+
+    def __repr__(self) -> str:
+        return f"ZegoClient(app_id={self._app_id!r}, api_url={self._api_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that no call is using. The client stays usable."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def url_overhead(self, vendor: Vendor) -> int:
+        """Bytes of this app's DeleteMedia URL before its first file id (`url_cost` says what each id adds)."""
+        return url_overhead(self._api_url, self._app_id, vendor, is_test=self._is_test, clear_cache=self._clear_cache)
+
+    def delete_media(self, vendor: Vendor, file_ids: Sequence[str]) -> DeleteAnswer:
+        """Ask ZEGO once to delete these files (docs/protocol.md, "DeleteMedia"); deletion cannot be undone.
+
+        Raises:
+            ValueError: not 1 to 100 ids, a mistake of the caller.
+        """
+        if not 1 <= len(file_ids) <= MAX_FILES:
+            raise ValueError(f"DeleteMedia takes 1 to {MAX_FILES} files, not {len(file_ids)}")
+        http, redaction = self._call("DeleteMedia", delete_parameters(vendor, file_ids, clear_cache=self._clear_cache))
+        return read_delete_answer(http, redaction, self._now())
+
+    def search_media(self, vendor: Vendor) -> SearchAnswer:
+        """Ask for the first listed file of a vendor: a harmless call that shows whether the credentials work."""
+        page = [("PageNumber", "0"), ("PageSize", "1")] if vendor is Vendor.TENCENT else [("MaxKeys", "1")]
+        http, redaction = self._call("SearchMedia", [("Vendor", vendor.value), *page])
+        return read_search_answer(http, redaction)
+
+    def _call(self, action: str, parameters: Parameters) -> tuple[HttpAnswer, Redaction]:
+        common = common_parameters(
+            action,
+            self._app_id,
+            self._server_secret,
+            nonce=secrets.token_hex(8),
+            timestamp=str(int(self._now().timestamp())),
+            is_test=self._is_test,
+        )
+        url = build_url(self._api_url, common + parameters)
+        with self._line() as line:
+            http = line.get(url, self._timeouts, self._monotonic)
+        return http, Redaction(self._server_secret, dict(common)["Signature"])
+
+    @contextmanager
+    def _line(self) -> Iterator[_Line]:
+        try:
+            line = self._idle.pop()
+        except IndexError:
+            line = _Line()
+        try:
+            yield line
+        finally:
+            self._idle.append(line)
+
+
+class _Line:
+    """One session, used by one call at a time, that knows whether any byte of the request has left."""
+
+    def __init__(self) -> None:
+        self._departures = _Departures()
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "zego-retention"})
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _WatchedAdapter(self._departures))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def get(self, url: str, timeouts: tuple[float, float], monotonic: Callable[[], float]) -> HttpAnswer:
+        self._departures.any = False
+        answer = HttpAnswer(Transport.LOST)
+        try:
+            with self._session.get(url, timeout=timeouts, allow_redirects=False, stream=True) as response:
+                answer = _head(response)
+                return _read_body(answer, response, monotonic() + timeouts[1], monotonic)
+        except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
+            self.close()
+            return _failed(answer, error, departed=self._departures.any)
+
+
+def _head(response: requests.Response) -> HttpAnswer:
+    headers = response.headers
+    return HttpAnswer(
+        Transport.LOST,
+        status=response.status_code,
+        date=headers.get("Date", ""),
+        retry_after=headers.get("Retry-After", ""),
+    )
+
+
+def _read_body(
+    head: HttpAnswer, response: requests.Response, deadline: float, monotonic: Callable[[], float]
+) -> HttpAnswer:
+    """Read the body to its end, the cap or the deadline: the read timeout alone would let a dripping server hold us."""
+    body = bytearray()
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return replace(head, transport=Transport.ANSWERED, body=bytes(body[:MAX_BODY_BYTES]), too_long=True)
+        if monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "timed out in the middle of the answer")
+    return replace(head, transport=Transport.ANSWERED, body=bytes(body))
+
+
+def _failed(answer: HttpAnswer, error: Exception, *, departed: bool) -> HttpAnswer:
+    if departed:
+        return replace(answer, transport=Transport.LOST, failure=f"no whole answer came back: {_reason(error)}")
+    return replace(answer, transport=Transport.NOT_SENT, failure=f"no connection to ZEGO: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in the system's words. The outer ones carry the URL, and with it the signature."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+
+
+class _Departures:
+    """Whether any byte of the present request has been handed to a standing connection."""
+
+    __slots__ = ("any",)
+
+    def __init__(self) -> None:
+        self.any = False
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """Sends over connections that report departures.
+
+    The exceptions alone do not tell: a TLS handshake and an answer that time out look the same.
+    """
+
+    def __init__(self, departures: _Departures) -> None:
+        self._departures = departures
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on as they are)
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _watched_pools(self._departures)
+
+
+def _watched_pools(departures: _Departures) -> dict[str, type[HTTPConnectionPool]]:
+    class PlainConnection(HTTPConnection):
+        def send(self, data: Any) -> None:  # noqa: ANN401 (as in http.client)
+            if self.sock is None:
+                self.connect()
+            departures.any = True
+            super().send(data)
+
+    class TlsConnection(HTTPSConnection):
+        def send(self, data: Any) -> None:  # noqa: ANN401 (as in http.client)
+            if self.sock is None:
+                self.connect()
+            departures.any = True
+            super().send(data)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    return {"http": PlainPool, "https": TlsPool}

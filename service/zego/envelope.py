@@ -1,0 +1,165 @@
+"""The first step into a callback's body: far enough to find the signature, whatever shape the body has.
+
+docs/protocol.md, "The callback": JSON, JSON percent-encoded as a whole, or form encoding. The content type is not
+trusted, since ZEGO's own settings and proxies in between get it wrong; the text itself says what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote
+
+from service.zego.wirejson import JsonValue, ReadJson, read_json, storable
+
+MAX_FORM_FIELDS = 1000
+MAX_NAME_BYTES = 255
+"""Bytes of an app id, event name, timestamp, nonce or signature that are looked at."""
+
+_BLANK = "\ufeff \t\r\n"
+_PERCENT_ROUNDS = 2
+
+
+class Unreadable(Exception):  # noqa: N818 (it is the name of an answer, not of a defect)
+    """A body in which no signature can be found: the sender gets 400. Its text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A callback opened as far as its signature, not yet verified and not yet understood.
+
+    The texts are storable and at most 255 bytes; `signature` is in lower case, since its case means nothing.
+    `fields` are the top-level fields, numbers as text, `extra_params` as an object where it could be decoded.
+    `content_hash` (SHA-256, hex) is equal for equal content, whatever the shape, key order or spelling of numbers.
+    `problem` says why the content must not be acted on although a signature was found, e.g. a duplicate key.
+    """
+
+    app_id: str
+    event: str
+    timestamp: str
+    nonce: str
+    signature: str
+    fields: dict[str, JsonValue]
+    content_hash: str
+    problem: str | None
+
+
+def read_envelope(raw: bytes, content_type: str) -> Envelope:
+    """Open a body of any shape.
+
+    Raises:
+        Unreadable: the body is in no known shape, or app id, timestamp, nonce or signature are missing or no text.
+    """
+    text = _unwrap(raw.decode("utf-8", "surrogateescape"))
+    read = _read_object(text, content_type)
+    fields = _as_object(read)
+    signature = _required(fields, "signature").lower()
+    extra = _open_extra(fields.get("extra_params"))
+    content = fields | {"signature": signature}
+    if "extra_params" in fields:
+        content["extra_params"] = extra.value
+    event, event_problem = _event(fields)
+    problem = read.problem or extra.problem or event_problem
+    return Envelope(
+        app_id=_required(fields, "appid" if "appid" in fields else "app_id"),  # Cloud Recording writes it `app_id`
+        event=event,
+        timestamp=_required(fields, "timestamp"),
+        nonce=_required(fields, "nonce"),
+        signature=signature,
+        fields=content,
+        # What is not understood is equal only to itself: a duplicate key hides content from the parsed fields.
+        content_hash=_hash(raw if problem else _canonical(content)),
+        problem=problem,
+    )
+
+
+def _unwrap(text: str) -> str:
+    """Undo percent-encoding around a JSON object; one that was encoded on its own and as a part took it twice."""
+    text = text.strip(_BLANK)
+    for _ in range(_PERCENT_ROUNDS):
+        if not text.startswith("%"):
+            break
+        text = unquote(_settle_plus(text), errors="surrogateescape").strip(_BLANK)
+    return text
+
+
+def _settle_plus(text: str) -> str:
+    """Write every bare `+` as what its encoder meant, a space or a plus.
+
+    Form encoders write a space as `+` and always escape a colon, which every JSON object and URL has. Encoders that
+    let `+` stand for itself write a space as `%20`, and let a colon stand too. So the text tells which one was at work.
+    """
+    plus_is_space = "%20" not in text and ":" not in text
+    return text.replace("+", "%20" if plus_is_space else "%2B")
+
+
+def _read_object(text: str, content_type: str) -> ReadJson:
+    shown_type = ascii(content_type[:80])
+    if not text:
+        raise Unreadable("the body is empty")
+    try:
+        if text[0] in "{[":
+            return read_json(text)
+        if "=" in text:
+            return _read_form(text)
+    except ValueError as error:
+        raise Unreadable(f"the body cannot be read (content type {shown_type}): {error}") from error
+    raise Unreadable(f"the body is neither a JSON object nor form encoding (content type {shown_type})")
+
+
+def _read_form(text: str) -> ReadJson:
+    pairs = parse_qsl(
+        _settle_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
+    )
+    fields: dict[str, JsonValue] = dict(pairs)
+    return ReadJson(fields, None if len(fields) == len(pairs) else "a form field occurs twice")
+
+
+def _as_object(read: ReadJson) -> dict[str, JsonValue]:
+    if not isinstance(read.value, dict):
+        raise Unreadable("the body is JSON, but not an object")
+    return read.value
+
+
+def _required(fields: dict[str, JsonValue], name: str) -> str:
+    value = fields.get(name)
+    if value is None or value == "":
+        raise Unreadable(f"the field {name} is missing")
+    if not isinstance(value, str) or not _is_name(value):
+        raise Unreadable(f"the field {name} is not a short text or a number")
+    return value
+
+
+def _event(fields: dict[str, JsonValue]) -> tuple[str, str | None]:
+    value = fields.get("event")
+    if value is None:
+        return "", None
+    if isinstance(value, str) and _is_name(value):
+        return value, None
+    return "", "the field event is not a short text"
+
+
+def _is_name(text: str) -> bool:
+    return storable(text) and len(text.encode()) <= MAX_NAME_BYTES
+
+
+def _open_extra(value: JsonValue) -> ReadJson:
+    """Decode `extra_params`: an object, a string holding JSON, or such a string percent-encoded; else leave it."""
+    if not isinstance(value, str):
+        return ReadJson(value, None)
+    text = _unwrap(value)
+    if not text.startswith("{"):
+        return ReadJson(value, None)
+    try:
+        return read_json(text)
+    except ValueError as error:
+        return ReadJson(value, f"extra_params cannot be read: {error}")
+
+
+def _canonical(content: dict[str, JsonValue]) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,233 @@
+"""A strict ZEGO on loopback, for the demo and the tests: it checks every call, stores files and fails on command.
+
+`python -m service.zego.sandbox --help` tells how to run one from the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from service.core.model import Vendor
+from service.zego.sandbox_faults import Fault
+from service.zego.sandbox_gate import Code, Gate, Query, RefusedError, read_query
+from service.zego.sandbox_http import Reply, SandboxServer
+from service.zego.sandbox_media import Media, StoredFile, Trouble
+from service.zego.sandbox_record import Call, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Call", "Sandbox"]
+
+MAX_TARGET_BYTES = 8192
+"""Longest request target taken, as by common front ends (docs/protocol.md, "DeleteMedia")."""
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """A ZEGO for the given apps (`app_id` -> server secret); a context manager that serves on 127.0.0.1 while open.
+
+    `on_request` is called with each call when it has arrived and again when it is done, before its answer leaves.
+    `data_as_text` and `code_as_text` choose between the spellings that ZEGO's docs know. With `search=False` it stands
+    for a ZEGO that knows DeleteMedia only. Any part may be changed while it runs.
+    """
+
+    apps: Mapping[str, str] = field(repr=False)
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+    tolerance: timedelta = timedelta(seconds=600)
+    calls_per_second: int = 20
+    search: bool = True
+    data_as_text: bool = False
+    code_as_text: bool = False
+    port: int = 0
+    on_request: Callable[[Call], object] | None = None
+    _record: Record = field(default_factory=Record)
+    _media: Media = field(default_factory=Media)
+    _poisons: dict[str, int] = field(default_factory=dict)
+    _next: deque[Fault] = field(default_factory=deque)
+    _standing: list[Fault] = field(default_factory=list)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _server: SandboxServer | None = None
+    _gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gate = Gate(self.tolerance)
+
+    def __enter__(self) -> Self:
+        self._server = SandboxServer(self.port, self._answer)
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.stop()
+
+    @property
+    def url(self) -> str:
+        """The API URL to give to a client, valid while the sandbox is open."""
+        if self._server is None:
+            raise RuntimeError("the sandbox is not open: use it in a with statement")
+        return self._server.url
+
+    # Files
+
+    def add_file(
+        self,
+        app_id: str,
+        vendor: Vendor | str,
+        file_id: str,
+        *,
+        size_bytes: int = 1000,
+        created_at: datetime | None = None,
+        stream_id: str = "",
+    ) -> None:
+        """Store a file, created now unless said otherwise."""
+        with self._lock:
+            stored = StoredFile(file_id, size_bytes, created_at or self.now(), stream_id)
+            self._media.shelf(app_id, Vendor(vendor))[file_id] = stored
+
+    def files(self, app_id: str, vendor: Vendor | str) -> dict[str, StoredFile]:
+        """The files stored at this moment, by id."""
+        with self._lock:
+            return dict(self._media.shelf(app_id, Vendor(vendor)))
+
+    # Faults
+
+    def fail_file(self, file_id: str, code: str, message: str = "", times: int | None = None) -> None:
+        """Answer DeleteMedia for this file with a per-file error, `times` times (None: until healed)."""
+        with self._lock:
+            self._media.troubles[file_id] = Trouble(code, message, times)
+
+    def omit_file(self, file_id: str, *, acts: bool = False, times: int | None = None) -> None:
+        """Mention this file in neither list; `acts` says whether it is deleted all the same."""
+        with self._lock:
+            self._media.troubles[file_id] = Trouble(None, times=times, acts=acts)
+
+    def poison(self, file_id: str, code: int) -> None:
+        """Fail every whole call that asks for this file with a top-level code, until it is healed."""
+        with self._lock:
+            self._poisons[file_id] = code
+
+    def heal(self, file_id: str) -> None:
+        """Take back whatever trouble this file was told to make."""
+        with self._lock:
+            self._poisons.pop(file_id, None)
+            self._media.troubles.pop(file_id, None)
+
+    def next(self, *faults: Fault) -> None:
+        """Let the next calls that pass the checks meet these faults, one each."""
+        with self._lock:
+            self._next.extend(faults)
+
+    def always(self, *faults: Fault) -> None:
+        """Let every call meet the first of these faults that hits it, until `end_faults`."""
+        with self._lock:
+            self._standing.extend(faults)
+
+    def end_faults(self) -> None:
+        """Take back every fault of `next` and `always`."""
+        with self._lock:
+            self._next.clear()
+            self._standing.clear()
+
+    # What was seen
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every request so far, in order of arrival."""
+        return tuple(self._record.calls)
+
+    def max_calls_in_any_second(self, app_id: str | None = None) -> int:
+        """The most calls that arrived within any second, of one app or of the busiest."""
+        return self._record.most_in_a_second(self.apps if app_id is None else [app_id])
+
+    # Answering
+
+    def _answer(self, target: str) -> Reply:
+        path, _, text = target.partition("?")
+        query = read_query(text)
+        call = self._record.add(target, query, at=self.now(), tick=self.monotonic())
+        self._tell(call)
+        with self._lock:
+            reply = self._judge(path, query, call)
+        call.stage = "done"
+        self._tell(call)
+        return reply
+
+    def _tell(self, call: Call) -> None:
+        if self.on_request is not None:
+            self.on_request(call)
+
+    def _judge(self, path: str, query: Query, call: Call) -> Reply:
+        if call.target_bytes > MAX_TARGET_BYTES:
+            return Reply.html(414)
+        if path != "/":
+            return Reply.html(404)
+        try:
+            self._gate.authenticate(query, self.apps, call.at)
+            self._check_rate(call)
+            self._gate.check_action(query, search=self.search)
+        except RefusedError as refused:
+            return self._reply(call, refused.code, str(refused))
+        return self._meet_fault(query, call)
+
+    def _check_rate(self, call: Call) -> None:
+        if call.in_last_second > self.calls_per_second:
+            raise RefusedError(Code.TOO_FREQUENT, f"more than {self.calls_per_second} calls in a second")
+
+    def _meet_fault(self, query: Query, call: Call) -> Reply:
+        fault = self._take_fault(call) or Fault(acts=True)
+        reply = self._act(query, call) if fault.acts else self._reply(call, fault.code or Code.DONE, fault.message)
+        if fault.http_status is not None:
+            reply = Reply.html(fault.http_status, fault.retry_after)
+        if fault.hides_answer:
+            call.code = None
+        return reply.with_transport(cut=fault.cut, drop=fault.drop, delay_s=fault.delay_s)
+
+    def _take_fault(self, call: Call) -> Fault | None:
+        for queue in (self._next, self._standing):
+            for fault in queue:
+                if fault.hits(call.app_id, call.vendor):
+                    if queue is self._next:
+                        self._next.remove(fault)
+                    return fault
+        return None
+
+    def _act(self, query: Query, call: Call) -> Reply:
+        vendor = Vendor(call.vendor)
+        if call.action == "SearchMedia":
+            page = self._media.search(call.app_id, vendor, query.single)
+            if page is None:
+                return self._reply(call, Code.BAD_PARAMETER, "paging is out of range")
+            return self._reply(call, Code.DONE, data=page)
+        for file_id in call.file_ids:
+            if file_id in self._poisons:
+                return self._reply(call, self._poisons[file_id], "failed")
+        call.acted = True
+        data = self._media.delete(call.app_id, vendor, call.file_ids, str(call.number))
+        if query.get("ClearCache") == "true":
+            data["WsItemIdReceiverResp"] = {"Code": 1, "Message": "done"}
+        return self._reply(call, Code.DONE, data=data)
+
+    def _reply(self, call: Call, code: int, message: str = "", data: dict[str, Any] | None = None) -> Reply:
+        call.code, call.message = int(code), message
+        content = {
+            "Code": str(int(code)) if self.code_as_text else int(code),
+            "Message": message or ("success" if code == Code.DONE else "failed"),
+            "RequestId": f"sandbox-{call.number}",
+            "Data": json.dumps(data or {}) if self.data_as_text else data or {},
+        }
+        return Reply(200, json.dumps(content, ensure_ascii=False).encode(), date=call.at)
+
+
+if __name__ == "__main__":
+    from service.zego.sandbox_command import main
+
+    main()

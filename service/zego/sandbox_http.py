@@ -1,0 +1,121 @@
+"""The sandbox's HTTP side: a server on loopback that can also break connections."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+from dataclasses import dataclass, replace
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back, and how badly."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json; charset=utf-8"
+    date: datetime | None = None
+    retry_after: str | None = None
+    drop: bool = False
+    delay_s: float = 0
+
+    @classmethod
+    def html(cls, status: int, retry_after: str | None = None) -> Reply:
+        """The error page of a front end."""
+        page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1><hr>front end</body></html>"
+        return cls(status, page.encode(), "text/html", retry_after=retry_after)
+
+    def with_transport(self, *, cut: bool, drop: bool, delay_s: float) -> Reply:
+        """The same answer on a bad line: cut in half, not sent at all, or late."""
+        body = self.body[: len(self.body) // 2] if cut else self.body
+        return replace(self, body=body, drop=drop, delay_s=delay_s)
+
+
+class SandboxServer(ThreadingHTTPServer):
+    """Serves `answer(request target)` on 127.0.0.1. Stopping it also breaks the connections that are open."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, answer: Callable[[str], Reply]) -> None:
+        self.answer = answer
+        self.stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for clients on this machine."""
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def start(self) -> None:
+        """Serve in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, and break what is open: a client must find nobody there any more."""
+        self.stopping.set()
+        self.shutdown()
+        self._thread.join()
+        for connection in tuple(self._open):
+            _break(connection)
+        self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as in socketserver)
+        """Note the connection as open."""
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 (as in socketserver)
+        """Note the connection as closed."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as in socketserver)
+        """Stay silent about clients that hang up: they are part of the play."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # keeps connections open, as ZEGO's front end does
+    disable_nagle_algorithm = True
+    server: SandboxServer
+
+    def do_GET(self) -> None:
+        reply = self.server.answer(self.path)
+        if reply.delay_s:
+            self.server.stopping.wait(reply.delay_s)
+        if reply.drop:
+            self.close_connection = True
+            _break(self.connection)
+            return
+        self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response_only(reply.status)
+        self.send_header("Date", format_datetime(reply.date, usegmt=True) if reply.date else self.date_time_string())
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(reply.body)))
+        if reply.retry_after is not None:
+            self.send_header("Retry-After", reply.retry_after)
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (as in http.server)
+        """Write nothing: whoever runs the sandbox reads its record of calls."""
+
+
+def _break(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it may be gone already
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,73 @@
+"""What the sandbox saw: every request in order of arrival, and how many of an app came within a second."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from service.zego.sandbox_gate import Query
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as the sandbox saw it.
+
+    `tick` is its arrival in monotonic seconds, `in_last_second` how many calls its app made in the second up to then.
+    `acted` says that its files were worked on; `code` is the top-level code that was answered (None: none arrived).
+    """
+
+    number: int
+    at: datetime
+    tick: float
+    app_id: str
+    action: str
+    vendor: str
+    file_ids: tuple[str, ...]
+    target_bytes: int
+    in_last_second: int
+    stage: Literal["arrived", "done"] = "arrived"
+    acted: bool = False
+    code: int | None = None
+    message: str = ""
+
+
+class Record:
+    """The calls so far. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._recent: dict[str, deque[float]] = defaultdict(deque)
+        self._lock = threading.Lock()
+
+    def add(self, target: str, query: Query, *, at: datetime, tick: float) -> Call:
+        """Note a request that has just arrived."""
+        with self._lock:
+            recent = self._recent[query.get("AppId")]
+            recent.append(tick)
+            while tick - recent[0] >= 1:
+                recent.popleft()
+            call = Call(
+                number=len(self.calls) + 1,
+                at=at,
+                tick=tick,
+                app_id=query.get("AppId"),
+                action=query.get("Action"),
+                vendor=query.get("Vendor"),
+                file_ids=query.file_ids,
+                target_bytes=len(target.encode("latin-1", "replace")),
+                in_last_second=len(recent),
+            )
+            self.calls.append(call)
+        return call
+
+    def most_in_a_second(self, app_ids: Iterable[str]) -> int:
+        """The most calls that arrived within any second, of the busiest of these apps."""
+        chosen = set(app_ids)
+        with self._lock:
+            return max((call.in_last_second for call in self.calls if call.app_id in chosen), default=0)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from service.zego.wirejson import MAX_DEPTH, make_storable, read_json, storable
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5285890784273533167", "5285890784273533167"),
+        ("1.50", "1.50"),
+        ("-0", "-0"),
+        ('{"a": [1, "1", true, null]}', {"a": ["1", "1", True, None]}),
+        ('"line\nbreak"', "line\nbreak"),
+        (r'"[[[[ \" {{{"', '[[[[ " {{{'),
+    ],
+)
+def test_values_are_read_with_numbers_as_they_stand(text: str, value: object) -> None:
+    read = read_json(text)
+    assert (read.value, read.problem) == (value, None)
+
+
+def test_a_number_of_any_length_is_text() -> None:
+    assert read_json("7" * 5000).value == "7" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"a": 1, "a": 1}', "'a'"),
+        ('[{"b": {"c": 1, "c": 2}}]', "'c'"),
+        ('{"\\ud800": 1, "\\ud800": 1}', "ud800"),
+        ('{"a": NaN}', "NaN"),
+        ("[-Infinity]", "-Infinity"),
+    ],
+)
+def test_what_leaves_the_meaning_in_doubt_is_named(text: str, named: str) -> None:
+    problem = read_json(text).problem
+    assert problem is not None
+    assert named in problem
+    assert problem.isascii()
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": }', "[1,]", "\ufeff{}", "nul", '"open', "\x00"])
+def test_what_is_not_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"line|char"):
+        read_json(text)
+
+
+def test_depth_is_bounded_whatever_the_stack_of_the_caller() -> None:
+    def nested(levels: int) -> str:
+        return "[" * levels + "]" * levels
+
+    assert read_json(nested(MAX_DEPTH)).problem is None
+    for levels in (MAX_DEPTH + 1, 200_000):
+        with pytest.raises(ValueError, match="levels deep"):
+            read_json(nested(levels))
+
+
+@pytest.mark.parametrize("text", ['"' + r"\"" * 500_000, "[" + r'"\"' * 300_000, '"' * 500_001, "\\" * 1_000_000])
+def test_looking_for_depth_stays_linear_on_strings_that_never_end(text: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=r"char|levels"):
+        read_json(text)
+    assert time.perf_counter() - started < 10
+
+
+def test_storable_text() -> None:
+    assert storable("課程-😀\n")
+    assert not storable("a\x00b")
+    assert not storable("a\udc80")
+    assert make_storable("a\x00\ud800b" + "c" * 9, 6) == "a\ufffd\ufffdbcc"
