@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from alembic import context
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def _render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
+def _render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
     # Migrations must not depend on today's code.
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 

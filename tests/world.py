@@ -160,7 +160,14 @@ def open_world(database_url: str, **settings: str) -> Iterator[World]:
             service.close()
 
 
-LIVE = {FileState.KEPT, FileState.SCHEDULED, FileState.HELD, FileState.UNCONFIRMED, FileState.DELETING, FileState.FAILED}
+LIVE = {
+    FileState.KEPT,
+    FileState.SCHEDULED,
+    FileState.HELD,
+    FileState.UNCONFIRMED,
+    FileState.DELETING,
+    FileState.FAILED,
+}
 
 
 def as_text(value: object) -> str:

@@ -38,7 +38,8 @@ def decide_retry(
 ) -> TryAgain | GiveUp:
     """Decide what follows a charged attempt that did not end the file.
 
-    `attempts` counts charged attempts, this one included; `first_attempt_at` is the first of them; `jitter` is in [0, 1).
+    `attempts` counts charged attempts, this one included; `first_attempt_at` is the first of them; `jitter` is in
+    [0, 1).
     """
     if now - first_attempt_at >= policy.give_up_after:
         return GiveUp(f"given up after {attempts} attempts since {first_attempt_at:%Y-%m-%d %H:%M} UTC")

@@ -191,8 +191,9 @@ class FileError:
 class DeleteAnswer:
     """What was observed of one DeleteMedia call; nothing here is interpreted yet.
 
-    `code` is the top-level `Code` (None: there was none to read). `unreadable` says that an HTTP answer came but was not
-    a whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read). `raw` is the body as text, cut.
+    `code` is the top-level `Code` (None: there was none to read). `unreadable` says that an HTTP answer came
+    but was not a whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read).
+    `raw` is the body as text, cut.
     """
 
     transport: Transport

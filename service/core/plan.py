@@ -48,7 +48,8 @@ class Bisection:
     Take parts from `next_part()` and tell what came of each by `passed(part)` or `failed(part, code)`, until
     `next_part()` returns None. A failed part of several ids is halved. When both halves of the whole fail alike, single
     ids from all over it are asked first: if each of those fails too, nothing in the call works, the trouble is not the
-    files', and the search stops (`stopped`) with no id found guilty. Code 41003 names a fact about files, so it never stops.
+    files', and the search stops (`stopped`) with no id found guilty. Code 41003 names a fact about files: it never
+    stops the search.
 
     Finds k bad ids of n in O(k log n) calls; n ids of which all are bad cost about log n.
     """

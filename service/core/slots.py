@@ -52,7 +52,7 @@ class Cron:
     def __post_init__(self) -> None:
         try:
             fires = len(self.expression.split()) == _FIELDS and next(self._from(_TRIAL), None) is not None
-        except (CronSimError, ValueError, TypeError, AssertionError):  # the library lets slips of its parser through
+        except (CronSimError, ValueError):  # a ValueError: a number of thousands of digits
             fires = False
         if not fires:
             raise ValueError(
@@ -66,8 +66,7 @@ class Cron:
         Raises:
             ValueError: there was none in the 50 years before.
         """
-        after_now = (now + timedelta(seconds=1)).replace(microsecond=0).astimezone(self.timezone)
-        for candidate in CronSim(self.expression, after_now, reverse=True):
+        for candidate in CronSim(self.expression, now.astimezone(self.timezone), reverse=True):
             slot = self._last_between(candidate.astimezone(UTC), now)
             if slot is not None:
                 return slot

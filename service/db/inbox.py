@@ -123,7 +123,7 @@ def list_callbacks(
 def count_by_verdict(session: Session) -> dict[Verdict, int]:
     """How many stored callbacks each verdict has."""
     rows = session.execute(select(CallbackRow.verdict, func.count()).group_by(CallbackRow.verdict))
-    return {verdict: count for verdict, count in rows}
+    return {verdict: count for verdict, count in rows}  # noqa: C416  (dict() loses the types)
 
 
 def _insert(session: Session, model: type[CallbackRow | SignatureRow]) -> sqlite.Insert | postgresql.Insert:

@@ -26,7 +26,7 @@ def lock_policy_exclusive(session: Session) -> None:
 
 
 def lock_streams(session: Session, streams: Iterable[tuple[str, str]]) -> None:
-    """Keep other transactions from ranking these streams (app, stream); always in one order, so none waits in a ring."""
+    """Keep others from ranking these streams (app, stream); in one order always, so none waits in a ring."""
     for app_id, stream_id in sorted(set(streams)):
         _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"stream/{app_id}/{stream_id}")
 

@@ -105,7 +105,7 @@ class Trigger(StrEnum):
     COMMAND = "command"
 
 
-# The conditions of partial indexes, as text: a query that carries the same text is seen to be covered, on both databases.
+# The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
 IS_PENDING = text("verdict = 'pending'")
 IS_SCHEDULED = text("state = 'scheduled'")
 IS_UNDECIDED = text("state IN ('kept', 'scheduled', 'held', 'unconfirmed')")

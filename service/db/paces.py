@@ -25,7 +25,7 @@ def reserve_slot(session: Session, app_id: str, interval: timedelta) -> float:
     A moment implausibly far ahead (a clock that jumped back since) is taken as now.
     """
     is_sqlite = session.get_bind().dialect.name == "sqlite"
-    # The clock is read inside the statement, after the row's lock was waited for: a slot must not be old when it is got.
+    # The clock is read inside the statement, after the row's lock was waited for: a slot must not be old when had.
     clock: ColumnElement[int] = literal_column(_SQLITE_CLOCK if is_sqlite else _POSTGRESQL_CLOCK, Integer)
     step = round(interval.total_seconds() * 1_000_000)
     insert = sqlite.insert(PaceRow) if is_sqlite else postgresql.insert(PaceRow)

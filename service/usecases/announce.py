@@ -24,7 +24,7 @@ def announce_file(
 ) -> int:
     """Add the file that a callback announces, or merge what it says; decide it; returns its number.
 
-    Idempotent on (app, vendor, file id). The caller holds the policy, so that the rules stay while this transaction runs.
+    Idempotent on (app, vendor, file id). The caller holds the policy: the rules stay while this transaction runs.
     """
     began_at, ended_at = believe_end(callback.began_at, callback.ended_at, received_at)
     announced = MediaFile(

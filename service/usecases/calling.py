@@ -1,4 +1,4 @@
-"""Asking ZEGO: one claimed batch, from the call written down to the outcomes recorded, bisected where it fails whole."""
+"""Asking ZEGO: one claimed batch, from the call written down to its outcomes, bisected where it fails whole."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ Answered: TypeAlias = tuple[OpenCall, DeleteAnswer, Reading]
 class Caller:
     """Sends the calls of one app in one pass; several threads may share it."""
 
-    def __init__(  # noqa: PLR0913  (the collaborators of a call, handed in by the pass)
+    def __init__(
         self,
         database: Database,
         app_id: str,
@@ -183,7 +183,7 @@ class Caller:
                     )
                 )
             except DatabaseUnavailable:
-                # An answer is worth waiting for: without it the outcome stays unknown and the files are asked for again.
+                # An answer is worth waiting for: without it the outcome is unknown and the files are asked for again.
                 if attempt == _RECORD_TRIES - 1:
                     raise
                 time.sleep(0.2 * 2**attempt)

@@ -41,7 +41,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one look at the due files brought: the files claimed, and where the next look goes on (None: nothing left)."""
+    """What one look at the due files brought: the files claimed, and where the next one begins (None: nothing left)."""
 
     files: tuple[Claimed, ...]
     cursor: Cursor | None

@@ -1,7 +1,7 @@
 """Callbacks in: verify, store durably, understand (docs/callbacks.md).
 
-The trust boundary: ZEGO signs no body, only a timestamp and a nonce. A valid signature admits a callback to the inbox; what
-its body says is believed only while nothing speaks against it (fresh, and the only body with that signature).
+The trust boundary: ZEGO signs no body, only a timestamp and a nonce. A valid signature admits a callback to the inbox;
+what its body says is believed only while nothing speaks against it (fresh, and the only body with that signature).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def finish_callbacks(ingest: Ingest, limit: int = 1_000) -> int:
 
 
 def replay_callback(ingest: Ingest, callback_id: int) -> Verdict | None:
-    """Verify and understand one stored callback again, with today's secrets and code; None if there is no such callback.
+    """Verify and understand one stored callback again, with today's secrets and code; None if there is none.
 
     Its freshness is judged by when it was received. What it announced before stays announced: nothing is doubled.
     """

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying a rule set did: the revision in force, whether it is a new one, and how many files were decided anew."""
+    """What applying a rule set did: the revision in force, if it is a new one, and how many files were decided anew."""
 
     revision: int
     is_new: bool
@@ -38,7 +38,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class RuleEffect:
-    """What one rule (None: no rule) would decide: how many files it keeps for good, keeps for now, and lets go at once."""
+    """What one rule (None: no rule) would decide: how many files it keeps for good, for now, and lets go at once."""
 
     rule: str | None
     kept: int

@@ -30,7 +30,7 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a pass would delete now: how many files by rule and lane, and the first of them; nothing was written or called."""
+    """What a pass would delete now: files by rule and lane, and the first of them; nothing was written or called."""
 
     total: int
     by_rule: dict[str, int]
@@ -64,7 +64,7 @@ def show_run(database: Database, run_id: int) -> dict[str, Any] | None:
 
 
 def find_attention(database: Database, configured_apps: Collection[str], now: datetime) -> Attention:
-    """Everything that needs a person now: blocked apps, failed files, overdue unconfirmed files, apps not configured."""
+    """What needs a person now: blocked apps, failed files, overdue unconfirmed files, apps not configured."""
     with database.read() as session:
         sentences = [_describe_gate(gate) for gate in gates.list_gates(session) if gate.blocked]
         if failed := files.count_by_state(session).get(FileState.FAILED, 0):

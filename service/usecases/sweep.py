@@ -1,7 +1,7 @@
 """The sweep: one pass over everything that is due (docs/sweep.md).
 
-One pass at a time, by lease: two would only share the same pace. A pass that dies leaves claims and open attempts behind;
-the next one gives the files back and asks again, which is harmless.
+One pass at a time, by lease: two would only share the same pace. A pass that dies leaves claims and open attempts
+behind; the next one gives the files back and asks again, which is harmless.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """What a pass needs: the database, a way to ZEGO for every app, the follow-up of outcomes, a clock, and its own name."""
+    """What a pass needs: the database, a way to ZEGO for every app, the follow-up, a clock, and its own name."""
 
     database: Database
     apps: Mapping[str, App]

@@ -90,15 +90,16 @@ def test_a_missing_fact_that_no_key_asks_for_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "match",
+    ("match", "file"),
     [
-        Match(stream=("exam-*",), min_size=1),
-        Match(stream=("*",), max_size=1, vendor=(Vendor.TENCENT,)),
-        Match(min_size=1, min_duration=timedelta(hours=1)),
+        (Match(stream=("exam-*",), min_size=1), replace(FILE, size_bytes=None)),
+        (Match(min_size=1, min_duration=timedelta(hours=1)), replace(FILE, size_bytes=None)),
+        (Match(stream=("*",), vendor=(Vendor.TENCENT,)), replace(FILE, stream_id="")),
+        (Match(min_duration=MINUTE, max_size=1), replace(FILE, duration_s=None)),
     ],
 )
-def test_a_condition_known_to_fail_outweighs_a_missing_fact(match: Match) -> None:
-    assert judge(match, replace(FILE, size_bytes=None)).judgement is Judgement.DIFFERS
+def test_a_condition_known_to_fail_outweighs_a_missing_fact(match: Match, file: MediaFile) -> None:
+    assert judge(match, file).judgement is Judgement.DIFFERS
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,9 @@ def test_the_byte_order_mark_of_a_windows_editor_is_no_fault() -> None:
 
 
 def test_equal_limits_are_a_range_of_one() -> None:
-    (only,) = parse_rules(matching('min_size = "1MB", max_size = "1MB"'))
-    assert only.match == Match(min_size=1_000_000, max_size=1_000_000)
+    (only,) = parse_rules(matching('min_size = "1MB", max_size = "1MB", min_duration = "1h", max_duration = "60m"'))
+    hour = timedelta(hours=1)
+    assert only.match == Match(min_size=1_000_000, max_size=1_000_000, min_duration=hour, max_duration=hour)
 
 
 def test_keep_stands_for_one_rule_for_every_file() -> None:

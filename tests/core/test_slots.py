@@ -23,6 +23,7 @@ EXPRESSIONS = [
     "0 3 * * 7",
     "10 4 13 * 5",
     "0 0 29 2 *",
+    "*/10 2 * * *",
 ]
 
 
@@ -93,6 +94,7 @@ moments = st.builds(lambda day, offset: day + offset, change_days, nearby)
 
 @given(crons | periods, moments)
 @example(Cron("30 2 * * *", BERLIN), utc("2026-10-25T01:10"))
+@example(Cron("*/10 2 * * *", LORD_HOWE), utc("2026-04-04T15:45"))
 def test_now_lies_between_two_neighbouring_slots(slots: Slots, now: datetime) -> None:
     latest, following = slots.latest_slot(now), slots.next_slot(now)
     assert latest <= now < following

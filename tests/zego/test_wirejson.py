@@ -60,8 +60,9 @@ def test_depth_is_bounded_whatever_the_stack_of_the_caller() -> None:
             read_json(nested(levels))
 
 
-@pytest.mark.parametrize("text", ['"' + r"\"" * 500_000, "[" + r'"\"' * 300_000, '"' * 500_001, "\\" * 1_000_000])
-def test_looking_for_depth_stays_linear_on_strings_that_never_end(text: str) -> None:
+@pytest.mark.parametrize("part", [r"\"", r'"\"', '"[', "\\"])
+def test_looking_for_depth_stays_linear_on_strings_that_never_end(part: str) -> None:
+    text = '["' + part * 300_000
     started = time.perf_counter()
     with pytest.raises(ValueError, match=r"char|levels"):
         read_json(text)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.core.model import DeleteAnswer, FileError, Transport
+from service.zego.answers import (
+    HttpAnswer,
+    Redaction,
+    SearchAnswer,
+    read_delete_answer,
+    read_http_date,
+    read_retry_after,
+    read_search_answer,
+)
+
+NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
+SECRET = "9193cc662a4c0ec135ec71fb57194b38"
+ENTRY = {"Code": "ResourceNotFound", "Message": "gone", "Key": "c", "RequestId": "cdn-1"}
+DATA = {"Deleted": ["5285890784273533167", "b"], "Errors": [ENTRY]}
+ERROR = FileError("c", "ResourceNotFound", "gone", "cdn-1")
+
+
+def answered(body: str | bytes, status: int = 200) -> HttpAnswer:
+    raw = body.encode() if isinstance(body, str) else body
+    return HttpAnswer(Transport.ANSWERED, status=status, date="Sat, 01 Aug 2026 11:59:00 GMT", body=raw)
+
+
+def read(body: str | bytes, status: int = 200) -> DeleteAnswer:
+    return read_delete_answer(answered(body, status), Redaction(SECRET), NOW)
+
+
+def read_fields(**fields: object) -> DeleteAnswer:
+    return read(json.dumps({"Code": 0, "Message": "success", "RequestId": "r1"} | fields))
+
+
+@pytest.mark.parametrize("data", [DATA, json.dumps(DATA)], ids=["object", "string"])
+def test_data_is_read_in_both_spellings(data: object) -> None:
+    answer = read_fields(Data=data)
+    assert (answer.code, answer.message, answer.request_id, answer.unreadable) == (0, "success", "r1", False)
+    assert answer.deleted == {"5285890784273533167", "b"}
+    assert answer.errors == (ERROR,)
+
+
+def test_ids_and_codes_that_come_as_numbers_keep_every_digit() -> None:
+    answer = read(
+        '{"Code": 0, "RequestId": 7153210987654321098, "Data": {"Deleted": [5285890784273533167],'
+        ' "Errors": [{"Code": 404, "Key": 5285890784273533169}]}}'
+    )
+    assert answer.request_id == "7153210987654321098"
+    assert answer.deleted == {"5285890784273533167"}
+    assert answer.errors == (FileError("5285890784273533169", "404", "", ""),)
+
+
+@pytest.mark.parametrize(("code", "read_as"), [("7", 7), (7, 7), (-1, -1), ("100000004", 100000004)])
+def test_codes_are_numbers_or_digits(code: object, read_as: int) -> None:
+    answer = read_fields(Code=code, Data="free text")
+    assert (answer.code, answer.unreadable) == (read_as, False)
+
+
+@pytest.mark.parametrize("code", [True, False, None, "", "0x7", "7 ", 1.5, "٧", [0], {}, "9" * 5000], ids=str)
+def test_any_other_code_is_unreadable(code: object) -> None:
+    answer = read_fields(Code=code, Data=DATA)
+    assert (answer.code, answer.unreadable, answer.deleted) == (None, True, frozenset())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<html><body>502</body></html>",
+        '{"Code": 0, "Data": {"Deleted": ["a"',
+        "[]",
+        '"0"',
+        "null",
+        '{"Code": 0, "Code": 7}',
+        '{"Code": NaN}',
+        "[" * 200_000,
+        b"\xff\xfe",
+    ],
+    ids=lambda body: ascii(body)[:30],
+)
+def test_what_is_no_answer_of_zego_is_unreadable(body: str | bytes) -> None:
+    answer = read(body, 502)
+    assert (answer.transport, answer.http_status) == (Transport.ANSWERED, 502)
+    assert (answer.code, answer.unreadable, answer.deleted, answer.errors) == (None, True, frozenset(), ())
+
+
+@pytest.mark.parametrize("data", ["{cut", [], 5, True, {"Deleted": "a"}, {"Errors": {}}, '{"Deleted": 1}'], ids=str)
+def test_code_0_with_data_that_cannot_be_read_says_nothing_of_the_files(data: object) -> None:
+    answer = read_fields(Data=data)
+    assert (answer.code, answer.unreadable, answer.deleted, answer.errors) == (0, True, frozenset(), ())
+
+
+@pytest.mark.parametrize("data", [None, "", {}, "{}", {"Deleted": None, "Errors": None}], ids=str)
+def test_code_0_without_lists_is_readable_and_names_no_file(data: object) -> None:
+    answer = read_fields(Data=data)
+    assert (answer.code, answer.unreadable, answer.deleted, answer.errors) == (0, False, frozenset(), ())
+
+
+def test_entries_that_name_no_file_are_passed_over() -> None:
+    answer = read_fields(
+        Data={"Deleted": ["a", None, ["b"], True], "Errors": ["c", {"Code": "1"}, {"Key": ["d"]}, ENTRY]}
+    )
+    assert (answer.deleted, answer.errors, answer.unreadable) == (frozenset({"a"}), (ERROR,), False)
+
+
+def test_the_cache_code_of_wangsu_is_read() -> None:
+    assert read_fields(Data=DATA | {"WsItemIdReceiverResp": {"Code": 1}}).cache_code == "1"
+    assert read_fields(Data=DATA | {"WsItemIdReceiverResp": None}).cache_code is None
+
+
+def test_texts_are_storable_bounded_and_free_of_secrets() -> None:
+    answer = read_fields(
+        Message=f"\x00\ud800 {SECRET} " + "x" * 5000,
+        RequestId=f"id {SECRET}",
+        Data={"Errors": [{"Key": "a", "Message": f"https://rtc/?s={SECRET}", "Code": SECRET, "RequestId": SECRET}]},
+    )
+    assert SECRET not in repr(answer)
+    assert answer.message.startswith("\ufffd\ufffd *** x")
+    assert len(answer.message) == 1000
+    assert answer.errors == (FileError("a", "***", "https://rtc/?s=***", "***"),)
+    assert len(read("y" * 100_000).raw) == 65_536
+
+
+def test_a_body_over_the_cap_is_unreadable_even_if_it_starts_well() -> None:
+    http = HttpAnswer(Transport.ANSWERED, status=200, body=b'{"Code": 0}', too_long=True)
+    assert read_delete_answer(http, Redaction(), NOW).unreadable
+
+
+@pytest.mark.parametrize("transport", [Transport.LOST, Transport.NOT_SENT])
+def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
+    http = HttpAnswer(transport, failure="timed out")
+    assert read_delete_answer(http, Redaction(), NOW) == DeleteAnswer(transport, message="timed out")
+    assert read_search_answer(http, Redaction()) == SearchAnswer(transport, message="timed out")
+
+
+def test_a_search_answer_tells_the_clock_of_the_server() -> None:
+    answer = read_search_answer(answered('{"Code": "7", "Message": "no", "RequestId": 5}', 401), Redaction())
+    date = datetime(2026, 8, 1, 11, 59, tzinfo=UTC)
+    assert answer == SearchAnswer(Transport.ANSWERED, 401, 7, "no", "5", date, unreadable=False)
+    assert read_search_answer(answered("<html>"), Redaction()).unreadable
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("", None),
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("-5", None),
+        ("1.5", None),
+        ("9" * 50, None),
+        ("soon", None),
+        ("Sat, 01 Aug 2026 12:00:30 GMT", 30.0),
+        ("Saturday, 01-Aug-26 12:00:30 GMT", 30.0),
+        ("Sat, 01 Aug 2026 14:00:30 +0200", 30.0),
+        ("Sat, 01 Aug 2020 12:00:30 GMT", 0.0),
+        ("Sat, 99 Aug 2026 12:00:30 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    assert read_retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
+def test_a_date_without_a_zone_is_utc(zone: str) -> None:
+    moment = read_http_date(f"Sat, 01 Aug 2026 12:00:00 {zone}")
+    assert moment == NOW
+    assert moment is not None
+    assert moment.utcoffset() == timedelta(0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary() | st.text().map(str.encode), st.text(), st.text())
+def test_reading_never_raises(body: bytes, date: str, retry_after: str) -> None:
+    http = HttpAnswer(Transport.ANSWERED, status=200, date=date, retry_after=retry_after, body=body)
+    assert read_delete_answer(http, Redaction(), NOW).deleted == frozenset()
+    assert read_search_answer(http, Redaction()).transport is Transport.ANSWERED
+
+
+def test_a_redaction_does_not_show_its_words() -> None:
+    assert SECRET not in repr(Redaction(SECRET))

@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.core.model import DeleteAnswer, FileError, Transport, Vendor
+from service.zego.client import ZegoClient, url_cost
+from service.zego.sandbox import Call, Sandbox
+from service.zego.sandbox_faults import (
+    Fault,
+    answer_code,
+    answer_html,
+    answer_late,
+    cut_answer,
+    drop_after,
+    drop_before,
+)
+from service.zego.sandbox_gate import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+APP, SECRET = "1234567890", "9193cc662a4c0ec135ec71fb57194b38"
+NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
+
+
+def now() -> datetime:
+    return NOW
+
+
+def make_client(
+    url: str,
+    *,
+    secret: str = SECRET,
+    connect_timeout_s: float = 5,
+    read_timeout_s: float = 5,
+    clear_cache: bool = False,
+) -> ZegoClient:
+    return ZegoClient(
+        APP,
+        secret,
+        url,
+        None,
+        clear_cache,
+        now=now,
+        connect_timeout_s=connect_timeout_s,
+        read_timeout_s=read_timeout_s,
+    )
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox({APP: SECRET}, now=now) as opened:
+        for file_id in ("a", "b"):
+            opened.add_file(APP, Vendor.TENCENT, file_id)
+        yield opened
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[ZegoClient]:
+    with make_client(sandbox.url) as opened:
+        yield opened
+
+
+@contextmanager
+def raw_server(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A server that takes one connection and does with it what it is told."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        thread.join()
+
+
+def ask(url: str, *, connect_timeout_s: float = 5, read_timeout_s: float = 5) -> DeleteAnswer:
+    with make_client(url, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s) as client:
+        answer = client.delete_media(Vendor.TENCENT, ["a"])
+    for secret in (SECRET, "Signature=", url.removeprefix("http://").rstrip("/")):
+        assert secret not in repr(answer)
+    return answer
+
+
+def say(*parts: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        for part in parts:
+            connection.sendall(part)
+
+    return answer
+
+
+@pytest.mark.parametrize("data_as_text", [False, True])
+@pytest.mark.parametrize("code_as_text", [False, True])
+def test_deleting(sandbox: Sandbox, client: ZegoClient, *, data_as_text: bool, code_as_text: bool) -> None:
+    sandbox.data_as_text, sandbox.code_as_text = data_as_text, code_as_text
+    answer = client.delete_media(Vendor.TENCENT, ["a", "c"])
+    assert (answer.transport, answer.http_status, answer.code) == (Transport.ANSWERED, 200, 0)
+    assert (answer.message, answer.request_id, answer.unreadable) == ("success", "sandbox-1", False)
+    assert answer.deleted == {"a"}
+    assert answer.errors == (FileError("c", "ResourceNotFound", "the media does not exist", "Tencent-1"),)
+    assert json.loads(answer.raw)["RequestId"] == "sandbox-1"
+    assert set(sandbox.files(APP, Vendor.TENCENT)) == {"b"}
+
+
+def test_ids_of_any_characters_arrive_unchanged(sandbox: Sandbox, client: ZegoClient) -> None:
+    ids = ["record/a b+c&d=e%41?#[]'.mp4", "录制/😀", "~._-", "%2B", "a\nb"]
+    for file_id in ids:
+        sandbox.add_file(APP, Vendor.HUAWEI, file_id)
+    assert client.delete_media(Vendor.HUAWEI, ids).deleted == set(ids)
+    expected = len(sandbox.url) + sandbox.calls[0].target_bytes - 1
+    assert client.url_overhead(Vendor.HUAWEI) + sum(map(url_cost, ids)) == expected
+
+
+def test_only_1_to_100_files_are_asked_for(sandbox: Sandbox, client: ZegoClient) -> None:
+    for ids in ([], ["x"] * 101):
+        with pytest.raises(ValueError, match="1 to 100 files"):
+            client.delete_media(Vendor.TENCENT, ids)
+    assert client.delete_media(Vendor.TENCENT, [f"f{number}" for number in range(100)]).code == 0
+    assert len(sandbox.calls) == 1
+
+
+def test_the_cache_of_wangsu_is_cleared_where_wanted(sandbox: Sandbox) -> None:
+    with make_client(sandbox.url, clear_cache=True) as client:
+        assert client.delete_media(Vendor.WANGSU, ["a"]).cache_code == "1"
+        assert client.delete_media(Vendor.HUAWEI, ["a"]).cache_code is None
+
+
+@pytest.mark.parametrize("vendor", Vendor)
+def test_searching_shows_that_the_credentials_work_and_what_time_it_is_there(
+    sandbox: Sandbox, client: ZegoClient, vendor: Vendor
+) -> None:
+    answer = client.search_media(vendor)
+    assert (answer.transport, answer.http_status, answer.code) == (Transport.ANSWERED, 200, 0)
+    assert (answer.date, answer.unreadable) == (NOW, False)
+    assert [call.action for call in sandbox.calls] == ["SearchMedia"]
+
+
+def test_a_wrong_secret_is_an_answer(sandbox: Sandbox) -> None:
+    with make_client(sandbox.url, secret="wrong") as client:
+        assert client.search_media(Vendor.TENCENT).code == Code.SIGNATURE_WRONG
+        assert client.delete_media(Vendor.TENCENT, ["a"]).code == Code.SIGNATURE_WRONG
+    assert "wrong" not in repr(client)
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 5, 6, 7, 8, 1000, 41003, 100000017])
+def test_top_level_codes(sandbox: Sandbox, client: ZegoClient, code: int) -> None:
+    sandbox.next(answer_code(code, "said so"))
+    answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert (answer.code, answer.message, answer.deleted, answer.unreadable) == (code, "said so", frozenset(), False)
+    assert client.delete_media(Vendor.TENCENT, ["a"]).deleted == {"a"}
+
+
+@pytest.mark.parametrize("status", [302, 404, 500, 502, 503])
+def test_an_error_page_is_unreadable_and_its_status_known(sandbox: Sandbox, client: ZegoClient, status: int) -> None:
+    sandbox.next(answer_html(status))
+    answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert (answer.transport, answer.http_status) == (Transport.ANSWERED, status)
+    assert (answer.code, answer.unreadable) == (None, True)
+    assert "front end" in answer.raw
+    assert len(sandbox.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [(None, None), ("7", 7.0), ("Sat, 01 Aug 2026 12:01:00 GMT", 60.0), ("later", None)]
+)
+def test_429_tells_how_long_to_wait(
+    sandbox: Sandbox, client: ZegoClient, header: str | None, seconds: float | None
+) -> None:
+    sandbox.next(answer_html(429, retry_after=header))
+    answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert (answer.http_status, answer.retry_after_s) == (429, seconds)
+
+
+def test_a_url_that_is_too_long_is_refused_by_the_front_end(client: ZegoClient) -> None:
+    answer = client.delete_media(Vendor.HUAWEI, [f"{number:03}" + "x" * 90 for number in range(100)])
+    assert (answer.transport, answer.http_status, answer.unreadable) == (Transport.ANSWERED, 414, True)
+
+
+def test_cut_json_is_unreadable_although_the_work_was_done(sandbox: Sandbox, client: ZegoClient) -> None:
+    sandbox.next(cut_answer())
+    answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert (answer.transport, answer.code, answer.unreadable) == (Transport.ANSWERED, None, True)
+    assert "a" not in sandbox.files(APP, Vendor.TENCENT)
+
+
+@pytest.mark.parametrize(
+    ("fault", "left"), [(drop_before(), {"a", "b"}), (drop_after(), {"b"})], ids=["before", "after"]
+)
+def test_a_dropped_connection_is_lost_and_never_asked_again(
+    sandbox: Sandbox, client: ZegoClient, fault: Fault, left: set[str]
+) -> None:
+    sandbox.next(fault)
+    answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert (answer.transport, answer.http_status, answer.unreadable) == (Transport.LOST, None, False)
+    assert answer.message.startswith("no whole answer came back: ")
+    assert set(sandbox.files(APP, Vendor.TENCENT)) == left
+    assert len(sandbox.calls) == 1
+
+
+def test_after_a_drop_on_a_kept_connection_nothing_is_asked_again(sandbox: Sandbox, client: ZegoClient) -> None:
+    assert client.delete_media(Vendor.TENCENT, ["x"]).code == 0
+    sandbox.next(drop_after())
+    assert client.delete_media(Vendor.TENCENT, ["a"]).transport is Transport.LOST
+    assert client.delete_media(Vendor.TENCENT, ["b"]).deleted == {"b"}
+    assert [call.file_ids for call in sandbox.calls] == [("x",), ("a",), ("b",)]
+
+
+def test_an_answer_that_takes_too_long_is_lost(sandbox: Sandbox) -> None:
+    sandbox.next(answer_late(30))
+    with make_client(sandbox.url, read_timeout_s=0.2) as client:
+        answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert (answer.transport, answer.message) == (Transport.LOST, "no whole answer came back: timed out")
+
+
+def test_a_late_answer_within_the_limit_is_read(sandbox: Sandbox, client: ZegoClient) -> None:
+    sandbox.next(answer_late(0.3))
+    assert client.delete_media(Vendor.TENCENT, ["a"]).deleted == {"a"}
+
+
+def test_nobody_listening_means_not_sent(sandbox: Sandbox, client: ZegoClient) -> None:
+    assert client.delete_media(Vendor.TENCENT, ["a"]).code == 0
+    sandbox.__exit__()
+    answer = client.delete_media(Vendor.TENCENT, ["b"])
+    assert (answer.transport, answer.message) == (Transport.NOT_SENT, "no connection to ZEGO: Connection refused")
+    assert client.search_media(Vendor.TENCENT).transport is Transport.NOT_SENT
+
+
+def test_an_unknown_host_means_not_sent() -> None:
+    answer = ask("http://no-such-host.invalid/")
+    assert answer.transport is Transport.NOT_SENT
+    assert answer.message.startswith("no connection to ZEGO: ")
+
+
+def test_a_connection_that_never_stands_means_not_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        answer = ask(f"http://127.0.0.1:{address[1]}/", connect_timeout_s=0.2)
+        for filler in fillers:
+            filler.close()
+    assert (answer.transport, answer.message) == (Transport.NOT_SENT, "no connection to ZEGO: timed out")
+
+
+def test_a_tls_handshake_that_fails_means_not_sent(sandbox: Sandbox) -> None:
+    answer = ask(sandbox.url.replace("http", "https"))
+    assert answer.transport is Transport.NOT_SENT
+    assert sandbox.calls == ()
+
+
+def test_a_tls_handshake_that_hangs_means_not_sent() -> None:
+    enough = threading.Event()
+    with raw_server(lambda connection: (connection.recv(65536), enough.wait(10))) as url:
+        answer = ask(url.replace("http", "https"), connect_timeout_s=0.2)
+        enough.set()
+    assert (answer.transport, answer.message) == (Transport.NOT_SENT, "no connection to ZEGO: timed out")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (b"",),
+        (b"garbage\r\n\r\n",),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"Code": 0}',),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\noops",),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n{}",),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n{}",),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n{}",),
+    ],
+    ids=lambda parts: ascii(parts[0][-25:]),
+)
+def test_an_answer_that_is_not_whole_http_is_lost(parts: tuple[bytes, ...]) -> None:
+    with raw_server(say(*parts)) as url:
+        answer = ask(url)
+    assert answer.transport is Transport.LOST
+    assert answer.code is None
+
+
+def test_headers_that_end_too_early_are_an_answer_that_says_nothing() -> None:
+    with raw_server(say(b"HTTP/1.1 200 OK\r\n")) as url:
+        answer = ask(url)
+    assert (answer.transport, answer.code, answer.unreadable) == (Transport.ANSWERED, None, True)
+
+
+def test_an_answer_that_drips_is_given_up_after_the_read_timeout() -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            try:
+                connection.sendall(b" ")
+            except OSError:
+                return
+            time.sleep(0.1)
+
+    started = time.monotonic()
+    with raw_server(drip) as url:
+        answer = ask(url, read_timeout_s=0.5)
+    assert (answer.transport, answer.http_status) == (Transport.LOST, 200)
+    assert time.monotonic() - started < 5
+
+
+def test_a_body_beyond_the_cap_is_unreadable() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n"
+
+    def flood(connection: socket.socket) -> None:
+        connection.recv(65536)
+        try:
+            connection.sendall(head + b" " * 3_000_000)
+        except OSError:
+            return
+
+    with raw_server(flood) as url:
+        answer = ask(url)
+    assert (answer.transport, answer.unreadable, len(answer.raw)) == (Transport.ANSWERED, True, 65_536)
+
+
+def test_a_compressed_bomb_is_capped() -> None:
+    bomb = gzip.compress(b" " * 200_000_000, 6)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+
+    def send(connection: socket.socket) -> None:
+        connection.recv(65536)
+        try:
+            connection.sendall(head + bomb)
+        except OSError:
+            return
+
+    started = time.monotonic()
+    with raw_server(send) as url:
+        answer = ask(url)
+    assert (answer.transport, answer.unreadable) == (Transport.ANSWERED, True)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "head", [b"Transfer-Encoding: chunked\r\n\r\nb\r\n%s\r\n0\r\n\r\n", b"Content-Length: 11\r\n\r\n%s", b"\r\n%s"]
+)
+def test_every_framing_of_a_whole_answer_is_read(head: bytes) -> None:
+    with raw_server(say(b"HTTP/1.1 200 OK\r\n" + head % b'{"Code": 0}')) as url:
+        answer = ask(url)
+    assert (answer.transport, answer.code) == (Transport.ANSWERED, 0)
+
+
+def test_redirects_and_cookies_are_not_followed() -> None:
+    seen: list[bytes] = []
+
+    def answer_twice(connection: socket.socket) -> None:
+        for _ in range(2):
+            seen.append(connection.recv(65536))
+            connection.sendall(
+                b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n"
+            )
+
+    with raw_server(answer_twice) as url, make_client(url) as client:
+        statuses = [client.delete_media(Vendor.TENCENT, ["a"]).http_status for _ in range(2)]
+    assert statuses == [302, 302]
+    assert len(seen) == 2
+    for request in seen:
+        assert request.startswith(b"GET /?Action=DeleteMedia&")
+        assert b"cookie" not in request.lower()
+
+
+def test_an_error_page_that_repeats_the_url_gives_no_secret_away() -> None:
+    def echo(connection: socket.socket) -> None:
+        line = connection.recv(65536).splitlines()[0]
+        body = json.dumps({"Code": 5, "Message": f"{line.decode()} {SECRET}"}).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with raw_server(echo) as url, make_client(url) as client:
+        answer = client.delete_media(Vendor.TENCENT, ["a"])
+    assert "Signature=***&" in answer.message
+    assert SECRET not in answer.message + answer.raw
+
+
+def test_the_environment_changes_nothing(sandbox: Sandbox, client: ZegoClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert client.delete_media(Vendor.TENCENT, ["a"]).deleted == {"a"}
+    assert len(sandbox.calls) == 1
+
+
+def test_many_threads_share_one_client(sandbox: Sandbox, client: ZegoClient) -> None:
+    sandbox.calls_per_second = 1000
+    ids = [f"file-{number}" for number in range(200)]
+    for file_id in ids:
+        sandbox.add_file(APP, Vendor.TENCENT, file_id)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda file_id: client.delete_media(Vendor.TENCENT, [file_id]), ids))
+    assert [answer.deleted for answer in answers] == [frozenset([file_id]) for file_id in ids]
+    assert len(client._idle) <= 8
+
+
+def test_calls_one_after_another_share_a_connection() -> None:
+    def serve(connection: socket.socket) -> None:
+        for _ in range(3):
+            say(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"Code": 0}')(connection)
+
+    with raw_server(serve) as url, make_client(url) as client:
+        assert [client.delete_media(Vendor.TENCENT, ["a"]).code for _ in range(3)] == [0, 0, 0]
+
+
+def test_every_call_has_a_nonce_and_signature_of_its_own(sandbox: Sandbox, client: ZegoClient) -> None:
+    assert [client.delete_media(Vendor.TENCENT, ["a"]).code for _ in range(15)] == [0] * 15
+    assert all(call.code == 0 for call in sandbox.calls)
+
+
+def test_the_clock_that_signs_is_the_one_handed_in(sandbox: Sandbox, client: ZegoClient) -> None:
+    stages: list[tuple[str, bool]] = []
+
+    def note(call: Call) -> None:
+        stages.append((call.stage, call.acted))
+
+    sandbox.on_request = note
+    sandbox.now = lambda: NOW + timedelta(seconds=601)
+    assert client.delete_media(Vendor.TENCENT, ["a"]).code == Code.SIGNATURE_EXPIRED
+    sandbox.now = lambda: NOW - timedelta(seconds=600)
+    assert client.delete_media(Vendor.TENCENT, ["a"]).code == 0
+    assert stages == [("arrived", False), ("done", False), ("arrived", False), ("done", True)]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.core.model import Vendor
+from service.zego.client import ZegoClient
+from service.zego.sandbox_command import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "service.zego.sandbox", "--port", "0", "--app", "1234567890:SECRET")
+
+
+def test_it_serves_its_files_until_interrupted(tmp_path: Path) -> None:
+    files = tmp_path / "files.json"
+    entry = {"app_id": "1234567890", "vendor": "Huawei", "file_id": "a/b.mp4", "created_at": "2026-08-01T12:00:00Z"}
+    files.write_text(json.dumps([entry]))
+    with subprocess.Popen(
+        [*COMMAND, "--files", str(files), "--no-search"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with ZegoClient("1234567890", "SECRET", url, None, clear_cache=False, now=lambda: datetime.now(UTC)) as client:
+            assert client.delete_media(Vendor.HUAWEI, ["a/b.mp4"]).deleted == {"a/b.mp4"}
+            assert client.search_media(Vendor.HUAWEI).code == 100000007
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "JSON"), ('[{"app_id": "1"}]', "vendor"), ('[{"vendor": "X"}]', "app_id"), (None, "No such")],
+)
+def test_a_bad_file_is_said_in_one_line(
+    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = tmp_path / "files.json"
+    if content is not None:
+        files.write_text(content)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--port", "0", "--app", "1:s", "--files", str(files)])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("app", ["1234567890", "abc:SECRET", "1:"])
+def test_an_app_needs_an_id_and_a_secret(app: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--app", app])
+    assert "APP_ID:SECRET" in capsys.readouterr().err
