@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,13 @@ APP = "1234567890"
 OTHER_APP = "987654321"
 SERVER_SECRET = "9193cc662a4c0ec135ec71fb57194b38"
 CALLBACK_SECRET = "callback-secret"
+SECOND_APP = """
+[[apps]]
+app_id = "{app_id}"
+server_secret = "{secret}"
+callback_secrets = ["the-other-secret"]
+api_url = "{api_url}"
+"""
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -152,8 +160,15 @@ def open_world(database_url: str, **settings: str) -> Iterator[World]:
     database = Database(database_url)
     upgrade_database(database)
     database.dispose()
-    with Sandbox({APP: SERVER_SECRET, OTHER_APP: SERVER_SECRET}, clock, calls_per_second=20) as sandbox:
-        service = open_service(load_settings(environment(database_url, sandbox.url, **settings)), now=clock)
+    with (
+        Sandbox({APP: SERVER_SECRET, OTHER_APP: SERVER_SECRET}, clock, calls_per_second=20) as sandbox,
+        tempfile.NamedTemporaryFile("w", suffix=".toml") as config,
+    ):
+        api_url = settings.get("API_URL", sandbox.url)
+        config.write(SECOND_APP.format(app_id=OTHER_APP, secret=SERVER_SECRET, api_url=api_url))
+        config.flush()
+        variables = environment(database_url, sandbox.url, **settings) | {"ZEGO_RETENTION_CONFIG": config.name}
+        service = open_service(load_settings(variables), now=clock)
         try:
             yield World(service, sandbox, clock)
         finally:

@@ -23,7 +23,7 @@ def list_due_lanes(session: Session, now: datetime, *, only_retries: bool = Fals
     """The apps and vendors that have files to delete now."""
     query = select(MediaFileRow.app_id, MediaFileRow.vendor).distinct()
     if only_retries:
-        query = query.where(IS_RETRYING, IS_SCHEDULED, MediaFileRow.retry_at <= now)
+        query = query.where(IS_RETRYING, IS_SCHEDULED, MediaFileRow.retry_at <= now, MediaFileRow.due_at <= now)
     else:
         query = query.where(IS_SCHEDULED, MediaFileRow.due_at <= now)
     return sorted((app_id, vendor) for app_id, vendor in session.execute(query))

@@ -167,11 +167,12 @@ def kept_by_rank(session: Session, app_id: str, stream_id: str, rules: Iterable[
     return list(session.scalars(query.order_by(MediaFileRow.id).with_for_update()))
 
 
-def list_files(session: Session, wanted: FileFilter, limit: int | None = None) -> Iterator[MediaFileRow]:
-    """Files by number, streamed."""
-    rows: Iterable[MediaFileRow] = session.scalars(
-        _filtered(wanted).order_by(MediaFileRow.id).execution_options(yield_per=500)
-    )
+def list_files(
+    session: Session, wanted: FileFilter, limit: int | None = None, *, after: int = 0
+) -> Iterator[MediaFileRow]:
+    """Files by number, beyond `after`, streamed."""
+    query = _filtered(wanted).where(MediaFileRow.id > after).order_by(MediaFileRow.id)
+    rows: Iterable[MediaFileRow] = session.scalars(query.execution_options(yield_per=500))
     if wanted.stream is not None:
         pattern = wanted.stream
         rows = (row for row in rows if matches(pattern, row.stream_id))
@@ -182,6 +183,13 @@ def list_all_after(session: Session, after: int, limit: int) -> Sequence[MediaFi
     """One batch of the files that are neither deleted nor gone, by number, beyond `after`."""
     query = select(MediaFileRow).where(MediaFileRow.id > after, MediaFileRow.state.not_in(_GONE_STATES))
     return session.scalars(query.order_by(MediaFileRow.id).limit(limit)).all()
+
+
+def count_files(session: Session, wanted: FileFilter) -> int | None:
+    """How many files there are to list; None where a stream pattern would make counting as dear as listing."""
+    if wanted.stream is not None:
+        return None
+    return session.scalar(select(func.count()).select_from(_filtered(wanted).subquery())) or 0
 
 
 def count_by_state(session: Session) -> dict[FileState, int]:

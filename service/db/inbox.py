@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import defer
 
 from service.core.model import QUARANTINE_VERDICTS, Verdict
 from service.db.models import CallbackRow, SignatureRow
@@ -29,6 +30,14 @@ class NewCallback:
     raw: bytes
     content_type: str
     event: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackFilter:
+    """Which callbacks to list; every condition that is set must hold."""
+
+    verdict: Verdict | None = None
+    app_id: str | None = None
 
 
 def lock_signature(session: Session, app_id: str, signature: str, now: datetime) -> None:
@@ -102,28 +111,42 @@ def find_callback(session: Session, callback_id: int, *, lock: bool = False) -> 
     return session.get(CallbackRow, callback_id, with_for_update=lock or None)
 
 
-def list_ids(session: Session, verdict: Verdict, after: int, limit: int) -> list[int]:
-    """Ids of the callbacks of one verdict, oldest first, beyond `after`."""
-    query = select(CallbackRow.id).where(CallbackRow.verdict == verdict, CallbackRow.id > after)
+def list_ids(session: Session, verdict: Verdict | None, after: int, limit: int) -> list[int]:
+    """Ids of the callbacks of one verdict (None: of all), oldest first, beyond `after`."""
+    query = select(CallbackRow.id).where(CallbackRow.id > after)
+    if verdict is not None:
+        query = query.where(CallbackRow.verdict == verdict)
     return list(session.scalars(query.order_by(CallbackRow.id).limit(limit)))
 
 
 def list_callbacks(
-    session: Session, *, verdict: Verdict | None = None, app_id: str | None = None, limit: int | None = None
+    session: Session, wanted: CallbackFilter, limit: int | None = None, *, before: int | None = None
 ) -> Iterator[CallbackRow]:
-    """Stored callbacks, the newest first."""
-    query = select(CallbackRow).order_by(CallbackRow.id.desc()).limit(limit)
-    if verdict is not None:
-        query = query.where(CallbackRow.verdict == verdict)
-    if app_id is not None:
-        query = query.where(CallbackRow.app_id == app_id)
+    """Stored callbacks without their bytes, the newest first, those below `before`."""
+    query = _filtered(wanted).options(defer(CallbackRow.raw)).order_by(CallbackRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(CallbackRow.id < before)
     yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def count_callbacks(session: Session, wanted: CallbackFilter) -> int:
+    """How many stored callbacks there are to list."""
+    return session.scalar(select(func.count()).select_from(_filtered(wanted).subquery())) or 0
 
 
 def count_by_verdict(session: Session) -> dict[Verdict, int]:
     """How many stored callbacks each verdict has."""
     rows = session.execute(select(CallbackRow.verdict, func.count()).group_by(CallbackRow.verdict))
     return {verdict: count for verdict, count in rows}  # noqa: C416  (dict() loses the types)
+
+
+def _filtered(wanted: CallbackFilter) -> Select[CallbackRow]:
+    query = select(CallbackRow)
+    if wanted.verdict is not None:
+        query = query.where(CallbackRow.verdict == wanted.verdict)
+    if wanted.app_id is not None:
+        query = query.where(CallbackRow.app_id == wanted.app_id)
+    return query
 
 
 def _insert(session: Session, model: type[CallbackRow | SignatureRow]) -> sqlite.Insert | postgresql.Insert:

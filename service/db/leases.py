@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.db.models import LeaseRow
@@ -59,6 +59,32 @@ def find_lease(session: Session, name: str) -> Lease | None:
 def holds_lease(session: Session, name: str, fence: int) -> bool:
     """The lease still carries this fence."""
     return session.scalar(select(LeaseRow.fence).where(LeaseRow.name == name)) == fence
+
+
+def list_leases(session: Session, prefix: str) -> list[Lease]:
+    """How the leases stand whose names begin with `prefix`."""
+    rows = session.scalars(select(LeaseRow).where(LeaseRow.name.startswith(prefix, autoescape=True)).order_by(LeaseRow.name))
+    return [Lease(row.name, row.holder, row.fence, row.renewed_at, row.expires_at) for row in rows]
+
+
+def forget_leases(session: Session, prefix: str, expired_before: datetime) -> None:
+    """Drop the leases whose names begin with `prefix` and that expired before a moment."""
+    session.execute(
+        delete(LeaseRow).where(
+            LeaseRow.name.startswith(prefix, autoescape=True), LeaseRow.expires_at < expired_before
+        )
+    )
+
+
+def leave_mark(session: Session, name: str, holder: str, now: datetime) -> None:
+    """Write down who was here last: a small write that proves that writing works."""
+    insert = sqlite.insert(LeaseRow) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(LeaseRow)
+    mark = insert.values(name=name, holder=holder, fence=0, renewed_at=now, expires_at=now)
+    session.execute(
+        mark.on_conflict_do_update(
+            index_elements=[LeaseRow.name], set_={"holder": holder, "renewed_at": now, "expires_at": now}
+        )
+    )
 
 
 def _update(session: Session, name: str, fence: int, **values: object) -> bool:

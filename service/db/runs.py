@@ -63,15 +63,27 @@ def find_run(session: Session, run_id: int) -> RunRow | None:
     return session.get(RunRow, run_id)
 
 
-def list_runs(session: Session, limit: int | None = None) -> list[RunRow]:
-    """Runs, the newest first."""
-    return list(session.scalars(select(RunRow).order_by(RunRow.id.desc()).limit(limit)))
+def list_runs(session: Session, limit: int | None = None, *, before: int | None = None) -> list[RunRow]:
+    """Runs, the newest first, those below `before`."""
+    query = select(RunRow).order_by(RunRow.id.desc()).limit(limit)
+    return list(session.scalars(query if before is None else query.where(RunRow.id < before)))
+
+
+def count_runs(session: Session) -> int:
+    """How many passes are on record."""
+    return session.scalar(select(func.count()).select_from(RunRow)) or 0
 
 
 def last_finished_run(session: Session) -> RunRow | None:
     """The newest pass that went through to its end."""
     query = select(RunRow).where(RunRow.state == RunState.DONE).order_by(RunRow.id.desc()).limit(1)
     return session.scalar(query)
+
+
+def last_full_pass(session: Session) -> RunRow | None:
+    """The newest pass over everything that was due (not over retries alone) that went through to its end."""
+    query = select(RunRow).where(RunRow.state == RunState.DONE, RunRow.trigger != Trigger.RETRY)
+    return session.scalar(query.order_by(RunRow.id.desc()).limit(1))
 
 
 def running_run(session: Session) -> RunRow | None:
@@ -170,6 +182,18 @@ def list_attempts(session: Session, *, file_key: int | None = None, run_id: int 
     if run_id is not None:
         query = query.where(AttemptRow.run_id == run_id)
     yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def list_run_attempts(session: Session, run_id: int, limit: int | None) -> Iterator[tuple[AttemptRow, MediaFileRow]]:
+    """The attempts of one run with their files, in the order they were opened."""
+    query = select(AttemptRow, MediaFileRow).join(MediaFileRow, MediaFileRow.id == AttemptRow.media_file_id)
+    query = query.where(AttemptRow.run_id == run_id).order_by(AttemptRow.id).limit(limit)
+    yield from session.execute(query.execution_options(yield_per=500))
+
+
+def count_attempts(session: Session, run_id: int) -> int:
+    """How many attempts one run made."""
+    return session.scalar(select(func.count()).select_from(AttemptRow).where(AttemptRow.run_id == run_id)) or 0
 
 
 def list_calls(session: Session, run_id: int) -> list[CallRow]:

@@ -56,15 +56,17 @@ class OpenCall:
     revision: int
 
 
-def claim_chunk(session: Session, sweep: Pass, lane: Lane, after: Cursor | None, limit: int, now: datetime) -> Chunk:
+def claim_chunk(
+    session: Session, sweep: Pass, lane: Lane, after: Cursor | None, limit: int, now: datetime, *, only_retries: bool
+) -> Chunk:
     """Claim the next due files of a lane that today's rules still let go; decide the others anew."""
     rules = _rules_under_lock(session)
     # Which streams to lock is known only from rows that are not locked yet: the locks come first, then the rows.
     if any(rule.keep_latest for rule in rules.rules):
-        peeked = claims.next_due(session, lane, now, after, limit, only_retries=sweep.only_retries, lock=False)
+        peeked = claims.next_due(session, lane, now, after, limit, only_retries=only_retries, lock=False)
         lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in peeked])
         session.expire_all()
-    rows = claims.next_due(session, lane, now, after, limit, only_retries=sweep.only_retries)
+    rows = claims.next_due(session, lane, now, after, limit, only_retries=only_retries)
     if not rows:
         return Chunk((), None)
     last = rows[-1]

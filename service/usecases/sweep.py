@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -178,27 +179,44 @@ def _sweep_lane(
 ) -> None:
     """Work through what is due in one lane, as long as its gate lets calls through."""
     cursor: Cursor | None = None
+    only_retries = sweep.only_retries
     probed = False
     while not stop.is_set():
-        with sweeper.database.read() as session:
-            gate = gates.find_gate(session, *lane)
-        limit, probe = _CALLS_IN_FLIGHT * MAX_FILES_PER_CALL, False
-        if gate is not None:
-            if gate.blocked and (probed or sweep.only_retries):
-                return
-            if not gate.blocked and gate.is_closed(sweeper.now()):
-                if not _wait_out(gate, sweeper.now(), stop):
-                    return
-                cursor = None
-            # After trouble, one file (or one batch, after a mere pause) goes first and shows whether it is over.
-            limit, probe, probed = (1, True, True) if gate.blocked else (MAX_FILES_PER_CALL, False, probed)
-        chunk = sweeper.database.transact(
-            lambda session: claim_chunk(session, sweep, lane, cursor, limit, sweeper.now())  # noqa: B023  (called at once)
-        )
+        entry = _enter(sweeper, lane, stop, may_probe=not probed and not sweep.only_retries)
+        if entry is None:
+            return
+        if entry.after_pause:
+            # What the pause had stopped is taken up again, by a pass for retries as well.
+            cursor, only_retries = None, False
+        probed = probed or entry.probe
+        claim = partial(claim_chunk, sweep=sweep, lane=lane, limit=entry.limit, only_retries=only_retries)
+        chunk = sweeper.database.transact(partial(claim, after=cursor, now=sweeper.now()))
         if chunk.cursor is None:
             return
         cursor = chunk.cursor
-        _delete_chunk(sweeper.apps[lane[0]], lane, chunk.files, caller, pool, probe=probe)
+        _delete_chunk(sweeper.apps[lane[0]], lane, chunk.files, caller, pool, probe=entry.probe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """How a lane may be entered: how many files at once, as a probe, or after a pause."""
+
+    limit: int
+    probe: bool = False
+    after_pause: bool = False
+
+
+def _enter(sweeper: Sweeper, lane: Lane, stop: threading.Event, *, may_probe: bool) -> _Entry | None:
+    """Look at the lane's gate: after trouble one file, or one batch after a mere pause, shows whether it is over."""
+    with sweeper.database.read() as session:
+        gate = gates.find_gate(session, *lane)
+    if gate is None:
+        return _Entry(_CALLS_IN_FLIGHT * MAX_FILES_PER_CALL)
+    if gate.blocked:
+        return _Entry(1, probe=True) if may_probe else None
+    if gate.is_closed(sweeper.now()) and not _wait_out(gate, sweeper.now(), stop):
+        return None
+    return _Entry(MAX_FILES_PER_CALL, after_pause=True)
 
 
 def _delete_chunk(

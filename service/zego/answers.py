@@ -97,8 +97,9 @@ def read_search_answer(http: HttpAnswer, redaction: Redaction) -> SearchAnswer:
 
 def read_retry_after(value: str, now: datetime) -> float | None:
     """Return how many seconds a Retry-After header (seconds or an HTTP date) asks to wait, or None."""
-    if _RETRY_SECONDS.fullmatch(value.strip()):
-        return float(value)
+    seconds = value.strip()
+    if _RETRY_SECONDS.fullmatch(seconds):
+        return float(seconds)
     until = read_http_date(value)
     return None if until is None else max(0.0, (until - now).total_seconds())
 

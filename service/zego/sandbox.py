@@ -93,6 +93,11 @@ class Sandbox:
             stored = StoredFile(file_id, size_bytes, created_at or self.now(), stream_id)
             self._media.shelf(app_id, Vendor(vendor))[file_id] = stored
 
+    def remove_file(self, app_id: str, vendor: Vendor | str, file_id: str) -> None:
+        """Let somebody else delete a file."""
+        with self._lock:
+            self._media.shelf(app_id, Vendor(vendor)).pop(file_id, None)
+
     def files(self, app_id: str, vendor: Vendor | str) -> dict[str, StoredFile]:
         """The files stored at this moment, by id."""
         with self._lock:
@@ -194,7 +199,7 @@ class Sandbox:
     def _take_fault(self, call: Call) -> Fault | None:
         for queue in (self._next, self._standing):
             for fault in queue:
-                if fault.hits(call.app_id, call.vendor):
+                if fault.hits(call.app_id, call.vendor, len(call.file_ids)):
                     if queue is self._next:
                         self._next.remove(fault)
                     return fault

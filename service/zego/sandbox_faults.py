@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Fault:
     """One fault of a call that has passed every check. `acts` says whether the call does its work all the same.
 
-    `delay_s` passes after the work and before the answer. `app_id` and `vendor` limit the fault to their calls.
+    `delay_s` passes after the work and before the answer. `app_id`, `vendor` and `more_files_than`
+    limit the fault to such calls.
     """
 
     acts: bool
@@ -26,15 +27,16 @@ class Fault:
     delay_s: float = 0
     app_id: str | None = None
     vendor: Vendor | None = None
+    more_files_than: int = -1
 
     @property
     def hides_answer(self) -> bool:
         """No answer of ZEGO reaches the caller whole."""
         return self.http_status is not None or self.cut or self.drop
 
-    def hits(self, app_id: str, vendor: str) -> bool:
-        """Tell whether a call of this app and vendor meets the fault."""
-        return self.app_id in (None, app_id) and self.vendor in (None, vendor)
+    def hits(self, app_id: str, vendor: str, files: int = 0) -> bool:
+        """Tell whether a call of this app and vendor, for so many files, meets the fault."""
+        return self.app_id in (None, app_id) and self.vendor in (None, vendor) and files > self.more_files_than
 
 
 def answer_code(code: int, message: str = "", *, app_id: str | None = None, vendor: Vendor | None = None) -> Fault:

@@ -134,6 +134,8 @@ class Gate:
             _require(right, Code.BAD_PARAMETER, f"{flag} is neither true nor false")
         if action == "DeleteMedia":
             _check_delete(query)
+        else:
+            _require(not query.file_ids, Code.BAD_PARAMETER, "the sandbox does not list by FileId[]")
 
 
 def _check_delete(query: Query) -> None:

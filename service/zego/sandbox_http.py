@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.server.answer(self.path)
         if reply.delay_s:
             self.server.stopping.wait(reply.delay_s)
-        if reply.drop:
+        if reply.drop or self.server.stopping.is_set():
             self.close_connection = True
             _break(self.connection)
             return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from math import log2
 
 import pytest
@@ -28,7 +29,7 @@ def test_batches_lose_and_repeat_nothing_and_respect_both_bounds(
 @given(ids)
 def test_batches_are_no_smaller_than_need_be(file_ids: list[str]) -> None:
     batches = plan_batches(file_ids, overhead=100, cost=len, max_files=10, max_bytes=1000)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         assert len(batch) == 10 or 100 + sum(map(len, batch)) + len(following[0]) > 1000
 
 

@@ -152,6 +152,7 @@ def test_a_search_answer_tells_the_clock_of_the_server() -> None:
         ("", None),
         ("0", 0.0),
         (" 120 ", 120.0),
+        ("0\x1f", 0.0),
         ("-5", None),
         ("1.5", None),
         ("9" * 50, None),

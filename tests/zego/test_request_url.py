@@ -22,10 +22,10 @@ def delete_url(vendor: Vendor, file_ids: list[str], *, is_test: bool | None, cle
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(Vendor),
-    st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
-    st.sampled_from([None, True, False]),
-    st.booleans(),
+    vendor=st.sampled_from(Vendor),
+    file_ids=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
+    is_test=st.sampled_from([None, True, False]),
+    clear_cache=st.booleans(),
 )
 def test_overhead_and_costs_add_up_to_the_bytes_of_the_url(
     vendor: Vendor, file_ids: list[str], *, is_test: bool | None, clear_cache: bool

@@ -1,0 +1,132 @@
+"""One call of the command line: what it reads, where it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import structlog
+from rich.console import Console
+
+from service.logs import configure_logging
+from service.settings import Settings, load_settings
+from service.wiring import Service, open_service
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_ENDLESS = 100_000
+"""Columns of an output that is no terminal: nothing is wrapped or cut there."""
+
+log = structlog.get_logger(__name__)
+
+
+class ExitCode(IntEnum):
+    """How a command ends; documented in the README."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NEEDS_PERSON = 3
+
+
+class CommandFailed(Exception):  # noqa: N818  (an answer to a person, not a defect)
+    """The command could not do what was asked; the text says why in one line."""
+
+
+class ReaderGone(Exception):  # noqa: N818  (a state of the world: `… | head` has seen enough)
+    """Whoever read standard output has closed it."""
+
+
+class Output(Console):
+    """A console that takes text literally and, unless it is a terminal, never wraps."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.on_terminal = stream.isatty()
+        width = None if self.on_terminal else _ENDLESS
+        super().__init__(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Let the command end quietly."""
+        raise ReaderGone
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The surroundings of a command, handed to it: the environment, the clock, standard output and standard error."""
+
+    environ: Mapping[str, str]
+    now: Callable[[], datetime]
+    out: Output
+    err: Output
+
+    def read_settings(self, *, is_process: bool = False) -> Settings:
+        """Read the settings and start logging; what stays running logs from INFO on, a single command from WARNING on.
+
+        Raises:
+            SettingsError: a setting is missing or wrong.
+        """
+        settings = load_settings(self.environ)
+        chosen = is_process or "log_level" in settings.model_fields_set
+        configure_logging(settings.log_format, settings.log_level if chosen else "WARNING")
+        return settings
+
+    @contextmanager
+    def opened(self) -> Iterator[Service]:
+        """The service on a database that is ready, closed at the end of the block.
+
+        Raises:
+            SettingsError: a setting is missing or wrong.
+            DatabaseUnavailable: the database cannot be used, or has to be migrated first.
+        """
+        settings = self.read_settings()
+        warn_of_settings(settings)
+        service = open_service(settings, now=self.now)
+        try:
+            yield service
+        finally:
+            service.close()
+
+    def show(self, *parts: RenderableType) -> None:
+        """Print for people on standard output."""
+        for part in parts:
+            self.out.print(part)
+
+    def note(self, text: str) -> None:
+        """Print a remark for people on standard error, where it is in no script's way."""
+        self.err.print(text)
+
+    def print_json(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Print one JSON object per line, in ASCII: any terminal and any encoding can take it."""
+        for item in objects:
+            self.print_plain(json.dumps(item) + "\n")
+
+    def print_plain(self, text: str) -> None:
+        """Print text as it is on standard output.
+
+        Raises:
+            ReaderGone: nobody reads it any more.
+        """
+        try:
+            self.out.file.write(text)
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+
+def warn_of_settings(settings: Settings) -> None:
+    """Log what the settings hold that means nothing."""
+    for warning in settings.warnings:
+        log.warning("setting_ignored", note=warning)
+
+
+def survive_odd_encodings() -> None:
+    """Print what an output's encoding lacks as an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

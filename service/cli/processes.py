@@ -1,0 +1,83 @@
+"""Commands that keep running, and those around them: serve, web, worker, migrate, demo."""
+
+from __future__ import annotations
+
+import click
+
+from service.cli.invocation import ExitCode, Invocation, warn_of_settings
+from service.cli.wording import count
+from service.db.migrate import pending_migrations, upgrade_database
+from service.wiring import build_service
+
+# Each process imports its own libraries (web server, scheduler) only when it is the one asked for: ruff's PLC0415 is
+# silenced for that alone.
+
+
+@click.command("serve")
+@click.pass_obj
+def serve_command(invocation: Invocation) -> int:
+    """Run the web side and the worker together, until interrupted."""
+    from service.supervisor import run_serve  # noqa: PLC0415
+
+    settings = invocation.read_settings(is_process=True)
+    warn_of_settings(settings)
+    return run_serve(settings)
+
+
+@click.command("web")
+@click.pass_obj
+def web_command(invocation: Invocation) -> int:
+    """Run the web side: it takes callbacks in."""
+    from service.web.server import run_web  # noqa: PLC0415
+
+    settings = invocation.read_settings(is_process=True)
+    warn_of_settings(settings)
+    return run_web(settings)
+
+
+@click.command("worker")
+@click.option("--check", is_flag=True, help="Only tell whether a worker is at work and its sweeps are in time.")
+@click.pass_obj
+def worker_command(invocation: Invocation, check: bool) -> int:  # noqa: FBT001  (click passes options by name)
+    """Run the worker: it sweeps when it is time."""
+    from service.worker import check_worker, run_worker  # noqa: PLC0415
+
+    settings = invocation.read_settings(is_process=not check)
+    if not check:
+        warn_of_settings(settings)
+        return run_worker(settings)
+    service = build_service(settings, now=invocation.now)
+    try:
+        is_well, detail = check_worker(service)
+    finally:
+        service.close()
+    invocation.show(detail)
+    return ExitCode.DONE if is_well else ExitCode.FAILED
+
+
+@click.command("migrate")
+@click.pass_obj
+def migrate_command(invocation: Invocation) -> int:
+    """Bring the database to this release's schema."""
+    settings = invocation.read_settings()
+    warn_of_settings(settings)
+    service = build_service(settings, now=invocation.now)
+    try:
+        service.database.create_folder()
+        pending = pending_migrations(service.database)
+        if pending:
+            upgrade_database(service.database)
+    finally:
+        service.close()
+    done = f"migrated, {count(len(pending), 'step')}" if pending else "up to date already"
+    invocation.show(f"database {service.database.name}: {done}")
+    return ExitCode.DONE
+
+
+@click.command("demo")
+@click.pass_obj
+def demo_command(invocation: Invocation) -> int:
+    """Show the main job on embedded parts, with nothing to set up."""
+    from service.demo import run_demo  # noqa: PLC0415
+
+    return ExitCode.DONE if run_demo(invocation.out, invocation.now) else ExitCode.FAILED

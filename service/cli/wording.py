@@ -1,0 +1,86 @@
+"""How facts are put for people: times, sizes, counts, and text that strangers sent."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import humanize
+from rich.text import Text
+
+STYLES: Final = {
+    "deleted": "green",
+    "gone": "green",
+    "done": "green",
+    "accepted": "green",
+    "ok": "green",
+    "scheduled": "cyan",
+    "deleting": "cyan",
+    "running": "cyan",
+    "unconfirmed": "yellow",
+    "retryable": "yellow",
+    "unknown": "yellow",
+    "stale": "yellow",
+    "conflict": "yellow",
+    "pending": "yellow",
+    "warning": "yellow",
+    "interrupted": "yellow",
+    "attention": "yellow",
+    "failed": "red",
+    "rejected": "red",
+    "blocked": "red",
+    "lost": "red",
+    "forged": "red",
+    "unknown_app": "red",
+    "not_understood": "red",
+    "problem": "red",
+    "skipped": "dim",
+}
+"""The colour of each word that says how something stands, where there are colours."""
+
+
+def safe(value: object, *, lines: bool = False) -> str:
+    """A text with every character escaped that could steer a terminal; `lines` keeps line breaks."""
+    return "".join(c if c.isprintable() or (lines and c == "\n") else repr(c)[1:-1] for c in str(value))
+
+
+def cell(value: object) -> Text:
+    """A value in a table, "-" where there is none; words of state are coloured."""
+    text = "-" if value is None or value == "" else safe(value)
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """Read back a time that a JSON form holds."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def relative(moment: datetime | None, now: datetime) -> str:
+    """A time as the distance from now, "-" where there is none."""
+    if moment is None:
+        return "-"
+    distance = moment - now
+    if abs(distance) < timedelta(seconds=2):
+        return "now"
+    words = humanize.naturaldelta(distance)
+    return f"in {words}" if distance > timedelta(0) else f"{words} ago"
+
+
+def absolute(moment: datetime | None, now: datetime) -> str:
+    """A time in full with its distance from now."""
+    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC ({relative(moment, now)})"
+
+
+def size(size_bytes: int | None) -> str:
+    """A size in decimal units."""
+    return "-" if size_bytes is None else humanize.naturalsize(size_bytes)
+
+
+def span(seconds: float | None) -> str:
+    """A length of time."""
+    return "-" if seconds is None else humanize.precisedelta(timedelta(seconds=round(seconds)))
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun, which takes an s in the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

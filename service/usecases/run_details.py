@@ -1,0 +1,58 @@
+"""What a person asks of the record of one pass: its calls, and what came of each file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from service.db import runs
+from service.usecases.inventory import attempt_as_json, iso
+from service.usecases.reports import run_as_json
+
+if TYPE_CHECKING:
+    from service.db.engine import Database
+    from service.db.models import CallRow
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """A pass with its calls and attempts; `attempts_total` counts those beyond the limit too."""
+
+    run: dict[str, Any]
+    calls: tuple[dict[str, Any], ...]
+    attempts: tuple[dict[str, Any], ...]
+    attempts_total: int
+
+
+def describe_run(database: Database, run_id: int, attempts_limit: int | None = None) -> RunDetails | None:
+    """One pass in full, but with no more attempts than the limit; None if there is none of that number."""
+    with database.read() as session:
+        row = runs.find_run(session, run_id)
+        if row is None:
+            return None
+        return RunDetails(
+            run=run_as_json(session, row),
+            calls=tuple(call_as_json(call) for call in runs.list_calls(session, run_id)),
+            attempts=tuple(
+                attempt_as_json(attempt)
+                | {"stream_id": file.stream_id, "vendor": file.vendor.value, "file_id": file.file_id}
+                for attempt, file in runs.list_run_attempts(session, run_id, attempts_limit)
+            ),
+            attempts_total=runs.count_attempts(session, run_id),
+        )
+
+
+def call_as_json(row: CallRow) -> dict[str, Any]:
+    """A call as `--json` shows it; `raw` is ZEGO's answer as it came."""
+    return {
+        "id": row.id,
+        "app_id": row.app_id,
+        "vendor": row.vendor.value,
+        "opened_at": iso(row.opened_at),
+        "answered_at": iso(row.answered_at),
+        "http_status": row.http_status,
+        "code": row.code,
+        "message": row.message,
+        "request_id": row.request_id,
+        "raw": row.raw,
+    }

@@ -1,0 +1,102 @@
+"""`POST /zego/callback`: the URL to register with ZEGO (docs/callbacks.md).
+
+Every answer other than 2xx makes ZEGO send the callback again, for 62 s in all; then it is lost. So whatever goes wrong
+on our side is answered 503, and 2xx only follows a durable write.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Blueprint, Request, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from service.db.engine import DatabaseUnavailable
+from service.usecases.ingest import Answer, receive_callback
+from service.web.problems import problem
+
+if TYPE_CHECKING:
+    from service.usecases.ingest import Ingest
+    from service.web.health import Readiness
+    from service.web.metrics import Metrics
+
+MAX_BODY_BYTES = 64 * 1024
+RETRY_AFTER_S = 2
+
+log = structlog.get_logger(__name__)
+
+
+class _BodyCut(Exception):  # noqa: N818  (a state of the connection, not a defect)
+    """The connection ended before the announced body did."""
+
+
+def callback_blueprint(ingest: Ingest, readiness: Readiness, metrics: Metrics) -> Blueprint:
+    """The callback URL, taking callbacks in through `ingest`."""
+    blueprint = Blueprint("callback", __name__)
+    # Slow senders may hold many threads, but only so many at once may use the database: SQLite has one writer anyway, and
+    # queueing here is fair and quick where its own way of waiting is neither.
+    turns = threading.BoundedSemaphore(1 if ingest.database.is_sqlite else 16)
+
+    @blueprint.post("/zego/callback", provide_automatic_options=False)
+    def receive() -> Response:
+        started = time.perf_counter()
+        try:
+            raw = _read_body(request)
+            with turns:
+                readiness.ensure_prepared()
+                return _take_in(raw)
+        except RequestEntityTooLarge:
+            return _refuse("too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a callback has at most 64 KiB")
+        except _BodyCut:
+            return _refuse("unreadable", HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length")
+        except DatabaseUnavailable as error:
+            return _ask_again(error)
+        except Exception as error:  # whatever it is, ZEGO must try again
+            return _ask_again(error)
+        finally:
+            metrics.callback_seconds.observe(time.perf_counter() - started)
+
+    def _take_in(raw: bytes) -> Response:
+        receipt = receive_callback(ingest, raw, request.headers.get("Content-Type", ""))
+        if receipt.answer is Answer.REFUSED:
+            return _refuse("refused", HTTPStatus.UNAUTHORIZED, receipt.detail)
+        if receipt.answer is Answer.UNREADABLE:
+            return _refuse("unreadable", HTTPStatus.BAD_REQUEST, receipt.detail)
+        metrics.callbacks.labels(answer="stored").inc()
+        log.info("callback_stored", callback=receipt.callback_id, detail=receipt.detail)
+        return Response("1", content_type="text/plain; charset=utf-8")
+
+    def _refuse(answer: str, status: HTTPStatus, detail: str) -> Response:
+        metrics.callbacks.labels(answer=answer).inc()
+        log.warning("callback_refused", answer=answer, detail=detail, client=request.remote_addr)
+        return problem(status, detail)
+
+    def _ask_again(error: Exception) -> Response:
+        metrics.callbacks.labels(answer="unavailable").inc()
+        if isinstance(error, DatabaseUnavailable):
+            log.error("callback_not_stored", detail=str(error))
+        else:
+            log.error("callback_not_stored", exc_info=error)
+        return problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "it could not be stored: send it again", retry_after_s=RETRY_AFTER_S
+        )
+
+    return blueprint
+
+
+def _read_body(request: Request) -> bytes:
+    """The body, whole; however it is framed, no more than the cap is read.
+
+    Raises:
+        RequestEntityTooLarge: it is over the cap.
+        _BodyCut: the connection ended within it.
+    """
+    request.max_content_length = MAX_BODY_BYTES
+    raw = request.get_data(cache=False)
+    if request.content_length is not None and len(raw) < request.content_length:
+        raise _BodyCut
+    return raw

@@ -1,0 +1,50 @@
+"""Answers in case of trouble: `application/problem+json` (RFC 9457), short, and telling nothing of the inside."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = structlog.get_logger(__name__)
+
+
+def problem(status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> Response:
+    """An answer that says in one sentence what is wrong."""
+    content = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    response = Response(json.dumps(content) + "\n", status.value, content_type="application/problem+json")
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
+
+
+def register_problems(app: Flask) -> None:
+    """Let every error of `app` be answered as a problem; what nobody expected is logged and stays unexplained."""
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(Exception, _answer_unexpected)
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    response = problem(status, _DETAILS.get(status, status.phrase))
+    if (methods := getattr(error, "valid_methods", None)) is not None:
+        response.headers["Allow"] = ", ".join(sorted(methods))
+    return response
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    log.exception("request_failed", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error on our side; the log says more")
+
+
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: "there is nothing at this path",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take that method; see the Allow header",
+}

@@ -1,0 +1,116 @@
+"""The web side as a process: granian in front of the application."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+
+from service.db.engine import DatabaseUnavailable
+from service.lifeline import follow_lifeline, follow_parent_process
+from service.logs import configure_logging, granian_log_config
+from service.web.app import create_app
+from service.wiring import open_service
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from service.settings import Listen, Settings
+
+# A body has no time limit in granian: whoever sends one slowly holds a thread. Threads are cheap while they only wait,
+# and only a few at once may use the database, so there are many.
+_THREADS: Final = 512
+_KILL_AFTER_S: Final = 15  # longer than SQLite's patience with another writer
+
+log = structlog.get_logger(__name__)
+
+
+class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
+    """The address cannot be listened on; the text says why in one line."""
+
+
+def run_web(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; requests under way are finished. Returns the exit code."""
+    configure_logging(settings.log_format, settings.log_level)
+    follow_lifeline(os.environ)
+    try:
+        address = find_address(settings.listen)
+        _look_at_database(settings)
+    except (CannotListen, DatabaseUnavailable) as error:
+        print(f"zego-retention: {error}", file=sys.stderr)
+        return 1
+    log.info("web_started", listen=str(settings.listen))
+    try:
+        _build_server(address, settings.listen.port).serve(
+            target_loader=partial(_load_app, settings), wrap_loader=False
+        )
+    except SystemExit as over:
+        log.error("web_failed", detail="the process that serves ended; the log above may say why")  # noqa: TRY400
+        return over.code if isinstance(over.code, int) else 1
+    log.info("web_stopped")
+    return 0
+
+
+def find_address(listen: Listen) -> str:
+    """The IP address to listen on, after a try that it can be had.
+
+    granian shares a port with others of its kind without a word: a second server would take half of the callbacks.
+
+    Raises:
+        CannotListen: it cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {listen}: {error.strerror or error}; free it, or set ZEGO_RETENTION_LISTEN to another address"
+        ) from None
+    return str(address[0])
+
+
+def _look_at_database(settings: Settings) -> None:
+    """Make the database ready. One that is away may come back, and the web side waits for it; a file does not."""
+    try:
+        open_service(settings).close()
+    except DatabaseUnavailable as error:
+        if settings.database_url.startswith("sqlite"):
+            raise
+        log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (one line; a traceback says no more)
+
+
+def _build_server(address: str, port: int) -> Any:  # noqa: ANN401  (one of two classes, by the interpreter)
+    # A fresh interpreter for the serving process, the same on every release of Python: nothing is shared by accident.
+    multiprocessing.set_start_method("spawn", force=True)
+    return Granian(
+        "service:create_app",
+        address=address,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=1,
+        blocking_threads=_THREADS,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_KILL_AFTER_S,
+        log_level=LogLevels.error,
+        log_dictconfig=granian_log_config(),
+    )
+
+
+def _load_app(settings: Settings) -> Flask:
+    """In the serving process: build the application."""
+    configure_logging(settings.log_format, settings.log_level)
+    follow_parent_process()
+    return create_app(settings)

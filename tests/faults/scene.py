@@ -1,0 +1,247 @@
+"""A world that can be put back as it was, and the children that die in it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import delete, insert, select
+
+from service.core.model import FileState, Outcome, Vendor
+from service.db import claims, leases, runs
+from service.db.models import IS_CLAIMED, AttemptRow, CallRow, MediaFileRow, Model, RunRow, RunState, Trigger
+from service.usecases.claiming import SWEEP_LEASE
+from service.usecases.reports import run_as_json
+from service.usecases.sweep import Sweeper, run_pass
+from tests.faults.children import hurry
+from tests.world import APP, World, environment, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerProcess
+
+    from service.zego.sandbox import Call
+
+PATIENCE_S = 30
+GONE = {FileState.DELETED.value, FileState.GONE.value}
+
+_children = multiprocessing.get_context("forkserver")
+_children.set_forkserver_preload(["pytest", "tests.faults.children"])
+
+
+@dataclass
+class Child:
+    """A process that does one thing and may not survive it."""
+
+    process: ForkServerProcess
+    report: Connection
+
+    @property
+    def pid(self) -> int:
+        pid = self.process.pid
+        assert pid is not None
+        return pid
+
+    def wait(self) -> int:
+        """Its exit code, negative for the signal that ended it."""
+        self.process.join(PATIENCE_S)
+        code = self.process.exitcode
+        assert code is not None, "the child did not end"
+        return code
+
+    def wait_until_stopped(self) -> bool:
+        """Wait until a signal has stopped it; False when it ended instead."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if self.process.exitcode is not None:
+                return False
+            try:
+                if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                    return True
+            except OSError:
+                return False
+            time.sleep(0.002)
+        raise AssertionError("the child neither stopped nor ended")
+
+    def told(self) -> Any:
+        """What it reported; None if it did not live to."""
+        try:
+            return self.report.recv() if self.report.poll() else None
+        except EOFError:
+            return None
+
+
+def start_child(work: Callable[..., None], env: dict[str, str], *arguments: Any) -> Child:
+    """Start `work(env, now, blow, report, ...)` in a process of its own; the report's end is added here."""
+    receiver, sender = _children.Pipe(duplex=False)
+    now, blow, *more = arguments
+    process = _children.Process(target=work, args=(env, now, blow, sender, *more), daemon=True)
+    process.start()
+    sender.close()
+    return Child(process, receiver)
+
+
+@dataclass
+class Ambush:
+    """Waits at the sandbox for the n-th call of a stage and does something to whoever made it."""
+
+    stage: Literal["arrived", "done"]
+    number: int
+    act: Callable[[Call], None]
+    seen: int = 0
+    sprung: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, call: Call) -> None:
+        if call.stage != self.stage:
+            return
+        with self._lock:
+            self.seen += 1
+            hit = self.seen == self.number
+        if hit:
+            self.sprung.set()
+            self.act(call)
+
+
+@dataclass
+class Scene:
+    """A world whose passes are fast, and whose rows and stored files can be put back."""
+
+    world: World
+    environment: dict[str, str]
+    sweeper: Sweeper
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    stored: list[tuple[str, Vendor, str, str]] = field(default_factory=list)
+
+    def remember(self) -> None:
+        """Take what there is now as the beginning."""
+        with self.world.database.read() as session:
+            self.rows = {
+                table.name: [dict(row) for row in session.execute(select(table)).mappings()]
+                for table in Model.metadata.sorted_tables
+            }
+        self.start = self.world.clock()
+        self.stored = [
+            (APP, vendor, stored.file_id, stored.stream_id)
+            for vendor in Vendor
+            for stored in self.world.sandbox.files(APP, vendor).values()
+        ]
+
+    def put_back(self) -> None:
+        """Make everything as it was, once nothing of before is under way any more."""
+        self.settle()
+        with self.world.database.write() as session:
+            for table in reversed(Model.metadata.sorted_tables):
+                session.execute(delete(table))
+            for table in Model.metadata.sorted_tables:
+                if rows := self.rows[table.name]:
+                    session.execute(insert(table), rows)
+        for app_id, vendor, file_id, stream in self.stored:
+            self.world.sandbox.add_file(app_id, vendor, file_id, stream_id=stream)
+        self.world.clock.time = self.start
+
+    def settle(self) -> None:
+        """Wait until the sandbox is done with every request, also those of the dead."""
+        self.world.sandbox.on_request = None
+        for client in self.world.service.clients.values():
+            client.close()
+        deadline = time.monotonic() + PATIENCE_S
+        server = self.world.sandbox._server
+        assert server is not None
+        while server._open and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not server._open, "a request never ended"
+
+    def sweep(self, trigger: Trigger = Trigger.COMMAND) -> int:
+        run_id = run_pass(self.sweeper, trigger)
+        assert run_id is not None
+        return run_id
+
+    def start_pass(self, work: Callable[..., None], blow: object = None) -> Child:
+        return start_child(work, self.environment, self.world.clock(), blow)
+
+    def repair(self) -> None:
+        """Let the next pass find what a dead one left, and go on until nothing is due any more."""
+        self.world.clock.time += self.sweeper.lease
+        self.sweep()
+        for _ in range(10):
+            with self.world.database.read() as session:
+                if not claims.list_due_lanes(session, self.world.clock()):
+                    return
+            self.world.clock.move(minutes=10)
+            self.sweep()
+        raise AssertionError("passes never came to an end of what is due")
+
+    def stored_now(self) -> set[str]:
+        return {file_id for vendor in Vendor for file_id in self.world.sandbox.files(APP, vendor)}
+
+
+@contextmanager
+def open_scene(database_url: str, **settings: str) -> Iterator[Scene]:
+    """Open a world with one fast app."""
+    with open_world(database_url, **settings) as world:
+        world.sandbox.calls_per_second = 1_000_000
+        env = environment(database_url, world.sandbox.url, **settings)
+        yield Scene(world, env, hurry(world.service))
+
+
+def kill(child: Child) -> Callable[[Call], None]:
+    """Kill a child; a request that has just arrived goes with it."""
+
+    def act(call: Call) -> None:
+        os.kill(child.pid, 9)
+        if call.stage == "arrived":
+            raise ConnectionAbortedError
+
+    return act
+
+
+def assert_books_are_right(scene: Scene) -> None:
+    """Inventory and sandbox agree, nothing is left open, and every total follows from the rows."""
+    files = scene.world.files()
+    assert scene.stored_now() == {file_id for file_id, file in files.items() if file["state"] not in GONE}
+    with scene.world.database.read() as session:
+        attempts = list(session.scalars(select(AttemptRow).order_by(AttemptRow.id)))
+        assert not [attempt.id for attempt in attempts if attempt.outcome is None or attempt.ended_at is None]
+        assert not list(session.scalars(select(MediaFileRow.id).where(IS_CLAIMED)))
+        lease = leases.find_lease(session, SWEEP_LEASE)
+        assert lease is not None
+        assert not lease.holder
+        for run in session.scalars(select(RunRow)):
+            assert run.state in (RunState.DONE, RunState.LOST, RunState.INTERRUPTED), run.id
+            assert run.finished_at is not None
+            _assert_totals(run_as_json(session, run), [a for a in attempts if a.run_id == run.id])
+            calls = {call.id for call in session.scalars(select(CallRow).where(CallRow.run_id == run.id))}
+            assert {attempt.call_id for attempt in attempts if attempt.run_id == run.id} == calls
+            assert runs.count_totals(session, run.id).calls == len(calls)
+        _assert_files_follow_from_attempts(files, attempts)
+
+
+def _assert_totals(shown: dict[str, Any], attempts: list[AttemptRow]) -> None:
+    last = {attempt.media_file_id: attempt.outcome for attempt in attempts}
+    counted = Counter(last.values())
+    assert shown["outcomes"] == {outcome.value: counted[outcome] for outcome in Outcome}
+    assert shown["unanswered"] == 0
+
+
+def _assert_files_follow_from_attempts(files: dict[str, dict[str, Any]], attempts: list[AttemptRow]) -> None:
+    by_file: dict[int, list[AttemptRow]] = {}
+    for attempt in attempts:
+        by_file.setdefault(attempt.media_file_id, []).append(attempt)
+    for file in files.values():
+        own = by_file.get(file["id"], [])
+        outcomes = {attempt.outcome.value for attempt in own if attempt.outcome}
+        assert (file["state"] == "deleted") == ("deleted" in outcomes), file
+        assert file["attempts"] == sum(bool(attempt.charged) for attempt in own), file
+
+
+LEASE = timedelta(seconds=60)
