@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from enum import IntEnum
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +17,9 @@ from service.settings import Settings, load_settings
 from service.wiring import Service, open_service
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
     from rich.console import RenderableType
 
 _ENDLESS = 100_000

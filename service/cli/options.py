@@ -5,39 +5,35 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from service.cli.tables import LISTED
 
 NUMBER = click.IntRange(1, 2**63 - 1)
 """The number of a file, callback or run, as the databases count."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 one_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+limit = click.option(
+    "--limit", type=click.IntRange(min=1), help=f"How many to list (default: {LISTED}; with --json all)."
+)
 by = click.option("--by", help="Who does this, for the record (default: the user of this machine).")
 
 
-class Moment(click.ParamType):
-    """A time in ISO 8601; without a zone it is UTC."""
+def moment(text: str) -> datetime:
+    """Read a time in ISO 8601; without a zone it is UTC.
 
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
-        """Read it, or say what a right one looks like."""
-        try:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time; write for example 2026-12-31 or 2026-12-31T18:00:00Z", param, ctx)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def limit(default: int | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """How many rows to list; JSON output has no bound of its own."""
-    text = f"How many to list (default: {default}, with --json all)."
-    return click.option("--limit", type=click.IntRange(min=1), help=text)
+    Raises:
+        click.BadParameter: it is none; the message shows a right one.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a time; write for example 2026-12-31 or 2026-12-31T18:00:00Z"
+        ) from None
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 def who(given: str | None) -> str:

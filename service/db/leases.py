@@ -63,16 +63,16 @@ def holds_lease(session: Session, name: str, fence: int) -> bool:
 
 def list_leases(session: Session, prefix: str) -> list[Lease]:
     """How the leases stand whose names begin with `prefix`."""
-    rows = session.scalars(select(LeaseRow).where(LeaseRow.name.startswith(prefix, autoescape=True)).order_by(LeaseRow.name))
+    rows = session.scalars(
+        select(LeaseRow).where(LeaseRow.name.startswith(prefix, autoescape=True)).order_by(LeaseRow.name)
+    )
     return [Lease(row.name, row.holder, row.fence, row.renewed_at, row.expires_at) for row in rows]
 
 
 def forget_leases(session: Session, prefix: str, expired_before: datetime) -> None:
     """Drop the leases whose names begin with `prefix` and that expired before a moment."""
     session.execute(
-        delete(LeaseRow).where(
-            LeaseRow.name.startswith(prefix, autoescape=True), LeaseRow.expires_at < expired_before
-        )
+        delete(LeaseRow).where(LeaseRow.name.startswith(prefix, autoescape=True), LeaseRow.expires_at < expired_before)
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
 _POLICY = "policy"
@@ -33,12 +34,21 @@ def lock_streams(session: Session, streams: Iterable[tuple[str, str]]) -> None:
 
 def lock_name(session: Session, name: str) -> None:
     """Let one transaction at a time do the thing called `name`."""
-    _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"name/{name}")
+    lock_name_on(session.connection(), name)
+
+
+def lock_name_on(connection: Connection, name: str) -> None:
+    """Let one transaction at a time do the thing called `name`, where there is no session."""
+    _lock_on(connection, "SELECT pg_advisory_xact_lock(:key)", f"name/{name}")
 
 
 def _lock(session: Session, statement: str, name: str) -> None:
-    if session.get_bind().dialect.name == "sqlite":
+    _lock_on(session.connection(), statement, name)
+
+
+def _lock_on(connection: Connection, statement: str, name: str) -> None:
+    if connection.dialect.name == "sqlite":
         return
     # Advisory locks are numbers; two names sharing one only wait for each other now and then.
     key = int.from_bytes(hashlib.sha256(f"zego-retention/{name}".encode()).digest()[:8], signed=True)
-    session.execute(text(statement), {"key": key})
+    connection.execute(text(statement), {"key": key})

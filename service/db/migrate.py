@@ -10,10 +10,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from service.db.engine import Database, DatabaseUnavailable
-from service.db.locks import lock_name
+from service.db.locks import lock_name_on
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,8 +59,7 @@ def _without_foreign_keys(connection: Connection, database: Database) -> None:
         _switch_foreign_keys(connection, "OFF")
     try:
         with connection.begin():
-            with Session(connection, join_transaction_mode="create_savepoint") as session:
-                lock_name(session, "migrate")
+            lock_name_on(connection, "migrate")
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -37,6 +37,11 @@ def test_overhead_and_costs_add_up_to_the_bytes_of_the_url(
     assert [value for key, value in sent if key == "FileId[]"] == file_ids
 
 
+def test_reserved_characters_are_escaped() -> None:
+    url = build_url(API_URL, [("FileId[]", "a/b c+d&é")])
+    assert url == "https://rtc-api.zego.im/?FileId%5B%5D=a%2Fb%20c%2Bd%26%C3%A9"
+
+
 def test_the_common_parameters_are_those_of_the_docs() -> None:
     sent = dict(parse_qsl(urlsplit(delete_url(Vendor.HUAWEI, ["a/b"], is_test=None, clear_cache=True)).query))
     assert sent == {

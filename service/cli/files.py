@@ -1,0 +1,228 @@
+"""`zego-retention files`: the inventory, one file's fate, and what a person can do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.cli.invocation import ExitCode, Invocation
+from service.cli.options import NUMBER, as_json, by, limit, moment, one_json, who
+from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
+from service.cli.wording import absolute, count, parse_moment, relative, size, span
+from service.core.model import FileState, Vendor
+from service.db import files
+from service.db.files import FileFilter
+from service.usecases.inventory import (
+    Explanation,
+    confirm_files,
+    explain_file,
+    list_failed,
+    retry_files,
+)
+from service.usecases.listing import list_files
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+ids = click.argument("ids", type=NUMBER, nargs=-1, required=True)
+
+
+@click.group("files")
+def files_group() -> None:
+    """The inventory: list, show, explain, retry, confirm."""
+
+
+@files_group.command("list")
+@click.option("--state", type=click.Choice([state.value for state in FileState]), help="Only files in this state.")
+@click.option("--app", help="Only files of this AppID.")
+@click.option(
+    "--vendor", type=click.Choice([v.value for v in Vendor], case_sensitive=False), help="Only of this vendor."
+)
+@click.option("--stream", metavar="PATTERN", help="Only streams that fit; * and ? are special, as in rules.")
+@click.option("--due-before", type=moment, metavar="TIME", help="Only files due before this time.")
+@limit
+@as_json
+@click.pass_obj
+def list_command(
+    invocation: Invocation,
+    state: str | None,
+    app: str | None,
+    vendor: str | None,
+    stream: str | None,
+    due_before: datetime | None,
+    limit: int | None,
+    as_json: bool,  # noqa: FBT001
+) -> int:
+    """List files, the oldest entry first."""
+    wanted = FileFilter(
+        state=FileState(state) if state else None,
+        app_id=app,
+        vendor=Vendor(vendor) if vendor else None,
+        stream=stream,
+        due_before=due_before,
+    )
+    with invocation.opened() as service:
+        if as_json:
+            invocation.print_json(list_files(service.database, wanted, limit))
+            return ExitCode.DONE
+        most = limit or LISTED
+        found = list(list_files(service.database, wanted, most + 1))
+        with service.database.read() as session:
+            total = files.count_files(session, wanted) if len(found) > most else len(found)
+    _show_list(invocation, found[:most])
+    if len(found) > most:
+        more = "more" if total is None else f"{total - most:,} more"
+        invocation.note(f"{more}: see them with --limit or --json")
+    return ExitCode.DONE
+
+
+def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
+    if not found:
+        invocation.note("no files")
+        return
+    now = invocation.now()
+    several = len({file["app_id"] for file in found}) > 1
+    columns = [number("id"), *([word("app")] if several else []), prose("stream"), word("vendor")]
+    columns += [word("state"), prose("rule"), word("due")]
+    rows = (
+        (
+            file["id"],
+            *([file["app_id"]] if several else []),
+            *(file[key] for key in ("stream_id", "vendor", "state", "rule")),
+            relative(parse_moment(file["due_at"]), now),
+        )
+        for file in found
+    )
+    invocation.show(make_table(invocation.out, columns, rows))
+
+
+@files_group.command("show")
+@ids
+@as_json
+@click.pass_obj
+def show_command(invocation: Invocation, ids: tuple[int, ...], as_json: bool) -> int:  # noqa: FBT001
+    """Show everything that is known of files."""
+    with invocation.opened() as service:
+        found = [explain_file(service.database, file_key, invocation.now()) for file_key in ids]
+    if as_json:
+        invocation.print_json(explanation.file for explanation in found)
+        return ExitCode.DONE
+    for position, explanation in enumerate(found):
+        invocation.show(*([""] if position else []), make_facts(_facts(explanation, invocation.now())))
+    return ExitCode.DONE
+
+
+@files_group.command("explain")
+@click.argument("file_id", metavar="ID", type=NUMBER)
+@one_json
+@click.pass_obj
+def explain_command(invocation: Invocation, file_id: int, as_json: bool) -> int:  # noqa: FBT001
+    """Say why a file is where it is, and what happens next."""
+    with invocation.opened() as service:
+        explanation = explain_file(service.database, file_id, invocation.now())
+    if as_json:
+        invocation.print_json([_explanation_as_json(explanation)])
+    else:
+        _show_explanation(invocation, explanation)
+    return ExitCode.DONE
+
+
+@files_group.command("retry")
+@click.argument("ids", type=NUMBER, nargs=-1)
+@click.option("--all-failed", is_flag=True, help="Every file that is failed.")
+@click.pass_obj
+def retry_command(invocation: Invocation, ids: tuple[int, ...], all_failed: bool) -> int:  # noqa: FBT001
+    """Start over with files that failed, or wait for their next attempt."""
+    if bool(ids) == all_failed:
+        raise click.UsageError("give either IDs or --all-failed")
+    with invocation.opened() as service:
+        retried = retry_files(service.database, ids or list_failed(service.database), invocation.now())
+    invocation.show(f"{count(len(retried), 'file')} to be asked for again; the next sweep does it.")
+    return ExitCode.DONE
+
+
+@files_group.command("confirm")
+@ids
+@by
+@click.pass_obj
+def confirm_command(invocation: Invocation, ids: tuple[int, ...], by: str | None) -> int:
+    """Vouch for unconfirmed files: from now on the rules decide them."""
+    with invocation.opened() as service:
+        confirmed = confirm_files(service.database, ids, who(by), invocation.now())
+        found = [explain_file(service.database, file_key, invocation.now()) for file_key in confirmed]
+    _show_list(invocation, [explanation.file for explanation in found])
+    invocation.show(f"{count(len(confirmed), 'file')} confirmed.")
+    return ExitCode.DONE
+
+
+def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
+    file = explanation.file
+    last = file["last_outcome"]
+    return [
+        ("id", file["id"]),
+        ("app", file["app_id"]),
+        ("vendor", file["vendor"]),
+        ("file id", file["file_id"]),
+        ("stream", file["stream_id"]),
+        ("event", file["event"]),
+        ("state", file["state"]),
+        ("why", file["state_reason"]),
+        ("next", explanation.next_step),
+        ("rule", file["rule"] and f"{file['rule']} (revision {explanation.revision})"),
+        ("due", absolute(parse_moment(file["due_at"]), now)),
+        ("began", absolute(parse_moment(file["began_at"]), now)),
+        ("ended", absolute(parse_moment(file["ended_at"]), now)),
+        ("received", absolute(parse_moment(file["received_at"]), now)),
+        ("duration", span(file["duration_s"])),
+        ("size", size(file["size_bytes"])),
+        ("replay URL", file["replay_url"]),
+        ("attempts", file["attempts"]),
+        ("last outcome", last and _describe_outcome(last)),
+    ]
+
+
+def _describe_outcome(last: dict[str, Any]) -> str:
+    said = " ".join(part for part in (last["code"], last["message"]) if part)
+    request = f", request {last['request_id']}" if last["request_id"] else ""
+    return f"{last['outcome']} at {last['at']} ({said}{request})"
+
+
+def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
+    file, now = explanation.file, invocation.now()
+    facts = [
+        ("file", f"{file['id']}: {file['vendor']} {file['file_id']}"),
+        ("stream", file["stream_id"]),
+        ("ended", absolute(parse_moment(file["ended_at"]), now)),
+        ("due", absolute(parse_moment(file["due_at"]), now)),
+        ("state", file["state"]),
+        ("why", file["state_reason"]),
+        ("next", explanation.next_step),
+    ]
+    invocation.show(make_facts(facts), "", "What counts, in this order:", "")
+    columns = [prose("rule"), word("result"), prose("why")]
+    rows = [(line.name, line.result.value, line.why) for line in explanation.rules]
+    invocation.show(make_table(invocation.out, columns, rows) if rows else "No rules are in force.")
+    if explanation.attempts:
+        columns = [word("attempt"), word("outcome"), word("code"), prose("message"), prose("request id")]
+        attempts = [
+            (
+                relative(parse_moment(a["opened_at"]), now),
+                a["outcome"] or "open",
+                a["code"],
+                a["message"],
+                a["request_id"],
+            )
+            for a in explanation.attempts
+        ]
+        invocation.show("", make_table(invocation.out, columns, attempts))
+
+
+def _explanation_as_json(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "file": explanation.file,
+        "revision": explanation.revision,
+        "rules": [{"name": r.name, "result": r.result.value, "why": r.why} for r in explanation.rules],
+        "attempts": list(explanation.attempts),
+        "next_step": explanation.next_step,
+    }

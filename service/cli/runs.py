@@ -1,0 +1,126 @@
+"""`zego-retention runs`: the record of the passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.cli.invocation import CommandFailed, ExitCode, Invocation
+from service.cli.options import NUMBER, as_json, limit, one_json
+from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
+from service.cli.wording import absolute, parse_moment, relative, span
+from service.db import runs
+from service.usecases.listing import list_runs
+from service.usecases.run_details import describe_run
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.usecases.run_details import RunDetails
+
+
+@click.group("runs")
+def runs_group() -> None:
+    """The record of the passes: list, show."""
+
+
+@runs_group.command("list")
+@limit
+@as_json
+@click.pass_obj
+def list_command(invocation: Invocation, limit: int | None, as_json: bool) -> int:  # noqa: FBT001
+    """List passes, the newest first."""
+    with invocation.opened() as service:
+        if as_json:
+            invocation.print_json(list_runs(service.database, limit))
+            return ExitCode.DONE
+        found = list(list_runs(service.database, limit or LISTED))
+        with service.database.read() as session:
+            more = runs.count_runs(session) - len(found)
+    if not found:
+        invocation.note("no runs yet")
+        return ExitCode.DONE
+    now = invocation.now()
+    columns = [number("id"), word("started"), word("trigger"), word("state"), number("calls"), prose("files")]
+    rows = (
+        (r["id"], relative(parse_moment(r["started_at"]), now), r["trigger"], r["state"], r["calls"], _outcomes(r))
+        for r in found
+    )
+    invocation.show(make_table(invocation.out, columns, rows))
+    if more > 0:
+        invocation.note(f"{more:,} more: see them with --limit or --json")
+    return ExitCode.DONE
+
+
+@runs_group.command("show")
+@click.argument("run_id", metavar="ID", type=NUMBER)
+@one_json
+@click.pass_obj
+def show_command(invocation: Invocation, run_id: int, as_json: bool) -> int:  # noqa: FBT001
+    """Show one pass with its calls and what came of each file."""
+    with invocation.opened() as service:
+        details = describe_run(service.database, run_id, None if as_json else LISTED)
+    if details is None:
+        raise CommandFailed(f"there is no run {run_id}: see `zego-retention runs list`")
+    if as_json:
+        told = {"calls_made": list(details.calls), "attempts": list(details.attempts)}
+        invocation.print_json([details.run | told])
+    else:
+        _show_run(invocation, details)
+    return ExitCode.DONE
+
+
+def _show_run(invocation: Invocation, details: RunDetails) -> None:
+    run, out = details.run, invocation.out
+    invocation.show(make_facts(_facts(run, invocation.now())))
+    if details.calls:
+        columns = [number("call"), word("app"), word("vendor"), word("took"), word("answer"), prose("message")]
+        rows = [
+            (c["id"], c["app_id"], c["vendor"], _took_ms(c["opened_at"], c["answered_at"]), _answer(c), c["message"])
+            for c in details.calls
+        ]
+        invocation.show("", make_table(out, columns, rows))
+    if details.attempts:
+        columns = [number("file"), number("call"), prose("stream"), word("outcome"), word("code"), prose("message")]
+        rows = [
+            (a["file"], a["call"], a["stream_id"], a["outcome"] or "open", a["code"], a["message"])
+            for a in details.attempts
+        ]
+        invocation.show("", make_table(out, columns, rows))
+    more = details.attempts_total - len(details.attempts)
+    if more > 0:
+        invocation.note(f"{more:,} more attempts: see them with --json")
+
+
+def _facts(run: dict[str, Any], now: datetime) -> list[tuple[str, object]]:
+    began, ended = parse_moment(run["started_at"]), parse_moment(run["finished_at"])
+    return [
+        ("run", run["id"]),
+        ("state", run["state"]),
+        ("note", run["note"]),
+        ("trigger", run["trigger"]),
+        ("started", absolute(began, now)),
+        ("took", span((ended - began).total_seconds()) if began and ended else "-"),
+        ("worker", run["worker"]),
+        ("calls", run["calls"]),
+        ("files", _outcomes(run)),
+    ]
+
+
+def _outcomes(run: dict[str, Any]) -> str:
+    parts = [f"{many:,} {outcome}" for outcome, many in run["outcomes"].items() if many]
+    if run["unanswered"]:
+        parts.append(f"{run['unanswered']:,} unanswered")
+    return ", ".join(parts) or "none"
+
+
+def _took_ms(opened_at: str, answered_at: str | None) -> str:
+    opened, answered = parse_moment(opened_at), parse_moment(answered_at)
+    return f"{(answered - opened).total_seconds() * 1000:,.0f} ms" if opened and answered else "-"
+
+
+def _answer(call: dict[str, Any]) -> str:
+    if call["code"] is not None:
+        return f"code {call['code']}"
+    return f"HTTP {call['http_status']}" if call["http_status"] else "none"

@@ -1,0 +1,146 @@
+"""`zego-retention sweep`: one pass now, or what it would do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from service.cli.invocation import CommandFailed, ExitCode, Invocation
+from service.cli.options import one_json
+from service.cli.tables import make_table, number, prose, word
+from service.cli.wording import count, parse_moment, relative, safe, span
+from service.core.model import Outcome
+from service.db.models import Trigger
+from service.usecases.ingest import finish_callbacks
+from service.usecases.reports import (
+    Attention,
+    DryRun,
+    count_waiting,
+    dry_run,
+    find_attention,
+    needs_person,
+    show_run,
+)
+from service.usecases.sweep import run_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from service.wiring import Service
+
+_SHOWN: Final = 20
+
+_MEANINGS: Final = {
+    Outcome.DELETED: "deleted",
+    Outcome.GONE: "the vendor says they were not there",
+    Outcome.RETRYABLE: "not this time: asked for again later",
+    Outcome.UNKNOWN: "nobody knows yet: asked for again later",
+    Outcome.REJECTED: "refused for good: given up",
+    Outcome.BLOCKED: "ZEGO does not let the app in; the files wait",
+}
+
+
+@click.command("sweep")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be deleted now; write and call nothing.")
+@one_json
+@click.pass_obj
+def sweep_command(invocation: Invocation, is_dry: bool, as_json: bool) -> int:  # noqa: FBT001
+    """Delete everything that is due now, in one pass; waits for a pass in progress."""
+    with invocation.opened() as service:
+        return _look(invocation, service, as_json=as_json) if is_dry else _sweep(invocation, service, as_json=as_json)
+
+
+def _look(invocation: Invocation, service: Service, *, as_json: bool) -> int:
+    found = dry_run(service.database, invocation.now(), _SHOWN)
+    if as_json:
+        told = {"total": found.total, "by_rule": found.by_rule, "by_lane": found.by_lane, "files": list(found.files)}
+        invocation.print_json([told])
+    else:
+        _show_dry_run(invocation, found)
+    return ExitCode.DONE
+
+
+def _show_dry_run(invocation: Invocation, found: DryRun) -> None:
+    if not found.total:
+        invocation.show("Nothing is due: a sweep would delete no file now.")
+        return
+    out, now = invocation.out, invocation.now()
+    invocation.show(f"A sweep would delete {count(found.total, 'file')} now. Nothing was deleted.", "")
+    invocation.show(make_table(out, [prose("rule"), number("files")], found.by_rule.items()))
+    invocation.show(make_table(out, [prose("app and vendor"), number("files")], found.by_lane.items()))
+    columns = [number("id"), prose("stream"), word("vendor"), prose("rule"), word("due")]
+    rows = (
+        (file["id"], file["stream_id"], file["vendor"], file["rule"], relative(parse_moment(file["due_at"]), now))
+        for file in found.files
+    )
+    invocation.show(make_table(out, columns, rows))
+    if found.total > len(found.files):
+        invocation.note(f"{found.total - len(found.files):,} more")
+
+
+def _sweep(invocation: Invocation, service: Service, *, as_json: bool) -> int:
+    with _stopped_by_signals(invocation) as stop:
+        while not stop.is_set() and finish_callbacks(service.ingest):
+            pass
+        run_id = run_pass(
+            service.sweeper,
+            Trigger.COMMAND,
+            stop=stop,
+            on_wait=lambda holder: invocation.note(f"waiting for the pass of {safe(holder)} to end …"),
+        )
+    run = None if run_id is None else show_run(service.database, run_id)
+    if run is None:
+        raise CommandFailed("interrupted before the pass began; nothing was deleted")
+    now = invocation.now()
+    attention = find_attention(service.database, service.app_ids, now)
+    waiting = count_waiting(service.database, now)
+    code = ExitCode.NEEDS_PERSON if needs_person(run, attention) else ExitCode.DONE
+    if as_json:
+        told = {"run": run, "waiting": waiting, "attention": list(attention.sentences), "exit_code": int(code)}
+        invocation.print_json([told])
+    else:
+        _show_pass(invocation, run, waiting, attention)
+    return code
+
+
+def _show_pass(invocation: Invocation, run: dict[str, Any], waiting: int, attention: Attention) -> None:
+    rows = [(outcome.value, run["outcomes"][outcome.value], text) for outcome, text in _MEANINGS.items()]
+    seen = [row for row in rows if row[1]]
+    began, ended = parse_moment(run["started_at"]), parse_moment(run["finished_at"])
+    took = span((ended - began).total_seconds()) if began and ended else "-"
+    invocation.show(f"Run {run['id']} is {run['state']}: {count(run['calls'], 'call')} to ZEGO in {took}.")
+    if seen:
+        invocation.show("", make_table(invocation.out, [word("outcome"), number("files"), prose("meaning")], seen))
+    else:
+        invocation.show("No file was asked for.")
+    if waiting:
+        invocation.show(f"{count(waiting, 'file')} will be asked for again when the time has come.")
+    if run["note"]:
+        invocation.show(f"The pass ended early: {safe(run['note'])}. The rest stays due; sweep again.")
+    if attention.sentences:
+        invocation.show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention.sentences))
+
+
+@contextmanager
+def _stopped_by_signals(invocation: Invocation) -> Iterator[threading.Event]:
+    """The event that SIGINT and SIGTERM set while the block runs; a second signal ends the process at once."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(ExitCode.FAILED)  # what is in flight is repaired by the next pass
+        stop.set()
+        invocation.note("stopping after the calls in flight; once more to stop at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
