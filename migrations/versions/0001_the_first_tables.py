@@ -201,8 +201,8 @@ def upgrade() -> None:
             "ix_media_files_undecided",
             ["revision", "id"],
             unique=False,
-            sqlite_where=sa.text("state IN ('kept', 'scheduled', 'held', 'unconfirmed')"),
-            postgresql_where=sa.text("state IN ('kept', 'scheduled', 'held', 'unconfirmed')"),
+            sqlite_where=sa.text("state NOT IN ('deleting', 'deleted', 'gone', 'failed')"),
+            postgresql_where=sa.text("state NOT IN ('deleting', 'deleted', 'gone', 'failed')"),
         )
 
     op.create_table(
@@ -329,8 +329,8 @@ def downgrade() -> None:
     with op.batch_alter_table("media_files", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_media_files_undecided",
-            sqlite_where=sa.text("state IN ('kept', 'scheduled', 'held', 'unconfirmed')"),
-            postgresql_where=sa.text("state IN ('kept', 'scheduled', 'held', 'unconfirmed')"),
+            sqlite_where=sa.text("state NOT IN ('deleting', 'deleted', 'gone', 'failed')"),
+            postgresql_where=sa.text("state NOT IN ('deleting', 'deleted', 'gone', 'failed')"),
         )
         batch_op.drop_index("ix_media_files_stream")
         batch_op.drop_index("ix_media_files_state")

@@ -72,10 +72,17 @@ def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
         invocation.note("no callbacks")
         return
     now = invocation.now()
-    columns = [number("id"), word("received"), word("app"), word("event"), word("verdict"), prose("reason")]
+    several = len({callback["app_id"] for callback in found}) > 1
+    columns = [number("id"), *([word("app")] if several else [])]
+    columns += [word("received"), word("event"), word("verdict"), prose("reason")]
     rows = (
-        (c["id"], relative(parse_moment(c["received_at"]), now), c["app_id"], c["event"], c["verdict"], c["reason"])
-        for c in found
+        (
+            callback["id"],
+            *([callback["app_id"]] if several else []),
+            relative(parse_moment(callback["received_at"]), now),
+            *(callback[key] for key in ("event", "verdict", "reason")),
+        )
+        for callback in found
     )
     invocation.show(make_table(invocation.out, columns, rows))
 

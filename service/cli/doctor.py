@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.wiring import Service
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check everything; tell what is wrong, and the fix.")
 @as_json
 @click.pass_obj
 def doctor_command(invocation: Invocation, as_json: bool) -> int:  # noqa: FBT001
@@ -88,7 +88,7 @@ def _show_check(invocation: Invocation, check: Check) -> None:
     text = safe(check.text) + (f" → {safe(check.fix)}" if check.fix else "")
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_column(min_width=len("attention"), no_wrap=True)
-    line.add_column(min_width=len("callback URL"), overflow="fold")
+    line.add_column(min_width=len("app 1234567890"), overflow="fold")
     line.add_column(overflow="fold")
     line.add_row(cell(check.status.value), cell(check.name), text)
     invocation.show(line)

@@ -42,7 +42,16 @@ _EXPECTED = (CommandFailed, SettingsError, DatabaseUnavailable, RulesError, NotP
 log = structlog.get_logger(__name__)
 
 
+class _InOrder(click.Group):
+    """Lists its commands in the order in which people need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """The names as they were added."""
+        return list(self.commands)
+
+
 @click.group(
+    cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done; 1 something failed; 2 usage; 3 done, but something needs a person.",
 )

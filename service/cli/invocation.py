@@ -97,7 +97,13 @@ class Invocation:
     def show(self, *parts: RenderableType) -> None:
         """Print for people on standard output."""
         for part in parts:
-            self.out.print(part)
+            if self.out.on_terminal:
+                self.out.print(part)
+                continue
+            with self.out.capture() as captured:
+                self.out.print(part)
+            # Columns are padded with spaces, which mean nothing in a pipe.
+            self.print_plain("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def note(self, text: str) -> None:
         """Print a remark for people on standard error, where it is in no script's way."""

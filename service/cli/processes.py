@@ -9,8 +9,7 @@ from service.cli.wording import count
 from service.db.migrate import pending_migrations, upgrade_database
 from service.wiring import build_service
 
-# Each process imports its own libraries (web server, scheduler) only when it is the one asked for: ruff's PLC0415 is
-# silenced for that alone.
+# Imported inside the commands: each process loads only its own libraries (the web server, the scheduler, the sandbox).
 
 
 @click.command("serve")

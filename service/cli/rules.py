@@ -156,14 +156,15 @@ def _preview(invocation: Invocation, service: Service, rules: Sequence[Retention
 def _show_preview(invocation: Invocation, source: str, preview: Preview) -> None:
     invocation.show(f"{safe(source)}, held against {count(preview.files, 'file')}:", "")
     columns = [prose("rule"), number("kept"), number("later"), number("due now")]
-    rows = [(effect.rule or "(no rule)", effect.kept, effect.later, effect.due) for effect in preview.effects]
+    in_order = sorted(preview.effects, key=lambda effect: effect.rule is None)
+    rows = [(effect.rule or "(no rule)", effect.kept, effect.later, effect.due) for effect in in_order]
     invocation.show(make_table(invocation.out, columns, rows))
-    moved = f"{preview.sooner:,} sooner, {preview.later:,} later, {preview.unchanged:,} as now"
-    invocation.show(f"Dates against the rules in force: {moved}.")
+    moved = f"{preview.sooner:,} sooner, {preview.later:,} later, {preview.unchanged:,} as before"
+    invocation.show("", f"Compared with the rules in force, files go: {moved}.")
     if preview.rescued:
-        invocation.show(f"{count(preview.rescued, 'file')} due now would be kept on.")
+        invocation.show(f"The next sweep would spare {count(preview.rescued, 'file')} that the rules in force let go.")
     if preview.newly_due:
-        invocation.show(f"{count(preview.newly_due, 'file')} not due now would be: the next sweep would delete them.")
+        invocation.show(f"The next sweep would delete {count(preview.newly_due, 'file')} that the rules in force keep.")
 
 
 def _preview_as_json(preview: Preview) -> dict[str, Any]:

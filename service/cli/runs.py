@@ -98,7 +98,7 @@ def _facts(run: dict[str, Any], now: datetime) -> list[tuple[str, object]]:
     return [
         ("run", run["id"]),
         ("state", run["state"]),
-        ("note", run["note"]),
+        *([("note", run["note"])] if run["note"] else []),
         ("trigger", run["trigger"]),
         ("started", absolute(began, now)),
         ("took", span((ended - began).total_seconds()) if began and ended else "-"),

@@ -46,7 +46,7 @@ _MEANINGS: Final = {
 }
 
 
-@click.command("sweep")
+@click.command("sweep", short_help="Delete everything that is due now.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be deleted now; write and call nothing.")
 @one_json
 @click.pass_obj

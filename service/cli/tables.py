@@ -42,7 +42,8 @@ def prose(header: str) -> Column:
 def make_table(out: Output, columns: Iterable[Column], rows: Iterable[Iterable[object]]) -> Table:
     """A table of cells; values are shown literally."""
     look = box.SIMPLE_HEAD if out.on_terminal else None
-    table = Table(*columns, box=look, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    gap = (0, 1 if out.on_terminal else 2, 0, 0)
+    table = Table(*columns, box=look, show_edge=False, pad_edge=False, header_style="bold", padding=gap)
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     return table

@@ -78,7 +78,10 @@ def size(size_bytes: int | None) -> str:
 
 def span(seconds: float | None) -> str:
     """A length of time."""
-    return "-" if seconds is None else humanize.precisedelta(timedelta(seconds=round(seconds)))
+    if seconds is None:
+        return "-"
+    brief = 60
+    return f"{seconds:.1f} s" if seconds < brief else humanize.precisedelta(timedelta(seconds=round(seconds)))
 
 
 def count(number: int, noun: str) -> str:

@@ -77,10 +77,9 @@ def claim(session: Session, rows: Sequence[MediaFileRow], run_id: int, now: date
         MediaFileRow.claim_run_id.is_(None),
     )
     statement = condition.values(state=FileState.DELETING, claim_run_id=run_id, claimed_at=now)
-    taken = set(session.scalars(statement.returning(MediaFileRow.id), execution_options={"synchronize_session": False}))
-    for row in rows:
-        session.refresh(row)
-    return [row for row in rows if row.id in taken]
+    options = {"synchronize_session": False}
+    taken = list(session.scalars(statement.returning(MediaFileRow.id), execution_options=options))
+    return claimed_by(session, run_id, taken)
 
 
 def claimed_by(session: Session, run_id: int, file_keys: Sequence[int]) -> list[MediaFileRow]:
@@ -88,7 +87,8 @@ def claimed_by(session: Session, run_id: int, file_keys: Sequence[int]) -> list[
     query = select(MediaFileRow).where(
         MediaFileRow.id.in_(file_keys), MediaFileRow.claim_run_id == run_id, MediaFileRow.state == FileState.DELETING
     )
-    return list(session.scalars(query.order_by(MediaFileRow.id).with_for_update()))
+    query = query.order_by(MediaFileRow.id).with_for_update().execution_options(populate_existing=True)
+    return list(session.scalars(query))
 
 
 def count_claimed(session: Session, run_id: int, file_keys: Sequence[int]) -> int:

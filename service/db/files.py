@@ -56,6 +56,12 @@ def find_file(session: Session, file_key: int, *, lock: bool = False) -> MediaFi
     return session.get(MediaFileRow, file_key, with_for_update=lock or None)
 
 
+def find_files(session: Session, file_keys: Sequence[int], *, lock: bool = False) -> dict[int, MediaFileRow]:
+    """Files by their numbers; locked in one order for every transaction, so that none waits in a ring."""
+    query = select(MediaFileRow).where(MediaFileRow.id.in_(file_keys)).order_by(MediaFileRow.id)
+    return {row.id: row for row in session.scalars(query.with_for_update() if lock else query)}
+
+
 def find_by_identity(session: Session, app_id: str, vendor: Vendor, file_id: str) -> MediaFileRow | None:
     """One file by what the vendor calls it, locked."""
     query = select(MediaFileRow).where(
@@ -116,6 +122,12 @@ def older_than_revision(session: Session, revision: int, limit: int) -> list[Med
         .limit(limit)
     )
     return list(session.scalars(query.with_for_update()))
+
+
+def list_older_than(session: Session, revision: int, after: int, limit: int) -> list[MediaFileRow]:
+    """One batch of the undecided files that an older (or no) rule set decided, by number beyond `after`, not locked."""
+    query = select(MediaFileRow).where(IS_UNDECIDED, MediaFileRow.revision < revision, MediaFileRow.id > after)
+    return list(session.scalars(query.order_by(MediaFileRow.id).limit(limit)))
 
 
 def count_older_than(session: Session, revision: int) -> int:

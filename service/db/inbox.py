@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import defer
 
 from service.core.model import QUARANTINE_VERDICTS, Verdict
-from service.db.models import CallbackRow, SignatureRow
+from service.db.models import IS_PENDING, CallbackRow, SignatureRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +109,12 @@ def is_stored(session: Session, new: NewCallback) -> bool:
 def find_callback(session: Session, callback_id: int, *, lock: bool = False) -> CallbackRow | None:
     """One stored callback."""
     return session.get(CallbackRow, callback_id, with_for_update=lock or None)
+
+
+def list_unfinished(session: Session, limit: int) -> list[int]:
+    """Ids of the callbacks that are stored but not understood yet, oldest first."""
+    query = select(CallbackRow.id).where(IS_PENDING)
+    return list(session.scalars(query.order_by(CallbackRow.id).limit(limit)))
 
 
 def list_ids(session: Session, verdict: Verdict | None, after: int, limit: int) -> list[int]:

@@ -58,6 +58,12 @@ def latest_slot_taken(session: Session) -> datetime | None:
     return session.scalar(select(func.max(RunRow.slot_at)))
 
 
+def last_slot_run(session: Session, now: datetime) -> RunRow | None:
+    """The pass that took the newest fire slot up to `now`."""
+    query = select(RunRow).where(RunRow.slot_at <= now).order_by(RunRow.slot_at.desc()).limit(1)
+    return session.scalar(query)
+
+
 def find_run(session: Session, run_id: int) -> RunRow | None:
     """One run."""
     return session.get(RunRow, run_id)

@@ -99,7 +99,7 @@ def _judge(app: AppAccess, vendor: Vendor, answer: SearchAnswer) -> Check:
         text = f"{app.api_url} does not answer as ZEGO does (HTTP {answer.http_status})"
         return Check(name, Status.PROBLEM, text, "correct API_URL, or wait if ZEGO has trouble")
     if answer.code == 0:
-        return Check(name, Status.OK, f"ZEGO takes the credentials ({vendor.value} answers)")
+        return Check(name, Status.OK, f"ZEGO takes the credentials of {app.name} ({vendor.value})")
     return _judge_refusal(name, answer, answer.code)
 
 
@@ -114,7 +114,7 @@ def _judge_refusal(name: str, answer: SearchAnswer, code: int) -> Check:
 
 
 def _name(app: AppAccess) -> str:
-    return f"app {app.app_id}" + (f" ({app.name})" if app.name != app.app_id else "")
+    return f"app {app.app_id}"
 
 
 def _said(answer: SearchAnswer) -> str:

@@ -86,14 +86,14 @@ def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claime
         return None
     keys = [file.key for file in wanted]
     if any(rule.keep_latest for rule in rules.rules):
-        streams = [(row.app_id, row.stream_id) for key in keys if (row := files.find_file(session, key))]
-        lock_ranks(session, rules, streams)
+        rows = files.find_files(session, keys).values()
+        lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in rows])
         session.expire_all()
-    rows = _keep_what_should_stay(session, claims.claimed_by(session, sweep.run_id, keys), rules, now)
-    if not rows:
+    due = _keep_what_should_stay(session, claims.claimed_by(session, sweep.run_id, keys), rules, now)
+    if not due:
         return None
-    call_id = runs.open_call(session, sweep.run_id, lane, rows, now)
-    return OpenCall(call_id, tuple(Claimed(row.id, row.file_id) for row in rows), rules.revision)
+    call_id = runs.open_call(session, sweep.run_id, lane, due, now)
+    return OpenCall(call_id, tuple(Claimed(row.id, row.file_id) for row in due), rules.revision)
 
 
 def is_still_good(session: Session, sweep: Pass, call: OpenCall) -> bool:

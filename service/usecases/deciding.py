@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from service.core.ranks import Span, rank_recordings
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from service.db.models import MediaFileRow
 
 BATCH = 500
+_BREATH_S = 0.02  # between two batches others get their turn to write, arriving callbacks above all
 
 
 def decide_rows(
@@ -73,6 +75,7 @@ def decide_older(database: Database, now: Callable[[], datetime], progress: Call
     total = 0
     while count := database.transact(lambda session: _decide_batch(session, now())):
         total += count
+        time.sleep(_BREATH_S)
         if progress:
             progress(count)
     return total

@@ -15,6 +15,7 @@ import structlog
 
 from service.core.model import QUARANTINE_VERDICTS, Callback, Suspicion, Verdict
 from service.db import inbox, locks
+from service.db.engine import DatabaseUnavailable
 from service.db.inbox import NewCallback
 from service.usecases.announce import announce_file, suspect_file
 from service.zego.callback import NotUnderstood, Uninteresting, parse_callback
@@ -82,7 +83,10 @@ def receive_callback(ingest: Ingest, raw: bytes, content_type: str) -> Receipt:
     new = _to_store(envelope, raw, content_type, now)
     verdict, reason = authenticate(ingest, envelope)
     if verdict in QUARANTINE_VERDICTS:
-        ingest.database.transact(lambda session: _quarantine(session, ingest, new, verdict, reason))
+        try:
+            ingest.database.transact(lambda session: _quarantine(session, ingest, new, verdict, reason))
+        except DatabaseUnavailable as error:
+            log.warning("quarantine_failed", app=new.app_id, error=str(error))
         return Receipt(Answer.REFUSED, reason)
     return ingest.database.transact(lambda session: _take_in(session, ingest, new, envelope))
 
@@ -90,7 +94,7 @@ def receive_callback(ingest: Ingest, raw: bytes, content_type: str) -> Receipt:
 def finish_callbacks(ingest: Ingest, limit: int = 1_000) -> int:
     """Understand callbacks that were stored but not finished (a crash, an error); returns how many are finished now."""
     with ingest.database.read() as session:
-        unfinished = inbox.list_ids(session, Verdict.PENDING, 0, limit)
+        unfinished = inbox.list_unfinished(session, limit)
     return sum(replay_callback(ingest, callback_id) is not Verdict.PENDING for callback_id in unfinished)
 
 

@@ -47,13 +47,13 @@ def record_call(
     keys = [file.key for file in call.files]
     attempts = runs.open_attempts(session, call.call_id)
     doubtful = runs.maybe_deleted_before(session, keys, call.call_id)
-    for file in sorted(call.files, key=lambda file: file.key):
+    rows = files.find_files(session, keys, lock=True)
+    for file in call.files:
         result = reading.results[file.file_id]
         if file.key in doubtful:
             result = credit_earlier_attempt(result)
         runs.record_result(attempts[file.key], result, now)
-        row = files.find_file(session, file.key, lock=True)
-        if row is not None:
+        if row := rows.get(file.key):
             _follow_up(row, recorder, sweep, result, retry_at, now, keep_claim=reading.split)
     session.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from service.usecases.deciding import decide_rows
 from service.usecases.inventory import file_as_json, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
+    from service.core.rules import RuleSet
     from service.db.engine import Database, Session
-    from service.db.models import RunRow
+    from service.db.models import MediaFileRow, RunRow
 
 _DRY_RUN_CHUNK = 500
 
@@ -97,27 +99,35 @@ def count_waiting(database: Database, now: datetime) -> int:
 
 def dry_run(database: Database, now: datetime, limit: int) -> DryRun:
     """Decide what is due now as the sweep would, and report it; the first `limit` files are described."""
-    total = 0
-    by_rule: dict[str, int] = {}
-    by_lane: dict[str, int] = {}
+    by_rule: Counter[str] = Counter()
+    by_lane: Counter[str] = Counter()
     shown: list[dict[str, Any]] = []
     with database.read() as session:
         rules = revisions.current_rules(session)
-        for lane in claims.list_due_lanes(session, now):
-            cursor = None
-            while rows := claims.next_due(session, lane, now, cursor, _DRY_RUN_CHUNK, lock=False):
-                cursor = (rows[-1].due_at or now, rows[-1].id)
-                for row, decision in decide_rows(session, rows, rules, now):
-                    if decision.action is not Action.DELETE:
-                        continue
-                    total += 1
-                    by_rule[decision.rule or ""] = by_rule.get(decision.rule or "", 0) + 1
-                    name = f"{lane[0]} {lane[1].value}"
-                    by_lane[name] = by_lane.get(name, 0) + 1
-                    if len(shown) < limit:
-                        shown.append(file_as_json(row) | {"rule": decision.rule, "due_at": iso(decision.due_at)})
-                session.expunge_all()
-    return DryRun(total, by_rule, by_lane, tuple(shown))
+        for rows in _batches_to_look_at(session, rules, now):
+            for row, decision in decide_rows(session, rows, rules, now):
+                if decision.action is not Action.DELETE:
+                    continue
+                by_rule[decision.rule or ""] += 1
+                by_lane[f"{row.app_id} {row.vendor.value}"] += 1
+                if len(shown) < limit:
+                    shown.append(file_as_json(row) | {"rule": decision.rule, "due_at": iso(decision.due_at)})
+            session.expunge_all()
+    return DryRun(by_rule.total(), dict(by_rule), dict(by_lane), tuple(shown))
+
+
+def _batches_to_look_at(session: Session, rules: RuleSet, now: datetime) -> Iterator[Sequence[MediaFileRow]]:
+    """What a sweep would look at: all that is due, and what the rules in force have yet to decide."""
+    for lane in claims.list_due_lanes(session, now):
+        cursor = None
+        while rows := claims.next_due(session, lane, now, cursor, _DRY_RUN_CHUNK, lock=False):
+            cursor = (rows[-1].due_at or now, rows[-1].id)
+            yield rows
+    after = 0
+    while rows := files.list_older_than(session, rules.revision, after, _DRY_RUN_CHUNK):
+        after = rows[-1].id
+        # Files that were due before are among those above, or wait for a retry.
+        yield [row for row in rows if row.state is not FileState.SCHEDULED or row.due_at is None or row.due_at > now]
 
 
 def _describe_gate(gate: gates.Gate) -> str:

@@ -72,14 +72,15 @@ def run_pass(
     if fence is None:
         return None
     try:
-        sweeper.database.transact(lambda session: release_stale(session, sweeper.lease, sweeper.now()))
-        decide_older(sweeper.database, sweeper.now)
-        run_id = sweeper.database.transact(lambda session: _start(session, sweeper, trigger, slot_at))
-        if run_id is not None:
-            sweep = Pass(run_id, fence, only_retries=trigger is Trigger.RETRY)
-            with _signs_of_life(sweeper, sweep, stop) as lost:
-                _sweep_apps(sweeper, sweep, stop)
-            _finish(sweeper, run_id, stopped=stop.is_set(), lost=lost.is_set())
+        with _signs_of_life(sweeper, fence, stop) as life:
+            sweeper.database.transact(lambda session: release_stale(session, sweeper.lease, sweeper.now()))
+            decide_older(sweeper.database, sweeper.now)
+            run_id = sweeper.database.transact(lambda session: _start(session, sweeper, trigger, slot_at))
+            if run_id is None:
+                return None
+            life.run_id = run_id
+            _sweep_apps(sweeper, Pass(run_id, fence, only_retries=trigger is Trigger.RETRY), stop)
+        _finish(sweeper, run_id, stopped=stop.is_set(), lost=life.lost)
         return run_id
     finally:
         sweeper.database.transact(lambda session: leases.release_lease(session, SWEEP_LEASE, fence, sweeper.now()))
@@ -122,30 +123,39 @@ def _finish(sweeper: Sweeper, run_id: int, *, stopped: bool, lost: bool) -> None
     log.info("sweep_finished", run=run_id, state=state.value)
 
 
+@dataclass(slots=True)
+class _Life:
+    """What a pass gives signs of life for: its lease and, once it has one, its run. `lost` says the lease is gone."""
+
+    run_id: int | None = None
+    lost: bool = False
+
+
 @contextmanager
-def _signs_of_life(sweeper: Sweeper, sweep: Pass, stop: threading.Event) -> Iterator[threading.Event]:
+def _signs_of_life(sweeper: Sweeper, fence: int, stop: threading.Event) -> Iterator[_Life]:
     """Renew the lease and the run's heartbeat while the block runs; a lost lease stops the pass."""
-    over, lost = threading.Event(), threading.Event()
+    over, life = threading.Event(), _Life()
 
     def beat(session: Session) -> bool:
         now = sweeper.now()
-        runs.beat(session, sweep.run_id, now)
-        return leases.renew_lease(session, SWEEP_LEASE, sweep.fence, now, sweeper.lease)
+        if life.run_id is not None:
+            runs.beat(session, life.run_id, now)
+        return leases.renew_lease(session, SWEEP_LEASE, fence, now, sweeper.lease)
 
     def keep_beating() -> None:
         while not over.wait(sweeper.lease.total_seconds() / 4):
             try:
                 if not sweeper.database.transact(beat):
-                    lost.set()
+                    life.lost = True
                     stop.set()
                     return
             except Exception:  # the next beat may succeed; the lease decides
-                log.exception("heartbeat_failed", run=sweep.run_id)
+                log.exception("heartbeat_failed", run=life.run_id)
 
     thread = threading.Thread(target=keep_beating, name="signs-of-life", daemon=True)
     thread.start()
     try:
-        yield lost
+        yield life
     finally:
         over.set()
         thread.join()
@@ -194,7 +204,9 @@ def _sweep_lane(
         if chunk.cursor is None:
             return
         cursor = chunk.cursor
-        _delete_chunk(sweeper.apps[lane[0]], lane, chunk.files, caller, pool, probe=entry.probe)
+        # In a new order each time: bad ids that failed a whole call together must not meet again for ever.
+        files = sorted(chunk.files, key=lambda _: sweeper.recorder.jitter())
+        _delete_chunk(sweeper.apps[lane[0]], lane, files, caller, pool, probe=entry.probe)
 
 
 @dataclass(frozen=True, slots=True)

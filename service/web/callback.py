@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
 from flask import Blueprint, Request, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from service.db.engine import DatabaseUnavailable
 from service.usecases.ingest import Answer, receive_callback
@@ -37,16 +38,15 @@ class _BodyCut(Exception):  # noqa: N818  (a state of the connection, not a defe
 def callback_blueprint(ingest: Ingest, readiness: Readiness, metrics: Metrics) -> Blueprint:
     """The callback URL, taking callbacks in through `ingest`."""
     blueprint = Blueprint("callback", __name__)
-    # Slow senders may hold many threads, but only so many at once may use the database: SQLite has one writer anyway, and
-    # queueing here is fair and quick where its own way of waiting is neither.
-    turns = threading.BoundedSemaphore(1 if ingest.database.is_sqlite else 16)
+    # SQLite's own way of waiting for another writer is neither quick nor fair: some would wait for seconds.
+    turn = threading.Lock() if ingest.database.is_sqlite else nullcontext()
 
     @blueprint.post("/zego/callback", provide_automatic_options=False)
     def receive() -> Response:
         started = time.perf_counter()
         try:
             raw = _read_body(request)
-            with turns:
+            with turn:
                 readiness.ensure_prepared()
                 return _take_in(raw)
         except RequestEntityTooLarge:
@@ -97,7 +97,10 @@ def _read_body(request: Request) -> bytes:
     """
     # Where no length is announced, what lies beyond the library's cap is cut off in silence: one byte more shows it.
     request.max_content_length = MAX_BODY_BYTES + 1
-    raw = request.get_data(cache=False)
+    try:
+        raw = request.get_data(cache=False)
+    except ClientDisconnected:
+        raise _BodyCut from None
     if len(raw) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
     if request.content_length is not None and len(raw) < request.content_length:

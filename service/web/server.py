@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from service.db.engine import DatabaseUnavailable
 from service.lifeline import follow_lifeline, follow_parent_process
 from service.logs import configure_logging, granian_log_config
 from service.web.app import create_app
+from service.web.front import Front
 from service.wiring import open_service
 
 if TYPE_CHECKING:
-    from flask import Flask
-
     from service.settings import Listen, Settings
 
-# A body has no time limit in granian: whoever sends one slowly holds a thread. Threads are cheap while they only wait,
-# and only a few at once may use the database, so there are many.
-_THREADS: Final = 512
-_KILL_AFTER_S: Final = 15  # longer than SQLite's patience with another writer
+_HEADER_MS: Final = 15_000  # also how long a connection may stay open and idle
+_KILL_AFTER_S: Final = 30  # longer than a slow body and SQLite's patience with another writer together
 
 log = structlog.get_logger(__name__)
 
@@ -98,10 +96,11 @@ def _build_server(address: str, port: int) -> Any:  # noqa: ANN401  (one of two 
         "service:create_app",
         address=address,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MS),
+        websockets=False,
         workers=1,
-        blocking_threads=_THREADS,
         respawn_failed_workers=True,
         workers_kill_timeout=_KILL_AFTER_S,
         log_level=LogLevels.error,
@@ -109,8 +108,8 @@ def _build_server(address: str, port: int) -> Any:  # noqa: ANN401  (one of two 
     )
 
 
-def _load_app(settings: Settings) -> Flask:
-    """In the serving process: build the application."""
+def _load_app(settings: Settings) -> Front:
+    """In the serving process: build the application, and what stands before it."""
     configure_logging(settings.log_format, settings.log_level)
     follow_parent_process()
-    return create_app(settings)
+    return Front(create_app(settings))

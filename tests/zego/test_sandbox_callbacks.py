@@ -14,7 +14,7 @@ NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def body(vendor: Vendor, shape: Shape = "json", **extra: Any) -> tuple[bytes, str]:  # noqa: ANN401 (fields of any type)
+def body(vendor: Vendor, shape: Shape = "json", **extra: Any) -> tuple[bytes, str]:
     return callback_body(
         vendor,
         app_id="42",

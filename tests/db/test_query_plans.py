@@ -1,0 +1,86 @@
+"""A sweep costs what is due, not what exists: no query of the daily ways may read a whole table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event, text
+
+from service.core.model import Vendor
+from service.db import claims, figures, files, inbox, leases, revisions, runs
+from service.db.engine import Database
+from service.db.migrate import upgrade_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.orm import Session
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+LANE = ("1", Vendor.TENCENT)
+
+QUERIES: dict[str, Callable[[Session], object]] = {
+    "lanes": lambda session: claims.list_due_lanes(session, NOW),
+    "lanes with retries": lambda session: claims.list_due_lanes(session, NOW, only_retries=True),
+    "the next due files": lambda session: claims.next_due(session, LANE, NOW, (NOW, 1), 400),
+    "the next retries": lambda session: claims.next_due(session, LANE, NOW, None, 400, only_retries=True),
+    "files waiting": lambda session: claims.count_waiting(session, NOW),
+    "files of an older revision": lambda session: files.older_than_revision(session, 2, 500),
+    "their number": lambda session: files.count_older_than(session, 2),
+    "one file": lambda session: files.find_by_identity(session, "1", Vendor.TENCENT, "f"),
+    "the newest of a stream": lambda session: files.newest_spans(session, "1", "room", 2),
+    "what a rank keeps": lambda session: files.kept_by_rank(session, "1", "room", ["latest"]),
+    "overdue and unconfirmed": lambda session: files.count_overdue_unconfirmed(session, NOW),
+    "due": lambda session: figures.count_due(session, NOW),
+    "the oldest due file": figures.oldest_due_at,
+    "claimed files": lambda session: claims.claimed_by(session, 1, [1, 2]),
+    "claims of a run": lambda session: claims.release_claims(session, 1, "", NOW),
+    "open attempts": lambda session: claims.close_open_attempts(session, 1, NOW),
+    "stale runs": lambda session: claims.list_stale_runs(session, NOW),
+    "attempts of a file": lambda session: list(runs.list_attempts(session, file_key=1)),
+    "attempts before": lambda session: runs.maybe_deleted_before(session, [1, 2], 3),
+    "totals of a run": lambda session: runs.count_totals(session, 1),
+    "a callback's signature": lambda session: inbox.lock_signature(session, "1", "s", NOW),
+    "unfinished callbacks": lambda session: inbox.list_unfinished(session, 10),
+    "the rules in force": revisions.current_rules,
+    "the lease": lambda session: leases.find_lease(session, "sweep"),
+}
+BIG = ("media_files", "attempts", "calls", "callbacks", "signatures")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    upgrade_database(database)
+    yield database
+    database.dispose()
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_daily_query_reads_a_whole_table(database: Database, name: str) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    with database.write() as session:
+        event.listen(database.engine, "before_cursor_execute", remember)
+        QUERIES[name](session)
+        event.remove(database.engine, "before_cursor_execute", remember)
+        seen = [(statement, parameters) for statement, parameters in statements if "advisory" not in statement]
+        assert seen
+        if not database.is_sqlite:  # tiny tables would be read whole whatever the indexes
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        for statement, parameters in seen:
+            plan = explain(session, database, statement, parameters)
+            for table in BIG:
+                assert f"SCAN {table}\n" not in plan, f"{statement}\n{plan}"
+                assert f"Seq Scan on {table}" not in plan, f"{statement}\n{plan}"
+
+
+def explain(session: Session, database: Database, statement: str, parameters: Any) -> str:
+    prefix = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    rows = session.connection().exec_driver_sql(prefix + statement, parameters).all()
+    return "".join(f"{row[-1]}\n" for row in rows)
