@@ -1,4 +1,4 @@
-"""The worker as a process: sweeps at their slots, retries at their own time, and what was left unfinished (docs/worker.md)."""
+"""The worker as a process: sweeps at their slots, retries at their time, leftovers once a minute (docs/worker.md)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_worker(settings: Settings, *, now: Clock = utc_now) -> int:
             if _wait_for_database(service, signals):
                 Worker(service).run(signals)
     except DatabaseUnavailable as error:
-        print(f"zego-retention: {error}", file=sys.stderr)  # noqa: T201  (the one line of an error for people)
+        sys.stderr.write(f"zego-retention: {error}\n")
         return 1
     finally:
         service.close()
@@ -202,7 +202,7 @@ class Worker:
         kind = "missed" if event.code == EVENT_JOB_MISSED else "failed"
         self._troubles[f"{event.job_id}_{kind}"] += 1
         times = self._troubles[f"{event.job_id}_{kind}"]
-        log.error(f"job_{kind}", job=event.job_id, times=times, exc_info=event.exception)
+        log.error("job_went_wrong", job=event.job_id, kind=kind, times=times, exc_info=event.exception)
 
 
 def _wait_for_database(service: Service, signals: StopSignals) -> bool:

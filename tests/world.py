@@ -1,4 +1,4 @@
-"""A whole small world for tests: one service on a fresh database, a strict ZEGO on loopback, and a clock that is set by hand."""
+"""A whole small world for tests: one service on a fresh database, a strict ZEGO on loopback, a clock set by hand."""
 
 from __future__ import annotations
 

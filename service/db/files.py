@@ -184,11 +184,12 @@ def list_files(
 ) -> Iterator[MediaFileRow]:
     """Files by number, beyond `after`, streamed."""
     query = _filtered(wanted).where(MediaFileRow.id > after).order_by(MediaFileRow.id)
-    rows: Iterable[MediaFileRow] = session.scalars(query.execution_options(yield_per=500))
-    if wanted.stream is not None:
-        pattern = wanted.stream
-        rows = (row for row in rows if matches(pattern, row.stream_id))
-    yield from islice(rows, limit)
+    found = session.scalars(query.execution_options(yield_per=500))
+    pattern = wanted.stream
+    try:
+        yield from islice((row for row in found if pattern is None or matches(pattern, row.stream_id)), limit)
+    finally:
+        found.close()
 
 
 def list_all_after(session: Session, after: int, limit: int) -> Sequence[MediaFileRow]:

@@ -91,6 +91,5 @@ def _describe_silence(known: list[Lease]) -> str:
     if not known:
         return f"no worker is running; {start}"
     last = max(known, key=lambda lease: lease.renewed_at)
-    return f"no worker is running: the last sign of life was that of {last.name.removeprefix(WORKER_LEASES)} at " + (
-        f"{iso(last.renewed_at)}; {start}"
-    )
+    name = last.name.removeprefix(WORKER_LEASES)
+    return f"no worker is running: the last sign of life was that of {name} at {iso(last.renewed_at)}; {start}"

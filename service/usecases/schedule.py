@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def find_open_slot(database: Database, slots: Slots, now: datetime) -> datetime | None:
-    """The latest slot, if no pass has taken it or a later one. Slots ahead of `now` (a clock that jumped) count nothing."""
+    """The latest slot, if no pass has taken it. Slots ahead of `now` (a clock that jumped) do not count."""
     slot = slots.latest_slot(now)
     with database.read() as session:
         run = runs.last_slot_run(session, now)
@@ -38,7 +38,7 @@ def broke_off(database: Database, patience: timedelta, now: datetime) -> bool:
 
 
 def has_open_retries(database: Database, app_ids: Collection[str], now: datetime) -> bool:
-    """Some file's time for another attempt has come, its app may be called, and no pass is under way that would do it."""
+    """Some file's time for another attempt has come, its app may be called, and no pass is under way already."""
     with database.read() as session:
         lease = leases.find_lease(session, SWEEP_LEASE)
         if lease is not None and lease.holder and lease.expires_at > now:

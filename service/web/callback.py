@@ -7,26 +7,24 @@ on our side is answered 503, and 2xx only follows a durable write.
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import nullcontext
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from service.db.engine import DatabaseUnavailable
-from service.usecases.ingest import Answer, receive_callback
+from service.usecases.ingest import Answer, Ingest, Receipt, receive_callback
 from service.web.problems import problem
 
 if TYPE_CHECKING:
-    from service.usecases.ingest import Ingest
     from service.web.health import Readiness
     from service.web.metrics import Metrics
 
-MAX_BODY_BYTES = 64 * 1024
-RETRY_AFTER_S = 2
+MAX_BODY_BYTES: Final = 64 * 1024
+RETRY_AFTER_S: Final = 2
 
 log = structlog.get_logger(__name__)
 
@@ -41,55 +39,32 @@ def callback_blueprint(ingest: Ingest, readiness: Readiness, metrics: Metrics) -
     # SQLite's own way of waiting for another writer is neither quick nor fair: some would wait for seconds.
     turn = threading.Lock() if ingest.database.is_sqlite else nullcontext()
 
+    def take_in() -> Response:
+        raw = _read_body(request)
+        with turn:
+            readiness.ensure_prepared()
+            return _answer(receive_callback(ingest, raw, request.headers.get("Content-Type", "")), metrics)
+
     @blueprint.post("/zego/callback", provide_automatic_options=False)
     def receive() -> Response:
-        started = time.perf_counter()
-        try:
-            raw = _read_body(request)
-            with turn:
-                readiness.ensure_prepared()
-                return _take_in(raw)
-        except RequestEntityTooLarge:
-            return _refuse("too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a callback has at most 64 KiB")
-        except _BodyCut:
-            return _refuse("unreadable", HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length")
-        except DatabaseUnavailable as error:
-            return _ask_again(error)
-        except Exception as error:  # whatever it is, ZEGO must try again
-            return _ask_again(error)
-        finally:
-            metrics.callback_seconds.observe(time.perf_counter() - started)
-
-    def _take_in(raw: bytes) -> Response:
-        receipt = receive_callback(ingest, raw, request.headers.get("Content-Type", ""))
-        if receipt.answer is Answer.REFUSED:
-            return _refuse("refused", HTTPStatus.UNAUTHORIZED, receipt.detail)
-        if receipt.answer is Answer.UNREADABLE:
-            return _refuse("unreadable", HTTPStatus.BAD_REQUEST, receipt.detail)
-        metrics.callbacks.labels(answer="stored").inc()
-        log.info("callback_stored", callback=receipt.callback_id, detail=receipt.detail)
-        return Response("1", content_type="text/plain; charset=utf-8")
-
-    def _refuse(answer: str, status: HTTPStatus, detail: str) -> Response:
-        metrics.callbacks.labels(answer=answer).inc()
-        log.warning("callback_refused", answer=answer, detail=detail, client=request.remote_addr)
-        return problem(status, detail)
-
-    def _ask_again(error: Exception) -> Response:
-        metrics.callbacks.labels(answer="unavailable").inc()
-        if isinstance(error, DatabaseUnavailable):
-            log.error("callback_not_stored", detail=str(error))
-        else:
-            log.error("callback_not_stored", exc_info=error)
-        return problem(
-            HTTPStatus.SERVICE_UNAVAILABLE, "it could not be stored: send it again", retry_after_s=RETRY_AFTER_S
-        )
+        with metrics.callback_seconds.time():
+            try:
+                return take_in()
+            except RequestEntityTooLarge:
+                return _refuse(
+                    metrics, "too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a callback has at most 64 KiB"
+                )
+            except _BodyCut:
+                detail = "the body is shorter than its Content-Length"
+                return _refuse(metrics, "unreadable", HTTPStatus.BAD_REQUEST, detail)
+            except Exception as error:  # noqa: BLE001  (whatever it is, ZEGO must try again)
+                return _ask_again(metrics, error)
 
     return blueprint
 
 
 def _read_body(request: Request) -> bytes:
-    """The body, whole; however it is framed, no more than the cap is read.
+    """The body, whole; however it is framed, no more than the cap and a byte is read.
 
     Raises:
         RequestEntityTooLarge: it is over the cap.
@@ -106,3 +81,29 @@ def _read_body(request: Request) -> bytes:
     if request.content_length is not None and len(raw) < request.content_length:
         raise _BodyCut
     return raw
+
+
+def _answer(receipt: Receipt, metrics: Metrics) -> Response:
+    match receipt.answer:
+        case Answer.REFUSED:
+            return _refuse(metrics, receipt.answer.value, HTTPStatus.UNAUTHORIZED, receipt.detail)
+        case Answer.UNREADABLE:
+            return _refuse(metrics, receipt.answer.value, HTTPStatus.BAD_REQUEST, receipt.detail)
+    metrics.callbacks.labels(answer="stored").inc()
+    log.info("callback_stored", callback=receipt.callback_id, detail=receipt.detail)
+    return Response("1", content_type="text/plain; charset=utf-8")
+
+
+def _refuse(metrics: Metrics, answer: str, status: HTTPStatus, detail: str) -> Response:
+    metrics.callbacks.labels(answer=answer).inc()
+    log.warning("callback_refused", answer=answer, detail=detail, client=request.remote_addr)
+    return problem(status, detail)
+
+
+def _ask_again(metrics: Metrics, error: Exception) -> Response:
+    metrics.callbacks.labels(answer="unavailable").inc()
+    if isinstance(error, DatabaseUnavailable):
+        log.error("callback_not_stored", detail=str(error))
+    else:
+        log.error("callback_not_stored", exc_info=error)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, "it could not be stored: send it again", retry_after_s=RETRY_AFTER_S)

@@ -18,8 +18,9 @@ import structlog
 from service.web.problems import problem
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
     from collections.abc import AsyncIterator, Iterable
+
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 MOST_BYTES: Final = 1024 * 1024
 """No more of a body is kept; an application that takes bodies has to have a lower limit, as ours has."""

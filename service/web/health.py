@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,8 @@ from service.web.remembered import Remembered
 from service.wiring import prepare_database
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.wiring import Service
 
 _REMEMBERED_S: Final = 1.0
@@ -57,7 +58,7 @@ class Readiness:
         try:
             self.ensure_prepared()
         except DatabaseUnavailable as error:
-            log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (one line; a traceback says no more)
+            log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (a traceback says no more)
 
     def find_fault(self) -> str | None:
         """What keeps callbacks from being stored now; None if nothing does. The answer is up to a second old."""

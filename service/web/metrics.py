@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, Response
@@ -23,6 +22,8 @@ from service.usecases.figures import Figures, count_figures
 from service.web.remembered import Remembered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from prometheus_client.core import Metric
 
     from service.db.engine import Database
@@ -42,14 +43,14 @@ _DATABASE_HELP: Final = {
     _DATABASE_UP: "1 if the database could be asked; if it is 0, the figures that live there are left out.",
     "zego_retention_files": "Media files, by state.",
     "zego_retention_files_due": "Scheduled media files whose time has come, those that wait for a retry included.",
-    "zego_retention_files_overdue_unconfirmed": "Unconfirmed media files whose time has come: somebody must confirm them.",
+    "zego_retention_files_overdue_unconfirmed": "Unconfirmed media files whose time has come: confirm them.",
     "zego_retention_oldest_due_age_seconds": "How long the scheduled media file that is most overdue has been due.",
     "zego_retention_inbox_callbacks": "Stored callbacks, by verdict.",
     "zego_retention_inbox_unfinished": "Stored callbacks that are not understood yet.",
     "zego_retention_gate_blocked": "1 while nothing is deleted for this app and vendor until somebody acts.",
     "zego_retention_gate_paused": "1 while an app backs off.",
     "zego_retention_runs": "Passes of the sweep, by state.",
-    "zego_retention_last_pass_finished_timestamp_seconds": "When the last whole sweep (not one of retries alone) ended, in Unix time.",
+    "zego_retention_last_pass_finished_timestamp_seconds": "When the last sweep (retries aside) ended, in Unix time.",
     "zego_retention_rules_revision": "Number of the rule set in force; 0 while there is none.",
 }
 
@@ -67,7 +68,7 @@ class Metrics:
     """The metrics of one web process, in a registry of their own."""
 
     def __init__(self, database: Database, now: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.callbacks = Counter(_CALLBACKS, _PROCESS_HELP[_CALLBACKS], ["answer"], registry=self.registry)
         for answer in _ANSWERS:

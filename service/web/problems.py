@@ -40,7 +40,7 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 
 def _answer_unexpected(error: Exception) -> Response:
-    log.exception("request_failed", exc_info=error)
+    log.error("request_failed", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error on our side; the log says more")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,21 +17,18 @@ from granian.log import LogLevels
 from service.db.engine import DatabaseUnavailable
 from service.lifeline import follow_lifeline, follow_parent_process
 from service.logs import configure_logging, granian_log_config
+from service.web.address import CannotListen, find_address
 from service.web.app import create_app
 from service.web.front import Front
 from service.wiring import open_service
 
 if TYPE_CHECKING:
-    from service.settings import Listen, Settings
+    from service.settings import Settings
 
 _HEADER_MS: Final = 15_000  # also how long a connection may stay open and idle
 _KILL_AFTER_S: Final = 30  # longer than a slow body and SQLite's patience with another writer together
 
 log = structlog.get_logger(__name__)
-
-
-class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
-    """The address cannot be listened on; the text says why in one line."""
 
 
 def run_web(settings: Settings) -> int:
@@ -43,7 +39,7 @@ def run_web(settings: Settings) -> int:
         address = find_address(settings.listen)
         _look_at_database(settings)
     except (CannotListen, DatabaseUnavailable) as error:
-        print(f"zego-retention: {error}", file=sys.stderr)
+        sys.stderr.write(f"zego-retention: {error}\n")
         return 1
     log.info("web_started", listen=str(settings.listen))
     try:
@@ -57,28 +53,6 @@ def run_web(settings: Settings) -> int:
     return 0
 
 
-def find_address(listen: Listen) -> str:
-    """The IP address to listen on, after a try that it can be had.
-
-    granian shares a port with others of its kind without a word: a second server would take half of the callbacks.
-
-    Raises:
-        CannotListen: it cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {listen}: {error.strerror or error}; free it, or set ZEGO_RETENTION_LISTEN to another address"
-        ) from None
-    return str(address[0])
-
-
 def _look_at_database(settings: Settings) -> None:
     """Make the database ready. One that is away may come back, and the web side waits for it; a file does not."""
     try:
@@ -86,7 +60,7 @@ def _look_at_database(settings: Settings) -> None:
     except DatabaseUnavailable as error:
         if settings.database_url.startswith("sqlite"):
             raise
-        log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (one line; a traceback says no more)
+        log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (a traceback says no more)
 
 
 def _build_server(address: str, port: int) -> Any:  # noqa: ANN401  (one of two classes, by the interpreter)

@@ -1,8 +1,8 @@
 """The second step into a callback: what its fields announce (docs/protocol.md, "The callback").
 
 `read_envelope` (the first step) is offered here too. A callback becomes a `Callback` only if its file can be named
-without doubt: an odd id or stream is refused, while a fact that only informs becomes unknown (a rule that needs it then
-keeps the file).
+without doubt and nothing in it is beyond what a database holds; a fact that only informs and is no number becomes
+unknown (a rule that needs it then keeps the file).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _CLOUD_RECORDING_KEYS = frozenset({"event_type", "task_id", "detail"})
 
 # ASCII only: int() and float() also take other scripts' digits, underscores and "nan".
 _SECONDS = re.compile(r"([0-9]{1,12})(\.[0-9]*)?")
-_WHOLE = re.compile(r"([0-9]{1,19})(\.0*)?")
+_WHOLE = re.compile(r"([0-9]+)(\.0*)?")
+_MAX_SIZE_DIGITS = 19
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
@@ -100,9 +101,11 @@ def _announce(
     try:
         file_id = _file_id(vendor, id_key, id_holder.get(id_key))
         stream_id = _identity("stream_alias", envelope.fields.get("stream_alias"))
+        facts = id_holder if extra is None else extra
+        duration_s, size_bytes = _duration(facts.get("Duration")), _size(facts.get("FileSize"))
+        replay_url = _url(envelope.fields.get("replay_url"))
     except _OddError as odd:
         return NotUnderstood(str(odd))
-    facts = id_holder if extra is None else extra
     return Callback(
         app_id=envelope.app_id,
         vendor=vendor,
@@ -111,9 +114,9 @@ def _announce(
         event=envelope.event,
         began_at=_moment(envelope.fields.get("begin_time")),
         ended_at=_moment(envelope.fields.get("end_time")),
-        duration_s=_duration(facts.get("Duration")),
-        size_bytes=_size(facts.get("FileSize")),
-        replay_url=_url(envelope.fields.get("replay_url")),
+        duration_s=duration_s,
+        size_bytes=size_bytes,
+        replay_url=replay_url,
     )
 
 
@@ -157,16 +160,23 @@ def _duration(value: JsonValue) -> float | None:
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         return None
     seconds = float(value)
-    return seconds if math.isfinite(seconds) and seconds < MAX_DURATION_S else None
+    if not math.isfinite(seconds) or seconds >= MAX_DURATION_S:
+        raise _OddError("Duration is longer than any recording")
+    return seconds
 
 
 def _size(value: JsonValue) -> int | None:
     match = _WHOLE.fullmatch(value) if isinstance(value, str) else None
-    size = int(match[1]) if match else MAX_SIZE_BYTES + 1
-    return size if size <= MAX_SIZE_BYTES else None
+    if match is None:
+        return None
+    if len(match[1].lstrip("0")) > _MAX_SIZE_DIGITS or int(match[1]) > MAX_SIZE_BYTES:
+        raise _OddError("FileSize is larger than any file")
+    return int(match[1])
 
 
 def _url(value: JsonValue) -> str | None:
-    if not isinstance(value, str) or not value or not storable(value):
+    if not isinstance(value, str) or not value:
         return None
+    if not storable(value):
+        raise _OddError("replay_url holds a character that no database can keep")
     return value if len(value.encode()) <= MAX_ID_BYTES else None

@@ -64,8 +64,12 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "said", "outcome", "charged", "effect", "split"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])  # fmt: skip
-def test_every_row_of_the_table(  # noqa: PLR0913
+@pytest.mark.parametrize(
+    ("asked", "said", "outcome", "charged", "effect", "split"),
+    [row[1:] for row in ROWS],
+    ids=[row[0] for row in ROWS],
+)
+def test_every_row_of_the_table(
     asked: list[str], said: DeleteAnswer, outcome: Outcome, charged: bool, effect: Effect, split: bool
 ) -> None:
     reading = read_answer(asked, said)

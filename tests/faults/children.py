@@ -10,7 +10,9 @@ import signal
 import threading
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
+from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,7 +27,7 @@ from service.usecases.sweep import Sweeper, run_pass
 from service.wiring import Service, build_service, open_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from multiprocessing.connection import Connection
 
@@ -54,11 +56,12 @@ class Blow:
 
 
 class Steps:
-    """Counts the steps of this process, and lets the blow fall at its own."""
+    """Counts the steps of this process, and lets the blow fall at its own. Transactions that only read are no steps."""
 
     def __init__(self, blow: Blow | None) -> None:
         self._blow = blow
         self._lock = threading.Lock()
+        self._transaction = threading.local()
         self.counts: Counter[Step] = Counter()
 
     def __call__(self, step: Step) -> None:
@@ -69,29 +72,33 @@ class Steps:
 
     def watch(self) -> None:
         """Watch every statement and transaction of this process from now on."""
-        for target, name, step in (
-            (Engine, "before_cursor_execute", Step.STATEMENT),
-            (Engine, "after_cursor_execute", Step.STATEMENT_DONE),
-            (Engine, "commit", Step.COMMIT),
-            (Session, "after_commit", Step.COMMITTED),
-        ):
-            event.listen(target, name, self._listener(step))
+        event.listen(Engine, "begin", self._begin)
+        event.listen(Engine, "before_cursor_execute", self._execute)
+        event.listen(Engine, "after_cursor_execute", lambda *_: self(Step.STATEMENT_DONE))
+        event.listen(Engine, "commit", lambda _: self._end(Step.COMMIT))
+        event.listen(Session, "after_commit", lambda _: self._end(Step.COMMITTED))
 
-    def _listener(self, step: Step) -> Callable[..., None]:
-        def listen(*_: object) -> None:
+    def _begin(self, _: object) -> None:
+        self._transaction.wrote = False
+
+    def _execute(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self._transaction.wrote |= statement.lstrip().startswith(("INSERT", "UPDATE", "DELETE"))
+        self(Step.STATEMENT)
+
+    def _end(self, step: Step) -> None:
+        if self._transaction.wrote:
             self(step)
 
-        return listen
 
-
-@dataclass(frozen=True, slots=True)
 class Clock:
-    """A clock that stands still in a child: its parent has the time."""
+    """A clock that gets on a millisecond with every look at it, and not otherwise: the parent has the time."""
 
-    time: datetime
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._looks = count(1)
 
     def __call__(self) -> datetime:
-        return self.time
+        return self._start + timedelta(milliseconds=next(self._looks))
 
 
 def hurry(service: Service) -> Sweeper:

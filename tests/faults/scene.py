@@ -170,8 +170,11 @@ class Scene:
         return start_child(work, self.environment, self.world.clock(), blow)
 
     def repair(self) -> None:
-        """Let the next pass find what a dead one left, and go on until nothing is due any more."""
-        self.world.clock.time += self.sweeper.lease
+        """Let a pass that waited for a dead one's lease find what it left; go on until nothing is due any more."""
+        with self.world.database.read() as session:
+            lease = leases.find_lease(session, SWEEP_LEASE)
+        if lease is not None:
+            self.world.clock.time = max(lease.expires_at, self.start + timedelta(seconds=1))
         self.sweep()
         for _ in range(10):
             with self.world.database.read() as session:
@@ -242,6 +245,3 @@ def _assert_files_follow_from_attempts(files: dict[str, dict[str, Any]], attempt
         outcomes = {attempt.outcome.value for attempt in own if attempt.outcome}
         assert (file["state"] == "deleted") == ("deleted" in outcomes), file
         assert file["attempts"] == sum(bool(attempt.charged) for attempt in own), file
-
-
-LEASE = timedelta(seconds=60)

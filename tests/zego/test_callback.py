@@ -129,7 +129,7 @@ def test_a_stream_that_cannot_be_kept_decides_rules_so_it_is_not_understood(stre
     assert "stream_alias" in refused(extra_params=TENCENT, stream_alias=stream)
 
 
-@pytest.mark.parametrize("url", [..., None, "", "a\x00", "\udc00", "x" * 1025, ["a"], True], ids=short)
+@pytest.mark.parametrize("url", [..., None, "", "x" * 1025, ["a"], True], ids=short)
 def test_an_odd_replay_url_loses_no_file(url: object) -> None:
     assert parse_file(extra_params=TENCENT, replay_url=url).replay_url is None
 
@@ -149,7 +149,6 @@ def test_an_odd_replay_url_loses_no_file(url: object) -> None:
         (None, None),
         ("١٧٨٥٥٨٣٦٠٠", None),
         ("1_785_583_600", None),
-        ("9" * 5000, None),
         (["1"], None),
         ("2026-08-01", None),
     ],
@@ -167,11 +166,8 @@ def test_times(text: object, moment: datetime | None) -> None:
         ("12.5", 12.5),
         (1e3, 1000.0),
         (315_360_000, 315_360_000.0),
-        (400_000_000, None),
         (-1, None),
         ("nan", None),
-        ("1e999", None),
-        ("9" * 5000, None),
         ("1_0", None),
         (None, None),
         ([], None),
@@ -189,8 +185,6 @@ def test_durations(duration: object, seconds: float | None) -> None:
         ("123", 123),
         (123.0, 123),
         (2**63 - 1, 2**63 - 1),
-        (2**63, None),
-        (10**4000, None),
         (-1, None),
         (1.5, None),
         ("1e3", None),
@@ -201,6 +195,21 @@ def test_durations(duration: object, seconds: float | None) -> None:
 )
 def test_sizes(size: object, size_bytes: int | None) -> None:
     assert parse_file(extra_params=HUAWEI | {"FileSize": size}).size_bytes == size_bytes
+
+
+@pytest.mark.parametrize("size", [2**63, 10**4000], ids=short)
+def test_a_size_beyond_every_database_is_not_understood(size: int) -> None:
+    assert "FileSize" in refused(extra_params=HUAWEI | {"FileSize": size})
+
+
+@pytest.mark.parametrize("duration", [400_000_000, "1e999", "9" * 5000], ids=short)
+def test_a_duration_beyond_any_recording_is_not_understood(duration: object) -> None:
+    assert "Duration" in refused(extra_params=TENCENT | {"Duration": duration})
+
+
+@pytest.mark.parametrize("url", ["a\x00", "\udc00"], ids=short)
+def test_a_replay_url_that_no_database_can_keep_is_not_understood(url: str) -> None:
+    assert "replay_url" in refused(extra_params=TENCENT, replay_url=url)
 
 
 def merged(**changes: object) -> Callback | Uninteresting | NotUnderstood:

@@ -1,0 +1,46 @@
+"""The address of the web side: whether it can be had, and whether somebody answers there."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.settings import Listen
+
+_PATIENCE_S = 0.5
+
+
+class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
+    """The address cannot be listened on; the text says why in one line."""
+
+
+def find_address(listen: Listen) -> str:
+    """The IP address to listen on, after a try that it can be had.
+
+    granian shares a port with others of its kind without a word: a second server would take half of the callbacks.
+
+    Raises:
+        CannotListen: it cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to an address that is free"
+        ) from None
+    return str(address[0])
+
+
+def is_answering(listen: Listen) -> bool:
+    """Somebody accepts connections there."""
+    try:
+        socket.create_connection(listen, _PATIENCE_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from service.usecases.ingest import receive_callback
+from tests.world import APP, CALLBACK_SECRET
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.world import World
+
+
+def test_list_shows_the_newest_first_with_verdict_and_reason(run: Run, world: World) -> None:
+    world.send("good")
+    world.send("forged", secret="wrong")
+    world.send("stale", now=world.clock() - timedelta(hours=1))
+    listed = run("callbacks", "list", "--json").objects
+    assert [callback["verdict"] for callback in listed] == ["stale", "forged", "accepted"]
+    assert [callback["id"] for callback in listed] == [3, 2, 1]
+    assert listed[2]["file"] == 1
+    assert [c["id"] for c in run("callbacks", "list", "--json", "--verdict", "forged").objects] == [2]
+    assert run("callbacks", "list", "--json", "--app", "1").objects == []
+    table = run("callbacks", "list", "--limit", 2)
+    assert "fits none of this app's callback secrets" in table.out
+    assert table.err == "1 more: see them with --limit or --json\n"
+
+
+def test_show_gives_the_body_back_as_it_came_without_steering_the_terminal(run: Run, world: World) -> None:
+    world.send("odd", stream="a\x9b31m\u202eb", shape="percent")
+    shown = run("callbacks", "show", 1)
+    assert shown.code == 0
+    assert "accepted" in shown.out
+    assert '"FileID": "odd"' in shown.out
+    assert "%7B%22" in shown.out
+    assert all(character.isprintable() or character == "\n" for character in shown.out)
+    told = run("callbacks", "show", 1, "--json").object
+    assert base64.b64decode(told["raw_base64"]).startswith(b"%7B%22")
+    assert told["fields"]["extra_params"]["FileID"] == "odd"
+
+
+def test_show_gives_back_bytes_that_are_no_text(run: Run, world: World) -> None:
+    raw = b'{"appid": "%s", "signature": "aa", "timestamp": "1", "nonce": "1", "x": "\xff"}' % APP.encode()
+    receive_callback(world.service.ingest, raw, "application/json")
+    shown = run("callbacks", "show", 1)
+    assert shown.code == 0
+    assert "\\xff" in shown.out
+
+
+def test_a_quarantined_callback_is_taken_in_once_its_secret_is_known(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("first", secret="rotated")
+    world.send("second", secret="rotated")
+    assert world.files() == {}
+    both = f"{CALLBACK_SECRET},rotated"
+    one = run("callbacks", "replay", 1, "--json", CALLBACK_SECRET=both).object
+    assert (one["old"], one["new"]) == ("forged", "accepted")
+    world.clock.move(hours=5)
+    rest = run("callbacks", "replay", "--verdict", "forged", CALLBACK_SECRET=both)
+    assert rest.code == 0
+    assert rest.out.split() == [
+        "old",
+        "new",
+        "callbacks",
+        "forged",
+        "accepted",
+        "1",
+        "1",
+        "callback",
+        "judged",
+        "again.",
+    ]
+    # Freshness is judged by when they arrived.
+    assert world.states() == {"scheduled": ["first", "second"]}
+
+
+def test_replaying_everything_doubles_nothing(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("a")
+    world.send("b", now=world.clock() - timedelta(hours=1))
+    world.send("c", secret="wrong")
+    before = world.files()
+    replayed = run("callbacks", "replay", "--all", "--json").objects
+    assert [(each["old"], each["new"]) for each in replayed] == [
+        ("accepted", "accepted"),
+        ("stale", "stale"),
+        ("forged", "forged"),
+    ]
+    assert world.files() == before
+    table = run("callbacks", "replay", 1, 2)
+    assert "announced media file 1" in table.out
+
+
+def test_what_is_replayed_is_json_in_a_list_too(run: Run, world: World) -> None:
+    world.send("a")
+    assert json.loads(run("callbacks", "replay", "--all", "--json").out)["reason"] == "announced media file 1"

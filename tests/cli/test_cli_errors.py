@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.cli import main
+from tests.world import CALLBACK_SECRET, SERVER_SECRET, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+
+def start(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_RETENTION_")}
+    command = [sys.executable, "-m", "service", *arguments]
+    return subprocess.run(command, cwd=cwd, env=plain | variables, capture_output=True, text=True, check=False)
+
+
+def is_one_line(text: str) -> bool:
+    return text.startswith("zego-retention: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"ZEGO_RETENTION_DATBASE_URL": "sqlite:///x.db"}, "did you mean ZEGO_RETENTION_DATABASE_URL?"),
+        ({"ZEGO_RETENTION_SWEEP_EVERY": "soon"}, "ZEGO_RETENTION_SWEEP_EVERY"),
+        ({"ZEGO_RETENTION_DATABASE_URL": "sqlite:////proc/no/such/place.db"}, "/proc/no/such"),
+        ({"ZEGO_RETENTION_DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/x"}, "127.0.0.1"),
+    ],
+)
+def test_what_fails_before_the_work_is_one_line(tmp_path: Path, variables: dict[str, str], says: str) -> None:
+    ended = start("files", "list", cwd=tmp_path, **variables)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert is_one_line(ended.stderr)
+    assert says in ended.stderr
+    assert "hidden" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("no-such-command",),
+        ("files", "list", "--state", "odd"),
+        ("files", "list", "--due-before", "tomorrow"),
+        ("files", "show"),
+        ("files", "show", "0"),
+        ("files", "show", str(2**63)),
+        ("files", "retry"),
+        ("files", "retry", "1", "--all-failed"),
+        ("callbacks", "replay"),
+        ("callbacks", "replay", "1", "--all"),
+        ("rules", "preview"),
+        ("rules", "apply", "rules.toml", "--keep"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
+    ended = run(*arguments)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert "Error: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("files", "show", "7"), "there is no file 7"),
+        (("files", "explain", "7"), "there is no file 7"),
+        (("files", "retry", "7"), "there is no file 7"),
+        (("files", "confirm", "7"), "there is no file 7"),
+        (("callbacks", "show", "7"), "there is no callback 7"),
+        (("callbacks", "replay", "7"), "there is no callback 7"),
+        (("runs", "show", "7"), "there is no run 7"),
+        (("rules", "export"), "nothing to export"),
+        (("rules", "apply", "--keep"), "KEEP is not set"),
+        (("rules", "apply", "/no/such/rules.toml"), "cannot read /no/such/rules.toml: No such file"),
+        (("rules", "preview", "/"), "cannot read /: Is a directory"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(run: Run, arguments: tuple[str, ...], says: str) -> None:
+    ended = run(*arguments)
+    assert ended.code == 1
+    assert ended.out == ""
+    assert is_one_line(ended.err)
+    assert says in ended.err
+
+
+def test_a_pending_migration_is_named_with_its_cure(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    environ = environment(postgres_url, "http://127.0.0.1:9/")
+    for command in (["files", "list"], ["sweep"], ["runs", "list"], ["rules", "list"], ["callbacks", "list"]):
+        assert main(command, environ=environ) == 1
+        assert "run `zego-retention migrate` first" in capsys.readouterr().err
+    assert main(["migrate"], environ=environ) == 0
+    assert main(["files", "list"], environ=environ) == 0
+    capsys.readouterr()
+    assert main(["migrate"], environ=environ) == 0
+    assert "up to date already" in capsys.readouterr().out
+
+
+def test_sqlite_is_migrated_by_itself_and_its_folder_created(tmp_path: Path) -> None:
+    ended = start("files", "list", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "data" / "zego-retention.db").exists()
+
+
+def test_a_defect_is_one_line_and_its_traceback_can_be_had(tmp_path: Path) -> None:
+    folder = tmp_path / "as-a-file"
+    folder.mkdir()
+    # A stored rule set that no release wrote stands for a defect.
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    assert start("migrate", cwd=tmp_path, ZEGO_RETENTION_DATABASE_URL=url).returncode == 0
+    break_stored_rules(tmp_path / "x.db")
+    quiet = start("rules", "list", cwd=tmp_path, ZEGO_RETENTION_DATABASE_URL=url)
+    assert (quiet.returncode, quiet.stdout) == (1, "")
+    assert is_one_line(quiet.stderr)
+    assert "ZEGO_RETENTION_LOG_LEVEL=DEBUG" in quiet.stderr
+    loud = start("rules", "list", cwd=tmp_path, ZEGO_RETENTION_DATABASE_URL=url, ZEGO_RETENTION_LOG_LEVEL="DEBUG")
+    assert "command_failed" in loud.stderr
+    assert "rules.py" in loud.stderr
+
+
+def break_stored_rules(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO rule_revisions VALUES (1, '2026-01-01 00:00:00.000000', 'x', 'x', 'a = [')")
+    connection.close()
+
+
+def test_a_reader_that_goes_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m service --help | head -c 1; exit ${{PIPESTATUS[0]}}"
+    many = f"{sys.executable} -m service rules export | true; exit ${{PIPESTATUS[0]}}"
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        "".join(f'[[rules]]\nname = "r{n}"\nmatch = {{ stream = "s{n}" }}\nkeep = "1d"\n' for n in range(3000))
+    )
+    assert start("rules", "apply", str(rules), cwd=tmp_path).returncode == 0
+    for line in (command, many):
+        ended = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_an_odd_encoding_is_survived(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nname = "课堂"\nkeep = "1d"\n', encoding="utf-8")
+    ended = start("rules", "apply", str(rules), cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert ended.returncode == 0, ended.stderr
+    assert "\\u8bfe\\u5802" in ended.stdout
+
+
+def test_no_secret_is_ever_shown(run: Run) -> None:
+    for command in (["doctor"], ["doctor", "--json"], ["sweep"], ["rules", "list"], ["files", "list"]):
+        ended = run(*command, LOG_LEVEL="DEBUG")
+        assert SERVER_SECRET not in ended.out + ended.err
+        assert CALLBACK_SECRET not in ended.out + ended.err
+
+
+def test_a_setting_that_means_nothing_is_logged_and_does_no_harm(run: Run) -> None:
+    ended = run("files", "list", "--json", SOME_NEWER_THING="1")
+    assert (ended.code, ended.out) == (0, "")
+    assert "ZEGO_RETENTION_SOME_NEWER_THING is not a setting of this release" in ended.err

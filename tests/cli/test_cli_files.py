@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from service.core.model import Vendor
+from service.db.files import find_file
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.world import World
+
+FILE_KEYS = [
+    "id", "app_id", "vendor", "file_id", "stream_id", "event", "state", "state_reason", "began_at", "ended_at",
+    "received_at", "duration_s", "size_bytes", "replay_url", "rule", "due_at", "held", "attempts", "last_outcome",
+]  # fmt: skip
+
+
+def fail_one(world: World) -> None:
+    """File 1 is given up, file 2 is deleted."""
+    world.keep("1d")
+    world.send("bad", age=timedelta(days=2))
+    world.send("good", age=timedelta(days=2))
+    world.sandbox.fail_file("bad", "AccessDenied", "not yours")
+    world.sweep()
+
+
+def test_json_is_the_contract_form_one_object_per_line(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("first", stream="课堂")
+    world.send("second", vendor=Vendor.HUAWEI)
+    ended = run("files", "list", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.isascii()
+    first, second = ended.objects
+    assert list(first) == FILE_KEYS
+    assert first["stream_id"] == "课堂"
+    assert first["due_at"] == "2026-03-31T12:00:00Z"
+    assert (second["vendor"], second["size_bytes"]) == ("Huawei", 1_000_000)
+
+
+def test_filters_narrow_the_list(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("a", stream="trial-1")
+    world.send("b", stream="lesson-1", vendor=Vendor.WANGSU, age=timedelta(days=20))
+    world.send("c", stream="trial-2", now=world.clock() - timedelta(hours=1))
+
+    def listed(*filters: str) -> list[str]:
+        return [file["file_id"] for file in run("files", "list", "--json", *filters).objects]
+
+    assert listed() == ["a", "b", "c"]
+    assert listed("--state", "scheduled") == ["a", "b"]
+    assert listed("--state", "unconfirmed") == ["c"]
+    assert listed("--vendor", "ws") == ["b"]
+    assert listed("--stream", "trial-?") == ["a", "c"]
+    assert listed("--stream", "trial-?", "--limit", "1") == ["a"]
+    assert listed("--app", "987654321") == []
+    assert listed("--due-before", "2026-03-15") == ["b"]
+    assert listed("--due-before", "2026-03-31T14:00:01+02:00", "--state", "scheduled") == ["a", "b"]
+    assert listed("--due-before", "2026-03-31T14:00:00+02:00", "--state", "scheduled") == ["b"]
+
+
+def test_a_table_says_how_many_it_leaves_out_and_json_leaves_out_none(run: Run, world: World) -> None:
+    world.add(60)
+    table = run("files", "list")
+    assert len(table.out.splitlines()) == 1 + 50
+    assert table.err == "10 more: see them with --limit or --json\n"
+    assert len(run("files", "list", "--limit", "60").out.splitlines()) == 1 + 60
+    assert run("files", "list", "--stream", "r*", "--limit", "59").err == "more: see them with --limit or --json\n"
+    assert len(run("files", "list", "--json").objects) == 60
+
+
+def test_json_goes_beyond_one_batch(run: Run, world: World) -> None:
+    ids = world.add(1_001)
+    assert [file["file_id"] for file in run("files", "list", "--json").objects] == ids
+    assert len(run("files", "list", "--json", "--limit", "501").objects) == 501
+
+
+def test_piped_tables_cut_nothing_and_escape_what_strangers_sent(run: Run, world: World) -> None:
+    world.send("a", stream="s" * 250)
+    world.send("b", stream="[red]\x1b[2J\u202e:smile:\nnext")
+    out = run("files", "list").out
+    assert "s" * 250 in out
+    assert "[red]\\x1b[2J\\u202e:smile:\\nnext" in out
+    assert "\x1b" not in out
+    assert not any(line.endswith(" ") for line in out.splitlines())
+
+
+def test_show_tells_the_facts_in_full(run: Run, world: World) -> None:
+    world.keep("30d")
+    file_id = "record/app/" + "x" * 300 + ".mp4"
+    world.send(file_id, vendor=Vendor.HUAWEI, age=timedelta(days=1))
+    out = run("files", "show", 1).out
+    assert file_id in out
+    assert "1.0 MB" in out
+    assert "2026-03-30 12:00:00 UTC (in 29 days)" in out
+    assert run("files", "show", 1, "--json").object["file_id"] == file_id
+
+
+def test_explain_names_every_rule_and_attempt(run: Run, world: World) -> None:
+    fail_one(world)
+    told = run("files", "explain", 1).out
+    assert "AccessDenied" in told
+    assert "zego-retention files retry 1" in told
+    explained = run("files", "explain", 1, "--json").object
+    assert [rule["result"] for rule in explained["rules"]] == ["decides"]
+    assert [attempt["outcome"] for attempt in explained["attempts"]] == ["rejected"]
+    assert explained["next_step"]
+
+
+def test_retry_starts_over_with_failed_files(run: Run, world: World) -> None:
+    fail_one(world)
+    assert run("files", "retry", 2).code == 1
+    assert "1 file to be asked for again" in run("files", "retry", "--all-failed").out
+    assert world.state("bad") == "scheduled"
+    world.sandbox.heal("bad")
+    assert run("sweep").code == 0
+    assert world.states() == {"deleted": ["bad", "good"]}
+    assert run("files", "retry", "--all-failed").code == 0
+
+
+def test_confirm_hands_a_file_to_the_rules_and_notes_who_did(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("stale", age=timedelta(days=2), now=world.clock() - timedelta(hours=1))
+    world.send("fresh", age=timedelta(days=2))
+    assert run("files", "confirm", 1, 2).code == 1
+    assert world.state("stale") == "unconfirmed"
+    ended = run("files", "confirm", 1, "--by", "mei")
+    assert ended.code == 0
+    assert "1 file confirmed" in ended.out
+    assert world.state("stale") == "scheduled"
+    with world.database.read() as session:
+        row = find_file(session, 1)
+        assert row is not None
+        assert row.confirmed_by == "mei"
