@@ -44,8 +44,8 @@ log = structlog.get_logger(__name__)
 def run_serve(settings: Settings) -> int:
     """Run both sides until SIGTERM or SIGINT, which both get to finish their work. Returns the exit code.
 
-    A side that dies within three seconds of the start stops everything: something is wrong that waiting does not mend.
-    Later it is started again, after 1 s, then 2 s, up to 30 s.
+    A side that dies at the very start stops everything: something is wrong that waiting does not mend. Later it is
+    started again, after 1 s, then 2 s, up to 30 s.
     """
     configure_logging(settings.log_format, settings.log_level)
     with stop_signals(second_ends=False) as signals:
@@ -154,7 +154,7 @@ def _announce(settings: Settings, rules: str) -> bool:
 
 
 def _watch(sides: list[Side], signals: StopSignals, announce: Callable[[], bool]) -> int:
-    """Keep both sides going until a signal comes (0), or one dies right after the start (1)."""
+    """Keep both sides going until a signal comes (0), or one dies within three seconds or before all runs (1)."""
     for side in sides:
         side.start()
     early, announced = time.monotonic() + _FIRST_S, False
@@ -167,7 +167,7 @@ def _watch(sides: list[Side], signals: StopSignals, announce: Callable[[], bool]
             code = side.look()
             if code is None:
                 continue
-            if time.monotonic() < early:
+            if time.monotonic() < early or not announced:
                 log.error("side_failed", side=side.command, code=code)
                 return 1
             log.error("side_ended", side=side.command, code=code, again_in_s=side.start_again_at - time.monotonic())

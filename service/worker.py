@@ -219,7 +219,7 @@ def _wait_for_database(service: Service, signals: StopSignals) -> bool:
         except DatabaseUnavailable as error:
             if service.database.is_sqlite:
                 raise
-            log.error("database_unavailable", detail=str(error))  # noqa: TRY400  (a traceback says no more)
+            log.error("database_unavailable", detail=str(error))
             if signals.wait(_TRY_DATABASE_S) is not None:
                 return False
         else:
@@ -233,7 +233,7 @@ def _guarded(name: str, job: Callable[[], None]) -> Callable[[], None]:
         try:
             job()
         except DatabaseUnavailable as error:
-            log.error("database_unavailable", job=name, detail=str(error))  # noqa: TRY400  (a traceback says no more)
+            log.error("database_unavailable", job=name, detail=str(error))
 
     return run
 

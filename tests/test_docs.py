@@ -72,18 +72,20 @@ def section(page: Path, title: str) -> str:
     return rest[: end.start()] if end else rest
 
 
-def tables(text: str) -> list[list[list[str]]]:
-    """Every table of a text, as rows of cells, without its head."""
-    found: list[list[list[str]]] = []
+def table(text: str, head: str) -> list[list[str]]:
+    """The rows of the tables whose first column has this head, as cells."""
+    found: list[list[str]] = []
     for block in re.findall(r"(?:^\|.*\|\n?)+", text, re.MULTILINE):
         rows = [[cell.strip() for cell in line.strip()[1:-1].split(" | ")] for line in block.strip().splitlines()]
-        found.append(rows[2:])
+        if rows[0][0] == head:
+            found += rows[2:]
+    assert found, f"there is no table of {head}"
     return found
 
 
-def first_column(text: str, number: int = 0) -> list[str]:
-    """The names in code in the first column of a table."""
-    return [name for row in tables(text)[number] for name in _CODE.findall(row[0])]
+def first_column(text: str, head: str) -> list[str]:
+    """The names in code in the first column of such tables."""
+    return [name for row in table(text, head) for name in _CODE.findall(row[0])]
 
 
 def slug(title: str) -> str:
@@ -95,15 +97,15 @@ def slug(title: str) -> str:
 
 
 def test_readme_lists_every_setting_and_no_other() -> None:
-    assert sorted(first_column(section(README, "Settings"))) == sorted(setting_names())
+    assert sorted(first_column(section(README, "Settings"), "name")) == sorted(setting_names())
 
 
 def test_settings_page_lists_every_setting_and_no_other() -> None:
-    assert sorted(first_column(section(DOCS / "settings.md", "All settings"))) == sorted(setting_names())
+    assert sorted(first_column(section(DOCS / "settings.md", "All settings"), "name")) == sorted(setting_names())
 
 
 def test_settings_page_tells_the_default_that_holds() -> None:
-    rows = tables(section(DOCS / "settings.md", "All settings"))[0]
+    rows = table(section(DOCS / "settings.md", "All settings"), "name")
     told = {row[0].strip("`"): row[1].strip("`") for row in rows}
     assert told == {name: _default(name.lower()) for name in setting_names()}
 
@@ -123,7 +125,7 @@ def test_settings_page_names_the_file_of_each_secret(secret: str, tmp_path: Path
 
 
 def test_settings_page_lists_every_key_of_an_app_and_its_default() -> None:
-    rows = tables(section(DOCS / "settings.md", "Several apps"))[0]
+    rows = table(section(DOCS / "settings.md", "Several apps"), "key")
     told = {row[0].strip("`"): row[1].strip("`") for row in rows}
     assert told.keys() == AppSettings.model_fields.keys()
     for name in ("is_test", "clear_cache", "calls_per_second"):
@@ -135,48 +137,45 @@ def test_settings_page_lists_every_key_of_an_app_and_its_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "title", "words"),
+    ("page", "title", "head", "words"),
     [
-        (README, "What the words mean", FileState),
-        (DOCS / "states.md", "File states", FileState),
-        (DOCS / "states.md", "Run states", RunState),
-        (DOCS / "outcomes.md", "Outcomes", Outcome),
-        (DOCS / "callbacks.md", "Verdicts", Verdict),
-        (DOCS / "cli.md", "doctor", Status),
+        (README, "What the words mean", "state of a file", FileState),
+        (DOCS / "states.md", "File states", "state", FileState),
+        (DOCS / "states.md", "Run states", "state", RunState),
+        (DOCS / "states.md", "Run states", "trigger", Trigger),
+        (DOCS / "outcomes.md", "Outcomes", "outcome", Outcome),
+        (DOCS / "callbacks.md", "Verdicts", "verdict", Verdict),
+        (DOCS / "cli.md", "doctor", "status", Status),
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "stem", None) or value.__name__,
 )
-def test_table_tells_every_word_and_no_other(page: Path, title: str, words: type[StrEnum]) -> None:
-    assert sorted(first_column(section(page, title))) == sorted(word.value for word in words)
-
-
-def test_states_page_tells_every_trigger() -> None:
-    triggers = first_column(section(DOCS / "states.md", "Run states"), number=1)
-    assert sorted(triggers) == sorted(trigger.value for trigger in Trigger)
+def test_table_tells_every_word_and_no_other(page: Path, title: str, head: str, words: type[StrEnum]) -> None:
+    assert sorted(first_column(section(page, title), head)) == sorted(word.value for word in words)
 
 
 def test_every_outcome_has_a_row_in_what_an_answer_means() -> None:
-    rows = tables(section(DOCS / "outcomes.md", "What an answer means"))[0]
+    rows = table(section(DOCS / "outcomes.md", "What an answer means"), "answer")
     assert {row[1].strip("`") for row in rows} == {outcome.value for outcome in Outcome}
 
 
 @pytest.mark.parametrize(
-    ("page", "title", "number"), [(README, "What the words mean", 1), (DOCS / "cli.md", "Exit codes", 0)]
+    ("page", "title", "head"),
+    [(README, "What the words mean", "exit code"), (DOCS / "cli.md", "Exit codes", "code")],
 )
-def test_exit_codes_are_told(page: Path, title: str, number: int) -> None:
-    assert [int(row[0]) for row in tables(section(page, title))[number]] == sorted(ExitCode)
+def test_exit_codes_are_told(page: Path, title: str, head: str) -> None:
+    assert [int(row[0]) for row in table(section(page, title), head)] == sorted(ExitCode)
 
 
 def test_rules_page_lists_the_keys_of_rules_and_matches() -> None:
     rules = DOCS / "rules.md"
-    assert sorted(first_column(section(rules, "Keys of a rule"))) == sorted(rules_file._RULE_KEYS)
-    assert sorted(first_column(section(rules, "Keys of a match"))) == sorted(rules_file._MATCH_KEYS)
+    assert sorted(first_column(section(rules, "Keys of a rule"), "key")) == sorted(rules_file._RULE_KEYS)
+    assert sorted(first_column(section(rules, "Keys of a match"), "key")) == sorted(rules_file._MATCH_KEYS)
     values = _CODE.findall(section(rules, "Keys of a match"))
     assert set(values) >= {*rules_file.EVENTS, *(vendor.value for vendor in Vendor)}
 
 
 def test_metrics_page_lists_every_metric_and_no_other() -> None:
-    assert sorted(first_column(section(DOCS / "metrics.md", "Metrics"))) == sorted(metric_names())
+    assert sorted(first_column(section(DOCS / "metrics.md", "Metrics"), "metric")) == sorted(metric_names())
 
 
 def test_metrics_in_other_pages_exist() -> None:
@@ -189,7 +188,7 @@ def test_http_page_lists_every_route_and_no_other(tmp_path: Path) -> None:
     offered = {
         (rule.rule, method) for rule in app.url_map.iter_rules() for method in (rule.methods or set()) - _SELF_EVIDENT
     }
-    rows = tables(section(DOCS / "http.md", "HTTP"))[0]
+    rows = table(section(DOCS / "http.md", "HTTP"), "path")
     assert {(row[0].strip("`"), row[1].strip("`")) for row in rows} == offered
 
 
@@ -227,16 +226,12 @@ def commands(group: click.Group = cli, path: str = "") -> Iterator[tuple[str, cl
 
 
 def test_cli_page_tells_every_command_with_its_options_and_no_other() -> None:
-    rows = [row for table in tables(read(DOCS / "cli.md")) for row in table if len(row) == _COMMAND_COLUMNS]
-    told = {_path(row[0]): set(_CODE.findall(row[1])) for row in rows}
+    told = {_path(row[0]): set(_CODE.findall(row[1])) for row in table(read(DOCS / "cli.md"), "command")}
     offered = {
         path: {spelling for option in command.params if isinstance(option, click.Option) for spelling in option.opts}
         for path, command in commands()
     }
     assert told == offered
-
-
-_COMMAND_COLUMNS = 3  # command, options, what it does
 
 
 def _path(cell: str) -> str:
@@ -299,12 +294,12 @@ def test_fenced_toml_is_a_rules_file_or_settings(page: Path) -> None:
     known = {name.lower() for name in setting_names()} | {f"{name.lower()}_file" for name in SECRETS}
     app_keys = AppSettings.model_fields.keys() | {"server_secret_file", "callback_secrets_file"}
     for text in fences(page, "toml"):
-        table = tomllib.loads(text)
-        if "rules" in table:
+        written = tomllib.loads(text)
+        if "rules" in written:
             assert rules_file.parse_rules(text)
         else:
-            assert table.keys() <= known | {"apps"}
-            assert all(app.keys() <= app_keys for app in table.get("apps", []))
+            assert written.keys() <= known | {"apps"}
+            assert all(app.keys() <= app_keys for app in written.get("apps", []))
 
 
 def test_there_are_rules_to_try() -> None:

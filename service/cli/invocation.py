@@ -14,7 +14,7 @@ from rich.console import Console
 
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
-from service.wiring import Service, open_service
+from service.wiring import Service, build_service, prepare_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,8 +88,9 @@ class Invocation:
         """
         settings = self.read_settings()
         warn_of_settings(settings)
-        service = open_service(settings, now=self.now)
+        service = build_service(settings, now=self.now)
         try:
+            prepare_database(service)
             yield service
         finally:
             service.close()

@@ -62,7 +62,7 @@ def relative(moment: datetime | None, now: datetime) -> str:
     distance = moment - now
     if abs(distance) < timedelta(seconds=2):
         return "now"
-    words = humanize.naturaldelta(distance)
+    words = humanize.naturaldelta(distance, months=False)
     return f"in {words}" if distance > timedelta(0) else f"{words} ago"
 
 

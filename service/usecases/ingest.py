@@ -83,10 +83,7 @@ def receive_callback(ingest: Ingest, raw: bytes, content_type: str) -> Receipt:
     new = _to_store(envelope, raw, content_type, now)
     verdict, reason = authenticate(ingest, envelope)
     if verdict in QUARANTINE_VERDICTS:
-        try:
-            ingest.database.transact(lambda session: _quarantine(session, ingest, new, verdict, reason))
-        except DatabaseUnavailable as error:
-            log.warning("quarantine_failed", app=new.app_id, error=str(error))
+        _set_aside(ingest, new, verdict, reason)
         return Receipt(Answer.REFUSED, reason)
     return ingest.database.transact(lambda session: _take_in(session, ingest, new, envelope))
 
@@ -208,18 +205,38 @@ def _finish(row: CallbackRow, verdict: Verdict, reason: str, now: datetime) -> N
     row.verdict, row.reason, row.finished_at = verdict, reason, now
 
 
-def _quarantine(session: Session, ingest: Ingest, new: NewCallback, verdict: Verdict, reason: str) -> None:
-    """Keep what was answered 401, capped; the oldest stay, for a flood must not wash out what came before it."""
+def _set_aside(ingest: Ingest, new: NewCallback, verdict: Verdict, reason: str) -> None:
+    """Keep what is answered 401, capped; the oldest stay, for a flood must not wash out what came before it.
+
+    A full quarantine is only read: a flood must not keep authentic callbacks from writing, either.
+    """
     bucket = new.app_id if verdict is Verdict.FORGED else None
+    try:
+        with ingest.database.read() as session:
+            has_room = _has_room(session, ingest, new, bucket)
+        if has_room:
+            ingest.database.transact(lambda session: _quarantine(session, ingest, new, verdict, reason, bucket))
+        else:
+            log.warning("quarantine_full", app=new.app_id)
+    except DatabaseUnavailable as error:
+        log.warning("quarantine_failed", app=new.app_id, error=str(error))
+
+
+def _has_room(session: Session, ingest: Ingest, new: NewCallback, bucket: str | None) -> bool:
+    if inbox.is_stored(session, new):
+        return True
+    count, size = inbox.quarantine_usage(session, bucket)
+    return count < ingest.quarantine.count and size + len(new.raw) <= ingest.quarantine.size_bytes
+
+
+def _quarantine(
+    session: Session, ingest: Ingest, new: NewCallback, verdict: Verdict, reason: str, bucket: str | None
+) -> None:
     locks.lock_name(session, f"quarantine/{bucket}")
-    if not inbox.is_stored(session, new):
-        count, size = inbox.quarantine_usage(session, bucket)
-        if count >= ingest.quarantine.count or size + len(new.raw) > ingest.quarantine.size_bytes:
-            log.warning("quarantine_full", app=new.app_id, count=count, bytes=size)
-            return
-    row, created = inbox.store_callback(session, new, verdict, reason)
-    if not created and row.verdict in QUARANTINE_VERDICTS:
-        row.repeats += 1
+    if _has_room(session, ingest, new, bucket):
+        row, created = inbox.store_callback(session, new, verdict, reason)
+        if not created and row.verdict in QUARANTINE_VERDICTS:
+            row.repeats += 1
 
 
 def _to_store(envelope: Envelope, raw: bytes, content_type: str, now: datetime) -> NewCallback:

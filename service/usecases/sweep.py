@@ -75,7 +75,7 @@ def run_pass(
         with _signs_of_life(sweeper, fence, stop) as life:
             sweeper.database.transact(lambda session: release_stale(session, sweeper.lease, sweeper.now()))
             decide_older(sweeper.database, sweeper.now)
-            run_id = sweeper.database.transact(lambda session: _start(session, sweeper, trigger, slot_at))
+            run_id = sweeper.database.transact(lambda session: _start(session, sweeper, fence, trigger, slot_at))
             if run_id is None:
                 return None
             life.run_id = run_id
@@ -103,8 +103,11 @@ def _wait_for_lease(sweeper: Sweeper, stop: threading.Event, on_wait: Callable[[
     return None
 
 
-def _start(session: Session, sweeper: Sweeper, trigger: Trigger, slot_at: datetime | None) -> int | None:
-    row = runs.start_run(session, trigger, slot_at, sweeper.name, sweeper.now())
+def _start(session: Session, sweeper: Sweeper, fence: int, trigger: Trigger, slot_at: datetime | None) -> int | None:
+    # One moment for both: whoever takes over an expired lease must not find the run behind it alive.
+    now = sweeper.now()
+    leases.renew_lease(session, SWEEP_LEASE, fence, now, sweeper.lease)
+    row = runs.start_run(session, trigger, slot_at, sweeper.name, now)
     if row is not None:
         log.info("sweep_started", run=row.id, trigger=trigger.value)
     return row.id if row else None

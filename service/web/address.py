@@ -32,7 +32,7 @@ def find_address(listen: Listen) -> str:
             probe.bind(address)
     except OSError as error:
         raise CannotListen(
-            f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to an address that is free"
+            f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to a free address"
         ) from None
     return str(address[0])
 

@@ -58,7 +58,7 @@ class Readiness:
         try:
             self.ensure_prepared()
         except DatabaseUnavailable as error:
-            log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (a traceback says no more)
+            log.error("database_not_ready", detail=str(error))
 
     def find_fault(self) -> str | None:
         """What keeps callbacks from being stored now; None if nothing does. The answer is up to a second old."""

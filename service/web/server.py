@@ -47,7 +47,7 @@ def run_web(settings: Settings) -> int:
             target_loader=partial(_load_app, settings), wrap_loader=False
         )
     except SystemExit as over:
-        log.error("web_failed", detail="the process that serves ended; the log above may say why")  # noqa: TRY400
+        log.error("web_failed", detail="the process that serves ended; the log above may say why")
         return over.code if isinstance(over.code, int) else 1
     log.info("web_stopped")
     return 0
@@ -60,7 +60,7 @@ def _look_at_database(settings: Settings) -> None:
     except DatabaseUnavailable as error:
         if settings.database_url.startswith("sqlite"):
             raise
-        log.error("database_not_ready", detail=str(error))  # noqa: TRY400  (a traceback says no more)
+        log.error("database_not_ready", detail=str(error))
 
 
 def _build_server(address: str, port: int) -> Any:  # noqa: ANN401  (one of two classes, by the interpreter)

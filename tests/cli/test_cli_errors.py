@@ -133,17 +133,14 @@ def break_stored_rules(path: Path) -> None:
     connection.close()
 
 
-def test_a_reader_that_goes_early_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m service --help | head -c 1; exit ${{PIPESTATUS[0]}}"
-    many = f"{sys.executable} -m service rules export | true; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("command", ["rules export", "rules list", "rules list --json", "--help"])
+def test_a_reader_that_goes_early_is_no_error(tmp_path: Path, command: str) -> None:
     rules = tmp_path / "rules.toml"
-    rules.write_text(
-        "".join(f'[[rules]]\nname = "r{n}"\nmatch = {{ stream = "s{n}" }}\nkeep = "1d"\n' for n in range(3000))
-    )
+    rules.write_text('[[rules]]\nname = "all"\nkeep = "1d"\n')
     assert start("rules", "apply", str(rules), cwd=tmp_path).returncode == 0
-    for line in (command, many):
-        ended = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (ended.returncode, ended.stderr) == (0, "")
+    line = f"{sys.executable} -m service {command} | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_an_odd_encoding_is_survived(tmp_path: Path) -> None:
