@@ -21,6 +21,11 @@ def with_lifeline(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, _VARIABLE: str(os.getpid())}
 
 
+def has_lifeline(environ: Mapping[str, str]) -> bool:
+    """Whether this process was started by another one of ours, which has said already what there is to say."""
+    return _VARIABLE in environ
+
+
 def follow_lifeline(environ: Mapping[str, str]) -> None:
     """If this process was started by one that gave it a lifeline, end as on SIGTERM once that one is gone."""
     started_by = environ.get(_VARIABLE, "")

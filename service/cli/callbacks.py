@@ -180,7 +180,7 @@ def _show_replayed(invocation: Invocation, results: list[Replayed], *, one_by_on
     rows_of_counts = [(old, new, f"{many:,}") for (old, new), many in sorted(changes.items())]
     if changes:
         columns = [word("old"), word("new"), number("callbacks")]
-        invocation.show(make_table(invocation.out, columns, rows_of_counts))
+        invocation.show(make_table(invocation.out, columns, rows_of_counts), "")
     invocation.show(f"{count(len(results), 'callback')} judged again.")
 
 

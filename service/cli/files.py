@@ -152,7 +152,7 @@ def confirm_command(invocation: Invocation, ids: tuple[int, ...], by: str | None
         confirmed = confirm_files(service.database, ids, who(by), invocation.now())
         found = [explain_file(service.database, file_key, invocation.now()) for file_key in confirmed]
     _show_list(invocation, [explanation.file for explanation in found])
-    invocation.show(f"{count(len(confirmed), 'file')} confirmed.")
+    invocation.show("", f"{count(len(confirmed), 'file')} confirmed.")
     return ExitCode.DONE
 
 

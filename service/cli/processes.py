@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from service.cli.invocation import ExitCode, Invocation, warn_of_settings
 from service.cli.wording import count
 from service.db.migrate import pending_migrations, upgrade_database
+from service.lifeline import has_lifeline
 from service.wiring import build_service
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 # Imported inside the commands: each process loads only its own libraries (the web server, the scheduler, the sandbox).
 
@@ -18,9 +24,7 @@ def serve_command(invocation: Invocation) -> int:
     """Run the web side and the worker together, until interrupted."""
     from service.supervisor import run_serve  # noqa: PLC0415
 
-    settings = invocation.read_settings(is_process=True)
-    warn_of_settings(settings)
-    return run_serve(settings)
+    return run_serve(_read_settings(invocation))
 
 
 @click.command("web")
@@ -29,9 +33,7 @@ def web_command(invocation: Invocation) -> int:
     """Run the web side: it takes callbacks in."""
     from service.web.server import run_web  # noqa: PLC0415
 
-    settings = invocation.read_settings(is_process=True)
-    warn_of_settings(settings)
-    return run_web(settings)
+    return run_web(_read_settings(invocation))
 
 
 @click.command("worker")
@@ -41,11 +43,9 @@ def worker_command(invocation: Invocation, check: bool) -> int:  # noqa: FBT001 
     """Run the worker: it sweeps when it is time."""
     from service.worker import check_worker, run_worker  # noqa: PLC0415
 
-    settings = invocation.read_settings(is_process=not check)
     if not check:
-        warn_of_settings(settings)
-        return run_worker(settings)
-    service = build_service(settings, now=invocation.now)
+        return run_worker(_read_settings(invocation))
+    service = build_service(invocation.read_settings(), now=invocation.now)
     try:
         is_well, detail = check_worker(service)
     finally:
@@ -80,3 +80,10 @@ def demo_command(invocation: Invocation) -> int:
     from service.demo import run_demo  # noqa: PLC0415
 
     return ExitCode.DONE if run_demo(invocation.out, invocation.now) else ExitCode.FAILED
+
+
+def _read_settings(invocation: Invocation) -> Settings:
+    settings = invocation.read_settings(is_process=True)
+    if not has_lifeline(invocation.environ):  # `serve` has warned already
+        warn_of_settings(settings)
+    return settings

@@ -66,7 +66,7 @@ def list_command(invocation: Invocation, as_json: bool) -> int:  # noqa: FBT001
             for n, rule in enumerate(rules, start=1)
         ]
         invocation.show(make_table(invocation.out, columns, rows))
-        invocation.show("The first rule that matches a file decides; a file that none matches is kept for ever.")
+        invocation.show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
     if difference:
         invocation.note(difference)
     return ExitCode.DONE

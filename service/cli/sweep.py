@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -72,8 +73,8 @@ def _show_dry_run(invocation: Invocation, found: DryRun) -> None:
         return
     out, now = invocation.out, invocation.now()
     invocation.show(f"A sweep would delete {count(found.total, 'file')} now. Nothing was deleted.", "")
-    invocation.show(make_table(out, [prose("rule"), number("files")], found.by_rule.items()))
-    invocation.show(make_table(out, [prose("app and vendor"), number("files")], found.by_lane.items()))
+    invocation.show(make_table(out, [prose("rule"), number("files")], found.by_rule.items()), "")
+    invocation.show(make_table(out, [prose("app and vendor"), number("files")], found.by_lane.items()), "")
     columns = [number("id"), prose("stream"), word("vendor"), prose("rule"), word("due")]
     rows = (
         (file["id"], file["stream_id"], file["vendor"], file["rule"], relative(parse_moment(file["due_at"]), now))
@@ -85,7 +86,7 @@ def _show_dry_run(invocation: Invocation, found: DryRun) -> None:
 
 
 def _sweep(invocation: Invocation, service: Service, *, as_json: bool) -> int:
-    with _stopped_by_signals(invocation) as stop:
+    with _stopped_by_signals() as stop:
         while not stop.is_set() and finish_callbacks(service.ingest):
             pass
         run_id = run_pass(
@@ -116,7 +117,7 @@ def _show_pass(invocation: Invocation, run: dict[str, Any], waiting: int, attent
     took = span((ended - began).total_seconds()) if began and ended else "-"
     invocation.show(f"Run {run['id']} is {run['state']}: {count(run['calls'], 'call')} to ZEGO in {took}.")
     if seen:
-        invocation.show("", make_table(invocation.out, [word("outcome"), number("files"), prose("meaning")], seen))
+        invocation.show("", make_table(invocation.out, [word("outcome"), number("files"), prose("meaning")], seen), "")
     else:
         invocation.show("No file was asked for.")
     if waiting:
@@ -128,7 +129,7 @@ def _show_pass(invocation: Invocation, run: dict[str, Any], waiting: int, attent
 
 
 @contextmanager
-def _stopped_by_signals(invocation: Invocation) -> Iterator[threading.Event]:
+def _stopped_by_signals() -> Iterator[threading.Event]:
     """The event that SIGINT and SIGTERM set while the block runs; a second signal ends the process at once."""
     stop = threading.Event()
 
@@ -136,7 +137,8 @@ def _stopped_by_signals(invocation: Invocation) -> Iterator[threading.Event]:
         if stop.is_set():
             os._exit(ExitCode.FAILED)  # what is in flight is repaired by the next pass
         stop.set()
-        invocation.note("stopping after the calls in flight; once more to stop at once")
+        # Not through the console: the signal may have come in the middle of a line.
+        os.write(sys.stderr.fileno(), b"stopping after the calls in flight; once more to stop at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

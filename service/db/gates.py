@@ -43,9 +43,9 @@ def list_gates(session: Session) -> list[Gate]:
 
 
 def find_gate(session: Session, app_id: str, vendor: Vendor) -> Gate | None:
-    """The gate that stands before this app and vendor: the app's own first, then the vendor's."""
+    """The gate that stands before this app and vendor: a block first, for a pause may be over; then the app's own."""
     query = select(GateRow).where(GateRow.app_id == app_id, GateRow.vendor.in_([WHOLE_APP, vendor.value]))
-    rows = sorted(session.scalars(query), key=lambda row: row.vendor != WHOLE_APP)
+    rows = sorted(session.scalars(query), key=lambda row: (not row.blocked, row.vendor != WHOLE_APP))
     return _gate(rows[0]) if rows else None
 
 

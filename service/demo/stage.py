@@ -112,7 +112,7 @@ def _web_side(environ: Mapping[str, str], folder: Path, url: str) -> Iterator[No
     log_path = folder / "web.log"
     with log_path.open("wb") as log:
         web = subprocess.Popen(
-            [sys.executable, "-m", "service", "web"],
+            [sys.executable, "-P", "-m", "service", "web"],
             cwd=folder,
             env=with_lifeline({**outer, **environ}),
             stdin=subprocess.DEVNULL,

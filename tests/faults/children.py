@@ -8,28 +8,39 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, configure_mappers
 
+from service.core.plan import plan_batches
+from service.db import claims, runs
 from service.db.models import Trigger
 from service.settings import load_settings
-from service.usecases.calling import App
+from service.usecases.calling import App, Caller
+from service.usecases.claiming import Pass, claim_chunk
 from service.usecases.ingest import receive_callback
 from service.usecases.sweep import Sweeper, run_pass
 from service.wiring import Service, build_service, open_service
+from service.zego.request_url import url_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from multiprocessing.connection import Connection
+    from multiprocessing.context import BaseContext
+
+    from service.core.model import Lane
+    from service.db.claims import Cursor
 
 CALLS_PER_SECOND = 2_000
 
@@ -108,7 +119,7 @@ def hurry(service: Service) -> Sweeper:
 
 def sweep_once(environment: Mapping[str, str], now: datetime, blow: Blow | None, report: Connection) -> None:
     """One whole pass, as `zego-retention sweep` does it; reports how many steps it took."""
-    _be_silent()
+    be_silent()
     steps = Steps(blow)
     steps.watch()
     service = open_service(load_settings(environment), now=Clock(now))
@@ -121,7 +132,7 @@ def take_in(
     environment: Mapping[str, str], now: datetime, blow: Blow | None, report: Connection, body: tuple[bytes, str]
 ) -> None:
     """Take in one callback; reports the answer as soon as there is one."""
-    _be_silent()
+    be_silent()
     service = build_service(load_settings(environment), now=Clock(now))
     steps = Steps(blow)
     steps.watch()
@@ -131,5 +142,100 @@ def take_in(
     service.close()
 
 
-def _be_silent() -> None:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+class StartingGun:
+    """Lets two processes begin each round at one instant."""
+
+    def __init__(self, context: BaseContext) -> None:
+        self._moment = context.RawValue("d")
+        self._barrier = context.Barrier(2, self._load)
+
+    def _load(self) -> None:
+        self._moment.value = time.monotonic() + 0.001
+
+    def wait(self) -> None:
+        """Return when the other process is here too, in both at the same time."""
+        self._barrier.wait(60)
+        while time.monotonic() < self._moment.value:
+            pass
+
+
+def send_at_once(
+    environment: Mapping[str, str],
+    now: datetime,
+    gun: StartingGun,
+    report: Connection,
+    bodies: Sequence[tuple[bytes, str]],
+) -> None:
+    """Take in callbacks, each at the same instant as the other process; reports the answers with begin and end."""
+    be_silent()
+    service = build_service(load_settings(environment), now=lambda: now)
+    told = []
+    for body in bodies:
+        gun.wait()
+        began = time.monotonic()
+        receipt = receive_callback(service.ingest, *body)
+        told.append((receipt.answer, receipt.callback_id, began, time.monotonic()))
+    service.close()
+    report.send(told)
+
+
+def sweep_until_done(environment: Mapping[str, str], now: datetime, gun: StartingGun, report: Connection) -> None:
+    """Pass after pass at ZEGO's pace, each as the lease is had, until nothing is due; reports the runs."""
+    be_silent()
+    service = build_service(load_settings(environment), now=Clock(now))
+    run_ids = []
+    gun.wait()
+    while _due_lanes(service):
+        run_ids.append(run_pass(service.sweeper, Trigger.COMMAND))
+    service.close()
+    report.send(run_ids)
+
+
+def sweep_beside(
+    environment: Mapping[str, str], now: datetime, gun: StartingGun, report: Connection, fence: int
+) -> None:
+    """A run that does not wait for the lease: it claims and calls beside another with the same fence; reports the run.
+
+    It claims little at a time, so that claims meet all along, and keeps four calls in flight, as a pass does.
+    """
+    be_silent()
+    service = build_service(load_settings(environment), now=Clock(now))
+    database, sweeper = service.database, service.sweeper
+    run_id = database.transact(lambda session: _start_run(session, now))
+    sweep = Pass(run_id, fence)
+    gun.wait()
+    for lane in _due_lanes(service):
+        app = sweeper.apps[lane[0]]
+        caller = Caller(database, lane[0], app, sweeper.recorder, sweep, sweeper.now, threading.Event())
+        claim = partial(claim_chunk, sweep=sweep, lane=lane, limit=12, only_retries=False, now=now)
+        cursor: Cursor | None = None
+        with ThreadPoolExecutor(4) as pool:
+            while (chunk := database.transact(partial(claim, after=cursor))).cursor is not None:
+                cursor = chunk.cursor
+                by_id = {file.file_id: file for file in chunk.files}
+                batches = plan_batches(by_id, overhead=app.deleter.url_overhead(lane[1]), cost=url_cost)
+                calls = [pool.submit(caller.delete_batch, lane[1], [by_id[i] for i in batch]) for batch in batches]
+                for call in calls:
+                    call.result()
+    service.close()
+    report.send([run_id])
+
+
+def _due_lanes(service: Service) -> list[Lane]:
+    with service.database.read() as session:
+        return claims.list_due_lanes(session, service.now())
+
+
+def _start_run(session: Session, now: datetime) -> int:
+    run = runs.start_run(session, Trigger.COMMAND, None, f"beside/{os.getpid()}", now)
+    assert run is not None
+    return run.id
+
+
+def be_silent() -> None:
+    """Drop what would be logged, before anybody renders it."""
+    structlog.configure(processors=[_drop])
+
+
+def _drop(*_: object) -> NoReturn:
+    raise structlog.DropEvent

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 30
 GONE = {FileState.DELETED.value, FileState.GONE.value}
 
-_children = multiprocessing.get_context("forkserver")
-_children.set_forkserver_preload(["pytest", "tests.faults.children"])
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["pytest", "tests.faults.children"])
 
 
 @dataclass
@@ -72,19 +72,18 @@ class Child:
             time.sleep(0.002)
         raise AssertionError("the child neither stopped nor ended")
 
-    def told(self) -> Any:
+    def told(self, patience_s: float = 0) -> Any:
         """What it reported; None if it did not live to."""
         try:
-            return self.report.recv() if self.report.poll() else None
+            return self.report.recv() if self.report.poll(patience_s) else None
         except EOFError:
             return None
 
 
-def start_child(work: Callable[..., None], env: dict[str, str], *arguments: Any) -> Child:
-    """Start `work(env, now, blow, report, ...)` in a process of its own; the report's end is added here."""
-    receiver, sender = _children.Pipe(duplex=False)
-    now, blow, *more = arguments
-    process = _children.Process(target=work, args=(env, now, blow, sender, *more), daemon=True)
+def start_child(work: Callable[..., None], env: dict[str, str], now: datetime, how: object, *more: object) -> Child:
+    """Start `work(env, now, how, report, *more)` in a process of its own."""
+    receiver, sender = CHILDREN.Pipe(duplex=False)
+    process = CHILDREN.Process(target=work, args=(env, now, how, sender, *more), daemon=True)
     process.start()
     sender.close()
     return Child(process, receiver)

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from service.core.model import Verdict
 from service.db import inbox
 from service.db.engine import Database
 from service.db.migrate import upgrade_database
 from service.zego.sandbox_callbacks import callback_body
+from tests.gatekeeper import Gatekeeper
 from tests.processes import PATIENCE_S, Running, answers, ask, running, wait_until
 from tests.world import APP, CALLBACK_SECRET, environment
 
@@ -54,6 +54,13 @@ def web_process(migrated_url: str, free_port: int, tmp_path: Path) -> Iterator[t
     with running("web", settings(migrated_url, free_port), tmp_path) as web:
         wait_until(lambda: answers(free_port) or web.process.poll() is not None)
         yield web, free_port, migrated_url
+
+
+@pytest.fixture
+def plain_web(sqlite_url: str, free_port: int, tmp_path: Path) -> Iterator[tuple[Running, int]]:
+    with running("web", settings(sqlite_url, free_port), tmp_path) as web:
+        wait_until(lambda: answers(free_port) or web.process.poll() is not None)
+        yield web, free_port
 
 
 def count_accepted(database_url: str) -> int:
@@ -101,27 +108,28 @@ def test_the_answers_of_a_real_server(web_process: tuple[Running, int, str]) -> 
     assert "Traceback" not in web.log()
 
 
-@pytest.mark.parametrize(("size", "status"), [(0, 200), (65_536, 400), (65_537, 413), (3_000_000, 413)])
-def test_chunked_bodies(web_process: tuple[Running, int, str], size: int, status: int) -> None:
-    body = b"x" * size or body_of(1)
-    connection = http.client.HTTPConnection("127.0.0.1", web_process[1], timeout=PATIENCE_S)
-    chunks = (body[start : start + 10_000] for start in range(0, len(body), 10_000))
-    connection.request("POST", "/zego/callback", chunks, {"Transfer-Encoding": "chunked"}, encode_chunked=True)
-    assert connection.getresponse().status == status
-    connection.close()
+def test_chunked_bodies(plain_web: tuple[Running, int]) -> None:
+    _, port = plain_web
+    for size, status in {0: 200, 65_536: 400, 65_537: 413, 3_000_000: 413}.items():
+        body = b"x" * size or body_of(1)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        chunks = (body[start : start + 10_000] for start in range(0, len(body), 10_000))
+        connection.request("POST", "/zego/callback", chunks, {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        assert connection.getresponse().status == status
+        connection.close()
 
 
-def test_a_cut_body_is_not_stored(web_process: tuple[Running, int, str]) -> None:
-    _, port, database_url = web_process
+def test_a_cut_body_is_not_stored(plain_web: tuple[Running, int], sqlite_url: str) -> None:
+    _, port = plain_web
     body = body_of(1)
     connection = raw_request(port, head(len(body)), body[:-1])
     connection.shutdown(socket.SHUT_WR)
     assert b" 400 " in read_all(connection)[:20]
-    assert count_accepted(database_url) == 0
+    assert count_accepted(sqlite_url) == 0
 
 
-def test_hundreds_of_half_sent_bodies_keep_nobody_out(web_process: tuple[Running, int, str]) -> None:
-    _, port, _ = web_process
+def test_hundreds_of_half_sent_bodies_keep_nobody_out(plain_web: tuple[Running, int]) -> None:
+    _, port = plain_web
     held = [raw_request(port, head(100), b"{") for _ in range(600)]
     assert ask(port, "POST", "/zego/callback", body_of(1)) == (200, b"1")
     for connection in held:
@@ -142,8 +150,8 @@ def test_a_request_under_way_is_finished_before_the_end(web_process: tuple[Runni
     assert count_accepted(database_url) == 1
 
 
-def test_a_killed_server_leaves_nobody_on_the_port(web_process: tuple[Running, int, str]) -> None:
-    web, port, _ = web_process
+def test_a_killed_server_leaves_nobody_on_the_port(plain_web: tuple[Running, int]) -> None:
+    web, port = plain_web
     web.end(signal.SIGKILL)
     wait_until(lambda: not answers(port))
 
@@ -215,67 +223,14 @@ def test_it_listens_on_names_and_on_ipv6(sqlite_url: str, free_port: int, tmp_pa
             assert web.end() == 0
 
 
-class Gatekeeper:
-    """Passes connections on to a PostgreSQL server while it is open, and refuses and cuts them while it is not."""
-
-    def __init__(self, socket_path: str) -> None:
-        self._target = socket_path
-        self._links: list[socket.socket] = []
-        self._door: socket.socket | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-
-    def open(self) -> None:
-        door = socket.create_server(("127.0.0.1", self.port))
-        self._door = door
-        threading.Thread(target=self._let_in, args=(door,), daemon=True).start()
-
-    def close(self) -> None:
-        if self._door is not None:
-            self._door.shutdown(socket.SHUT_RDWR)
-            self._door.close()
-        for link in self._links:
-            link.close()
-        self._door, self._links = None, []
-
-    def _let_in(self, door: socket.socket) -> None:
-        while True:
-            try:
-                outside, _ = door.accept()
-            except OSError:
-                return
-            inside = socket.socket(socket.AF_UNIX)
-            inside.connect(self._target)
-            self._links += [outside, inside]
-            for source, sink in ((outside, inside), (inside, outside)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-
 def test_an_outage_of_postgresql_is_answered_503_and_ends_by_itself(
     postgres_url: str, free_port: int, tmp_path: Path
 ) -> None:
     database = Database(postgres_url)
     upgrade_database(database)
-    with database.read() as session:
-        folder = session.execute(text("SHOW unix_socket_directories")).scalar_one().split(",")[0]
-        server_port = session.execute(text("SHOW port")).scalar_one()
-    gate = Gatekeeper(f"{folder}/.s.PGSQL.{server_port}")
-    url = database.url.set(host="127.0.0.1", port=gate.port, query={})
-    variables = settings(url.render_as_string(hide_password=False), free_port)
+    database.dispose()
+    gate = Gatekeeper(postgres_url)
+    variables = settings(gate.url, free_port)
     with running("web", variables, tmp_path) as web:
         wait_until(lambda: answers(free_port) or web.process.poll() is not None)
         assert_away(free_port, body_of(1))
@@ -292,7 +247,6 @@ def test_an_outage_of_postgresql_is_answered_503_and_ends_by_itself(
         assert "Traceback" not in web.log()
     gate.close()
     assert count_accepted(postgres_url) == 2
-    database.dispose()
 
 
 def assert_away(port: int, body: bytes) -> None:

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from service.core.model import Verdict
+from service.core.slots import Every
+from service.db.engine import Database
+from service.db.inbox import find_callback
+from service.db.leases import take_lease
+from service.db.migrate import upgrade_database
+from service.db.models import Trigger
+from service.usecases.access import AppAccess
+from service.usecases.claiming import SWEEP_LEASE
+from service.usecases.diagnosis import Check, Status
+from service.usecases.doctor import Examined, examine
+from service.usecases.health import beat_worker
+from service.zego.sandbox_faults import answer_code
+from tests.world import APP, START, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.world import World
+
+LOOKS = ["rules", "callbacks", "worker", "sweeps", "files"]
+
+
+def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP,)) -> list[Check]:
+    clients = world.service.clients
+    subject = Examined(
+        database=world.database,
+        apps=[AppAccess(app_id, app_id, world.sandbox.url, clients[app_id].search_media) for app_id in apps],
+        keep=keep,
+        slots=Every(timedelta(minutes=15)),
+        patience=timedelta(minutes=2),
+        now=world.clock,
+    )
+    return list(examine(subject))
+
+
+def of(checks: list[Check], name: str) -> list[Check]:
+    return [check for check in checks if check.name == name]
+
+
+def one(checks: list[Check], name: str) -> Check:
+    [check] = of(checks, name)
+    return check
+
+
+def make_well(world: World) -> None:
+    world.keep("30d")
+    world.sweep()
+    beat_worker(world.database, "host/1", None, world.clock())
+
+
+def test_where_all_is_well_every_line_is_ok(world: World) -> None:
+    make_well(world)
+    world.send("file")
+    world.sweep(Trigger.SCHEDULE)
+    checks = [check for check in examined(world) if check.name != "worker"]
+    assert {check.status for check in checks} == {Status.OK}
+    assert [check.name for check in checks] == [
+        "database", "migrations", "rules", "callbacks", "sweeps", "files", f"app {APP}", "clock",
+    ]  # fmt: skip
+
+
+def test_it_changes_nothing(world: World) -> None:
+    def dump() -> list[object]:
+        tables = ("callbacks", "media_files", "rule_revisions", "runs", "leases", "gates", "paces", "attempts")
+        with world.database.read() as session:
+            return [session.execute(text(f"SELECT * FROM {table} ORDER BY 1")).all() for table in tables]  # noqa: S608
+
+    world.send("file")
+    before = dump()
+    examined(world, keep="1d")
+    assert dump() == before
+
+
+def test_rules_that_delete_nothing_or_differ_from_keep_are_named(world: World) -> None:
+    assert "nothing is ever deleted" in one(examined(world), "rules").text
+    assert "KEEP=1d becomes the first rule set" in one(examined(world, keep="1d"), "rules").text
+    world.keep("30d")
+    in_force, differs = of(examined(world, keep="1d"), "rules")
+    assert (in_force.status, differs.status) == (Status.OK, Status.WARNING)
+    assert "KEEP=1d is not in force" in differs.text
+
+
+def test_callbacks_that_want_a_look_are_counted(world: World) -> None:
+    world.send("a")
+    world.send("b", secret="wrong")
+    world.send("c", secret="wrong")
+    world.send("d", app_id="55")
+    world.send("e", extra_params={})
+
+    def forget(session: object) -> None:
+        row = find_callback(session, 1)  # type: ignore[arg-type]
+        assert row is not None
+        row.verdict = Verdict.PENDING
+
+    world.database.transact(forget)
+    checks = of(examined(world), "callbacks")
+    assert {check.status for check in checks} == {Status.WARNING}
+    said = [check.text for check in checks]
+    assert said[0] == "1 callback stored, not understood yet"
+    assert said[1].startswith("2 callbacks refused: the signature")
+    assert said[2].startswith("1 callback refused: of an app")
+    assert said[3] == "1 callback authentic, but not understood"
+    assert "callbacks replay --verdict forged" in checks[1].fix
+
+
+def test_passes_that_stopped_are_a_problem(world: World) -> None:
+    assert one(examined(world), "sweeps").status is Status.WARNING
+    world.sweep()
+    assert one(examined(world), "sweeps").status is Status.OK
+    world.clock.move(minutes=25)
+    assert one(examined(world), "sweeps").status is Status.OK
+    world.clock.move(minutes=10)
+    late = one(examined(world), "sweeps")
+    assert late.status is Status.PROBLEM
+    assert "too long ago" in late.text
+
+
+def test_retries_alone_are_no_sweep(world: World) -> None:
+    world.sweep(Trigger.RETRY)
+    assert one(examined(world), "sweeps").text == "none has finished yet"
+
+
+def test_a_worker_that_is_silent_is_named(world: World) -> None:
+    silent = one(examined(world), "worker")
+    assert silent.status is Status.WARNING
+    assert "no worker is running" in silent.text
+    beat_worker(world.database, "host/1", None, world.clock())
+    assert "host/1" in one(examined(world), "worker").text
+
+
+def test_what_waits_for_a_person_is_attention(world: World) -> None:
+    world.keep("1d")
+    world.send("bad", age=timedelta(days=2))
+    world.send("stale", age=timedelta(days=2), now=world.clock() - timedelta(hours=1))
+    world.sandbox.fail_file("bad", "AccessDenied")
+    world.sweep()
+    world.send("blocked", age=timedelta(days=2))
+    world.sandbox.next(answer_code(7))
+    world.sweep()
+    said = [check.text for check in of(examined(world), "files") if check.status is Status.ATTENTION]
+    assert len(said) == 3
+    assert said[0].startswith(f"app {APP} is blocked since")
+
+
+def test_due_files_of_an_app_that_is_not_configured_are_attention(world: World) -> None:
+    world.keep("1d")
+    world.send("old", age=timedelta(days=2))
+    [check] = of(examined(world, apps=()), "files")
+    assert check.status is Status.ATTENTION
+    assert "not in the settings" in check.text
+
+
+def test_a_wrong_secret_and_a_wrong_clock_are_named(world: World) -> None:
+    world.sandbox.apps = {APP: "another secret"}
+    assert "copy AppID and ServerSecret again" in one(examined(world), f"app {APP}").fix
+    world.sandbox.now = lambda: START + timedelta(minutes=11)
+    checks = examined(world)
+    assert "set this machine's clock" in one(checks, f"app {APP}").fix
+    assert one(checks, "clock").status is Status.PROBLEM
+
+
+def test_a_zego_that_knows_delete_only_is_a_warning(world: World) -> None:
+    world.sandbox.search = False
+    assert one(examined(world), f"app {APP}").status is Status.WARNING
+
+
+@pytest.fixture
+def sqlite_world(sqlite_url: str) -> Iterator[World]:
+    with open_world(sqlite_url) as world:
+        yield world
+
+
+def test_an_sqlite_file_that_is_missing_is_not_created(sqlite_world: World, tmp_path: Path) -> None:
+    missing = tmp_path / "sub" / "missing.db"
+    checks = examined_at(sqlite_world, f"sqlite:///{missing}")
+    assert one(checks, "database").status is Status.WARNING
+    assert [one(checks, name).status for name in LOOKS] == [Status.SKIPPED] * len(LOOKS)
+    assert one(checks, f"app {APP}").status is Status.OK
+    assert not missing.parent.exists()
+
+
+def test_an_sqlite_file_that_cannot_be_is_a_problem(sqlite_world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check = one(examined_at(sqlite_world, f"sqlite:///{tmp_path / 'file' / 'x.db'}"), "database")
+    assert check.status is Status.PROBLEM
+    assert "cannot be created" in check.text
+
+
+def test_a_file_that_is_no_database_is_a_problem_and_the_rest_still_appears(
+    sqlite_world: World, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.db"
+    broken.write_text("this is a letter to my aunt, not a database" * 30)
+    checks = examined_at(sqlite_world, f"sqlite:///{broken}")
+    assert one(checks, "database").status is Status.PROBLEM
+    assert "not a database" in one(checks, "database").text
+    assert one(checks, f"app {APP}").status is Status.OK
+
+
+def test_a_database_that_is_away_is_a_problem_without_its_password(sqlite_world: World) -> None:
+    checks = examined_at(sqlite_world, "postgresql+psycopg://user:hidden@127.0.0.1:9/x")
+    assert one(checks, "database").status is Status.PROBLEM
+    assert not any("hidden" in check.text for check in checks)
+
+
+def test_pending_migrations_are_named_and_left_pending(
+    request: pytest.FixtureRequest, sqlite_world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.db").touch()
+    sqlite = examined_at(sqlite_world, f"sqlite:///{tmp_path / 'empty.db'}")
+    assert one(sqlite, "migrations").status is Status.WARNING
+    url = request.getfixturevalue("postgres_url")
+    for _ in range(2):
+        checks = examined_at(sqlite_world, url)
+        assert one(checks, "migrations").status is Status.PROBLEM
+        assert one(checks, "migrations").fix == "run `zego-retention migrate`"
+
+
+def test_a_database_that_takes_no_writes_is_a_problem(sqlite_world: World, postgres_url: str) -> None:
+    database = Database(postgres_url)
+    upgrade_database(database)
+    with database.write() as session:
+        name = database.url.database
+        session.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    database.dispose()
+    check = one(examined_at(sqlite_world, postgres_url), "database")
+    assert check.status is Status.PROBLEM
+    assert "read-only" in check.text
+
+
+def test_a_pass_under_way_is_not_late(world: World) -> None:
+    world.sweep()
+    world.clock.move(hours=2)
+    world.database.transact(
+        lambda session: take_lease(session, SWEEP_LEASE, "host/2", world.clock(), timedelta(minutes=2))
+    )
+    with world.database.write() as session:
+        session.execute(text("UPDATE runs SET state = 'running', heartbeat_at = :now"), {"now": as_stored(world)})
+    assert one(examined(world), "sweeps").text == "run 1 is under way"
+
+
+def as_stored(world: World) -> object:
+    now = world.clock()
+    return now.replace(tzinfo=None).isoformat(" ", "microseconds") if world.database.is_sqlite else now
+
+
+def examined_at(world: World, url: str) -> list[Check]:
+    """Look over another database in the world's surroundings."""
+    database = Database(url)
+    try:
+        client = world.service.clients[APP]
+        apps = [AppAccess(APP, APP, world.sandbox.url, client.search_media)]
+        every, patience = Every(timedelta(minutes=15)), timedelta(minutes=2)
+        return list(examine(Examined(database, apps, None, every, patience, world.clock)))
+    finally:
+        database.dispose()
