@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import structlog
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LogFormat: TypeAlias = Literal["console", "json"]
 
 _QUIETED: Final = {
-    "alembic.runtime.plugins": logging.WARNING,
+    "alembic.runtime": logging.WARNING,
     "apscheduler": logging.WARNING,
     "urllib3": logging.INFO,  # its DEBUG records hold the signed URLs of calls to ZEGO
 }
@@ -42,18 +42,6 @@ def configure_logging(log_format: LogFormat | None, log_level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-
-
-def granian_log_config() -> dict[str, Any]:
-    """What granian needs as `log_dictconfig` so that its records take the way of all others."""
-    passed_on = {"handlers": [], "propagate": True}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {},
-        "handlers": {},
-        "loggers": {"_granian": {**passed_on}, "granian.access": {**passed_on, "level": "INFO"}},
-    }
 
 
 def _every_record() -> list[Processor]:

@@ -98,7 +98,11 @@ def open_service(settings: Settings, *, now: Clock = utc_now) -> Service:
         MigrationsPending: a PostgreSQL database has to be migrated first.
     """
     service = build_service(settings, now=now)
-    prepare_database(service)
+    try:
+        prepare_database(service)
+    except BaseException:
+        service.close()
+        raise
     return service
 
 

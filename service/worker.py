@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _BEAT: Final = timedelta(seconds=10)
 _MINUTE: Final = timedelta(minutes=1)
+_CATCH_UP: Final = timedelta(seconds=10)
 _RETRIES: Final = timedelta(seconds=5)
 _RETRIES_AT_LEAST: Final = timedelta(seconds=1)
 _TRY_DATABASE_S: Final = 3.0
@@ -108,7 +109,7 @@ class Worker:
     def run(self, signals: StopSignals) -> None:
         """Do the jobs until a signal comes, then wait for the calls in flight."""
         name = self._service.sweeper.name
-        self._report_keep()
+        _guarded("report_keep", self._report_keep)()
         scheduler = self._schedule()
         scheduler.start()
         log.info("worker_started", worker=name, apps=len(self._service.app_ids))
@@ -132,7 +133,7 @@ class Worker:
         for name, job, trigger in (
             ("beat", self._beat, _every(_BEAT)),
             ("sweep", self._sweep_slot, SlotTrigger(settings.sweep_slots)),
-            ("catch_up", self._catch_up, _every(_MINUTE)),
+            ("catch_up", self._catch_up, _every(_CATCH_UP)),
             ("retries", self._sweep_retries, _every(retries)),
             ("tidy", self._tidy, _every(_MINUTE)),
         ):

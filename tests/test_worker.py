@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,7 +125,7 @@ def test_sweeps_go_on_at_their_slots(scene: Scene) -> None:
         assert worker.end() == 0
     with scene.database.read() as session:
         slots = sorted(row.slot_at for row in runs.list_runs(session) if row.slot_at is not None)
-    assert all(later - earlier >= timedelta(seconds=2) for earlier, later in zip(slots, slots[1:], strict=False))
+    assert all(later - earlier >= timedelta(seconds=2) for earlier, later in pairwise(slots))
     assert all(slot.timestamp() % 2 == 0 for slot in slots)
 
 
@@ -168,8 +169,7 @@ def test_a_killed_worker_is_made_good_by_the_next_one(scene: Scene) -> None:
     assert FileState.DELETING in scene.states()
 
     with scene.worker() as worker:
-        # Its pass broke off; the minute's look at that comes at the start, too, but the dead one's lease still stands.
-        wait_until(lambda: scene.states() == {FileState.DELETED: 900}, 90)
+        wait_until(lambda: scene.states() == {FileState.DELETED: 900})
         assert worker.end() == 0
     assert scene.agrees()
 
@@ -190,10 +190,9 @@ def test_a_retry_wakes_at_its_own_time(scene: Scene) -> None:
     scene.add(2)
     scene.sandbox.fail_file("file-0", "InternalError", times=1)
     with scene.worker() as worker:
-        wait_until(lambda: scene.states() == {FileState.DELETED: 2})
+        wait_until(lambda: scene.states() == {FileState.DELETED: 2} and scene.runs()[-1][1] is RunState.DONE)
         assert worker.end() == 0
-    assert scene.runs()[0] == (Trigger.SCHEDULE, RunState.DONE)
-    assert set(scene.runs()[1:]) == {(Trigger.RETRY, RunState.DONE)}
+    assert scene.runs() == [(Trigger.SCHEDULE, RunState.DONE), (Trigger.RETRY, RunState.DONE)]
     assert len(scene.sandbox.calls) == 2
 
 
@@ -221,16 +220,16 @@ def test_an_unfinished_callback_is_finished(scene: Scene) -> None:
 def test_pending_migrations_end_it_with_one_line(postgres_url: str, sandbox: Sandbox, tmp_path: Path) -> None:
     with running("worker", environment(postgres_url, sandbox.url), tmp_path) as worker:
         assert worker.process.wait(PATIENCE_S) == 1
-        [line] = worker.log().splitlines()
-        assert "zego-retention migrate" in line
+        assert "zego-retention migrate" in worker.log().splitlines()[-1]
+        assert "Traceback" not in worker.log()
 
 
 def test_a_file_that_cannot_be_made_ends_it_with_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with running("worker", environment(f"sqlite:///{tmp_path}/file/x.db", sandbox.url), tmp_path) as worker:
         assert worker.process.wait(PATIENCE_S) == 1
-        [line] = worker.log().splitlines()
-        assert str(tmp_path / "file") in line
+        assert str(tmp_path / "file") in worker.log().splitlines()[-1]
+        assert "Traceback" not in worker.log()
 
 
 def test_it_outlives_an_outage_of_postgresql(postgres_url: str, sandbox: Sandbox, tmp_path: Path) -> None:

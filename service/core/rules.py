@@ -94,7 +94,7 @@ def decide(file: MediaFile, rules: Sequence[RetentionRule], holds: Sequence[Hold
     hold = next(_holds_in_force(file, holds, now), None)
     if hold is not None:
         return Decision(Action.HOLD, by_rules.rule, by_rules.due_at, _describe_hold(file, hold))
-    if file.suspicion is not None and by_rules.due_at is not None:
+    if file.suspicion is not None:
         return Decision(Action.CONFIRM, by_rules.rule, by_rules.due_at, _describe_suspicion(file.suspicion))
     return by_rules
 

@@ -64,6 +64,12 @@ def last_slot_run(session: Session, now: datetime) -> RunRow | None:
     return session.scalar(query)
 
 
+def last_scheduled_run(session: Session) -> RunRow | None:
+    """The newest pass that the worker started because it was time."""
+    query = select(RunRow).where(RunRow.trigger == Trigger.SCHEDULE).order_by(RunRow.id.desc()).limit(1)
+    return session.scalar(query)
+
+
 def find_run(session: Session, run_id: int) -> RunRow | None:
     """One run."""
     return session.get(RunRow, run_id)

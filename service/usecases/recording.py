@@ -68,7 +68,10 @@ def _follow_up(
     *,
     keep_claim: bool,
 ) -> None:
-    if row.state in END_STATES:
+    if row.state is FileState.GONE and result.outcome is Outcome.DELETED:
+        # Calls of two passes crossed: this one deleted the file, and the other, recorded first, only missed it.
+        row.state_reason = "a call of another pass, recorded first, found it gone already"
+    elif row.state in END_STATES:
         return
     is_ours = row.claim_run_id == sweep.run_id and row.state is FileState.DELETING
     row.last_outcome, row.last_code, row.last_message = result.outcome, result.code, result.message

@@ -25,12 +25,12 @@ def find_open_slot(database: Database, slots: Slots, now: datetime) -> datetime 
 
 
 def broke_off(database: Database, patience: timedelta, now: datetime) -> bool:
-    """The pass of the latest slot did not get through (a kill, a stop, an outage), and none after it did.
+    """The last pass that was started on time did not get through (a kill, a stop, an outage), and none after it did.
 
     One that runs gives signs of life; it counts as broken off when it has given none for `patience`.
     """
     with database.read() as session:
-        run = runs.last_slot_run(session, now)
+        run = runs.last_scheduled_run(session)
         full = runs.last_full_pass(session)
     if run is None or run.state is RunState.DONE or (full is not None and full.id > run.id):
         return False

@@ -18,7 +18,7 @@ class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as 
 def find_address(listen: Listen) -> str:
     """The IP address to listen on, after a try that it can be had.
 
-    granian shares a port with others of its kind without a word: a second server would take half of the callbacks.
+    Tried before anything is opened or migrated, so that a mistyped address costs nothing.
 
     Raises:
         CannotListen: it cannot be had.

@@ -1,56 +1,82 @@
-"""The web side as a process: granian in front of the application."""
+"""The web side as a process: waitress in front of the application.
+
+waitress takes a request in whole before a thread works on it, so that no slow client can hold a thread. A server whose
+threads read the bodies themselves loses the callback URL to a few hundred half-sent requests.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
+import logging
 import os
+import signal
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
+from waitress import wasyncore
+from waitress.server import create_server
 
 from service.db.engine import DatabaseUnavailable
-from service.lifeline import follow_lifeline, follow_parent_process
-from service.logs import configure_logging, granian_log_config
+from service.lifeline import follow_lifeline
+from service.logs import configure_logging
+from service.settings import Listen
 from service.web.address import CannotListen, find_address
 from service.web.app import create_app
-from service.web.front import Front
 from service.wiring import open_service
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from service.settings import Settings
 
-_HEADER_MS: Final = 15_000  # also how long a connection may stay open and idle
-_KILL_AFTER_S: Final = 30  # longer than a slow body and SQLite's patience with another writer together
+_THREADS: Final = 16
+_CONNECTIONS: Final = 900  # below the 1,024 files that a process may commonly have open
+_IDLE_S: Final = 75  # longer than load balancers keep an idle connection (60 s)
+_MOST_BYTES: Final = 4 * 1024 * 1024  # taken in at all; the application has its own, lower limits
+_LAST_LOOKS: Final = 20
 
 log = structlog.get_logger(__name__)
 
 
 def run_web(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; requests under way are finished. Returns the exit code."""
+    """Serve until SIGTERM or SIGINT; requests that a thread works on are finished. Returns the exit code."""
     configure_logging(settings.log_format, settings.log_level)
     follow_lifeline(os.environ)
     try:
-        address = find_address(settings.listen)
+        listen = Listen(find_address(settings.listen), settings.listen.port)
         _look_at_database(settings)
     except (CannotListen, DatabaseUnavailable) as error:
         sys.stderr.write(f"zego-retention: {error}\n")
         return 1
-    log.info("web_started", listen=str(settings.listen))
-    try:
-        _build_server(address, settings.listen.port).serve(
-            target_loader=partial(_load_app, settings), wrap_loader=False
-        )
-    except SystemExit as over:
-        log.error("web_failed", detail="the process that serves ended; the log above may say why")
-        return over.code if isinstance(over.code, int) else 1
-    log.info("web_stopped")
+    _serve(settings, listen)
     return 0
+
+
+def _serve(settings: Settings, listen: Listen) -> None:
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that a request waits for a thread is no news
+    sockets: dict[int, Any] = {}
+    server = create_server(
+        create_app(settings),
+        map=sockets,
+        listen=str(listen),
+        threads=_THREADS,
+        connection_limit=_CONNECTIONS,
+        channel_timeout=_IDLE_S,
+        max_request_body_size=_MOST_BYTES,
+        asyncore_use_poll=True,
+        ident=None,
+    )
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _leave)
+    log.info("web_started", listen=str(settings.listen))
+    server.run()  # returns after SystemExit, when its threads are done
+    server.close()
+    wasyncore.loop(timeout=0.05, use_poll=True, map=sockets, count=_LAST_LOOKS)  # sends the last answers
+    log.info("web_stopped")
+
+
+def _leave(_signum: int, _frame: FrameType | None) -> None:
+    raise SystemExit
 
 
 def _look_at_database(settings: Settings) -> None:
@@ -61,29 +87,3 @@ def _look_at_database(settings: Settings) -> None:
         if settings.database_url.startswith("sqlite"):
             raise
         log.error("database_not_ready", detail=str(error))
-
-
-def _build_server(address: str, port: int) -> Any:  # noqa: ANN401  (one of two classes, by the interpreter)
-    # A fresh interpreter for the serving process, the same on every release of Python: nothing is shared by accident.
-    multiprocessing.set_start_method("spawn", force=True)
-    return Granian(
-        "service:create_app",
-        address=address,
-        port=port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MS),
-        websockets=False,
-        workers=1,
-        respawn_failed_workers=True,
-        workers_kill_timeout=_KILL_AFTER_S,
-        log_level=LogLevels.error,
-        log_dictconfig=granian_log_config(),
-    )
-
-
-def _load_app(settings: Settings) -> Front:
-    """In the serving process: build the application, and what stands before it."""
-    configure_logging(settings.log_format, settings.log_level)
-    follow_parent_process()
-    return Front(create_app(settings))

@@ -189,11 +189,12 @@ def test_a_suspect_file_waits_to_be_confirmed_however_old(suspicion: Suspicion) 
 
 
 @pytest.mark.parametrize("rule", [EXAMS, SMALL, replace(REST, keep=None)])
-def test_a_suspect_file_that_no_rule_would_delete_needs_no_confirming(rule: RetentionRule) -> None:
-    assert decide(replace(FILE, suspicion=Suspicion.STALE), [rule], [], LATER).action is Action.KEEP
+def test_a_suspect_file_is_unconfirmed_even_where_no_rule_would_delete_it(rule: RetentionRule) -> None:
+    decision = decide(replace(FILE, suspicion=Suspicion.STALE), [rule], [], LATER)
+    assert (decision.action, decision.due_at) == (Action.CONFIRM, None)
 
 
-@pytest.mark.parametrize(("rank", "action"), [(None, Action.CONFIRM), (1, Action.KEEP), (3, Action.CONFIRM)])
+@pytest.mark.parametrize(("rank", "action"), [(None, Action.CONFIRM), (1, Action.CONFIRM), (3, Action.CONFIRM)])
 def test_a_suspect_file_has_no_rank_before_it_is_confirmed(rank: int | None, action: Action) -> None:
     decision = decide(replace(FILE, suspicion=Suspicion.CONFLICT, rank=rank), [NEWEST], [], LATER)
     assert decision.action is action

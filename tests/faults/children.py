@@ -54,6 +54,7 @@ class Step(StrEnum):
     STATEMENT_DONE = "after a statement"
     COMMIT = "before a commit"
     COMMITTED = "after a commit"
+    LOOKED = "after a look"
     ANSWERED = "after the answer"
 
 
@@ -67,7 +68,7 @@ class Blow:
 
 
 class Steps:
-    """Counts the steps of this process, and lets the blow fall at its own. Transactions that only read are no steps."""
+    """Counts the steps of this process, and lets the blow fall at its own. A transaction that only reads is a look."""
 
     def __init__(self, blow: Blow | None) -> None:
         self._blow = blow
@@ -79,15 +80,16 @@ class Steps:
         with self._lock:
             self.counts[step] += 1
             if self._blow and (step, self.counts[step]) == (self._blow.step, self._blow.number):
-                os.kill(os.getpid(), self._blow.signal)
+                # To this thread, or it might get on before another one has taken the signal.
+                signal.pthread_kill(threading.get_ident(), self._blow.signal)
 
     def watch(self) -> None:
         """Watch every statement and transaction of this process from now on."""
         event.listen(Engine, "begin", self._begin)
         event.listen(Engine, "before_cursor_execute", self._execute)
         event.listen(Engine, "after_cursor_execute", lambda *_: self(Step.STATEMENT_DONE))
-        event.listen(Engine, "commit", lambda _: self._end(Step.COMMIT))
-        event.listen(Session, "after_commit", lambda _: self._end(Step.COMMITTED))
+        event.listen(Engine, "commit", lambda _: self._end(Step.COMMIT, None))
+        event.listen(Session, "after_commit", lambda _: self._end(Step.COMMITTED, Step.LOOKED))
 
     def _begin(self, _: object) -> None:
         self._transaction.wrote = False
@@ -96,8 +98,9 @@ class Steps:
         self._transaction.wrote |= statement.lstrip().startswith(("INSERT", "UPDATE", "DELETE"))
         self(Step.STATEMENT)
 
-    def _end(self, step: Step) -> None:
-        if self._transaction.wrote:
+    def _end(self, of_write: Step, of_look: Step | None) -> None:
+        step = of_write if self._transaction.wrote else of_look
+        if step:
             self(step)
 
 

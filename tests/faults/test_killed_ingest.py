@@ -14,7 +14,7 @@ from service.db.models import CallbackRow
 from service.usecases.ingest import Answer, Receipt, finish_callbacks, receive_callback
 from service.zego.sandbox_callbacks import callback_body
 from tests.faults.children import Blow, Step, take_in
-from tests.faults.scene import Scene, open_scene, start_child
+from tests.faults.scene import Scene, open_scene
 from tests.world import APP, CALLBACK_SECRET
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ def strike_everywhere(scene: Scene, step: Step, check: Callable[[Scene], None]) 
     """Kill a child at every step of one kind while it takes in a file, send the callback again, and look."""
     for number in count(1):
         scene.put_back()
-        now = scene.world.clock()
-        body = body_of("new", now)
-        child = start_child(take_in, scene.environment, now, Blow(step, number), body)
+        body = body_of("new", scene.world.clock())
+        child = scene.start_child(take_in, Blow(step, number), body)
         code = child.wait()
         told = child.told()
         assert code in (0, -signal.SIGKILL)
@@ -89,7 +88,7 @@ def strike_everywhere(scene: Scene, step: Step, check: Callable[[Scene], None]) 
                 check(scene)
             assert send_again(scene, body).answer is Answer.STORED
             check(scene)
-        except AssertionError as error:
+        except Exception as error:
             error.add_note(f"killed {step} {number}")
             raise
         if code == 0:
@@ -98,7 +97,7 @@ def strike_everywhere(scene: Scene, step: Step, check: Callable[[Scene], None]) 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.LOOKED])
 def test_a_callback_whose_taking_in_was_killed_is_there_once_after_zego_repeats_it(scene: Scene, step: Step) -> None:
     kills = strike_everywhere(scene, step, assert_both_are_in)
     assert kills >= (8 if step in (Step.STATEMENT, Step.STATEMENT_DONE) else 1)
@@ -155,7 +154,7 @@ def test_what_was_answered_200_reaches_the_inventory_although_nobody_repeats_it(
                 answered_in_trouble += in_trouble
                 finish_callbacks(scene.world.service.ingest)
             assert_both_are_in(scene)
-        except AssertionError as error:
+        except Exception as error:
             error.add_note(f"statement {number} failed")
             raise
         if not in_trouble:

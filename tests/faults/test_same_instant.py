@@ -13,7 +13,7 @@ from service.db.models import CallbackRow
 from service.usecases.ingest import Answer
 from service.zego.sandbox_callbacks import callback_body
 from tests.faults.children import StartingGun, send_at_once
-from tests.faults.scene import CHILDREN, Scene, open_scene, start_child
+from tests.faults.scene import CHILDREN, Scene, open_scene
 from tests.world import APP, CALLBACK_SECRET
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def body_of(scene: Scene, file_id: str, nonce: int, days: int) -> tuple[bytes, s
 def send_pairs(scene: Scene, ours: Sequence[tuple[bytes, str]], theirs: Sequence[tuple[bytes, str]]) -> None:
     """Let two processes take in these callbacks pair by pair; most pairs must really have met."""
     gun = StartingGun(CHILDREN)
-    pair = [start_child(send_at_once, scene.environment, scene.world.clock(), gun, b) for b in (ours, theirs)]
+    pair = [scene.start_child(send_at_once, gun, b) for b in (ours, theirs)]
     told = [child.told(patience_s=100) for child in pair]
     assert [child.wait() for child in pair] == [0, 0]
     met = 0

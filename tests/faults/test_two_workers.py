@@ -12,7 +12,7 @@ from service.db import leases
 from service.db.models import AttemptRow
 from service.usecases.claiming import SWEEP_LEASE
 from tests.faults.children import StartingGun, sweep_beside, sweep_until_done
-from tests.faults.scene import CHILDREN, Child, Scene, open_scene, start_child
+from tests.faults.scene import CHILDREN, Child, Scene, open_scene
 from tests.world import APP
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def assert_each_file_was_asked_for_once(scene: Scene) -> Counter[int]:
 
 def test_two_workers_that_take_turns_by_lease_ask_for_each_file_once(scene: Scene) -> None:
     gun = StartingGun(CHILDREN)
-    now = scene.world.clock()
-    wait_for([start_child(sweep_until_done, scene.environment, now, gun) for _ in range(2)])
+    wait_for([scene.start_child(sweep_until_done, gun) for _ in range(2)])
 
     assert_each_file_was_asked_for_once(scene)
 
@@ -71,7 +70,7 @@ def test_two_workers_whose_claims_compete_ask_for_each_file_once_at_one_pace(sce
         lambda session: leases.take_lease(session, SWEEP_LEASE, "both", now, timedelta(hours=1))
     )
     gun = StartingGun(CHILDREN)
-    told = wait_for([start_child(sweep_beside, scene.environment, now, gun, fence) for _ in range(2)])
+    told = wait_for([scene.start_child(sweep_beside, gun, fence) for _ in range(2)])
 
     deleted = assert_each_file_was_asked_for_once(scene)
     assert set(deleted) == {run_id for run_ids in told for run_id in run_ids}

@@ -90,6 +90,15 @@ def test_rules_that_delete_nothing_or_differ_from_keep_are_named(world: World) -
     assert "KEEP=1d is not in force" in differs.text
 
 
+def test_one_check_that_breaks_hides_none_of_the_others(world: World) -> None:
+    make_well(world)
+    with world.database.write() as session:
+        session.execute(text("UPDATE rule_revisions SET rules = 'not TOML at all ['"))
+    checks = examined(world)
+    assert one(checks, "rules").status is Status.PROBLEM
+    assert [check.name for check in checks] == ["database", "migrations", *LOOKS, f"app {APP}", "clock"]
+
+
 def test_callbacks_that_want_a_look_are_counted(world: World) -> None:
     world.send("a")
     world.send("b", secret="wrong")

@@ -71,6 +71,24 @@ def test_a_full_pass_makes_good_for_one_that_broke_off(world: World, trigger: Tr
     assert broke_off(world.database, LEASE, world.clock()) is expected
 
 
+def test_a_pass_that_fails_again_is_not_tried_without_a_pause(world: World) -> None:
+    take_slot(world, NOON, RunState.LOST)
+    with world.database.write() as session:
+        assert runs.start_run(session, Trigger.SCHEDULE, None, "worker", world.clock())
+    assert not broke_off(world.database, LEASE, world.clock())
+    world.clock.move(minutes=3)
+    assert broke_off(world.database, LEASE, world.clock())
+
+
+def test_a_command_that_was_stopped_is_not_taken_up_by_the_worker(world: World) -> None:
+    take_slot(world, NOON, RunState.DONE)
+    with world.database.write() as session:
+        run = runs.start_run(session, Trigger.COMMAND, None, "person", world.clock())
+        assert run is not None
+        runs.finish_run(session, run.id, RunState.INTERRUPTED, world.clock())
+    assert not broke_off(world.database, LEASE, world.clock())
+
+
 def let_one_fail(world: World, vendor: Vendor = Vendor.TENCENT) -> None:
     world.keep("1d")
     world.send("locked", age=timedelta(days=2), vendor=vendor)

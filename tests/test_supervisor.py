@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.core.model import Vendor
+from service.settings import load_settings
+from service.supervisor import describe_start
+from service.wiring import build_service, utc_now
+from service.worker import check_worker
+from service.zego.sandbox import Sandbox
+from service.zego.sandbox_faults import answer_late
+from tests.processes import PATIENCE_S, Running, answers, ask, running, wait_until
+from tests.test_worker import Scene
+from tests.web.test_server import body_of
+from tests.world import APP, SERVER_SECRET, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def variables(sqlite_url: str, free_port: int) -> dict[str, str]:
+    return environment(
+        sqlite_url, "http://127.0.0.1:9/", LISTEN=f"127.0.0.1:{free_port}", KEEP="30d", LOG_FORMAT="json"
+    )
+
+
+@pytest.fixture
+def serve(variables: dict[str, str], tmp_path: Path) -> Iterator[Running]:
+    with running("serve", variables, tmp_path) as serve:
+        serve.wait_for("is running")
+        yield serve
+
+
+def is_at_work(variables: dict[str, str]) -> bool:
+    service = build_service(load_settings(variables))
+    try:
+        return check_worker(service)[0]
+    finally:
+        service.close()
+
+
+def events(serve: Running, name: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in serve.log().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == name]
+
+
+def worker_pid(serve: Running) -> int:
+    return int(events(serve, "worker_started")[-1]["worker"].rpartition("/")[2])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, str], free_port: int) -> None:
+    assert ask(free_port, "POST", "/zego/callback", body_of(1)) == (200, b"1")
+    wait_until(lambda: is_at_work(variables))
+    worker = worker_pid(serve)
+    assert serve.end() == 0
+    assert not answers(free_port)
+    assert not is_alive(worker)
+    assert not is_at_work(variables)
+    assert events(serve, "web_stopped")
+    assert events(serve, "worker_stopped")
+    assert "Traceback" not in serve.log()
+
+
+def test_a_dead_worker_takes_nothing_away_and_is_started_again(serve: Running, free_port: int) -> None:
+    serve.wait_for("worker_started")
+    time.sleep(3)
+    first = worker_pid(serve)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len(events(serve, "worker_started")) == 2)
+    assert ask(free_port, "GET", "/readyz")[0] == 200
+    assert worker_pid(serve) != first
+    [ended] = events(serve, "side_ended")
+    assert (ended["side"], ended["code"]) == ("worker", -signal.SIGKILL)
+    assert serve.end(signal.SIGINT) == 0
+
+
+def test_a_kill_of_the_parent_leaves_no_orphans(serve: Running, free_port: int) -> None:
+    serve.wait_for("worker_started")
+    worker = worker_pid(serve)
+    serve.end(signal.SIGKILL)
+    wait_until(lambda: not answers(free_port) and not is_alive(worker))
+
+
+def test_a_taken_port_is_said_at_once(variables: dict[str, str], free_port: int, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", free_port)), running("serve", variables, tmp_path) as serve:
+        assert serve.process.wait(PATIENCE_S) == 1
+        [line] = serve.log().splitlines()
+        assert f"127.0.0.1:{free_port}" in line
+
+
+def test_pending_migrations_are_said_at_once(postgres_url: str, variables: dict[str, str], tmp_path: Path) -> None:
+    with running("serve", variables | {"ZEGO_RETENTION_DATABASE_URL": postgres_url}, tmp_path) as serve:
+        assert serve.process.wait(PATIENCE_S) == 1
+        assert "zego-retention migrate" in serve.log().splitlines()[-1]
+
+
+def test_a_stop_waits_for_the_calls_in_flight(sqlite_url: str, free_port: int, tmp_path: Path) -> None:
+    with Sandbox({APP: SERVER_SECRET}, utc_now) as sandbox:
+        scene = Scene(sqlite_url, tmp_path, sandbox)
+        scene.add(1)
+        sandbox.always(answer_late(2))
+        with running("serve", scene.settings | {"ZEGO_RETENTION_LISTEN": f"127.0.0.1:{free_port}"}, tmp_path) as serve:
+            wait_until(lambda: len(sandbox.calls) == 1)
+            wait_until(lambda: answers(free_port))
+            assert serve.end() == 0
+        assert scene.agrees()
+        assert not sandbox.files(APP, Vendor.TENCENT)
+        scene.database.dispose()
+
+
+def test_what_it_says_at_the_start(sqlite_url: str) -> None:
+    plain = environment(sqlite_url, "http://127.0.0.1:9/", LISTEN="[::1]:8080")
+    said = describe_start(load_settings(plain), "none")
+    assert "http://[::1]:8080" in said
+    assert "ZEGO_RETENTION_PUBLIC_URL" in said
+    assert APP in said
+    public = load_settings(plain | {"ZEGO_RETENTION_PUBLIC_URL": "https://example.com/"})
+    assert re.search(r"^  callback URL +https://example\.com/zego/callback$", describe_start(public, ""), re.MULTILINE)
+    nobody = load_settings({"ZEGO_RETENTION_DATABASE_URL": sqlite_url})
+    assert "none: set APP_ID" in describe_start(nobody, "")
