@@ -26,6 +26,7 @@ $(READY): requirements-setup.lock requirements-dev.lock pyproject.toml
 		export PIP_NO_CACHE_DIR=1 UV_CACHE_DIR=.venv/.uv-cache; \
 	index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}; \
 	test -z "$$index" || export UV_DEFAULT_INDEX="$$index"; \
+	test ! -e /etc/ssl/certs/ca-certificates.crt || export UV_SYSTEM_CERTS=1; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-setup.lock && \
 	UV_LINK_MODE=copy $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock && \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
