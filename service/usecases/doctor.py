@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from service.core.model import Verdict
-from service.db import inbox, probing, revisions, runs
+from service.db import gates, inbox, probing, revisions, runs
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations
 from service.usecases.access import AppAccess, check_access, check_clock
@@ -151,6 +151,19 @@ def _check_files(subject: Examined) -> Iterator[Check]:
         yield Check("files", Status.OK, "none waits for a person")
 
 
+def _check_pauses(subject: Examined) -> Iterator[Check]:
+    with subject.database.read() as session:
+        pauses = [gate for gate in gates.list_gates(session) if not gate.blocked]
+    for gate in pauses:
+        text = (
+            f"app {gate.app_id} pauses until {iso(gate.until)}: {_count(gate.failures, 'call')} in a row failed since "
+            f"{iso(gate.since)}, the last with {gate.code} {gate.message}".rstrip()
+        )
+        yield Check("calls", Status.WARNING, text, "ZEGO's trouble passes by itself; ask ZEGO if it stays")
+    if not pauses:
+        yield Check("calls", Status.OK, "no app pauses after failed calls")
+
+
 def _check_apps(subject: Examined) -> Iterator[Check]:
     with ThreadPoolExecutor(_APPS_AT_ONCE) as pool:
         found = list(pool.map(lambda app: check_access(app, subject.now), subject.apps))
@@ -185,5 +198,6 @@ _LOOKS: Final[dict[str, Callable[[Examined], Iterator[Check]]]] = {
     "callbacks": _check_callbacks,
     "worker": _check_worker,
     "sweeps": _check_sweeps,
+    "calls": _check_pauses,
     "files": _check_files,
 }

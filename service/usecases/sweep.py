@@ -182,53 +182,65 @@ def _sweep_app(sweeper: Sweeper, sweep: Pass, lanes: Sequence[Lane], stop: threa
     app_id = lanes[0][0]
     app = sweeper.apps[app_id]
     caller = Caller(sweeper.database, app_id, app, sweeper.recorder, sweep, sweeper.now, stop)
+    probed: set[str] = set()
     with ThreadPoolExecutor(_CALLS_IN_FLIGHT, thread_name_prefix=f"calls-{app_id}") as pool:
         for lane in lanes:
-            _sweep_lane(sweeper, sweep, lane, caller, pool, stop)
+            _sweep_lane(sweeper, sweep, lane, caller, pool, stop, probed)
 
 
 def _sweep_lane(
-    sweeper: Sweeper, sweep: Pass, lane: Lane, caller: Caller, pool: ThreadPoolExecutor, stop: threading.Event
+    sweeper: Sweeper,
+    sweep: Pass,
+    lane: Lane,
+    caller: Caller,
+    pool: ThreadPoolExecutor,
+    stop: threading.Event,
+    probed: set[str],
 ) -> None:
-    """Work through what is due in one lane, as long as its gate lets calls through."""
+    """Work through what is due in one lane, as long as its gate lets calls through; `probed` is the app's own."""
     cursor: Cursor | None = None
     only_retries = sweep.only_retries
-    probed = False
     while not stop.is_set():
-        entry = _enter(sweeper, lane, stop, may_probe=not probed and not sweep.only_retries)
+        entry = _enter(sweeper, sweep, lane, stop, probed)
         if entry is None:
             return
         if entry.after_pause:
             # What the pause had stopped is taken up again, by a pass for retries as well.
             cursor, only_retries = None, False
-        probed = probed or entry.probe
         claim = partial(claim_chunk, sweep=sweep, lane=lane, limit=entry.limit, only_retries=only_retries)
         chunk = sweeper.database.transact(partial(claim, after=cursor, now=sweeper.now()))
         if chunk.cursor is None:
             return
         cursor = chunk.cursor
+        if entry.probes and chunk.files:
+            probed.add(entry.probes)
         # In a new order each time: bad ids that failed a whole call together must not meet again for ever.
         files = sorted(chunk.files, key=lambda _: sweeper.recorder.jitter())
-        _delete_chunk(sweeper.apps[lane[0]], lane, files, caller, pool, probe=entry.probe)
+        _delete_chunk(sweeper.apps[lane[0]], lane, files, caller, pool, probe=entry.probes is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """How a lane may be entered: how many files at once, as a probe, or after a pause."""
+    """How a lane may be entered: how many files at once, as a probe of which gate, or after a pause."""
 
     limit: int
-    probe: bool = False
+    probes: str | None = None
     after_pause: bool = False
 
 
-def _enter(sweeper: Sweeper, lane: Lane, stop: threading.Event, *, may_probe: bool) -> _Entry | None:
-    """Look at the lane's gate: after trouble one file, or one batch after a mere pause, shows whether it is over."""
+def _enter(sweeper: Sweeper, sweep: Pass, lane: Lane, stop: threading.Event, probed: set[str]) -> _Entry | None:
+    """Look at the lane's gate: after trouble one file, or one batch after a mere pause, shows whether it is over.
+
+    A gate that blocks is probed once in a pass (`probed` remembers which), that of a whole app by one lane only.
+    """
     with sweeper.database.read() as session:
         gate = gates.find_gate(session, *lane)
     if gate is None:
         return _Entry(_CALLS_IN_FLIGHT * MAX_FILES_PER_CALL)
     if gate.blocked:
-        return _Entry(1, probe=True) if may_probe else None
+        if gate.vendor in probed or sweep.only_retries:
+            return None
+        return _Entry(1, probes=gate.vendor)
     if gate.is_closed(sweeper.now()) and not _wait_out(gate, sweeper.now(), stop):
         return None
     return _Entry(MAX_FILES_PER_CALL, after_pause=True)

@@ -89,8 +89,8 @@ def assert_all_is_deleted_after_a_while(scene: Scene) -> None:
         pytest.param(drop_after(), 15, id="connections dropped that deleted"),
         pytest.param(answer_code(6), 25, id="too frequent"),
         pytest.param(answer_html(429, retry_after="1800"), 25, id="too many requests"),
-        pytest.param(answer_code(7), 4 + 32, id="wrong secret"),
-        pytest.param(answer_code(4), 4 + 3 * 32, id="wrong vendor"),
+        pytest.param(answer_code(7), 1 + 32, id="wrong secret"),
+        pytest.param(answer_code(4), 3 * 33, id="wrong vendor"),
     ],
 )
 def test_a_bad_night_fails_no_file_costs_few_calls_and_is_made_good(

@@ -18,7 +18,7 @@ from service.usecases.claiming import SWEEP_LEASE
 from service.usecases.diagnosis import Check, Status
 from service.usecases.doctor import Examined, examine
 from service.usecases.health import beat_worker
-from service.zego.sandbox_faults import answer_code
+from service.zego.sandbox_faults import answer_code, answer_html
 from tests.world import APP, START, open_world
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.world import World
 
-LOOKS = ["rules", "callbacks", "worker", "sweeps", "files"]
+LOOKS = ["rules", "callbacks", "worker", "sweeps", "calls", "files"]
 
 
 def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP,)) -> list[Check]:
@@ -65,7 +65,7 @@ def test_where_all_is_well_every_line_is_ok(world: World) -> None:
     checks = [check for check in examined(world) if check.name != "worker"]
     assert {check.status for check in checks} == {Status.OK}
     assert [check.name for check in checks] == [
-        "database", "migrations", "rules", "callbacks", "sweeps", "files", f"app {APP}", "clock",
+        "database", "migrations", "rules", "callbacks", "sweeps", "calls", "files", f"app {APP}", "clock",
     ]  # fmt: skip
 
 
@@ -273,3 +273,14 @@ def examined_at(world: World, url: str) -> list[Check]:
         return list(examine(Examined(database, apps, None, every, patience, world.clock)))
     finally:
         database.dispose()
+
+
+def test_an_app_that_pauses_is_told_with_its_trouble(world: World) -> None:
+    world.keep("1d")
+    world.add(1)
+    world.sandbox.next(answer_html(502))
+    world.sweep()
+    told = one(examined(world), "calls")
+    assert told.status is Status.WARNING
+    for words in (APP, "1 call in a row failed", "http 502", "2026-03-01T12:00"):
+        assert words in told.text
