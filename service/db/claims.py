@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, or_, select, tuple_, update
@@ -134,9 +134,13 @@ def close_open_attempts(session: Session, run_id: int, now: datetime) -> int:
     return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
-def list_stale_runs(session: Session, silent_since: datetime) -> list[int]:
-    """Runs that look alive but have given no sign of life since a moment, and ended ones that left claims behind."""
-    query = select(RunRow.id).where(RunRow.state == RunState.RUNNING, RunRow.heartbeat_at <= silent_since)
+def list_stale_runs(session: Session, now: datetime, patience: timedelta) -> list[int]:
+    """Runs that look alive but have been silent for longer than `patience`, and ended ones that left claims behind.
+
+    A sign of life from the future was given under a clock that has jumped back since.
+    """
+    silent = or_(RunRow.heartbeat_at <= now - patience, RunRow.heartbeat_at > now + patience)
+    query = select(RunRow.id).where(RunRow.state == RunState.RUNNING, silent)
     orphaned = (
         select(RunRow.id)
         .join(MediaFileRow, MediaFileRow.claim_run_id == RunRow.id)

@@ -33,7 +33,8 @@ def take_lease(session: Session, name: str, holder: str, now: datetime, duration
     free = insert.values(name=name, holder="", fence=0, renewed_at=now, expires_at=now)
     session.execute(free.on_conflict_do_nothing())
     row = session.scalars(select(LeaseRow).where(LeaseRow.name == name).with_for_update()).one()
-    if row.holder and row.expires_at > now:
+    # A renewal that lies well in the future was made under a clock that has jumped back since.
+    if row.holder and row.expires_at > now and row.renewed_at <= now + duration:
         return None
     row.holder, row.fence, row.renewed_at, row.expires_at = holder, row.fence + 1, now, now + duration
     session.flush()

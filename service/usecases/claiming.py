@@ -115,7 +115,7 @@ def give_back(session: Session, sweep: Pass, wanted: Sequence[Claimed], reason: 
 def release_stale(session: Session, lease: timedelta, now: datetime) -> int:
     """Give back what runs without a sign of life, or already over, still had in hand; returns how many files."""
     released = 0
-    for run_id in claims.list_stale_runs(session, now - lease):
+    for run_id in claims.list_stale_runs(session, now, lease):
         # Claims first: that waits for a call that is just being written down, so that its attempts are seen here.
         released += claims.release_claims(session, run_id, f"given back: run {run_id} gave no sign of life", now)
         claims.close_open_attempts(session, run_id, now)

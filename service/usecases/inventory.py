@@ -138,7 +138,8 @@ def retry_files(database: Database, file_keys: Sequence[int], now: datetime) -> 
 
     def retry(session: Session) -> None:
         for row in _lock_all(session, file_keys):
-            if row.state is not FileState.FAILED and row.retry_at is None:
+            waits = row.state is FileState.SCHEDULED and row.retry_at is not None
+            if row.state is not FileState.FAILED and not waits:
                 raise NotPossible(f"file {row.id} is {row.state.value}: only failed or waiting files can be retried")
             row.attempts, row.first_attempt_at = 0, None
             _decide(session, row, now)

@@ -9,7 +9,7 @@ import structlog
 
 from service.core.backoff import GiveUp, RetryPolicy, decide_pause, decide_retry
 from service.core.model import END_STATES, DeleteAnswer, FileState, Lane, Outcome
-from service.core.outcomes import Effect, FileResult, Reading, credit_earlier_attempt
+from service.core.outcomes import CODE_FAILED, Effect, FileResult, Reading, credit_earlier_attempt
 from service.db import claims, files, gates, runs
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def _apply_effect(
     """Close or open the app's gate; returns when its files may be tried again, None where only a probe can tell."""
     app_id, vendor = lane
     if reading.done:
-        if gates.open_gates(session, app_id, vendor):
+        # Code 1000 is unspecific: alone, it does not show that the app is out of trouble.
+        is_proof = reading.took_call or reading.any_code != str(CODE_FAILED)
+        if is_proof and gates.open_gates(session, app_id, vendor):
             log.info("gate_opened", app=app_id, vendor=vendor.value)
         return None
     if reading.split:

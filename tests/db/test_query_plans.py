@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,7 +38,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "claimed files": lambda session: claims.claimed_by(session, 1, [1, 2]),
     "claims of a run": lambda session: claims.release_claims(session, 1, "", NOW),
     "open attempts": lambda session: claims.close_open_attempts(session, 1, NOW),
-    "stale runs": lambda session: claims.list_stale_runs(session, NOW),
+    "stale runs": lambda session: claims.list_stale_runs(session, NOW, timedelta(minutes=2)),
     "attempts of a file": lambda session: list(runs.list_attempts(session, file_key=1)),
     "attempts before": lambda session: runs.maybe_deleted_before(session, [1, 2], 3),
     "totals of a run": lambda session: runs.count_totals(session, 1),

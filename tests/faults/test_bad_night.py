@@ -14,6 +14,7 @@ from service.usecases.schedule import has_open_retries
 from service.usecases.sweep import run_pass
 from service.zego.sandbox_faults import Fault, answer_code, answer_html, drop_after, drop_before
 from tests.faults.scene import Scene, open_scene
+from tests.world import OTHER_APP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +107,16 @@ def test_a_bad_night_fails_no_file_costs_few_calls_and_is_made_good(
     assert passes <= 3 * NIGHT / timedelta(minutes=SWEEP_EVERY_MINUTES)
     scene.world.sandbox.end_faults()
     assert_all_is_deleted_after_a_while(scene)
+
+
+def test_a_file_that_is_alone_in_its_lane_does_not_keep_a_bad_night_awake(scene: Scene) -> None:
+    scene.world.add(1, prefix="lonely", vendor=Vendor.HUAWEI, app_id=OTHER_APP)
+    scene.world.add(230, prefix="other", vendor=Vendor.TENCENT, app_id=OTHER_APP)
+    scene.world.sandbox.always(answer_code(1000))
+    work(scene, NIGHT)
+
+    be_due_and_spared(scene, prefix="other")
+    assert scene.world.state("lonely-00000") == "scheduled"
+    calls = [call for call in scene.world.sandbox.calls if call.app_id == OTHER_APP]
+    print(f"{len(calls)} calls")
+    assert len(calls) <= 150
