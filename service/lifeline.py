@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,18 +31,6 @@ def follow_lifeline(environ: Mapping[str, str]) -> None:
     # A grandchild inherits the variable, too; its parent is another.
     if started_by.isdecimal() and (os.getppid() == int(started_by) or not _is_alive(int(started_by))):
         threading.Thread(target=_follow, args=(int(started_by),), name="lifeline", daemon=True).start()
-
-
-def follow_parent_process() -> None:
-    """In a process of `multiprocessing`: end as on SIGTERM once its parent is gone."""
-    parent = parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
-
-        threading.Thread(target=follow, name="lifeline", daemon=True).start()
 
 
 def _follow(started_by: int) -> None:

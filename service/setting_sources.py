@@ -16,6 +16,8 @@ PREFIX: Final = "ZEGO_RETENTION_"
 CONFIG: Final = "config"
 
 _NEAR: Final = 0.8
+_NEAR_SHORT: Final = 0.7
+_SHORT: Final = 6
 _INJECTED_NAME: Final = re.compile(
     r"([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)|PORT"
 )
@@ -79,17 +81,18 @@ def find_settings(environ: Mapping[str, str], names: Names, app_names: Names) ->
 
 def _read_environment(environ: Mapping[str, str], names: Names) -> tuple[dict[str, Raw], tuple[str, ...]]:
     names = Names(names.known | {CONFIG}, names.secrets)
-    ours = {key.removeprefix(PREFIX): value for key, value in environ.items() if key.startswith(PREFIX) and value}
-    variables = {name.upper() for name in names.all()}
+    ours = {key: value for key, value in environ.items() if key.upper().startswith(PREFIX) and value}
+    variables = {f"{PREFIX}{name.upper()}": name for name in names.all()}
     warnings = []
     for key, value in sorted(ours.items()):
-        if key in variables or _is_injected(key, value):
+        name = key[len(PREFIX) :]
+        if key in variables or _is_injected(name, value):
             continue
-        near = _nearest(key.upper(), variables)
+        near = _nearest(name.upper(), [variable.removeprefix(PREFIX) for variable in variables])
         if near:
-            raise SettingsError(f"{PREFIX}{key}: there is no such setting; did you mean {PREFIX}{near}?")
-        warnings.append(f"{PREFIX}{key} is not a setting of this release and is ignored")
-    table = {key.lower(): value for key, value in ours.items() if key in variables}
+            raise SettingsError(f"{key}: there is no such setting; did you mean {PREFIX}{near}?")
+        warnings.append(f"{key} is not a setting of this release and is ignored")
+    table = {variables[key]: value for key, value in ours.items() if key in variables}
     return _read_table(table, names, lambda name: f"{PREFIX}{name.upper()}"), tuple(warnings)
 
 
@@ -159,4 +162,15 @@ def _read_text(path: Path, origin: str) -> str:
 
 
 def _nearest(name: str, known: Collection[str], at_least: float = _NEAR) -> str | None:
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=at_least)), None)
+    slips = [right for right in sorted(known) if _is_one_slip(name, right)]
+    cutoff = min(at_least, _NEAR_SHORT) if len(name) <= _SHORT else at_least
+    return next(iter(slips or difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), None)
+
+
+def _is_one_slip(written: str, right: str) -> bool:
+    """Whether one character is too many, missing or wrong, or two neighbours changed places."""
+    same = next(
+        (n for n, (a, b) in enumerate(zip(written, right, strict=False)) if a != b), min(len(written), len(right))
+    )
+    a, b = written[same:], right[same:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
@@ -19,6 +20,9 @@ _POSTGRES: Final = re.compile(r"(postgres|postgresql|postgresql\+psycopg)(?=://)
 _SQLITE_FILE: Final = re.compile(r"sqlite:///(?!\?|:memory:|file:).+")
 _USER_PASSWORD: Final = re.compile(r"(?<=://)([^:/?#@]*):.*@")
 _QUERY_PASSWORD: Final = re.compile(r"(?<=[?&])((?:ssl)?password)=[^&]*", re.IGNORECASE)
+CALLBACK_PATH: Final = "/zego/callback"
+"""Where the web side takes callbacks; docs/http.md."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -95,7 +99,17 @@ def read_database_url(value: object) -> str:
             "not the URL of an SQLite file or a PostgreSQL database; write for example"
             " sqlite:////var/lib/zego-retention/data.db or postgresql://user:password@host/name"
         )
+    if text[scheme.end() :].partition("://")[2].partition("/")[0].count("@") > 1:
+        raise ValueError("the password holds an @: write it as %40, and other special characters percent-encoded too")
     return "postgresql+psycopg" + text[scheme.end() :]
+
+
+def with_absolute_path(url: str) -> str:
+    """The URL of a database; a relative SQLite path is counted from the working directory and spelt out."""
+    if not _SQLITE_FILE.fullmatch(url):
+        return url
+    path, mark, options = url.removeprefix("sqlite:///").partition("?")
+    return f"sqlite:///{Path(path).absolute()}{mark}{options}"
 
 
 def hide_password(url: str) -> str:
@@ -114,7 +128,11 @@ def check_api_url(url: str, *, allow_plain_http: bool) -> str:
 def read_public_url(value: object) -> str:
     """Read the URL under which this service is reached; the answer has no trailing slash."""
     example = "https://retention.example.com"
-    return _split_web_url(_text(value, example), example).geturl().rstrip("/")
+    url = _split_web_url(_text(value, example), example).geturl().rstrip("/")
+    if url.endswith(CALLBACK_PATH):
+        base = url.removesuffix(CALLBACK_PATH)
+        raise ValueError(f"give only the base, {base}: {CALLBACK_PATH} is added to it")
+    return url
 
 
 def _split_web_url(url: str, example: str) -> SplitResult:

@@ -227,6 +227,22 @@ def _with_checked_url(app: AppSettings, *, allow_plain_http: bool) -> AppSetting
     return app.model_copy(update={"api_url": url})
 
 
+_PLAIN: Final = {
+    "missing": "it is missing",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "int_type": "write a whole number",
+    "greater_than_equal": "write a whole number, not less than {ge}",
+    "less_than_equal": "write a whole number, not more than {le}",
+    "literal_error": "write {expected}",
+    "string_type": "write text, in quotes",
+    "string_too_short": "it is empty",
+    "too_short": "it is empty; write at least one",
+    "tuple_type": "write a list",
+}
+"""What people read instead of pydantic's words, by its type of error."""
+
+
 def _describe(error: ValidationError, fields: Table, apps: list[Table]) -> str:
     """The first thing wrong, in one line: where it was written, what is wrong, what would be right."""
     first = error.errors(include_url=False, include_input=False)[0]
@@ -240,7 +256,8 @@ def _describe(error: ValidationError, fields: Table, apps: list[Table]) -> str:
             return str(cause)
     if cause is not None:
         return f"{origin}: {cause}"
-    return f"{origin}: {first['msg']}" + (f", for example {field.examples[0]}" if field.examples else "")
+    words = _PLAIN.get(first["type"], "this cannot be read").format(**first.get("ctx", {})).replace("'", "")
+    return f"{origin}: {words}" + (f", for example {field.examples[0]}" if field.examples else "")
 
 
 def _origin(table: Table, name: str) -> str:

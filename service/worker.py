@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,7 @@ _CATCH_UP: Final = timedelta(seconds=10)
 _RETRIES: Final = timedelta(seconds=5)
 _RETRIES_AT_LEAST: Final = timedelta(seconds=1)
 _TRY_DATABASE_S: Final = 3.0
+_LOOK_AT_CLOCK_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -113,13 +115,27 @@ class Worker:
         scheduler = self._schedule()
         scheduler.start()
         log.info("worker_started", worker=name, apps=len(self._service.app_ids))
-        signum = signals.wait()
+        signum = self._wait(signals, scheduler)
         log.info("worker_stopping", signal=signal.Signals(signum or 0).name)
         self._stopping = True
         self._stop_pass.set()
         scheduler.shutdown(wait=True)
         self._end_beats()
         log.info("worker_stopped", worker=name)
+
+    def _wait(self, signals: StopSignals, scheduler: BackgroundScheduler) -> int | None:
+        """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long."""
+        ahead = time.time() - time.monotonic()
+        while True:
+            signum = signals.wait(_LOOK_AT_CLOCK_S)
+            if signum is not None:
+                return signum
+            now_ahead = time.time() - time.monotonic()
+            if now_ahead < ahead - _LOOK_AT_CLOCK_S:
+                log.warning("clock_set_back", seconds=round(ahead - now_ahead))
+                for job in scheduler.get_jobs():
+                    job.modify(next_run_time=datetime.now(UTC))
+            ahead = now_ahead
 
     def _schedule(self) -> BackgroundScheduler:
         settings = self._service.settings
@@ -157,7 +173,9 @@ class Worker:
     def _sweep_retries(self) -> None:
         service = self._service
         with self._one_pass(wait=False) as mine:
-            if mine and has_open_retries(service.database, service.app_ids, service.now()):
+            if mine and has_open_retries(
+                service.database, service.app_ids, service.settings.claim_lease, service.now()
+            ):
                 run_pass(service.sweeper, Trigger.RETRY, stop=self._stop_pass)
 
     def _tidy(self) -> None:

@@ -43,6 +43,12 @@ def test_the_demo_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert (process.returncode, err) == (0, ""), out
     assert "Proof: ZEGO still holds 7 files" in out
     assert "Project → Server callback → Recording file" in out
+    assert "LISTEN=" not in out
+    order = [
+        out.index(words) for words in ("_PUBLIC_URL=", "_KEEP=30d", " serve", "enter the callback", " doctor", " --dry")
+    ]
+    assert order == sorted(order)
+    assert "cloud recording" not in out.lower()
     for state in ("deleted", "gone", "kept", "scheduled", "unconfirmed", "401"):
         assert state in out
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from service.core.slots import Cron, Every
+from service.setting_values import with_absolute_path
 from service.settings import AppSettings, Listen, Settings, SettingsError, load_settings, setting_names
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("API_URL", "https://rtc-api.zego.im\\@evil/", "https://rtc-api.zego.im/"),
         ("API_URL", "https:///", "https://rtc-api.zego.im/"),
         ("PUBLIC_URL", "retention.example.com", "https://retention.example.com"),
+        ("PUBLIC_URL", "https://example.com/a/zego/callback/", "give only the base, https://example.com/a:"),
         ("KEEP", "30", "30d"),
         ("KEEP", "0d", "30d"),
         ("SWEEP_EVERY", "forever", "30d"),
@@ -124,10 +126,10 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("SWEEP_CRON", "0 0 30 2 *", "30 3 * * *"),
         ("TIMEZONE", "Mars/Olympus", "Asia/Shanghai"),
         ("TIMEZONE", "Asia", "Asia/Shanghai"),
-        ("ALLOW_PLAIN_HTTP", "perhaps", "true"),
+        ("ALLOW_PLAIN_HTTP", "perhaps", "write true or false"),
         ("ADMIN_TOKEN", "hush hush", "no spaces"),
-        ("LOG_LEVEL", "LOUD", "INFO"),
-        ("LOG_FORMAT", "xml", "json"),
+        ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
+        ("LOG_FORMAT", "xml", "write console or json"),
     ],
 )
 def test_a_bad_value_is_named_with_an_example_of_a_right_one(name: str, value: str, hint: str) -> None:
@@ -227,11 +229,14 @@ APP = '[[apps]]\napp_id = "111"\nserver_secret = "hush"\ncallback_secrets = ["hu
         (APP + 'callback_secret = "hush"', "of [[apps]] number 1 in {path}: there is no such setting; did you mean"),
         (APP + APP, "app 111 is given twice"),
         (APP + "calls_per_second = 21", "calls_per_second of [[apps]] number 1 in {path}: "),
-        (APP + "calls_per_second = 0", "for example 20"),
+        (APP + "calls_per_second = 0", "write a whole number, not less than 1, for example 20"),
+        (APP + "calls_per_second = 21", "write a whole number, not more than 20"),
+        (APP + 'calls_per_second = "5"', "write a whole number"),
+        (APP + "name = 5", "write text, in quotes"),
         (APP + 'is_test = "perhaps"', "is_test of [[apps]] number 1"),
         (APP + 'name = ""', "name of [[apps]] number 1"),
         (APP + 'api_url = "http://far.example.com"', "api_url of app 111: "),
-        ("[[apps]]\n", "app_id of [[apps]] number 1 in {path}: Field required"),
+        ("[[apps]]\n", "app_id of [[apps]] number 1 in {path}: it is missing"),
         (APP.replace('["hush"]', "[]"), "callback_secrets of [[apps]] number 1"),
         (APP.replace('["hush"]', '["hush hush"]'), "callback_secrets of [[apps]] number 1"),
         (APP.replace('"111"', "true"), "app_id of [[apps]] number 1"),
@@ -309,11 +314,28 @@ def test_a_secrets_file_that_is_absent_or_empty_is_named_with_its_setting(tmp_pa
         ("Keep", "KEEP"),
         ("SERVER_SECRETFILE", "SERVER_SECRET_FILE"),
         ("CONFIGS", "CONFIG"),
+        ("KEPE", "KEEP"),
+        ("KEP", "KEEP"),
+        ("LITSEN", "LISTEN"),
+        ("TIMEZNOE", "TIMEZONE"),
     ],
 )
 def test_a_variable_that_nearly_spells_a_known_one_stops_the_start(wrong: str, right: str) -> None:
     text = refuse(**{wrong: "hush"})
     assert text == f"ZEGO_RETENTION_{wrong}: there is no such setting; did you mean ZEGO_RETENTION_{right}?"
+
+
+@pytest.mark.parametrize("name", ["zego_retention_keep", "Zego_Retention_KEEP", "zego_retention_kepe"])
+def test_a_prefix_in_lower_case_stops_the_start(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: there is no such setting; did you mean ZEGO_RETENTION_KEEP"):
+        load_settings({name: "30d"})
+
+
+def test_a_relative_path_of_a_database_is_spelt_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_absolute_path("sqlite:///data/x.db?timeout=3") == f"sqlite:///{tmp_path}/data/x.db?timeout=3"
+    for url in ("sqlite:////var/x.db", "postgresql+psycopg://u:p@h/n"):
+        assert with_absolute_path(url) == url
 
 
 def test_any_other_unknown_variable_is_a_warning() -> None:

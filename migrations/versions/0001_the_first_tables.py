@@ -75,10 +75,9 @@ def upgrade() -> None:
 
     op.create_table(
         "signatures",
-        sa.Column("app_id", sa.String(length=20), nullable=False),
         sa.Column("signature", sa.String(length=40), nullable=False),
         sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("app_id", "signature", name=op.f("pk_signatures")),
+        sa.PrimaryKeyConstraint("signature", name=op.f("pk_signatures")),
     )
     op.create_table(
         "calls",
@@ -291,7 +290,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_callbacks")),
         sa.UniqueConstraint(
-            "app_id", "signature", "content_hash", name=op.f("uq_callbacks_app_id_signature_content_hash")
+            "signature", "app_id", "content_hash", name=op.f("uq_callbacks_signature_app_id_content_hash")
         ),
     )
     with op.batch_alter_table("callbacks", schema=None) as batch_op:

@@ -30,6 +30,7 @@ from service.db.engine import DatabaseUnavailable
 from service.logs import configure_logging
 from service.settings import SettingsError
 from service.usecases.inventory import NotPossible
+from service.usecases.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_remedy
 from service.wiring import utc_now
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PROGRAM = "zego-retention"
-_EXPECTED = (CommandFailed, SettingsError, DatabaseUnavailable, RulesError, NotPossible)
+_EXPECTED = (CommandFailed, SettingsError, DatabaseUnavailable, RulesError, NotPossible, PermissionError)
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class _InOrder(click.Group):
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def cli() -> None:
-    """Delete ZEGO cloud recordings when their retention window has passed.
+    """Delete ZEGO's CDN recordings when their retention window has passed.
 
     Settings come from environment variables ZEGO_RETENTION_…, or from a TOML file named by ZEGO_RETENTION_CONFIG.
     """
@@ -104,7 +105,7 @@ def main(
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted")
     except _EXPECTED as error:
-        return _fail(str(error))
+        return _fail(_with_remedy(error))
     except Exception as error:
         log.debug("command_failed", exc_info=True)
         return _fail(
@@ -116,6 +117,13 @@ def main(
 def _fail(message: str) -> int:
     sys.stderr.write(f"{PROGRAM}: {' '.join(message.split())}\n")
     return ExitCode.FAILED
+
+
+def _with_remedy(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return f"{describe_no_permission(error)}; {NO_PERMISSION_REMEDY}"
+    remedy = find_remedy(str(error)) if isinstance(error, DatabaseUnavailable) else None
+    return f"{error}; {remedy}" if remedy else str(error)
 
 
 def _flush() -> None:

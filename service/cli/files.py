@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from service.cli.gates import describe_gate, find_closed_gate
 from service.cli.invocation import ExitCode, Invocation
 from service.cli.options import NUMBER, as_json, by, limit, moment, one_json, who
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
 from service.cli.wording import absolute, count, parse_moment, relative, size, span
-from service.core.model import FileState, Vendor
+from service.core.model import END_STATES, FileState, Vendor
 from service.db import files
 from service.db.files import FileFilter
 from service.usecases.inventory import (
@@ -24,6 +26,8 @@ from service.usecases.listing import list_files
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from service.db.engine import Database
 
 ids = click.argument("ids", type=NUMBER, nargs=-1, required=True)
 
@@ -90,7 +94,7 @@ def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
             file["id"],
             *([file["app_id"]] if several else []),
             *(file[key] for key in ("stream_id", "vendor", "state", "rule")),
-            relative(parse_moment(file["due_at"]), now),
+            "-" if file["state"] in END_STATES else relative(parse_moment(file["due_at"]), now),
         )
         for file in found
     )
@@ -104,7 +108,7 @@ def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
 def show_command(invocation: Invocation, ids: tuple[int, ...], as_json: bool) -> int:  # noqa: FBT001
     """Show everything that is known of files."""
     with invocation.opened() as service:
-        found = [explain_file(service.database, file_key, invocation.now()) for file_key in ids]
+        found = [_explain(service.database, file_key, invocation.now()) for file_key in ids]
     if as_json:
         invocation.print_json(explanation.file for explanation in found)
         return ExitCode.DONE
@@ -120,7 +124,7 @@ def show_command(invocation: Invocation, ids: tuple[int, ...], as_json: bool) ->
 def explain_command(invocation: Invocation, file_id: int, as_json: bool) -> int:  # noqa: FBT001
     """Say why a file is where it is, and what happens next."""
     with invocation.opened() as service:
-        explanation = explain_file(service.database, file_id, invocation.now())
+        explanation = _explain(service.database, file_id, invocation.now())
     if as_json:
         invocation.print_json([_explanation_as_json(explanation)])
     else:
@@ -154,6 +158,15 @@ def confirm_command(invocation: Invocation, ids: tuple[int, ...], by: str | None
     _show_list(invocation, [explanation.file for explanation in found])
     invocation.show("", f"{count(len(confirmed), 'file')} confirmed.")
     return ExitCode.DONE
+
+
+def _explain(database: Database, file_id: int, now: datetime) -> Explanation:
+    """The explanation, with what keeps the app of a due file from being called at all."""
+    found = explain_file(database, file_id, now)
+    if found.file["state"] != FileState.SCHEDULED:
+        return found
+    gate = find_closed_gate(database, found.file["app_id"], found.file["vendor"], now)
+    return replace(found, next_step=f"{found.next_step}; but {describe_gate(gate)}") if gate else found
 
 
 def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +14,20 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import structlog
 from rich.console import Console
 
+from service.db.probing import find_missing_file
 from service.logs import configure_logging
+from service.setting_values import with_absolute_path
 from service.settings import Settings, load_settings
 from service.wiring import Service, build_service, prepare_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from rich.console import RenderableType
+
+    from service.db.engine import Database
 
 _ENDLESS = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
@@ -73,7 +80,9 @@ class Invocation:
         Raises:
             SettingsError: a setting is missing or wrong.
         """
-        settings = load_settings(self.environ)
+        found = load_settings(self.environ)
+        # From here on every message names the file itself, wherever the command was started.
+        settings = found.model_copy(update={"database_url": with_absolute_path(found.database_url)})
         chosen = is_process or "log_level" in settings.model_fields_set
         configure_logging(settings.log_format, settings.log_level if chosen else "WARNING")
         return settings
@@ -85,12 +94,16 @@ class Invocation:
         Raises:
             SettingsError: a setting is missing or wrong.
             DatabaseUnavailable: the database cannot be used, or has to be migrated first.
+            PermissionError: this user may not touch the file of an SQLite database.
         """
         settings = self.read_settings()
         warn_of_settings(settings)
         service = build_service(settings, now=self.now)
         try:
+            new = find_new_file(service.database)
             prepare_database(service)
+            if new:
+                self.note(f"created a new database: {new}")
             yield service
         finally:
             service.close()
@@ -125,6 +138,18 @@ class Invocation:
             self.out.file.write(text)
         except BrokenPipeError:
             raise ReaderGone from None
+
+
+def find_new_file(database: Database) -> Path | None:
+    """The SQLite file that the next use of the database creates; None if it is there, or on a server.
+
+    Raises:
+        PermissionError: it is there, and this user may not use it.
+    """
+    missing = find_missing_file(database)
+    if missing is None and database.is_sqlite and not os.access(str(database.url.database), os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), database.url.database)
+    return missing
 
 
 def warn_of_settings(settings: Settings) -> None:

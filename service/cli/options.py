@@ -5,19 +5,37 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
 from service.cli.tables import LISTED
 
-NUMBER = click.IntRange(1, 2**63 - 1)
+
+class WholeNumber(click.IntRange):
+    """A whole number from 1 on, refused in plain words."""
+
+    name = "number"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  (click's signature)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Read it; click's own refusal speaks of an integer range."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a number; write a whole number from 1 on, for example 17", param, ctx)
+
+
+NUMBER = WholeNumber(1, 2**63 - 1)
 """The number of a file, callback or run, as the databases count."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 one_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-limit = click.option(
-    "--limit", type=click.IntRange(min=1), help=f"How many to list (default: {LISTED}; with --json all)."
-)
+limit = click.option("--limit", type=WholeNumber(1), help=f"How many to list (default: {LISTED}; with --json all).")
 by = click.option("--by", help="Who does this, for the record (default: the user of this machine).")
 
 

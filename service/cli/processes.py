@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+import structlog
 
-from service.cli.invocation import ExitCode, Invocation, warn_of_settings
+from service.cli.invocation import ExitCode, Invocation, find_new_file, warn_of_settings
 from service.cli.wording import count
+from service.db.engine import Database
 from service.db.migrate import pending_migrations, upgrade_database
 from service.lifeline import has_lifeline
 from service.wiring import build_service
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 # Imported inside the commands: each process loads only its own libraries (the web server, the scheduler, the sandbox).
 
@@ -62,12 +66,15 @@ def migrate_command(invocation: Invocation) -> int:
     warn_of_settings(settings)
     service = build_service(settings, now=invocation.now)
     try:
+        new = find_new_file(service.database)
         service.database.create_folder()
         pending = pending_migrations(service.database)
         if pending:
             upgrade_database(service.database)
     finally:
         service.close()
+    if new:
+        invocation.note(f"created a new database: {new}")
     done = f"migrated, {count(len(pending), 'step')}" if pending else "up to date already"
     invocation.show(f"database {service.database.name}: {done}")
     return ExitCode.DONE
@@ -86,4 +93,15 @@ def _read_settings(invocation: Invocation) -> Settings:
     settings = invocation.read_settings(is_process=True)
     if not has_lifeline(invocation.environ):  # `serve` has warned already
         warn_of_settings(settings)
+        _tell_new_file(settings)
     return settings
+
+
+def _tell_new_file(settings: Settings) -> None:
+    database = Database(settings.database_url)
+    try:
+        new = find_new_file(database)
+    finally:
+        database.dispose()
+    if new:
+        log.info("new_database", note=f"{new} does not exist yet: it is created")

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from service.cli.gates import describe_gate, list_pauses
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.options import one_json
 from service.cli.tables import make_table, number, prose, word
 from service.cli.wording import count, parse_moment, relative, safe, span
 from service.core.model import Outcome
 from service.db.models import Trigger
+from service.db.revisions import current_revision
 from service.usecases.ingest import finish_callbacks
 from service.usecases.reports import (
     Attention,
@@ -31,11 +33,16 @@ from service.usecases.sweep import run_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from types import FrameType
 
     from service.wiring import Service
 
 _SHOWN: Final = 20
+_NO_RULES: Final = (
+    "No rules are in force, so nothing is ever deleted: set KEEP (for example 30d), or"
+    " `zego-retention rules apply FILE`."
+)
 
 _MEANINGS: Final = {
     Outcome.DELETED: "deleted",
@@ -63,11 +70,14 @@ def _look(invocation: Invocation, service: Service, *, as_json: bool) -> int:
         told = {"total": found.total, "by_rule": found.by_rule, "by_lane": found.by_lane, "files": list(found.files)}
         invocation.print_json([told])
     else:
-        _show_dry_run(invocation, found)
+        _show_dry_run(invocation, found, has_rules=_has_rules(service))
     return ExitCode.DONE
 
 
-def _show_dry_run(invocation: Invocation, found: DryRun) -> None:
+def _show_dry_run(invocation: Invocation, found: DryRun, *, has_rules: bool) -> None:
+    if not has_rules:
+        invocation.show(_NO_RULES)
+        return
     if not found.total:
         invocation.show("Nothing is due: a sweep would delete no file now.")
         return
@@ -107,6 +117,7 @@ def _sweep(invocation: Invocation, service: Service, *, as_json: bool) -> int:
         invocation.print_json([told])
     else:
         _show_pass(invocation, run, waiting, attention)
+        _show_state(invocation, service, now)
     return code
 
 
@@ -126,6 +137,19 @@ def _show_pass(invocation: Invocation, run: dict[str, Any], waiting: int, attent
         invocation.show(f"The pass ended early: {safe(run['note'])}. The rest stays due; sweep again.")
     if attention.sentences:
         invocation.show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention.sentences))
+
+
+def _show_state(invocation: Invocation, service: Service, now: datetime) -> None:
+    """What stands in the way of deleting, without anybody having to act on it at once."""
+    for gate in list_pauses(service.database, service.app_ids, now):
+        invocation.show(f"{safe(describe_gate(gate))}.")
+    if not _has_rules(service):
+        invocation.show(_NO_RULES)
+
+
+def _has_rules(service: Service) -> bool:
+    with service.database.read() as session:
+        return current_revision(session) is not None
 
 
 @contextmanager

@@ -138,6 +138,8 @@ def _read_file(file_id: str, answer: DeleteAnswer) -> FileResult:
     errors = [error for error in answer.errors if error.file_id == file_id]
     if errors and file_id in answer.deleted:
         return _charged(Outcome.UNKNOWN, answer, errors[0], "listed as deleted and as an error at once")
+    if len({_outcome_of_error(error.code) for error in errors}) > 1:
+        return _charged(Outcome.UNKNOWN, answer, errors[0], "listed with errors that contradict each other")
     if errors:
         return _charged(_outcome_of_error(errors[0].code), answer, errors[0])
     if file_id in answer.deleted:

@@ -7,11 +7,15 @@ more is kept than asked for, never less.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
+
+
+_ASSUMED = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,8 @@ class Span:
 
     @property
     def start(self) -> datetime:
-        """The begin, or the end where no earlier begin is known."""
-        return self.ended_at if self.began_at is None else min(self.began_at, self.ended_at)
+        """The begin, or a minute before the end where it is not known: formats of one recording end close together."""
+        return self.ended_at - _ASSUMED if self.began_at is None else min(self.began_at, self.ended_at)
 
 
 def rank_recordings(spans: Iterable[Span]) -> dict[int, int]:

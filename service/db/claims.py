@@ -23,7 +23,10 @@ def list_due_lanes(session: Session, now: datetime, *, only_retries: bool = Fals
     """The apps and vendors that have files to delete now."""
     query = select(MediaFileRow.app_id, MediaFileRow.vendor).distinct()
     if only_retries:
-        query = query.where(IS_RETRYING, IS_SCHEDULED, MediaFileRow.retry_at <= now, MediaFileRow.due_at <= now)
+        # State and due date in forms that no index answers: SQLite would prefer the one on states, and read them all.
+        is_scheduled = MediaFileRow.state.not_in([state for state in FileState if state is not FileState.SCHEDULED])
+        is_due = func.coalesce(MediaFileRow.due_at, now) <= now
+        query = query.where(IS_RETRYING, MediaFileRow.retry_at <= now, is_scheduled, is_due)
     else:
         query = query.where(IS_SCHEDULED, MediaFileRow.due_at <= now)
     return sorted((app_id, vendor) for app_id, vendor in session.execute(query))
@@ -47,7 +50,9 @@ def next_due(
     if only_retries:
         query = query.where(MediaFileRow.retry_at <= now)
     else:
-        query = query.where(or_(MediaFileRow.retry_at.is_(None), MediaFileRow.retry_at <= now))
+        # An attempt in the future was made under a clock that has jumped back since; its retry may be years away.
+        ahead = MediaFileRow.last_attempt_at > now
+        query = query.where(or_(MediaFileRow.retry_at.is_(None), MediaFileRow.retry_at <= now, ahead))
     if after is not None:
         query = query.where(tuple_(MediaFileRow.due_at, MediaFileRow.id) > tuple_(*after))
     query = query.order_by(MediaFileRow.due_at, MediaFileRow.id).limit(limit)

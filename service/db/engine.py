@@ -23,7 +23,7 @@ _POLL_MS = 5
 _ATTEMPTS = 4
 _RETRIED_SQLSTATES = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
-__all__ = ["Database", "DatabaseUnavailable", "Session"]
+__all__ = ["Database", "DatabaseUnavailable", "Session", "is_transient"]
 
 T = TypeVar("T")
 
@@ -56,8 +56,9 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """What to call the database in a message: the URL without user, password and options."""
+        bare = self.url.set(username=None, password=None, query={})
+        return bare.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql")
 
     def create_folder(self) -> None:
         """Create the folder of a SQLite file, readable by its owner only.
@@ -90,7 +91,7 @@ class Database:
                 with self.write() as session:
                     return work(session)
             except DatabaseUnavailable as error:
-                if attempt == _ATTEMPTS - 1 or not _is_worth_retrying(error):
+                if attempt == _ATTEMPTS - 1 or not is_transient(error.__cause__):
                     raise
                 time.sleep(0.05 * 2**attempt)
         raise AssertionError  # the loop returns or raises
@@ -108,9 +109,9 @@ class Database:
             raise DatabaseUnavailable(f"database {self.name}: {_first_line(error)}") from error
 
 
-def _is_worth_retrying(error: DatabaseUnavailable) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _RETRIED_SQLSTATES
+def is_transient(error: BaseException | None) -> bool:
+    """The database chose this transaction as a deadlock's victim, or could not serialize it: to be run again whole."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RETRIED_SQLSTATES
 
 
 def _first_line(error: SQLAlchemyError) -> str:
@@ -173,6 +174,7 @@ def _postgresql_engine(url: URL) -> Engine:
         connect_args={
             "prepare_threshold": None,
             "connect_timeout": 5,
+            "tcp_user_timeout": 15_000,  # a server that fell silent must not hold requests for minutes
             "application_name": f"zego-retention/{os.getpid()}",
             "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
         },

@@ -113,15 +113,15 @@ def apply_decision(row: MediaFileRow, decision: Decision, revision: int, now: da
         row.retry_at = None
 
 
-def older_than_revision(session: Session, revision: int, limit: int) -> list[MediaFileRow]:
-    """Undecided files that an older (or no) rule set decided, locked."""
+def older_than_revision(session: Session, revision: int, limit: int, *, lock: bool = True) -> list[MediaFileRow]:
+    """Undecided files that an older (or no) rule set decided."""
     query = (
         select(MediaFileRow)
         .where(IS_UNDECIDED, MediaFileRow.revision < revision)
         .order_by(MediaFileRow.revision, MediaFileRow.id)
         .limit(limit)
     )
-    return list(session.scalars(query.with_for_update()))
+    return list(session.scalars(query.with_for_update() if lock else query))
 
 
 def list_older_than(session: Session, revision: int, after: int, limit: int) -> list[MediaFileRow]:
@@ -168,12 +168,12 @@ def newest_spans(session: Session, app_id: str, stream_id: str, count: int) -> l
     return [span for file_key, span in seen.items() if file_key in kept]
 
 
-def kept_by_rank(session: Session, app_id: str, stream_id: str, rules: Iterable[str]) -> list[MediaFileRow]:
-    """Files of a stream that one of these rules (with keep_latest) keeps at the moment, locked."""
+def ruled_by_rank(session: Session, app_id: str, stream_id: str, rules: Iterable[str]) -> list[MediaFileRow]:
+    """Files of a stream that one of these rules (with keep_latest) keeps, or that are claimed under it, locked."""
     query = select(MediaFileRow).where(
         MediaFileRow.app_id == app_id,
         MediaFileRow.stream_id == stream_id,
-        MediaFileRow.state == FileState.KEPT,
+        MediaFileRow.state.in_([FileState.KEPT, FileState.DELETING]),
         MediaFileRow.rule.in_(list(rules)),
     )
     return list(session.scalars(query.order_by(MediaFileRow.id).with_for_update()))

@@ -34,7 +34,8 @@ class Gate:
 
     def is_closed(self, now: datetime) -> bool:
         """No call may pass now, except one probe per pass where the app is blocked."""
-        return self.blocked or (self.until is not None and now < self.until)
+        # A pause that begins in the future was decided under a clock that has jumped back since.
+        return self.blocked or (self.until is not None and self.since <= now < self.until)
 
 
 def list_gates(session: Session) -> list[Gate]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import defer
 
@@ -40,15 +40,11 @@ class CallbackFilter:
     app_id: str | None = None
 
 
-def lock_signature(session: Session, app_id: str, signature: str, now: datetime) -> None:
-    """Make every transaction that handles this signature of this app wait for this one to end."""
-    insert = _insert(session, SignatureRow).values(app_id=app_id, signature=signature, first_seen_at=now)
+def lock_signature(session: Session, signature: str, now: datetime) -> None:
+    """Make every transaction that handles this signature wait for this one to end."""
+    insert = _insert(session, SignatureRow).values(signature=signature, first_seen_at=now)
     session.execute(insert.on_conflict_do_nothing())
-    session.execute(
-        select(SignatureRow.app_id)
-        .where(SignatureRow.app_id == app_id, SignatureRow.signature == signature)
-        .with_for_update()
-    )
+    session.execute(select(SignatureRow.signature).where(SignatureRow.signature == signature).with_for_update())
 
 
 def store_callback(session: Session, new: NewCallback, verdict: Verdict, reason: str) -> tuple[CallbackRow, bool]:
@@ -74,15 +70,15 @@ def store_callback(session: Session, new: NewCallback, verdict: Verdict, reason:
     return session.scalars(query.with_for_update()).one(), created is not None
 
 
-def find_same_signature(session: Session, row: CallbackRow) -> list[CallbackRow]:
-    """The other authentic callbacks that carry this one's signature."""
-    query = select(CallbackRow).where(
-        CallbackRow.app_id == row.app_id,
-        CallbackRow.signature == row.signature,
-        CallbackRow.id != row.id,
-        CallbackRow.verdict.not_in(QUARANTINE_VERDICTS),
-    )
-    return list(session.scalars(query.order_by(CallbackRow.id).with_for_update()))
+def find_same_signature(session: Session, row: CallbackRow) -> int | None:
+    """Another authentic callback that carries this one's signature, of any app: apps may share a secret."""
+    return session.scalar(select(CallbackRow.id).where(*_has_same_signature(row)).order_by(CallbackRow.id).limit(1))
+
+
+def find_undisputed(session: Session, row: CallbackRow) -> list[CallbackRow]:
+    """Those among the other callbacks with this one's signature that are not known to be in conflict, locked."""
+    query = select(CallbackRow).where(*_has_same_signature(row), CallbackRow.verdict != Verdict.CONFLICT)
+    return list(session.scalars(query.options(defer(CallbackRow.raw)).order_by(CallbackRow.id).with_for_update()))
 
 
 def quarantine_usage(session: Session, app_id: str | None) -> tuple[int, int]:
@@ -111,9 +107,9 @@ def find_callback(session: Session, callback_id: int, *, lock: bool = False) -> 
     return session.get(CallbackRow, callback_id, with_for_update=lock or None)
 
 
-def list_unfinished(session: Session, limit: int) -> list[int]:
-    """Ids of the callbacks that are stored but not understood yet, oldest first."""
-    query = select(CallbackRow.id).where(IS_PENDING)
+def list_unfinished(session: Session, after: int, limit: int) -> list[int]:
+    """Ids of the callbacks that are stored but not understood yet, oldest first, beyond `after`."""
+    query = select(CallbackRow.id).where(IS_PENDING, CallbackRow.id > after)
     return list(session.scalars(query.order_by(CallbackRow.id).limit(limit)))
 
 
@@ -144,6 +140,14 @@ def count_by_verdict(session: Session) -> dict[Verdict, int]:
     """How many stored callbacks each verdict has."""
     rows = session.execute(select(CallbackRow.verdict, func.count()).group_by(CallbackRow.verdict))
     return {verdict: count for verdict, count in rows}  # noqa: C416  (dict() loses the types)
+
+
+def _has_same_signature(row: CallbackRow) -> tuple[ColumnElement[bool], ...]:
+    return (
+        CallbackRow.signature == row.signature,
+        CallbackRow.id != row.id,
+        CallbackRow.verdict.not_in(QUARANTINE_VERDICTS),
+    )
 
 
 def _filtered(wanted: CallbackFilter) -> Select[CallbackRow]:

@@ -26,6 +26,10 @@ class Lease:
     renewed_at: datetime
     expires_at: datetime
 
+    def is_held(self, now: datetime, duration: timedelta) -> bool:
+        """Somebody holds it. A renewal well in the future was made under a clock that has jumped back since."""
+        return bool(self.holder) and self.expires_at > now and self.renewed_at <= now + duration
+
 
 def take_lease(session: Session, name: str, holder: str, now: datetime, duration: timedelta) -> int | None:
     """Take a lease that is free or expired; returns its new fence, or None while somebody else holds it."""
@@ -33,8 +37,7 @@ def take_lease(session: Session, name: str, holder: str, now: datetime, duration
     free = insert.values(name=name, holder="", fence=0, renewed_at=now, expires_at=now)
     session.execute(free.on_conflict_do_nothing())
     row = session.scalars(select(LeaseRow).where(LeaseRow.name == name).with_for_update()).one()
-    # A renewal that lies well in the future was made under a clock that has jumped back since.
-    if row.holder and row.expires_at > now and row.renewed_at <= now + duration:
+    if _lease(row).is_held(now, duration):
         return None
     row.holder, row.fence, row.renewed_at, row.expires_at = holder, row.fence + 1, now, now + duration
     session.flush()
@@ -54,7 +57,7 @@ def release_lease(session: Session, name: str, fence: int, now: datetime) -> Non
 def find_lease(session: Session, name: str) -> Lease | None:
     """How a lease stands."""
     row = session.get(LeaseRow, name)
-    return Lease(row.name, row.holder, row.fence, row.renewed_at, row.expires_at) if row else None
+    return _lease(row) if row else None
 
 
 def holds_lease(session: Session, name: str, fence: int) -> bool:
@@ -93,3 +96,7 @@ def _update(session: Session, name: str, fence: int, **values: object) -> bool:
         update(LeaseRow).where(LeaseRow.name == name, LeaseRow.fence == fence, LeaseRow.holder != "").values(**values)
     )
     return bool(session.execute(query).rowcount)  # type: ignore[attr-defined]
+
+
+def _lease(row: LeaseRow) -> Lease:
+    return Lease(row.name, row.holder, row.fence, row.renewed_at, row.expires_at)

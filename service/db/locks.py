@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _POLICY = "policy"
+_STREAM_STRIPES = 256
 
 
 def lock_policy_shared(session: Session) -> None:
@@ -27,9 +29,13 @@ def lock_policy_exclusive(session: Session) -> None:
 
 
 def lock_streams(session: Session, streams: Iterable[tuple[str, str]]) -> None:
-    """Keep others from ranking these streams (app, stream); in one order always, so none waits in a ring."""
-    for app_id, stream_id in sorted(set(streams)):
-        _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"stream/{app_id}/{stream_id}")
+    """Keep others from ranking these streams (app, stream); in one order always, so none waits in a ring.
+
+    Streams share a fixed number of locks: PostgreSQL has room for a few thousand in all.
+    """
+    stripes = {zlib.crc32(f"{app_id}/{stream_id}".encode()) % _STREAM_STRIPES for app_id, stream_id in streams}
+    for stripe in sorted(stripes):
+        _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"stream/{stripe}")
 
 
 def lock_name(session: Session, name: str) -> None:

@@ -120,11 +120,10 @@ def _partial_index(name: str, condition: TextClause, *columns: str) -> Index:
 
 
 class SignatureRow(Model):
-    """One row per signature seen of an app: locked first, so that two bodies with one signature see each other."""
+    """One row per signature seen: locked first, so that two bodies with one signature see each other."""
 
     __tablename__ = "signatures"
 
-    app_id: Mapped[str] = mapped_column(String(20), primary_key=True)
     signature: Mapped[str] = mapped_column(String(40), primary_key=True)
     first_seen_at: Mapped[datetime]
 
@@ -134,7 +133,7 @@ class CallbackRow(Model):
 
     __tablename__ = "callbacks"
     __table_args__ = (
-        UniqueConstraint("app_id", "signature", "content_hash"),
+        UniqueConstraint("signature", "app_id", "content_hash"),
         Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
         _partial_index("ix_callbacks_unfinished", IS_PENDING, "id"),
     )

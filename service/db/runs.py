@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.core.model import DeleteAnswer, Lane, Outcome
+from service.core.model import DeleteAnswer, FileState, Lane, Outcome
 from service.db.models import AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
 
 if TYPE_CHECKING:
@@ -138,6 +138,11 @@ def open_call(session: Session, run_id: int, lane: Lane, files: Sequence[MediaFi
     return call.id
 
 
+def is_answered(session: Session, call_id: int) -> bool:
+    """The answer of this call is on record."""
+    return session.scalar(select(CallRow.answered_at).where(CallRow.id == call_id)) is not None
+
+
 def record_answer(session: Session, call_id: int, answer: DeleteAnswer, now: datetime) -> None:
     """Keep an answer of ZEGO as it came (cut to 20,000 characters)."""
     statement = update(CallRow).where(CallRow.id == call_id)
@@ -174,6 +179,17 @@ def maybe_deleted_before(session: Session, file_keys: Sequence[int], call_id: in
         AttemptRow.outcome.is_(None) | AttemptRow.outcome.in_([Outcome.UNKNOWN, Outcome.DELETED]),
     )
     return set(session.scalars(query))
+
+
+def list_streams_left(session: Session, run_id: int) -> list[tuple[str, str]]:
+    """The streams of the files that a run asked for and that are still there, as far as anybody knows."""
+    query = (
+        select(MediaFileRow.app_id, MediaFileRow.stream_id)
+        .join(AttemptRow, AttemptRow.media_file_id == MediaFileRow.id)
+        .where(AttemptRow.run_id == run_id, MediaFileRow.state.not_in([FileState.DELETED, FileState.GONE]))
+        .distinct()
+    )
+    return [(app_id, stream_id) for app_id, stream_id in session.execute(query)]
 
 
 def drop_call(session: Session, call_id: int) -> None:

@@ -42,16 +42,16 @@ _NEXT_STEPS: Final = """\
      export ZEGO_RETENTION_APP_ID=…
      export ZEGO_RETENTION_SERVER_SECRET=…
      export ZEGO_RETENTION_CALLBACK_SECRET=…
-     export ZEGO_RETENTION_LISTEN=0.0.0.0:8080
      export ZEGO_RETENTION_PUBLIC_URL=https://where-zego-reaches-you
 2. Say how long recordings are kept: all alike, or by rules as above in a FILE:
      export ZEGO_RETENTION_KEEP=30d
      {command} rules apply FILE
-3. {command} doctor
-     checks all of it, and tells the callback URL
-4. In ZEGO's console, enter that URL: Project → Server callback → Recording file
-5. {command} serve
-     takes callbacks, and sweeps every 15 minutes
+3. {command} serve
+     takes callbacks, and sweeps every 15 minutes; a reverse proxy with TLS passes them on to 127.0.0.1:8080
+4. In ZEGO's console, enter the callback URL: Project → Server callback → Recording file
+     it is https://where-zego-reaches-you/zego/callback
+5. {command} doctor
+     in a second terminal with the same exports: checks all of it
 6. {command} sweep --dry-run
      at any time: what would be deleted now?\
 """
@@ -70,7 +70,7 @@ class Programme:
     def open(self) -> None:
         """Say what is going to happen."""
         self._say(
-            "ZEGO keeps cloud recordings; this service deletes them when their time has come. This demo plays the"
+            "ZEGO keeps CDN recordings; this service deletes them when their time has come. This demo plays the"
             " whole job on this machine: a ZEGO sandbox, the real web side, the real sweep. Nothing leaves it."
         )
 

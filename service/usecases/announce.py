@@ -11,6 +11,7 @@ from service.db import files, revisions
 from service.usecases.deciding import decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from service.db.engine import Session
@@ -20,11 +21,17 @@ _DIFFERENCES_LIMIT = 4_000
 
 
 def announce_file(
-    session: Session, callback: Callback, suspicion: Suspicion | None, received_at: datetime, now: datetime
+    session: Session,
+    callback: Callback,
+    suspicion: Suspicion | None,
+    received_at: datetime,
+    known_since: datetime | None,
+    now: datetime,
 ) -> int:
     """Add the file that a callback announces, or merge what it says; decide it; returns its number.
 
-    Idempotent on (app, vendor, file id). The caller holds the policy: the rules stay while this transaction runs.
+    Idempotent on (app, vendor, file id). A suspicion on record since `known_since` (None: a new one) is settled by
+    whoever confirmed the file after that. The caller holds the policy and the stream (`lock_streams_of`).
     """
     began_at, ended_at = believe_end(callback.began_at, callback.ended_at, received_at)
     announced = MediaFile(
@@ -42,7 +49,6 @@ def announce_file(
         suspicion=suspicion,
     )
     rules = revisions.current_rules(session)
-    lock_ranks(session, rules, [(callback.app_id, callback.stream_id)])
     row = files.find_by_identity(session, callback.app_id, callback.vendor, callback.file_id)
     if row is None:
         row = files.add_file(session, announced, now)
@@ -52,17 +58,25 @@ def announce_file(
         row = files.find_by_identity(session, callback.app_id, callback.vendor, callback.file_id)
         if row is None:
             raise RuntimeError("the inventory refused a file that it does not hold")
-    _merge(session, row, announced, rules, now, end_believed=ended_at == callback.ended_at)
+    if not (suspicion is not None and _is_settled(row, known_since)):
+        _merge(session, row, announced, rules, now, end_believed=ended_at == callback.ended_at)
     return row.id
 
 
-def suspect_file(session: Session, file_key: int, conflict_at: datetime, now: datetime) -> None:
-    """Stop believing in a file because of a callback received at `conflict_at`; a claim on the file is broken.
+def lock_streams_of(session: Session, file_keys: Iterable[int | None], streams: Iterable[tuple[str, str]] = ()) -> None:
+    """Lock the ranks within the streams of these files, and within others, before any row of theirs is locked."""
+    rules = revisions.current_rules(session)
+    rows = files.find_files(session, [key for key in file_keys if key is not None]).values()
+    lock_ranks(session, rules, [*streams, *((row.app_id, row.stream_id) for row in rows)])
+
+
+def suspect_file(session: Session, file_key: int, known_since: datetime | None, now: datetime) -> None:
+    """Stop believing in a file because of a conflict on record since `known_since`; a claim on the file is broken.
 
     A person who confirmed the file after that moment has seen the conflict already.
     """
     row = files.find_file(session, file_key, lock=True)
-    if row is None or row.state in END_STATES or _is_settled(row, conflict_at):
+    if row is None or row.state in END_STATES or _is_settled(row, known_since):
         return
     row.suspicion = Suspicion.CONFLICT
     row.confirmed_at = row.confirmed_by = None
@@ -76,8 +90,6 @@ def _merge(
     merge = merge_announcement(files.facts_of(row), announced, end_believed=end_believed)
     if merge.differences:
         _note_differences(row, announced.received_at, merge.differences)
-    if announced.suspicion is not None and _is_settled(row, announced.received_at):
-        return
     if row.state in END_STATES or merge.file == files.facts_of(row):
         return
     files.apply_facts(row, merge.file)
@@ -85,8 +97,8 @@ def _merge(
         _decide(session, row, rules, now)
 
 
-def _is_settled(row: MediaFileRow, doubted_at: datetime) -> bool:
-    return row.confirmed_at is not None and doubted_at <= row.confirmed_at
+def _is_settled(row: MediaFileRow, known_since: datetime | None) -> bool:
+    return row.confirmed_at is not None and known_since is not None and known_since <= row.confirmed_at
 
 
 def _decide(session: Session, row: MediaFileRow, rules: RuleSet, now: datetime) -> None:

@@ -103,7 +103,7 @@ class Caller:
             self._record(lane, call, answer, reading)
             if reading.split:
                 self._bisect(lane, call, reading.any_code)
-        self._give_back(batch)
+        self.give_back(batch)
 
     def _bisect(self, lane: Lane, failed: OpenCall, code: str) -> None:
         """Ask for parts of a failed call. Single ids are judged only once it is clear that the call as such works."""
@@ -190,7 +190,8 @@ class Caller:
             else:
                 return
 
-    def _give_back(self, batch: Sequence[Claimed]) -> None:
+    def give_back(self, batch: Sequence[Claimed]) -> None:
+        """Give back those of these files that are still claimed; they are due as before."""
         self._database.transact(
             lambda session: give_back(session, self._sweep, batch, "due; not asked for in this pass", self._now())
         )

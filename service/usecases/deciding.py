@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+from service.core.model import Action, FileState
 from service.core.ranks import Span, rank_recordings
 from service.core.rules import RuleSet, decide
-from service.db import files, locks, revisions
+from service.db import files, locks, revisions, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +32,7 @@ def decide_rows(
     decided = []
     for row in rows:
         rank = None
-        if deepest and row.suspicion is None:
+        if deepest and _can_be_ranked(row):
             stream = (row.app_id, row.stream_id)
             if stream not in newest:
                 newest[stream] = files.newest_spans(session, *stream, deepest)
@@ -42,7 +44,7 @@ def decide_rows(
 def rank_of(session: Session, row: MediaFileRow, rules: RuleSet) -> int | None:
     """The rank of one file within its stream; None where no rule counts, or the file is not confirmed."""
     deepest = deepest_rank(rules)
-    if not deepest or row.suspicion is not None:
+    if not deepest or not _can_be_ranked(row):
         return None
     return _rank(row, files.newest_spans(session, row.app_id, row.stream_id, deepest))
 
@@ -61,10 +63,18 @@ def lock_ranks(session: Session, rules: RuleSet, streams: Iterable[tuple[str, st
 
 
 def decide_stream(session: Session, app_id: str, stream_id: str, rules: RuleSet, now: datetime) -> None:
-    """Decide again what a rank kept, after something in the stream has changed."""
+    """Decide again what a rank kept, and what a rank let go but is not deleted yet, after a change in the stream.
+
+    A claim on a file that is to be kept now is broken: its call is not sent, unless it is on its way already.
+    """
     counting = [rule.name for rule in rules.rules if rule.keep_latest]
-    if counting:
-        decide_again(session, files.kept_by_rank(session, app_id, stream_id, counting), rules, now)
+    if not counting:
+        return
+    rows = files.ruled_by_rank(session, app_id, stream_id, counting)
+    for row, decision in decide_rows(session, rows, rules, now):
+        if row.state is FileState.KEPT or decision.action is not Action.DELETE:
+            files.apply_decision(row, decision, rules.revision, now)
+    session.flush()
 
 
 def decide_older(database: Database, now: Callable[[], datetime], progress: Callable[[int], None] | None = None) -> int:
@@ -81,6 +91,23 @@ def decide_older(database: Database, now: Callable[[], datetime], progress: Call
     return total
 
 
+def decide_streams(database: Database, run_id: int, now: Callable[[], datetime]) -> None:
+    """After a run: a file that was to go but stays counts among the newest of its stream again."""
+    with database.read() as session:
+        if not deepest_rank(revisions.current_rules(session)):
+            return
+        streams = runs.list_streams_left(session, run_id)
+
+    def decide_one(session: Session, stream: tuple[str, str]) -> None:
+        locks.lock_policy_shared(session)
+        rules = revisions.current_rules(session)
+        lock_ranks(session, rules, [stream])
+        decide_stream(session, *stream, rules, now())
+
+    for stream in streams:
+        database.transact(partial(decide_one, stream=stream))
+
+
 def deepest_rank(rules: RuleSet) -> int:
     """The largest `keep_latest` of the rules; 0 where none counts."""
     return max((rule.keep_latest or 0 for rule in rules.rules), default=0)
@@ -89,9 +116,18 @@ def deepest_rank(rules: RuleSet) -> int:
 def _decide_batch(session: Session, now: datetime) -> int:
     locks.lock_policy_shared(session)
     rules = revisions.current_rules(session)
+    if deepest_rank(rules):
+        peeked = files.older_than_revision(session, rules.revision, BATCH, lock=False)
+        lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in peeked])
+        session.expire_all()
     rows = files.older_than_revision(session, rules.revision, BATCH)
     decide_again(session, rows, rules, now)
     return len(rows)
+
+
+def _can_be_ranked(row: MediaFileRow) -> bool:
+    # Files whose stream is not known share no stream: none of them is known not to be the newest of its own.
+    return row.suspicion is None and bool(row.stream_id)
 
 
 def _rank(row: MediaFileRow, newest: Sequence[Span]) -> int:

@@ -16,6 +16,7 @@ from service.usecases.diagnosis import Check, Status
 from service.usecases.health import judge_worker
 from service.usecases.inventory import iso
 from service.usecases.policy import count_to_decide, keep_differs
+from service.usecases.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_remedy
 from service.usecases.reports import find_attention
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def _guarded(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from look()
     except DatabaseUnavailable as error:
-        yield Check(name, Status.PROBLEM, str(error), "make the database reachable, or correct DATABASE_URL")
+        fix = find_remedy(str(error)) or "make the database reachable, or correct DATABASE_URL"
+        yield Check(name, Status.PROBLEM, str(error), fix)
+    except PermissionError as error:
+        yield Check(name, Status.PROBLEM, describe_no_permission(error), NO_PERMISSION_REMEDY)
     except Exception as error:  # noqa: BLE001  (whatever it is: the other checks have to appear)
         yield Check(
             name, Status.PROBLEM, f"looking at it failed with {type(error).__name__}", "report this as a defect"
@@ -72,11 +76,11 @@ def _check_database(database: Database) -> Iterator[Check]:
     missing = probing.find_missing_file(database)
     if missing is not None and not probing.can_create(missing):
         fix = "make its folder writable, or set DATABASE_URL to another place"
-        yield Check("database", Status.PROBLEM, f"{missing} does not exist and cannot be created", fix)
+        yield Check("database", Status.PROBLEM, f"{missing.absolute()} does not exist and cannot be created", fix)
         return
     if missing is not None:
-        fix = "any other command creates it, `zego-retention migrate` for one"
-        yield Check("database", Status.WARNING, f"{missing} does not exist yet", fix)
+        fix = "`zego-retention migrate` creates it; if it should be there, correct DATABASE_URL or go to its folder"
+        yield Check("database", Status.PROBLEM, f"{missing.absolute()} does not exist", fix)
         return
     pending = pending_migrations(database)
     if not pending:

@@ -15,9 +15,9 @@ import structlog
 
 from service.core.model import QUARANTINE_VERDICTS, Callback, Suspicion, Verdict
 from service.db import inbox, locks
-from service.db.engine import DatabaseUnavailable
+from service.db.engine import DatabaseUnavailable, is_transient
 from service.db.inbox import NewCallback
-from service.usecases.announce import announce_file, suspect_file
+from service.usecases.announce import announce_file, lock_streams_of, suspect_file
 from service.zego.callback import NotUnderstood, Uninteresting, parse_callback
 from service.zego.envelope import Envelope, Unreadable, read_envelope
 from service.zego.signature import parse_timestamp, verify_callback
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from service.db.models import CallbackRow
 
 _AHEAD = timedelta(minutes=2)
+_BATCH = 500
+_SAME_SIGNATURE = "callback {} carries the same signature with other content"
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,8 @@ class Receipt:
     answer: Answer
     detail: str
     callback_id: int | None = None
+    app_id: str = ""
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +88,26 @@ def receive_callback(ingest: Ingest, raw: bytes, content_type: str) -> Receipt:
     verdict, reason = authenticate(ingest, envelope)
     if verdict in QUARANTINE_VERDICTS:
         _set_aside(ingest, new, verdict, reason)
-        return Receipt(Answer.REFUSED, reason)
+        return Receipt(Answer.REFUSED, reason, app_id=new.app_id, verdict=verdict)
     return ingest.database.transact(lambda session: _take_in(session, ingest, new, envelope))
 
 
-def finish_callbacks(ingest: Ingest, limit: int = 1_000) -> int:
+def finish_callbacks(ingest: Ingest) -> int:
     """Understand callbacks that were stored but not finished (a crash, an error); returns how many are finished now."""
-    with ingest.database.read() as session:
-        unfinished = inbox.list_unfinished(session, limit)
-    return sum(replay_callback(ingest, callback_id) is not Verdict.PENDING for callback_id in unfinished)
+    finished = after = 0
+    while True:
+        with ingest.database.read() as session:
+            unfinished = inbox.list_unfinished(session, after, _BATCH)
+        if not unfinished:
+            return finished
+        finished += sum(replay_callback(ingest, callback_id) is not Verdict.PENDING for callback_id in unfinished)
+        after = unfinished[-1]
 
 
 def replay_callback(ingest: Ingest, callback_id: int) -> Verdict | None:
-    """Verify and understand one stored callback again, with today's secrets and code; None if there is none.
+    """Understand one stored callback again, with today's code; None if there is none.
 
+    One from the quarantine is verified again first, with today's secrets; any other one was authentic when it arrived.
     Its freshness is judged by when it was received. What it announced before stays announced: nothing is doubled.
     """
     return ingest.database.transact(lambda session: _replay(session, ingest, callback_id))
@@ -118,14 +128,14 @@ def authenticate(ingest: Ingest, envelope: Envelope) -> tuple[Verdict, str]:
 
 def _take_in(session: Session, ingest: Ingest, new: NewCallback, envelope: Envelope) -> Receipt:
     locks.lock_policy_shared(session)
-    inbox.lock_signature(session, new.app_id, new.signature, new.received_at)
+    inbox.lock_signature(session, new.signature, new.received_at)
     row, created = inbox.store_callback(session, new, Verdict.PENDING, "stored, not understood yet")
     if not created:
         row.repeats += 1
         if row.verdict is not Verdict.PENDING and row.verdict not in QUARANTINE_VERDICTS:
-            return Receipt(Answer.STORED, f"a repeat of callback {row.id}", row.id)
+            return Receipt(Answer.STORED, f"a repeat of callback {row.id}", row.id, row.app_id, row.verdict)
     _understand(session, ingest, row, envelope)
-    return Receipt(Answer.STORED, row.reason, row.id)
+    return Receipt(Answer.STORED, row.reason, row.id, row.app_id, row.verdict)
 
 
 def _replay(session: Session, ingest: Ingest, callback_id: int) -> Verdict | None:
@@ -133,7 +143,7 @@ def _replay(session: Session, ingest: Ingest, callback_id: int) -> Verdict | Non
     if known is None:
         return None
     locks.lock_policy_shared(session)
-    inbox.lock_signature(session, known.app_id, known.signature, ingest.now())
+    inbox.lock_signature(session, known.signature, ingest.now())
     row = inbox.find_callback(session, callback_id, lock=True)
     if row is None:
         return None
@@ -142,44 +152,80 @@ def _replay(session: Session, ingest: Ingest, callback_id: int) -> Verdict | Non
     except Unreadable as error:
         _finish(row, Verdict.NOT_UNDERSTOOD, str(error), ingest.now())
         return row.verdict
-    verdict, reason = authenticate(ingest, envelope)
-    if verdict is not Verdict.PENDING:
+    if row.verdict in QUARANTINE_VERDICTS:
+        row.verdict, row.reason = authenticate(ingest, envelope)
         if row.verdict in QUARANTINE_VERDICTS:
-            row.verdict, row.reason = verdict, reason
-        return row.verdict
+            return row.verdict
     _understand(session, ingest, row, envelope)
     return row.verdict
 
 
 def _understand(session: Session, ingest: Ingest, row: CallbackRow, envelope: Envelope) -> None:
-    """Turn a stored callback into what it means. An error leaves it stored and unfinished, to be tried again."""
+    """Turn a stored callback into what it means. An error leaves it stored and unfinished, to be tried again.
+
+    That another callback carries its signature is written down in any case: what speaks against a file must not get
+    lost.
+    """
+    # When its content was on record first: who vouches for a file after that has seen it. Nobody has seen a new one.
+    known_since = row.finished_at
     row.verdict, row.reason, row.finished_at = Verdict.PENDING, "stored, not understood yet", None
     session.flush()
+    parsed = _parse(envelope)
+    conflict = _dispute(session, row, parsed, known_since, ingest.now())
     try:
         with session.begin_nested():
-            _settle(session, ingest, row, envelope)
+            _settle(session, ingest, row, envelope, parsed, conflict, known_since)
     except Exception as error:
+        if is_transient(error):
+            raise
         log.exception("callback_not_finished", callback=row.id, app=row.app_id)
         session.refresh(row)
         row.reason = f"stored; understanding it failed ({type(error).__name__}) and is tried again"
 
 
-def _settle(session: Session, ingest: Ingest, row: CallbackRow, envelope: Envelope) -> None:
+def _parse(envelope: Envelope) -> Callback | Uninteresting | NotUnderstood:
+    if envelope.problem:
+        return NotUnderstood(envelope.problem)
+    try:
+        return parse_callback(envelope)
+    except Exception as error:  # it would fail the same way for ever
+        log.exception("callback_not_parsed", app=envelope.app_id)
+        return NotUnderstood(f"reading it failed with {type(error).__name__}: report this as a defect")
+
+
+def _dispute(
+    session: Session,
+    row: CallbackRow,
+    parsed: Callback | Uninteresting | NotUnderstood,
+    known_since: datetime | None,
+    now: datetime,
+) -> str | None:
+    """Look for other callbacks with this one's signature, and doubt them all; says so in words if there are any."""
+    other = inbox.find_same_signature(session, row)
+    disputed = inbox.find_undisputed(session, row)
+    announced = [(parsed.app_id, parsed.stream_id)] if isinstance(parsed, Callback) else []
+    lock_streams_of(session, [each.media_file_id for each in disputed], announced)
+    for each in disputed:
+        each.verdict, each.reason = Verdict.CONFLICT, _SAME_SIGNATURE.format(row.id)
+        if each.media_file_id is not None:
+            suspect_file(session, each.media_file_id, known_since, now)
+    return _SAME_SIGNATURE.format(other) if other else None
+
+
+def _settle(
+    session: Session,
+    ingest: Ingest,
+    row: CallbackRow,
+    envelope: Envelope,
+    parsed: Callback | Uninteresting | NotUnderstood,
+    conflict: str | None,
+    known_since: datetime | None,
+) -> None:
     now = ingest.now()
-    same = inbox.find_same_signature(session, row)
-    for other in same:
-        other.verdict, other.reason = (
-            Verdict.CONFLICT,
-            f"callback {row.id} carries the same signature with other content",
-        )
-        if other.media_file_id is not None:
-            suspect_file(session, other.media_file_id, row.received_at, now)
-    conflict = f"callback {same[0].id} carries the same signature with other content" if same else None
-    parsed = NotUnderstood(envelope.problem) if envelope.problem else parse_callback(envelope)
     if isinstance(parsed, Callback):
         stale = _staleness(envelope, row.received_at, ingest.freshness)
         suspicion = Suspicion.CONFLICT if conflict else Suspicion.STALE if stale else None
-        row.media_file_id = announce_file(session, parsed, suspicion, row.received_at, now)
+        row.media_file_id = announce_file(session, parsed, suspicion, row.received_at, known_since, now)
         verdict = Verdict(suspicion.value) if suspicion else Verdict.ACCEPTED
         _finish(row, verdict, conflict or stale or f"announced media file {row.media_file_id}", now)
     elif conflict:
@@ -187,6 +233,8 @@ def _settle(session: Session, ingest: Ingest, row: CallbackRow, envelope: Envelo
     else:
         verdict = Verdict.IGNORED if isinstance(parsed, Uninteresting) else Verdict.NOT_UNDERSTOOD
         _finish(row, verdict, parsed.reason, now)
+    # A replay moves no moment: who vouched for the file since then has still seen what the callback says.
+    row.finished_at = known_since or now
     session.flush()
 
 

@@ -41,7 +41,12 @@ def record_call(
     reading: Reading,
     now: datetime,
 ) -> None:
-    """Write down an answer: the call, each attempt, each file, and the gate of the app."""
+    """Write down an answer: the call, each attempt, each file, and the gate of the app.
+
+    Once only: a commit whose success was not seen is tried again, and must not charge the files twice.
+    """
+    if runs.is_answered(session, call.call_id):
+        return
     runs.record_answer(session, call.call_id, answer, now)
     retry_at = _apply_effect(session, recorder, lane, reading, answer, now)
     keys = [file.key for file in call.files]
@@ -131,14 +136,14 @@ def _apply_effect(
     if reading.split:
         return None
     result = next(iter(reading.results.values()))
-    standing = gates.find_gate(session, app_id, vendor)
-    if standing is not None and standing.until is not None and standing.until > now:
-        return standing.until  # calls that were in flight together count as one failure
     if reading.effect in (Effect.BLOCK_APP, Effect.BLOCK_LANE):
         blocked = vendor if reading.effect is Effect.BLOCK_LANE else None
         gates.block(session, app_id, blocked, now, result.code, result.message)
         log.error("app_blocked", app=app_id, vendor=blocked and blocked.value, code=result.code, message=result.message)
         return None
+    standing = gates.find_gate(session, app_id, vendor)
+    if standing is not None and standing.is_closed(now):
+        return standing.until  # calls that were in flight together count as one failure
     until = decide_pause(
         (standing.failures if standing else 0) + 1,
         now,

@@ -68,7 +68,12 @@ def show_run(database: Database, run_id: int) -> dict[str, Any] | None:
 def find_attention(database: Database, configured_apps: Collection[str], now: datetime) -> Attention:
     """What needs a person now: blocked apps, failed files, overdue unconfirmed files, apps not configured."""
     with database.read() as session:
-        sentences = [_describe_gate(gate) for gate in gates.list_gates(session) if gate.blocked]
+        due = claims.list_due_lanes(session, now)
+        waiting = {app_id for app_id, _ in due if app_id in configured_apps}
+        # With nothing due there is nothing to try it with: `doctor` tells whether the app is let in.
+        sentences = [
+            _describe_gate(gate) for gate in gates.list_gates(session) if gate.blocked and gate.app_id in waiting
+        ]
         if failed := files.count_by_state(session).get(FileState.FAILED, 0):
             sentences.append(
                 f"{_files(failed)} given up: see `zego-retention files list --state failed`, "
@@ -79,10 +84,10 @@ def find_attention(database: Database, configured_apps: Collection[str], now: da
                 f"{_files(overdue)} overdue but unconfirmed: see `zego-retention files list --state unconfirmed`, "
                 "then `zego-retention files confirm ID`"
             )
-        for app_id, vendor in claims.list_due_lanes(session, now):
+        for app_id, vendor in due:
             if app_id not in configured_apps:
                 count = claims.count_due(session, (app_id, vendor), now)
-                sentences.append(f"{_files(count)} of app {app_id} due, but this app is not in the settings: add it")
+                sentences.append(f"{_files(count)} due, but app {app_id} is not in the settings: add it")
     return Attention(tuple(sentences))
 
 

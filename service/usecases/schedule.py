@@ -37,12 +37,17 @@ def broke_off(database: Database, patience: timedelta, now: datetime) -> bool:
     return run.state is not RunState.RUNNING or now - run.heartbeat_at > patience
 
 
-def has_open_retries(database: Database, app_ids: Collection[str], now: datetime) -> bool:
-    """Some file's time for another attempt has come, its app may be called, and no pass is under way already."""
+def has_open_retries(database: Database, app_ids: Collection[str], patience: timedelta, now: datetime) -> bool:
+    """Some file's time for another attempt has come, its app may be called, and no pass is under way already.
+
+    Files in the hands of a pass that is silent for longer than `patience` count as well: a pass gives them back.
+    """
     with database.read() as session:
         lease = leases.find_lease(session, SWEEP_LEASE)
-        if lease is not None and lease.holder and lease.expires_at > now:
+        if lease is not None and lease.is_held(now, patience):
             return False
+        if claims.list_stale_runs(session, now, patience):
+            return True
         for lane in claims.list_due_lanes(session, now, only_retries=True):
             gate = gates.find_gate(session, *lane)
             if lane[0] in app_ids and not (gate is not None and gate.is_closed(now)):

@@ -20,7 +20,7 @@ from service.db import claims, gates, leases, runs
 from service.db.models import RunState, Trigger
 from service.usecases.calling import App, Caller
 from service.usecases.claiming import SWEEP_LEASE, Claimed, Pass, claim_chunk, release_stale
-from service.usecases.deciding import decide_older
+from service.usecases.deciding import decide_older, decide_streams
 from service.zego.request_url import url_cost
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from service.usecases.recording import Recorder
 
 _CALLS_IN_FLIGHT = 4
+_AT_ONCE = _CALLS_IN_FLIGHT * MAX_FILES_PER_CALL
 _APPS_AT_ONCE = 8
 _SHORT_PAUSE_S = 30.0
 _LEASE_POLL_S = 0.2
@@ -80,6 +81,7 @@ def run_pass(
                 return None
             life.run_id = run_id
             _sweep_apps(sweeper, Pass(run_id, fence, only_retries=trigger is Trigger.RETRY), stop)
+            decide_streams(sweeper.database, run_id, sweeper.now)
         _finish(sweeper, run_id, stopped=stop.is_set(), lost=life.lost)
         return run_id
     finally:
@@ -123,7 +125,10 @@ def _finish(sweeper: Sweeper, run_id: int, *, stopped: bool, lost: bool) -> None
         runs.finish_run(session, run_id, state, now, note)
 
     sweeper.database.transact(finish)
-    log.info("sweep_finished", run=run_id, state=state.value)
+    with sweeper.database.read() as session:
+        totals = runs.count_totals(session, run_id)
+    counts = {outcome.value: count for outcome, count in totals.outcomes.items() if outcome}
+    log.info("sweep_finished", run=run_id, state=state.value, calls=totals.calls, **counts)
 
 
 @dataclass(slots=True)
@@ -216,34 +221,44 @@ def _sweep_lane(
             probed.add(entry.probes)
         # In a new order each time: bad ids that failed a whole call together must not meet again for ever.
         files = sorted(chunk.files, key=lambda _: sweeper.recorder.jitter())
+        if entry.after_pause:
+            cursor = None
+            caller.give_back(files[entry.sample :])
+            files = files[: entry.sample]
         _delete_chunk(sweeper.apps[lane[0]], lane, files, caller, pool, probe=entry.probes is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """How a lane may be entered: how many files at once, as a probe of which gate, or after a pause."""
+    """How a lane may be entered: how many files at once, as a probe of which gate, or after a pause with a sample."""
 
     limit: int
     probes: str | None = None
-    after_pause: bool = False
+    sample: int = 0
+
+    @property
+    def after_pause(self) -> bool:
+        """A pause is over, and a sample of what is due shows whether its cause is."""
+        return self.sample > 0
 
 
 def _enter(sweeper: Sweeper, sweep: Pass, lane: Lane, stop: threading.Event, probed: set[str]) -> _Entry | None:
-    """Look at the lane's gate: after trouble one file, or one batch after a mere pause, shows whether it is over.
+    """Look at the lane's gate: after trouble one file, or a random sample after a mere pause, shows whether it is over.
 
+    The sample shrinks with every failure, so that one file that fails every call with it cannot hold up the others.
     A gate that blocks is probed once in a pass (`probed` remembers which), that of a whole app by one lane only.
     """
     with sweeper.database.read() as session:
         gate = gates.find_gate(session, *lane)
     if gate is None:
-        return _Entry(_CALLS_IN_FLIGHT * MAX_FILES_PER_CALL)
+        return _Entry(_AT_ONCE)
     if gate.blocked:
         if gate.vendor in probed or sweep.only_retries:
             return None
         return _Entry(1, probes=gate.vendor)
     if gate.is_closed(sweeper.now()) and not _wait_out(gate, sweeper.now(), stop):
         return None
-    return _Entry(MAX_FILES_PER_CALL, after_pause=True)
+    return _Entry(_AT_ONCE, sample=max(MAX_FILES_PER_CALL >> (gate.failures - 1), 1))
 
 
 def _delete_chunk(

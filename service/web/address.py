@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,17 @@ def find_address(listen: Listen) -> str:
             probe.bind(address)
     except OSError as error:
         raise CannotListen(
-            f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to a free address"
+            f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to {_remedy(error)}"
         ) from None
     return str(address[0])
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "a port above 1023"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return "an address of this machine, for example 127.0.0.1:8080"
+    return "a free port"
 
 
 def is_answering(listen: Listen) -> bool:

@@ -90,7 +90,10 @@ def _answer(receipt: Receipt, metrics: Metrics) -> Response:
         case Answer.UNREADABLE:
             return _refuse(metrics, receipt.answer.value, HTTPStatus.BAD_REQUEST, receipt.detail)
     metrics.callbacks.labels(answer="stored").inc()
-    log.info("callback_stored", callback=receipt.callback_id, detail=receipt.detail)
+    verdict = receipt.verdict.value if receipt.verdict else None
+    log.info(
+        "callback_stored", app=receipt.app_id, verdict=verdict, callback=receipt.callback_id, detail=receipt.detail
+    )
     return Response("1", content_type="text/plain; charset=utf-8")
 
 

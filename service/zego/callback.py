@@ -169,9 +169,10 @@ def _size(value: JsonValue) -> int | None:
     match = _WHOLE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
-    if len(match[1].lstrip("0")) > _MAX_SIZE_DIGITS or int(match[1]) > MAX_SIZE_BYTES:
+    digits = match[1].lstrip("0") or "0"  # int() refuses thousands of digits, zeros too
+    if len(digits) > _MAX_SIZE_DIGITS or int(digits) > MAX_SIZE_BYTES:
         raise _OddError("FileSize is larger than any file")
-    return int(match[1])
+    return int(digits)
 
 
 def _url(value: JsonValue) -> str | None:

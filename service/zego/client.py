@@ -128,12 +128,22 @@ class ZegoClient:
             self._idle.append(line)
 
 
+class _Session(requests.Session):
+    """A session to which a redirect is an answer like any other.
+
+    Even where redirects are not followed, the library would parse their target, which can raise, and read their body.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: there is nowhere to go."""
+
+
 class _Line:
     """One session, used by one call at a time, that knows whether any byte of the request has left."""
 
     def __init__(self) -> None:
         self._departures = _Departures()
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "zego-retention"})

@@ -199,7 +199,7 @@ class Sandbox:
     def _take_fault(self, call: Call) -> Fault | None:
         for queue in (self._next, self._standing):
             for fault in queue:
-                if fault.hits(call.app_id, call.vendor, len(call.file_ids)):
+                if fault.hits(call.app_id, call.vendor, call.file_ids):
                     if queue is self._next:
                         self._next.remove(fault)
                     return fault

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from service.core.model import Vendor
 
 
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
 class Fault:
     """One fault of a call that has passed every check. `acts` says whether the call does its work all the same.
 
-    `delay_s` passes after the work and before the answer. `app_id`, `vendor` and `more_files_than`
-    limit the fault to such calls.
+    `delay_s` passes after the work and before the answer. `app_id`, `vendor`, `more_files_than`
+    and `file_id` limit the fault to such calls.
     """
 
     acts: bool
@@ -28,15 +30,18 @@ class Fault:
     app_id: str | None = None
     vendor: Vendor | None = None
     more_files_than: int = -1
+    file_id: str | None = None
 
     @property
     def hides_answer(self) -> bool:
         """No answer of ZEGO reaches the caller whole."""
         return self.http_status is not None or self.cut or self.drop
 
-    def hits(self, app_id: str, vendor: str, files: int = 0) -> bool:
-        """Tell whether a call of this app and vendor, for so many files, meets the fault."""
-        return self.app_id in (None, app_id) and self.vendor in (None, vendor) and files > self.more_files_than
+    def hits(self, app_id: str, vendor: str, file_ids: Sequence[str] = ()) -> bool:
+        """Tell whether a call of this app and vendor, for these files, meets the fault."""
+        if self.file_id is not None and self.file_id not in file_ids:
+            return False
+        return self.app_id in (None, app_id) and self.vendor in (None, vendor) and len(file_ids) > self.more_files_than
 
 
 def answer_code(code: int, message: str = "", *, app_id: str | None = None, vendor: Vendor | None = None) -> Fault:

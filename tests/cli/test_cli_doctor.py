@@ -56,7 +56,7 @@ def test_without_apps_and_database_every_line_still_appears(tmp_path: Path, caps
     assert lines == [
         ["problem", "settings"],
         ["ok", "callback"],
-        ["warning", "database"],
+        ["problem", "database"],
         ["skipped", "rules"],
         ["skipped", "callbacks"],
         ["skipped", "worker"],

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from service.cli import main
 from tests.world import CALLBACK_SECRET, SERVER_SECRET, environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Run
@@ -58,6 +60,7 @@ def test_what_fails_before_the_work_is_one_line(tmp_path: Path, variables: dict[
         ("files", "retry", "1", "--all-failed"),
         ("callbacks", "replay"),
         ("callbacks", "replay", "1", "--all"),
+        ("files", "list", "--limit", "0"),
         ("rules", "preview"),
         ("rules", "apply", "rules.toml", "--keep"),
     ],
@@ -67,6 +70,7 @@ def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert ended.code == 2
     assert ended.out == ""
     assert "Error: " in ended.err
+    assert "integer" not in ended.err
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,58 @@ def test_a_pending_migration_is_named_with_its_cure(postgres_url: str, capsys: p
 def test_sqlite_is_migrated_by_itself_and_its_folder_created(tmp_path: Path) -> None:
     ended = start("files", "list", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert (tmp_path / "data" / "zego-retention.db").exists()
+    path = tmp_path / "data" / "zego-retention.db"
+    assert path.exists()
+    assert f"created a new database: {path}\n" in ended.stderr
+    assert start("files", "list", cwd=tmp_path).stderr == "no files\n"
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["web"]])
+def test_every_command_says_that_it_makes_a_new_database(tmp_path: Path, command: list[str]) -> None:
+    # The address cannot be had, so the process ends by itself.
+    ended = start(*command, cwd=tmp_path, ZEGO_RETENTION_LISTEN="192.0.2.1:80")
+    assert str(tmp_path / "data" / "zego-retention.db") in ended.stderr
+
+
+def test_a_file_that_cannot_be_used_is_told_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("not a database" * 99)
+    for path, remedy in (
+        ("letter", "move that file away"),
+        (".", "as the user of the service"),
+        ("letter/x.db", "another place"),
+    ):
+        ended = start("files", "list", cwd=tmp_path, ZEGO_RETENTION_DATABASE_URL=f"sqlite:///{path}")
+        assert (ended.returncode, is_one_line(ended.stderr)) == (1, True), ended.stderr
+        assert remedy in ended.stderr
+        assert str(tmp_path) in ended.stderr
+
+
+def test_a_file_out_of_reach_is_told_with_the_user(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    with nobody(folder):
+        ended = run("files", "list", DATABASE_URL=f"sqlite:///{folder / 'x.db'}")
+    assert (ended.code, is_one_line(ended.err)) == (1, True)
+    assert f"no permission for {folder / 'x.db'} as user " in ended.err
+    assert "run it as the user of the service" in ended.err
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Within the block this process cannot look into the folder, even if it runs as root."""
+    user = os.geteuid()
+    folder.chmod(0)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+
+
+def test_help_speaks_of_cdn_recordings(run: Run) -> None:
+    assert "CDN recordings" in run("--help").out
 
 
 def test_a_defect_is_one_line_and_its_traceback_can_be_had(tmp_path: Path) -> None:

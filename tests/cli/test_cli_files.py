@@ -108,6 +108,13 @@ def test_explain_names_every_rule_and_attempt(run: Run, world: World) -> None:
     assert explained["next_step"]
 
 
+def test_what_is_over_is_not_due(run: Run, world: World) -> None:
+    fail_one(world)
+    rows = {line.split()[0]: line.split() for line in run("files", "list").out.splitlines()}
+    assert rows["1"][-1] == "ago"
+    assert rows["2"][-3:] == ["deleted", "everything", "-"]
+
+
 def test_retry_starts_over_with_failed_files(run: Run, world: World) -> None:
     fail_one(world)
     assert run("files", "retry", 2).code == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,34 @@ def test_a_blocked_app_ends_with_3_and_its_files_stay_due(run: Run, world: World
     assert ended.code == 3
     assert f"app {APP} is blocked" in ended.out
     assert world.state("old") == "scheduled"
+
+
+def test_without_rules_it_says_that_nothing_is_ever_deleted(run: Run, world: World) -> None:
+    for arguments in (["sweep"], ["sweep", "--dry-run"]):
+        assert "No rules are in force, so nothing is ever deleted: " in run(*arguments).out
+    world.keep("1d")
+    for arguments in (["sweep"], ["sweep", "--dry-run"]):
+        assert "No rules" not in run(*arguments).out
+
+
+def test_an_app_that_pauses_is_told_until_the_pause_is_over(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("old", age=timedelta(days=2))
+    away = {"API_URL": "http://127.0.0.1:9/"}
+    said = run("sweep", **away).out
+    assert re.search(rf"^app {APP} pauses until \d\d:\d\d UTC: no connection to ZEGO", said, re.MULTILINE), said
+    world.clock.move(hours=7)
+    assert "pauses until" not in run("sweep").out
+
+
+def test_a_file_whose_app_is_not_called_says_so(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("old", age=timedelta(days=2))
+    world.sandbox.next(answer_code(7, "auth failed"))
+    run("sweep")
+    assert f"; but app {APP} is blocked: 7 auth failed" in run("files", "explain", 1).out
+    run("sweep")
+    assert "blocked" not in run("files", "explain", 1, "--json").object["next_step"]
 
 
 def test_a_dry_run_writes_nothing_and_calls_nothing(run: Run, world: World) -> None:

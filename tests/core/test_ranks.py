@@ -55,7 +55,9 @@ def newest_first(spans: list[Span]) -> list[Span]:
         ([span(1, 0, 5), span(2, 1, 6)], {1: 1, 2: 1}),
         ([span(1, 0, 5), span(2, 5, 9)], {1: 2, 2: 1}),
         ([span(1, None, 5), span(2, None, 5)], {1: 1, 2: 1}),
-        ([span(1, None, 5), span(2, None, 6)], {1: 2, 2: 1}),
+        # Formats of one recording end close together; further apart are two recordings.
+        ([span(1, None, 5), span(2, None, 6)], {1: 1, 2: 1}),
+        ([span(1, None, 5), span(2, None, 500)], {1: 2, 2: 1}),
         ([span(1, 0, 5), span(2, None, 3)], {1: 1, 2: 1}),
         ([span(1, 0, 5), span(2, None, 5)], {1: 1, 2: 1}),
         ([span(1, 5, 9), span(2, None, 5)], {1: 1, 2: 2}),

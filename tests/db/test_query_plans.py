@@ -31,7 +31,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "their number": lambda session: files.count_older_than(session, 2),
     "one file": lambda session: files.find_by_identity(session, "1", Vendor.TENCENT, "f"),
     "the newest of a stream": lambda session: files.newest_spans(session, "1", "room", 2),
-    "what a rank keeps": lambda session: files.kept_by_rank(session, "1", "room", ["latest"]),
+    "what a rank keeps": lambda session: files.ruled_by_rank(session, "1", "room", ["latest"]),
     "overdue and unconfirmed": lambda session: files.count_overdue_unconfirmed(session, NOW),
     "due": lambda session: figures.count_due(session, NOW),
     "the oldest due file": figures.oldest_due_at,
@@ -42,8 +42,8 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "attempts of a file": lambda session: list(runs.list_attempts(session, file_key=1)),
     "attempts before": lambda session: runs.maybe_deleted_before(session, [1, 2], 3),
     "totals of a run": lambda session: runs.count_totals(session, 1),
-    "a callback's signature": lambda session: inbox.lock_signature(session, "1", "s", NOW),
-    "unfinished callbacks": lambda session: inbox.list_unfinished(session, 10),
+    "a callback's signature": lambda session: inbox.lock_signature(session, "s", NOW),
+    "unfinished callbacks": lambda session: inbox.list_unfinished(session, 0, 10),
     "the rules in force": revisions.current_rules,
     "the lease": lambda session: leases.find_lease(session, "sweep"),
 }
@@ -84,3 +84,19 @@ def explain(session: Session, database: Database, statement: str, parameters: An
     prefix = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
     rows = session.connection().exec_driver_sql(prefix + statement, parameters).all()
     return "".join(f"{row[-1]}\n" for row in rows)
+
+
+def test_looking_for_retries_reads_retries_only(database: Database) -> None:
+    # It happens every few seconds, and whatever is due may wait behind a blocked app.
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    with database.write() as session:
+        event.listen(database.engine, "before_cursor_execute", remember)
+        claims.list_due_lanes(session, NOW, only_retries=True)
+        event.remove(database.engine, "before_cursor_execute", remember)
+        if not database.is_sqlite:
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        assert "ix_media_files_retry" in explain(session, database, *statements[-1])

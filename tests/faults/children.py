@@ -183,21 +183,22 @@ def send_at_once(
 
 
 def sweep_until_done(environment: Mapping[str, str], now: datetime, gun: StartingGun, report: Connection) -> None:
-    """Pass after pass at ZEGO's pace, each as the lease is had, until nothing is due; reports the runs."""
+    """Pass after pass at ZEGO's pace, each as the lease is had, until nothing is due; reports how many."""
     be_silent()
     service = build_service(load_settings(environment), now=Clock(now))
-    run_ids = []
+    passes = 0
     gun.wait()
     while _due_lanes(service):
-        run_ids.append(run_pass(service.sweeper, Trigger.COMMAND))
+        run_pass(service.sweeper, Trigger.COMMAND)
+        passes += 1
     service.close()
-    report.send(run_ids)
+    report.send(passes)
 
 
 def sweep_beside(
     environment: Mapping[str, str], now: datetime, gun: StartingGun, report: Connection, fence: int
 ) -> None:
-    """A run that does not wait for the lease: it claims and calls beside another with the same fence; reports the run.
+    """A run that does not wait for the lease: it claims and calls beside another with the same fence; reports claims.
 
     It claims little at a time, so that claims meet all along, and keeps four calls in flight, as a pass does.
     """
@@ -206,6 +207,7 @@ def sweep_beside(
     database, sweeper = service.database, service.sweeper
     run_id = database.transact(lambda session: _start_run(session, now))
     sweep = Pass(run_id, fence)
+    claimed: list[int] = []
     gun.wait()
     for lane in _due_lanes(service):
         app = sweeper.apps[lane[0]]
@@ -215,13 +217,14 @@ def sweep_beside(
         with ThreadPoolExecutor(4) as pool:
             while (chunk := database.transact(partial(claim, after=cursor))).cursor is not None:
                 cursor = chunk.cursor
+                claimed += [file.key for file in chunk.files]
                 by_id = {file.file_id: file for file in chunk.files}
                 batches = plan_batches(by_id, overhead=app.deleter.url_overhead(lane[1]), cost=url_cost)
                 calls = [pool.submit(caller.delete_batch, lane[1], [by_id[i] for i in batch]) for batch in batches]
                 for call in calls:
                     call.result()
     service.close()
-    report.send([run_id])
+    report.send((run_id, claimed))
 
 
 def _due_lanes(service: Service) -> list[Lane]:

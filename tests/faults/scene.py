@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,10 +23,11 @@ from service.usecases.claiming import SWEEP_LEASE
 from service.usecases.reports import run_as_json
 from service.usecases.sweep import Sweeper, run_pass
 from tests.faults.children import hurry
-from tests.world import APP, World, environment, open_world
+from tests.world import APP, START, World, environment, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerProcess
 
@@ -114,6 +115,7 @@ class Scene:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     stored: list[tuple[str, Vendor, str, str]] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
+    start: datetime = START
 
     def remember(self) -> None:
         """Take what there is now as the beginning."""
@@ -251,7 +253,9 @@ def _assert_totals(shown: dict[str, Any], attempts: list[AttemptRow]) -> None:
     assert shown["unanswered"] == 0
 
 
-def _assert_files_follow_from_attempts(files: dict[str, dict[str, Any]], attempts: list[AttemptRow], *, late_answers: bool) -> None:
+def _assert_files_follow_from_attempts(
+    files: dict[str, dict[str, Any]], attempts: list[AttemptRow], *, late_answers: bool
+) -> None:
     by_file: dict[int, list[AttemptRow]] = {}
     for attempt in attempts:
         by_file.setdefault(attempt.media_file_id, []).append(attempt)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NIGHT = timedelta(hours=8)
 SWEEP_EVERY_MINUTES = 15
+YOUNG = {f"young-{number:05}" for number in range(5)}
 
 
 class Patience(threading.Event):
@@ -44,7 +45,7 @@ def scene(database_url: str) -> Iterator[Scene]:
         scene.world.add(230, prefix="file", vendor=Vendor.TENCENT)
         scene.world.add(20, prefix="path", vendor=Vendor.HUAWEI)
         scene.world.add(10, prefix="piece", vendor=Vendor.WANGSU)
-        scene.world.add(5, prefix="young", age=timedelta(hours=1))
+        scene.world.add(len(YOUNG), prefix="young", age=timedelta(hours=1))
         scene.world.keep("1d")
         yield scene
 
@@ -72,11 +73,12 @@ def assert_all_is_deleted_after_a_while(scene: Scene) -> None:
     """A pause that began in the night may last up to the longest wait."""
     for _ in range(7):
         work(scene, timedelta(hours=1))
-        states = scene.world.states()
-        if set(states) == {"scheduled", "deleted"} and len(states["scheduled"]) == 5:
+        if len(scene.stored_now()) == len(YOUNG):
             break
-    assert scene.stored_now() == {f"young-{number:05}" for number in range(5)} == set(states["scheduled"])
+    assert scene.stored_now() == YOUNG
+    states = scene.world.states()
     assert set(states) == {"scheduled", "deleted"}
+    assert set(states["scheduled"]) == YOUNG
 
 
 @pytest.mark.timeout(200)

@@ -10,7 +10,6 @@ import pytest
 from service.core.model import Vendor
 from tests.faults.children import Blow, Step, sweep_once
 from tests.faults.scene import Ambush, Scene, assert_books_are_right, kill, open_scene
-from tests.world import APP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

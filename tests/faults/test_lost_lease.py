@@ -117,9 +117,15 @@ def test_a_file_that_two_passes_asked_for_is_deleted_and_not_gone(scene: Scene) 
         stop(child)
         first_may_act.wait(PATIENCE_S)
 
-    first = Ambush("arrived", 1, hold_first)
-    second = Ambush("done", 1, lambda _: second_may_answer.wait(PATIENCE_S))
-    scene.world.sandbox.on_request = lambda call: (first(call), second(call))
+    def hold_second(_: Call) -> None:
+        second_may_answer.wait(PATIENCE_S)
+
+    def watch(call: Call) -> None:
+        first(call)
+        second(call)
+
+    first, second = Ambush("arrived", 1, hold_first), Ambush("done", 1, hold_second)
+    scene.world.sandbox.on_request = watch
     assert first.sprung.wait(PATIENCE_S)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(scene.repair)

@@ -50,7 +50,7 @@ def send_pairs(scene: Scene, ours: Sequence[tuple[bytes, str]], theirs: Sequence
     """Let two processes take in these callbacks pair by pair; most pairs must really have met."""
     gun = StartingGun(CHILDREN)
     pair = [scene.start_child(send_at_once, gun, b) for b in (ours, theirs)]
-    told = [child.told(patience_s=100) for child in pair]
+    told = [child.told(patience_s=200) for child in pair]
     assert [child.wait() for child in pair] == [0, 0]
     met = 0
     first = 0
@@ -63,7 +63,7 @@ def send_pairs(scene: Scene, ours: Sequence[tuple[bytes, str]], theirs: Sequence
     assert 0 < first < len(ours)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 def test_two_bodies_with_one_signature_at_one_instant_are_both_unconfirmed_every_time(scene: Scene) -> None:
     ours = [body_of(scene, f"our-{number}", 100_000 + number, days=2) for number in range(PAIRS)]
     theirs = [body_of(scene, f"their-{number}", 100_000 + number, days=2) for number in range(PAIRS)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -192,7 +194,8 @@ def sqlite_world(sqlite_url: str) -> Iterator[World]:
 def test_an_sqlite_file_that_is_missing_is_not_created(sqlite_world: World, tmp_path: Path) -> None:
     missing = tmp_path / "sub" / "missing.db"
     checks = examined_at(sqlite_world, f"sqlite:///{missing}")
-    assert one(checks, "database").status is Status.WARNING
+    assert one(checks, "database").status is Status.PROBLEM
+    assert f"{missing} does not exist" in one(checks, "database").text
     assert [one(checks, name).status for name in LOOKS] == [Status.SKIPPED] * len(LOOKS)
     assert one(checks, f"app {APP}").status is Status.OK
     assert not missing.parent.exists()
@@ -213,7 +216,34 @@ def test_a_file_that_is_no_database_is_a_problem_and_the_rest_still_appears(
     checks = examined_at(sqlite_world, f"sqlite:///{broken}")
     assert one(checks, "database").status is Status.PROBLEM
     assert "not a database" in one(checks, "database").text
+    assert "move that file away" in one(checks, "database").fix
     assert one(checks, f"app {APP}").status is Status.OK
+
+
+def test_an_sqlite_file_out_of_reach_is_told_with_the_user_who_cannot_reach_it(
+    sqlite_world: World, tmp_path: Path
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    with nobody(folder):
+        check = one(examined_at(sqlite_world, f"sqlite:///{folder / 'x.db'}"), "database")
+    assert check.status is Status.PROBLEM
+    assert check.text.startswith(f"no permission for {folder / 'x.db'} as user ")
+    assert check.fix == "run it as the user of the service"
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Within the block this process cannot look into the folder, even if it runs as root."""
+    user = os.geteuid()
+    folder.chmod(0)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
 
 
 def test_a_database_that_is_away_is_a_problem_without_its_password(sqlite_world: World) -> None:

@@ -98,7 +98,7 @@ def let_one_fail(world: World, vendor: Vendor = Vendor.TENCENT) -> None:
 
 
 def has_retries(world: World, *apps: str) -> bool:
-    return has_open_retries(world.database, apps or (APP,), world.clock())
+    return has_open_retries(world.database, apps or (APP,), LEASE, world.clock())
 
 
 def test_retries_are_open_at_their_own_time_only(world: World) -> None:

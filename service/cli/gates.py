@@ -1,0 +1,37 @@
+"""What keeps an app's files from being asked for, in a sentence for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.core.model import Vendor
+from service.db import gates
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from service.db.engine import Database
+    from service.db.gates import Gate
+
+
+def list_pauses(database: Database, app_ids: Collection[str], now: datetime) -> list[Gate]:
+    """The pauses of these apps that are not over."""
+    with database.read() as session:
+        found = gates.list_gates(session)
+    return [gate for gate in found if gate.app_id in app_ids and not gate.blocked and gate.is_closed(now)]
+
+
+def find_closed_gate(database: Database, app_id: str, vendor: str, now: datetime) -> Gate | None:
+    """What stands before an app and vendor now."""
+    with database.read() as session:
+        gate = gates.find_gate(session, app_id, Vendor(vendor))
+    return gate if gate is not None and gate.is_closed(now) else None
+
+
+def describe_gate(gate: Gate) -> str:
+    """Who is not called, how long, and after what answer."""
+    whom = f"app {gate.app_id}" if gate.vendor == gates.WHOLE_APP else f"app {gate.app_id}, vendor {gate.vendor}"
+    how_long = f"pauses until {gate.until:%H:%M} UTC" if not gate.blocked and gate.until else "is blocked"
+    why = " ".join(part for part in (gate.code, gate.message) if part)
+    return f"{whom} {how_long}" + (f": {why}" if why else "")
