@@ -1,4 +1,4 @@
-"""zego-retention: deletes ZEGO cloud recordings when their retention window has passed."""
+"""zego-retention: deletes ZEGO CDN recordings when their retention window has passed."""
 
 from __future__ import annotations
 

@@ -169,8 +169,8 @@ def _nearest(name: str, known: Collection[str], at_least: float = _NEAR) -> str 
 
 def _is_one_slip(written: str, right: str) -> bool:
     """Whether one character is too many, missing or wrong, or two neighbours changed places."""
-    same = next(
-        (n for n, (a, b) in enumerate(zip(written, right, strict=False)) if a != b), min(len(written), len(right))
-    )
+    same = 0
+    while written[same : same + 1] == right[same : same + 1] != "":
+        same += 1
     a, b = written[same:], right[same:]
     return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])

@@ -30,6 +30,10 @@ class Running:
     def log(self) -> str:
         return self.output.read_text(encoding="utf-8")
 
+    def errors(self) -> list[str]:
+        """What was said beside the log's records."""
+        return [line for line in self.log().splitlines() if not line.startswith("{")]
+
     def wait_for(self, words: str) -> None:
         wait_until(lambda: words in self.log() or self.process.poll() is not None)
         assert words in self.log(), self.log()

@@ -102,7 +102,7 @@ def test_a_kill_of_the_parent_leaves_no_orphans(serve: Running, free_port: int) 
 def test_a_taken_port_is_said_at_once(variables: dict[str, str], free_port: int, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", free_port)), running("serve", variables, tmp_path) as serve:
         assert serve.process.wait(PATIENCE_S) == 1
-        [line] = serve.log().splitlines()
+        [line] = serve.errors()
         assert f"127.0.0.1:{free_port}" in line
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.core.model import Vendor
+from service.core.model import Transport, Vendor
 from service.db import gates
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def find_closed_gate(database: Database, app_id: str, vendor: str, now: datetime
 def describe_gate(gate: Gate) -> str:
     """Who is not called, how long, and after what answer."""
     whom = f"app {gate.app_id}" if gate.vendor == gates.WHOLE_APP else f"app {gate.app_id}, vendor {gate.vendor}"
-    how_long = f"pauses until {gate.until:%H:%M} UTC" if not gate.blocked and gate.until else "is blocked"
-    why = " ".join(part for part in (gate.code, gate.message) if part)
+    how_long = f"pauses until {gate.until:%H:%M:%S} UTC" if not gate.blocked and gate.until else "is blocked"
+    # The word for a call that was never sent says nothing that its message does not.
+    parts = [gate.message] if gate.message and gate.code in set(Transport) else [gate.code, gate.message]
+    why = " ".join(part for part in parts if part)
     return f"{whom} {how_long}" + (f": {why}" if why else "")

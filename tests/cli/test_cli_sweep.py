@@ -82,7 +82,7 @@ def test_an_app_that_pauses_is_told_until_the_pause_is_over(run: Run, world: Wor
     world.send("old", age=timedelta(days=2))
     away = {"API_URL": "http://127.0.0.1:9/"}
     said = run("sweep", **away).out
-    assert re.search(rf"^app {APP} pauses until \d\d:\d\d UTC: no connection to ZEGO", said, re.MULTILINE), said
+    assert re.search(rf"^app {APP} pauses until \d\d:\d\d:\d\d UTC: no connection to ZEGO", said, re.MULTILINE), said
     world.clock.move(hours=7)
     assert "pauses until" not in run("sweep").out
 

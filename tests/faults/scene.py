@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -64,16 +64,19 @@ class Child:
         """Wait until a signal has stopped each of its threads; False when it ended instead."""
         deadline = time.monotonic() + PATIENCE_S
         while self.process.exitcode is None:
-            if all(state == "T" for state in self._states_of_threads()):
+            if set(self._states_of_threads()) == {"T"}:
                 return True
             assert time.monotonic() < deadline, "the child neither stopped nor ended"
             time.sleep(0.002)
         return False
 
-    def _states_of_threads(self) -> Iterator[str]:
-        for status in Path(f"/proc/{self.pid}/task").glob("*/stat"):
-            with suppress(OSError):  # a thread that has just ended
-                yield status.read_text().rpartition(")")[2].split()[0]
+    def _states_of_threads(self) -> list[str]:
+        """As the kernel tells them; none of a process that has just ended."""
+        try:
+            statuses = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        except OSError:
+            return []
+        return [status.rpartition(")")[2].split()[0] for status in statuses]
 
     def told(self, patience_s: float = 0) -> Any:
         """What it reported; None if it did not live to."""

@@ -12,7 +12,7 @@ def test_an_address_that_is_taken_asks_for_a_free_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(CannotListen, match="to a free port$"):
+        with pytest.raises(CannotListen, match=r"to a free port$"):
             find_address(Listen("127.0.0.1", taken.getsockname()[1]))
 
 

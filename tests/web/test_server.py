@@ -192,7 +192,7 @@ def test_a_taken_port_is_said_in_one_line(sqlite_url: str, free_port: int, tmp_p
         other.listen()
         with running("web", settings(sqlite_url, free_port), tmp_path) as web:
             assert web.process.wait(PATIENCE_S) == 1
-            [line] = web.log().splitlines()
+            [line] = web.errors()
             assert f"127.0.0.1:{free_port}" in line
             assert "ZEGO_RETENTION_LISTEN" in line
 
@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_made_is_said_in_one_line(free_port: int, tmp_path
     (tmp_path / "file").write_text("not a folder")
     with running("web", settings(f"sqlite:///{tmp_path}/file/x.db", free_port), tmp_path) as web:
         assert web.process.wait(PATIENCE_S) == 1
-        [line] = web.log().splitlines()
+        [line] = web.errors()
         assert str(tmp_path / "file") in line
 
 
