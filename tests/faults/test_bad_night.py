@@ -57,7 +57,9 @@ def work(scene: Scene, duration: timedelta) -> int:
     for minute in range(int(duration / timedelta(minutes=1))):
         clock.time = max(clock.time, begin + timedelta(minutes=minute))
         trigger = Trigger.SCHEDULE if minute % SWEEP_EVERY_MINUTES == 0 else Trigger.RETRY
-        if trigger is Trigger.SCHEDULE or has_open_retries(scene.world.database, scene.sweeper.apps, clock()):
+        sweeper = scene.sweeper
+        open_retries = has_open_retries(sweeper.database, sweeper.apps, sweeper.lease, clock())
+        if trigger is Trigger.SCHEDULE or open_retries:
             run_pass(scene.sweeper, trigger, stop=Patience(clock))
             passes += 1
     return passes
