@@ -26,7 +26,9 @@ CODE_NO_SUCH_FILE = 41003
 
 _BLOCKING_CODES = frozenset({3, 5, 7, 8})
 _GATEWAY_CODES = range(100_000_000, 100_000_100)
-_SPLITTING_CODES = frozenset({CODE_BAD_PARAMETER, CODE_FAILED, CODE_NO_SUCH_FILE})
+_SPLITTING = frozenset({CODE_BAD_PARAMETER, CODE_FAILED, CODE_NO_SUCH_FILE})
+SPLITTING_CODES = frozenset({*map(str, _SPLITTING), f"http {HTTP_URI_TOO_LONG}"})
+"""What a call is halved for, as it stands in results and gates."""
 
 # Per-file codes are the CDN vendor's own and ZEGO lists none of them (docs/protocol.md, "DeleteMedia"): these are the
 # ones known or plausible. Whatever stands in neither table is tried again.
@@ -106,7 +108,7 @@ def read_answer(asked: Sequence[str], answer: DeleteAnswer) -> Reading:
 def _read_code(asked: Sequence[str], answer: DeleteAnswer, code: int) -> Reading:
     if code == CODE_DONE:
         return Reading({file_id: _read_file(file_id, answer) for file_id in asked}, took_call=True)
-    if code in _SPLITTING_CODES:
+    if code in _SPLITTING:
         return _read_splitting(asked, answer, code)
     if code == CODE_TOO_FREQUENT:
         return _same_for_all(asked, answer, Outcome.RETRYABLE, Effect.THROTTLE)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.core.outcomes import SPLITTING_CODES
 from service.core.plan import MAX_FILES_PER_CALL, plan_batches
 from service.db import claims, gates, leases, runs
 from service.db.models import RunState, Trigger
@@ -204,14 +205,14 @@ def _sweep_lane(
 ) -> None:
     """Work through what is due in one lane, as long as its gate lets calls through; `probed` is the app's own."""
     cursor: Cursor | None = None
-    only_retries = sweep.only_retries
+    only_retries, sampled = sweep.only_retries, False
     while not stop.is_set():
-        entry = _enter(sweeper, sweep, lane, stop, probed)
+        entry = _enter(sweeper, sweep, lane, stop, probed, sampled=sampled)
         if entry is None:
             return
         if entry.after_pause:
             # What the pause had stopped is taken up again, by a pass for retries as well.
-            cursor, only_retries = None, False
+            cursor, only_retries, sampled = None, False, True
         claim = partial(claim_chunk, sweep=sweep, lane=lane, limit=entry.limit, only_retries=only_retries)
         chunk = sweeper.database.transact(partial(claim, after=cursor, now=sweeper.now()))
         if chunk.cursor is None:
@@ -242,10 +243,14 @@ class _Entry:
         return self.sample > 0
 
 
-def _enter(sweeper: Sweeper, sweep: Pass, lane: Lane, stop: threading.Event, probed: set[str]) -> _Entry | None:
+def _enter(
+    sweeper: Sweeper, sweep: Pass, lane: Lane, stop: threading.Event, probed: set[str], *, sampled: bool
+) -> _Entry | None:
     """Look at the lane's gate: after trouble one file, or a random sample after a mere pause, shows whether it is over.
 
-    The sample shrinks with every failure, so that one file that fails every call with it cannot hold up the others.
+    The sample shrinks with every failure, so that one file that fails every call with it cannot hold up the others;
+    where bisection looks for that file, it does not. A sample that neither opened nor closed the gate proved nothing:
+    enough.
     A gate that blocks is probed once in a pass (`probed` remembers which), that of a whole app by one lane only.
     """
     with sweeper.database.read() as session:
@@ -256,9 +261,13 @@ def _enter(sweeper: Sweeper, sweep: Pass, lane: Lane, stop: threading.Event, pro
         if gate.vendor in probed or sweep.only_retries:
             return None
         return _Entry(1, probes=gate.vendor)
-    if gate.is_closed(sweeper.now()) and not _wait_out(gate, sweeper.now(), stop):
+    if gate.is_closed(sweeper.now()):
+        if not _wait_out(gate, sweeper.now(), stop):
+            return None
+    elif sampled:
         return None
-    return _Entry(_AT_ONCE, sample=max(MAX_FILES_PER_CALL >> (gate.failures - 1), 1))
+    shrunk = 0 if gate.code in SPLITTING_CODES else gate.failures - 1
+    return _Entry(_AT_ONCE, sample=max(MAX_FILES_PER_CALL >> shrunk, 1))
 
 
 def _delete_chunk(
