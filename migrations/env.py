@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 from alembic import context
 
+from service.db import models, order_models
 from service.db.engine import Database
-from service.db.models import Model, UtcDateTime
+from service.db.schema import Model, UtcDateTime
 from service.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from sqlalchemy import Connection
+
+
+TABLES = (models, order_models)
+"""The modules whose tables make up the schema: importing them is what declares the tables."""
 
 
 def _render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:

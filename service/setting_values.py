@@ -43,6 +43,13 @@ def read_duration(value: object) -> timedelta:
     return parse_duration(_text(value, "15m"))
 
 
+def read_pause(value: object) -> timedelta:
+    """Read a duration that may be none at all, such as `24h` or `0s`."""
+    if value in ("0s", timedelta(0)):
+        return timedelta(0)
+    return read_duration(value)
+
+
 def read_keep(value: object) -> str:
     """Check a duration or `forever` and leave it as it was written."""
     text = _text(value, "30d")

@@ -30,6 +30,7 @@ from service.setting_values import (
     read_duration,
     read_keep,
     read_listen,
+    read_pause,
     read_public_url,
     read_timezone,
     split_secrets,
@@ -112,6 +113,21 @@ class Settings(BaseModel):
     give_up_after: Duration = Field(default=timedelta(days=7), description="when a file becomes failed")
     claim_lease: Duration = Field(
         default=timedelta(minutes=2), description="silence of a worker after which its claims are free again"
+    )
+    cooling_off: Annotated[timedelta, BeforeValidator(read_pause)] = Field(
+        default=timedelta(hours=24),
+        description="how long files whose date a change of rules moved earlier are left alone; 0s: not at all",
+        examples=["24h"],
+    )
+    breaker_files: int = Field(
+        default=10_000, ge=1, description="more files of an app due in one pass stop it, until somebody approves them"
+    )
+    breaker_share: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="a larger share of an app's files due in one pass stops it, where more than 1,000 are due",
     )
     callback_freshness: Duration = Field(
         default=timedelta(minutes=15), description="how old a callback's timestamp may be"

@@ -118,7 +118,7 @@ def prepare_database(service: Service) -> None:
             upgrade_database(service.database)
     else:
         require_migrated(service.database)
-    ensure_first_rules(service.database, service.settings.keep, service.now())
+    ensure_first_rules(service.database, service.settings.keep, service.settings.cooling_off, service.now())
 
 
 def require_migrated(database: Database) -> None:

@@ -76,10 +76,27 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Role(StrEnum):
+    """What a token may do in the API; each role may also do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something, and through what ("command line", "API token NAME", "settings")."""
+
+    name: str
+    through: str
+
+
 class Action(StrEnum):
     """What a decision says should happen to a file now."""
 
     KEEP = "keep"
+    OBSERVE = "observe"
     WAIT = "wait"
     DELETE = "delete"
     HOLD = "hold"
@@ -126,6 +143,16 @@ class MediaFile:
     replay_url: str | None = None
     suspicion: Suspicion | None = None
     rank: int | None = None
+    erasure: Erasure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A person's request that a file goes now, whatever the rules say; holds win over it."""
+
+    number: int
+    requested_at: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +164,23 @@ class Hold:
     file: tuple[Vendor, str] | None = None
     stream_pattern: str | None = None
     until: datetime | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the rules and holds say about one file at one moment, and why.
 
-    `due_at` is when the rule lets the file go (None: never), also where a hold or a suspicion keeps it for now.
+    `due_at` is when the rule lets the file go (None: never), also where a hold or a suspicion keeps it for now;
+    `observed_due_at` is when a rule that only observes would have let it go. No call before `cooling_until`.
     """
 
     action: Action
     rule: str | None
     due_at: datetime | None
     reason: str
+    observed_due_at: datetime | None = None
+    cooling_until: datetime | None = None
 
     @property
     def state(self) -> FileState:
@@ -159,6 +190,7 @@ class Decision:
 
 _STATE_OF_ACTION = {
     Action.KEEP: FileState.KEPT,
+    Action.OBSERVE: FileState.KEPT,
     Action.WAIT: FileState.SCHEDULED,
     Action.DELETE: FileState.SCHEDULED,
     Action.HOLD: FileState.HELD,

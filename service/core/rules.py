@@ -5,32 +5,35 @@ Everything here leans to one side: a missing fact, a sum that overflows, a rule 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from service.core.durations import format_duration
 from service.core.matching import Judgement, Match, MatchResult, judge, match_implies
-from service.core.model import Action, Decision, Suspicion
+from service.core.model import Action, Decision, Hold, Suspicion
 from service.core.patterns import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.core.model import Hold, MediaFile
+    from service.core.model import Erasure, MediaFile
 
 __all__ = [
     "Judgement",
     "Match",
     "MatchResult",
+    "Mode",
     "RetentionRule",
     "RuleExplanation",
     "RuleResult",
     "RuleSet",
     "believe_end",
     "decide",
+    "decide_by_rules",
     "explain",
+    "find_hold",
     "find_unreachable",
     "judge",
 ]
@@ -44,17 +47,26 @@ _WHY_UNCONFIRMED: Final = {
 }
 
 
+class Mode(StrEnum):
+    """Whether a rule deletes, or only tells what it would delete; documented in docs/rules.md."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
     """How long matching files are kept: until `keep` after their end (None: for ever).
 
-    The newest `keep_latest` recordings of each stream are kept whatever their age.
+    The newest `keep_latest` recordings of each stream are kept whatever their age. A rule that only observes decides
+    as well, so that no later rule does, but lets nothing go.
     """
 
     name: str
     match: Match
     keep: timedelta | None
     keep_latest: int | None = None
+    mode: Mode = Mode.ENFORCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class RuleResult(StrEnum):
     UNKNOWN = "cannot be judged"
     NOT_REACHED = "not reached"
     HOLDS = "holds"
+    ERASES = "erases"
     UNCONFIRMED = "unconfirmed"
 
 
@@ -86,17 +99,35 @@ class RuleExplanation:
 
 
 def decide(file: MediaFile, rules: Sequence[RetentionRule], holds: Sequence[Hold], now: datetime) -> Decision:
-    """Decide the fate of a file: holds win, then suspicion, then the first rule that matches; no match keeps for ever.
+    """Decide the fate of a file: holds win, then suspicion, then an erasure, then the first rule that matches.
 
-    `rules` are those in force, in their order; `holds` may include ended ones and those of other files.
+    No match keeps for ever. `rules` are those in force, in their order; `holds` may include ended ones and those of
+    other files.
     """
-    by_rules = _decide_by_rules(file, rules, now)
-    hold = next(_holds_in_force(file, holds, now), None)
+    by_order = _decide_by_erasure(file.erasure) if file.erasure else decide_by_rules(file, rules, now)
+    hold = find_hold(file, holds, now)
     if hold is not None:
-        return Decision(Action.HOLD, by_rules.rule, by_rules.due_at, _describe_hold(file, hold))
+        return replace(by_order, action=Action.HOLD, reason=_describe_hold(file, hold))
     if file.suspicion is not None:
-        return Decision(Action.CONFIRM, by_rules.rule, by_rules.due_at, _describe_suspicion(file.suspicion))
-    return by_rules
+        return replace(by_order, action=Action.CONFIRM, reason=_describe_suspicion(file.suspicion))
+    return by_order
+
+
+def decide_by_rules(file: MediaFile, rules: Sequence[RetentionRule], now: datetime) -> Decision:
+    """What the rules alone say, before holds, suspicions and erasures."""
+    for rule in rules:
+        result = judge(rule.match, file)
+        if result.judgement is not Judgement.DIFFERS:
+            return _apply(rule, result, file, now)
+    return Decision(Action.KEEP, None, None, "no rule matches it" if rules else "there are no rules")
+
+
+def find_hold(file: MediaFile, holds: Sequence[Hold], now: datetime) -> Hold | None:
+    """The first hold in force on a file; an error while looking for it is one, too."""
+    try:
+        return next(_holds_in_force(file, holds, now), None)
+    except Exception as error:  # noqa: BLE001  (whatever it is: in doubt, the file is held)
+        return Hold(file.app_id, f"the holds could not be checked ({type(error).__name__}): report this as a defect")
 
 
 def explain(
@@ -104,13 +135,16 @@ def explain(
 ) -> tuple[RuleExplanation, ...]:
     """Say what each hold in force, a suspicion and each rule mean for a file, in the order in which they count.
 
-    Lines named `hold` and `suspicion` come before those of the rules.
+    Lines named `hold`, `suspicion` and `erasure` come before those of the rules.
     """
     in_force = _holds_in_force(file, holds, now)
     lines = [RuleExplanation("hold", RuleResult.HOLDS, _describe_hold(file, hold)) for hold in in_force]
     if file.suspicion is not None:
         lines.append(RuleExplanation("suspicion", RuleResult.UNCONFIRMED, _describe_suspicion(file.suspicion)))
     decided_by: str | None = None
+    if file.erasure is not None:
+        lines.append(RuleExplanation("erasure", RuleResult.ERASES, _describe_erasure(file.erasure)))
+        rules = ()
     for rule in rules:
         if decided_by is not None:
             lines.append(RuleExplanation(rule.name, RuleResult.NOT_REACHED, f'rule "{decided_by}" comes first'))
@@ -151,12 +185,8 @@ def find_unreachable(rules: Sequence[RetentionRule]) -> tuple[RetentionRule, Ret
     return None
 
 
-def _decide_by_rules(file: MediaFile, rules: Sequence[RetentionRule], now: datetime) -> Decision:
-    for rule in rules:
-        result = judge(rule.match, file)
-        if result.judgement is not Judgement.DIFFERS:
-            return _apply(rule, result, file, now)
-    return Decision(Action.KEEP, None, None, "no rule matches it" if rules else "there are no rules")
+def _decide_by_erasure(erasure: Erasure) -> Decision:
+    return Decision(Action.DELETE, None, erasure.requested_at, _describe_erasure(erasure))
 
 
 def _apply(rule: RetentionRule, result: MatchResult, file: MediaFile, now: datetime) -> Decision:
@@ -173,6 +203,9 @@ def _apply(rule: RetentionRule, result: MatchResult, file: MediaFile, now: datet
         due_at = file.ended_at + rule.keep
     except OverflowError:
         return _keep(rule, f'rule "{rule.name}" keeps it for {window}, which is past the end of the calendar')
+    if rule.mode is Mode.OBSERVE:
+        reason = f'rule "{rule.name}" only observes: it would have let it go after {window}'
+        return Decision(Action.OBSERVE, rule.name, None, reason, observed_due_at=due_at)
     action = Action.DELETE if due_at <= now else Action.WAIT
     return Decision(action, rule.name, due_at, f'rule "{rule.name}" keeps it for {window}')
 
@@ -221,6 +254,10 @@ def _describe_hold(file: MediaFile, hold: Hold) -> str:
     until = "" if hold.until is None else f" until {hold.until:%Y-%m-%d %H:%M} UTC"
     doubt = " (its stream is not known)" if hold.file is None and not file.stream_id else ""
     return f"held{until}: {hold.reason}{doubt}"
+
+
+def _describe_erasure(erasure: Erasure) -> str:
+    return f"erasure {erasure.number} of {erasure.requested_at:%Y-%m-%d %H:%M} UTC: {erasure.reason}"
 
 
 def _describe_suspicion(suspicion: Suspicion) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from service.core.durations import format_duration, format_keep, format_size, parse_duration, parse_keep, parse_size
 from service.core.matching import Match
 from service.core.model import Vendor
-from service.core.rules import RetentionRule, find_unreachable
+from service.core.rules import Mode, RetentionRule, find_unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ EVENTS: Final = ("record", "compose")
 """The callbacks that announce a file (docs/protocol.md, "The callback")."""
 
 _FILE_KEYS: Final = ("rules",)
-_RULE_KEYS: Final = ("name", "match", "keep", "keep_latest")
+_RULE_KEYS: Final = ("name", "match", "keep", "keep_latest", "mode")
 _MATCH_KEYS: Final = (
     "stream",
     "app",
@@ -109,7 +109,8 @@ def _read_rule(table: Mapping[str, object], place: _Place) -> RetentionRule:
     keep_latest = _read_keep_latest(table["keep_latest"], place) if "keep_latest" in table else None
     if keep is None and keep_latest is not None:
         raise place.error("keep_latest", 'has no effect beside keep = "forever": leave one of them out')
-    return RetentionRule(name, match, keep, keep_latest)
+    mode = _read_text(table["mode"], "mode", place, _parse_mode) if "mode" in table else Mode.ENFORCE
+    return RetentionRule(name, match, keep, keep_latest, mode)
 
 
 def _read_name(table: Mapping[str, object], place: _Place) -> str:
@@ -209,6 +210,13 @@ def _parse_event(text: str) -> str:
     return text
 
 
+def _parse_mode(text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError:
+        raise ValueError(_describe_wrong_choice(text, tuple(Mode))) from None
+
+
 def _describe_wrong_choice(text: str, choices: Collection[str]) -> str:
     return f"{_shorten(ascii(text))} is none of {', '.join(choices)}"
 
@@ -251,6 +259,8 @@ def _format_rule(rule: RetentionRule) -> str:
     lines.append(f"keep = {_quote(format_keep(rule.keep))}")
     if rule.keep_latest is not None:
         lines.append(f"keep_latest = {rule.keep_latest}")
+    if rule.mode is not Mode.ENFORCE:
+        lines.append(f"mode = {_quote(rule.mode)}")
     return "\n".join(lines) + "\n"
 
 

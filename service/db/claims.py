@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
 
 from service.core.model import FileState, Lane, Outcome, Vendor
 from service.db.models import IS_CLAIMED, IS_OPEN, IS_RETRYING, IS_SCHEDULED, AttemptRow, MediaFileRow, RunRow, RunState
@@ -19,6 +19,11 @@ Cursor = tuple[datetime, int]
 """The due date and number of the last file looked at: a pass goes through what is due once, in this order."""
 
 
+def has_cooled(now: datetime) -> ColumnElement[bool]:
+    """No change of rules keeps a file waiting any more."""
+    return or_(MediaFileRow.cooling_until.is_(None), MediaFileRow.cooling_until <= now)
+
+
 def list_due_lanes(session: Session, now: datetime, *, only_retries: bool = False) -> list[Lane]:
     """The apps and vendors that have files to delete now."""
     query = select(MediaFileRow.app_id, MediaFileRow.vendor).distinct()
@@ -29,6 +34,7 @@ def list_due_lanes(session: Session, now: datetime, *, only_retries: bool = Fals
         query = query.where(IS_RETRYING, MediaFileRow.retry_at <= now, is_scheduled, is_due)
     else:
         query = query.where(IS_SCHEDULED, MediaFileRow.due_at <= now)
+    query = query.where(has_cooled(now))
     return sorted((app_id, vendor) for app_id, vendor in session.execute(query))
 
 
@@ -45,7 +51,11 @@ def next_due(
     """The next files of a lane whose time has come, oldest first; locked ones of somebody else are passed over."""
     app_id, vendor = lane
     query = select(MediaFileRow).where(
-        IS_SCHEDULED, MediaFileRow.app_id == app_id, MediaFileRow.vendor == vendor, MediaFileRow.due_at <= now
+        IS_SCHEDULED,
+        MediaFileRow.app_id == app_id,
+        MediaFileRow.vendor == vendor,
+        MediaFileRow.due_at <= now,
+        has_cooled(now),
     )
     if only_retries:
         query = query.where(MediaFileRow.retry_at <= now)
@@ -63,7 +73,11 @@ def count_due(session: Session, lane: Lane, now: datetime) -> int:
     """How many files of a lane are due, those that wait for a retry included."""
     app_id, vendor = lane
     query = select(func.count()).where(
-        IS_SCHEDULED, MediaFileRow.app_id == app_id, MediaFileRow.vendor == vendor, MediaFileRow.due_at <= now
+        IS_SCHEDULED,
+        MediaFileRow.app_id == app_id,
+        MediaFileRow.vendor == vendor,
+        MediaFileRow.due_at <= now,
+        has_cooled(now),
     )
     return session.scalar(query.select_from(MediaFileRow)) or 0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.core.model import Decision, FileState, MediaFile, Outcome, Vendor
+from service.core.model import Decision, Erasure, FileState, MediaFile, Outcome, Vendor
 from service.core.patterns import matches
 from service.core.ranks import Span, newest
 from service.db.models import IS_UNDECIDED, AttemptRow, MediaFileRow
@@ -32,7 +32,7 @@ class FileFilter:
     due_before: datetime | None = None
 
 
-def facts_of(row: MediaFileRow, rank: int | None = None) -> MediaFile:
+def facts_of(row: MediaFileRow, rank: int | None = None, erasure: Erasure | None = None) -> MediaFile:
     """What a decision may look at."""
     return MediaFile(
         app_id=row.app_id,
@@ -48,6 +48,7 @@ def facts_of(row: MediaFileRow, rank: int | None = None) -> MediaFile:
         replay_url=row.replay_url,
         suspicion=row.suspicion,
         rank=rank,
+        erasure=erasure,
     )
 
 
@@ -103,11 +104,17 @@ def apply_facts(row: MediaFileRow, file: MediaFile) -> None:
     row.duration_s, row.size_bytes, row.replay_url = file.duration_s, file.size_bytes, file.replay_url
 
 
-def apply_decision(row: MediaFileRow, decision: Decision, revision: int, now: datetime) -> None:
+def note_decision(row: MediaFileRow, decision: Decision, approval: str | None, revision: int, now: datetime) -> None:
+    """Write down what was decided of a file, but leave its state as it is."""
+    row.state_reason, row.rule, row.due_at = decision.reason, decision.rule, decision.due_at
+    row.cooling_until, row.observed_due_at = decision.cooling_until, decision.observed_due_at
+    row.approval, row.revision, row.decided_at = approval, revision, now
+
+
+def apply_decision(row: MediaFileRow, decision: Decision, approval: str | None, revision: int, now: datetime) -> None:
     """Write what was decided of an undecided file; its retry moment only lives on while it is scheduled."""
-    row.state, row.state_reason = decision.state, decision.reason
-    row.rule, row.due_at = decision.rule, decision.due_at
-    row.revision, row.decided_at = revision, now
+    note_decision(row, decision, approval, revision, now)
+    row.state = decision.state
     row.claim_run_id = row.claimed_at = None
     if row.state is not FileState.SCHEDULED:
         row.retry_at = None

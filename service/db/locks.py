@@ -38,6 +38,16 @@ def lock_streams(session: Session, streams: Iterable[tuple[str, str]]) -> None:
         _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"stream/{stripe}")
 
 
+def lock_holds_shared(session: Session, app_id: str) -> None:
+    """Keep new holds of an app from being placed until this transaction ends."""
+    _lock(session, "SELECT pg_advisory_xact_lock_shared(:key)", f"holds/{app_id}")
+
+
+def lock_holds_exclusive(session: Session, app_id: str) -> None:
+    """Wait for every transaction that claims files of an app, and keep new ones out."""
+    _lock(session, "SELECT pg_advisory_xact_lock(:key)", f"holds/{app_id}")
+
+
 def lock_name(session: Session, name: str) -> None:
     """Let one transaction at a time do the thing called `name`."""
     lock_name_on(session.connection(), name)

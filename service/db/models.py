@@ -1,91 +1,15 @@
-"""The tables, the same on SQLite and PostgreSQL."""
+"""The tables of the main job: callbacks in, media files, rules, runs with their calls and attempts."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    DateTime,
-    Enum,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Text,
-    TextClause,
-    TypeDecorator,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from service.core.model import FileState, Outcome, Suspicion, Vendor, Verdict
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime on both databases; SQLite, which knows no zones, stores it without one."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times and store UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            msg = f"a naive datetime reached the database: {value}"
-            raise ValueError(msg)
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give back what was stored, aware."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _enum(kind: type[StrEnum], length: int = 16) -> Enum:
-    # Text with the values, not the names: readable in any SQL client, and no native type to migrate.
-    return Enum(kind, native_enum=False, length=length, values_callable=lambda members: [m.value for m in members])
-
-
-BigId = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite counts up by itself only in a column declared INTEGER PRIMARY KEY."""
-
-
-class Model(DeclarativeBase):
-    """The declarative root; constraints are named so that migrations can alter them on both databases."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads a plain dict here)
-        datetime: UtcDateTime(),
-        FileState: _enum(FileState),
-        Outcome: _enum(Outcome),
-        Suspicion: _enum(Suspicion),
-        Vendor: _enum(Vendor),
-        Verdict: _enum(Verdict),
-        str: Text(),
-        bytes: LargeBinary(),
-        float: Float(53),
-    }
+from service.db.schema import BigId, Model, enum_column, partial_index
 
 
 class RunState(StrEnum):
@@ -93,6 +17,7 @@ class RunState(StrEnum):
 
     RUNNING = "running"
     DONE = "done"
+    STOPPED = "stopped"
     INTERRUPTED = "interrupted"
     LOST = "lost"
 
@@ -103,6 +28,7 @@ class Trigger(StrEnum):
     SCHEDULE = "schedule"
     RETRY = "retry"
     COMMAND = "command"
+    APPROVAL = "approval"
 
 
 # The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
@@ -113,10 +39,7 @@ IS_UNDECIDED = text("state NOT IN ('deleting', 'deleted', 'gone', 'failed')")
 IS_RETRYING = text("retry_at IS NOT NULL")
 IS_CLAIMED = text("claim_run_id IS NOT NULL")
 IS_OPEN = text("outcome IS NULL")
-
-
-def _partial_index(name: str, condition: TextClause, *columns: str) -> Index:
-    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+IS_TO_ERASE = text("erasure_id IS NOT NULL")
 
 
 class SignatureRow(Model):
@@ -135,7 +58,7 @@ class CallbackRow(Model):
     __table_args__ = (
         UniqueConstraint("signature", "app_id", "content_hash"),
         Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
-        _partial_index("ix_callbacks_unfinished", IS_PENDING, "id"),
+        partial_index("ix_callbacks_unfinished", IS_PENDING, "id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -159,10 +82,11 @@ class MediaFileRow(Model):
     __tablename__ = "media_files"
     __table_args__ = (
         UniqueConstraint("app_id", "vendor", "file_id"),
-        _partial_index("ix_media_files_due", IS_SCHEDULED, "app_id", "vendor", "due_at", "id"),
-        _partial_index("ix_media_files_retry", IS_RETRYING, "retry_at"),
-        _partial_index("ix_media_files_undecided", IS_UNDECIDED, "revision", "id"),
-        _partial_index("ix_media_files_claim", IS_CLAIMED, "claim_run_id"),
+        partial_index("ix_media_files_due", IS_SCHEDULED, "app_id", "vendor", "due_at", "id", "cooling_until"),
+        partial_index("ix_media_files_retry", IS_RETRYING, "retry_at"),
+        partial_index("ix_media_files_undecided", IS_UNDECIDED, "revision", "id"),
+        partial_index("ix_media_files_claim", IS_CLAIMED, "claim_run_id"),
+        partial_index("ix_media_files_erasure", IS_TO_ERASE, "erasure_id"),
         Index("ix_media_files_state", "state", "due_at", "id"),
         Index("ix_media_files_stream", "app_id", "stream_id", "ended_at"),
     )
@@ -191,6 +115,13 @@ class MediaFileRow(Model):
     due_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(Integer)
     decided_at: Mapped[datetime]
+    # No call before this moment: a change of rules moved the date earlier, and can be taken back until then.
+    cooling_until: Mapped[datetime | None]
+    # What approved its deletion: "preview 7", "run 12", "erasure 3". The breaker does not count it again.
+    approval: Mapped[str | None] = mapped_column(String(40))
+    # When a rule that only observes would have let it go.
+    observed_due_at: Mapped[datetime | None]
+    erasure_id: Mapped[int | None] = mapped_column(BigId)
 
     claim_run_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("runs.id"))
     claimed_at: Mapped[datetime | None]
@@ -213,8 +144,11 @@ class RevisionRow(Model):
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     applied_at: Mapped[datetime]
     applied_by: Mapped[str]
+    through: Mapped[str | None]
     source: Mapped[str]
     rules: Mapped[str]
+    cooling_until: Mapped[datetime | None]
+    preview_id: Mapped[int | None] = mapped_column(BigId)
 
 
 class RunRow(Model):
@@ -223,9 +157,9 @@ class RunRow(Model):
     __tablename__ = "runs"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    trigger: Mapped[Trigger] = mapped_column(_enum(Trigger))
+    trigger: Mapped[Trigger] = mapped_column(enum_column(Trigger))
     slot_at: Mapped[datetime | None] = mapped_column(unique=True)
-    state: Mapped[RunState] = mapped_column(_enum(RunState), index=True)
+    state: Mapped[RunState] = mapped_column(enum_column(RunState), index=True)
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -257,7 +191,7 @@ class AttemptRow(Model):
     __tablename__ = "attempts"
     __table_args__ = (
         Index("ix_attempts_file", "media_file_id", "id"),
-        _partial_index("ix_attempts_open", IS_OPEN, "run_id"),
+        partial_index("ix_attempts_open", IS_OPEN, "run_id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -311,8 +245,3 @@ class LeaseRow(Model):
     fence: Mapped[int] = mapped_column(BigInteger)
     renewed_at: Mapped[datetime]
     expires_at: Mapped[datetime]
-
-
-def row_as_dict(row: Model) -> dict[str, Any]:
-    """All columns of a row by name."""
-    return {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from service.core.cooling import Change
 from service.core.rules import RetentionRule, RuleSet
 from service.core.rules_file import parse_rules
+from service.db import previews
 from service.db.models import RevisionRow
 
 if TYPE_CHECKING:
@@ -23,13 +25,20 @@ NO_RULES = RuleSet(0, ())
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One applied rule set with its history; `rules` is its text in the form of a rules file."""
+    """One applied rule set with its history; `rules` is its text in the form of a rules file.
+
+    `through` is None for revisions from before it was recorded. Until `cooling_until` (None: at once) no file is called
+    whose date this revision moved earlier. `preview_id` is the preview that it was bound to.
+    """
 
     number: int
     applied_at: datetime
     applied_by: str
+    through: str | None
     source: str
     rules: str
+    cooling_until: datetime | None = None
+    preview_id: int | None = None
 
 
 def current_number(session: Session) -> int:
@@ -46,7 +55,27 @@ def current_rules(session: Session) -> RuleSet:
 def current_revision(session: Session) -> Revision | None:
     """The revision in force, as it was applied."""
     row = session.scalar(select(RevisionRow).order_by(RevisionRow.number.desc()).limit(1))
-    return Revision(row.number, row.applied_at, row.applied_by, row.source, row.rules) if row else None
+    return _revision(row) if row else None
+
+
+def find_revision(session: Session, number: int) -> Revision | None:
+    """One revision, as it was applied."""
+    row = session.get(RevisionRow, number)
+    return _revision(row) if row else None
+
+
+def find_rules(session: Session, number: int) -> RuleSet | None:
+    """The rules of one revision (0: none, before the first); None if there is no such revision."""
+    if number == 0:
+        return NO_RULES
+    revision = find_revision(session, number)
+    return RuleSet(number, _parse(revision.rules)) if revision else None
+
+
+def list_changes(session: Session, after: int) -> list[Change]:
+    """The revisions beyond one, in their order, as changes that decisions have to follow."""
+    rows = session.scalars(select(RevisionRow).where(RevisionRow.number > after).order_by(RevisionRow.number))
+    return [_change(session, row) for row in rows]
 
 
 def add_revision(session: Session, revision: Revision) -> None:
@@ -56,11 +85,32 @@ def add_revision(session: Session, revision: Revision) -> None:
             number=revision.number,
             applied_at=revision.applied_at,
             applied_by=revision.applied_by,
+            through=revision.through,
             source=revision.source,
             rules=revision.rules,
+            cooling_until=revision.cooling_until,
+            preview_id=revision.preview_id,
         )
     )
     session.flush()
+
+
+def _revision(row: RevisionRow) -> Revision:
+    return Revision(
+        row.number,
+        row.applied_at,
+        row.applied_by,
+        row.through,
+        row.source,
+        row.rules,
+        row.cooling_until,
+        row.preview_id,
+    )
+
+
+def _change(session: Session, row: RevisionRow) -> Change:
+    previewed = previews.load_sooner(session, row.preview_id) if row.preview_id is not None else None
+    return Change(RuleSet(row.number, _parse(row.rules)), row.cooling_until, row.preview_id, previewed)
 
 
 @lru_cache(maxsize=16)

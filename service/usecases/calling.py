@@ -171,7 +171,7 @@ class Caller:
             gate = gates.find_gate(session, *lane)
             if gate is not None and gate.is_closed(self._now()) and not probe:
                 return Readiness.LEAVE
-            return Readiness.SEND if is_still_good(session, self._sweep, call) else Readiness.LOOK_AGAIN
+            return Readiness.SEND if is_still_good(session, self._sweep, lane, call) else Readiness.LOOK_AGAIN
 
     def _record(self, lane: Lane, call: OpenCall, answer: DeleteAnswer, reading: Reading) -> None:
         for attempt in range(_RECORD_TRIES):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.core.model import Action, Lane
-from service.db import claims, files, leases, locks, revisions, runs
+from service.db import claims, files, holds, leases, locks, revisions, runs
 from service.db.models import RunState
 from service.usecases.deciding import decide_rows, lock_ranks
 
@@ -49,18 +49,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call that is written down and may be sent: its files, and the revision that lets them go."""
+    """A call that is written down and may be sent: its files, the revision that lets them go, and the newest hold."""
 
     call_id: int
     files: tuple[Claimed, ...]
     revision: int
+    newest_hold: int
 
 
 def claim_chunk(
     session: Session, sweep: Pass, lane: Lane, after: Cursor | None, limit: int, now: datetime, *, only_retries: bool
 ) -> Chunk:
     """Claim the next due files of a lane that today's rules still let go; decide the others anew."""
-    rules = _rules_under_lock(session)
+    rules = _rules_under_lock(session, lane[0])
     # Which streams to lock is known only from rows that are not locked yet: the locks come first, then the rows.
     if any(rule.keep_latest for rule in rules.rules):
         peeked = claims.next_due(session, lane, now, after, limit, only_retries=only_retries, lock=False)
@@ -81,7 +82,7 @@ def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claime
 
     Files that another process took over are left out; files that today's rules keep are given back.
     """
-    rules = _rules_under_lock(session)
+    rules = _rules_under_lock(session, lane[0])
     if not leases.holds_lease(session, SWEEP_LEASE, sweep.fence):
         return None
     keys = [file.key for file in wanted]
@@ -93,15 +94,17 @@ def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claime
     if not due:
         return None
     call_id = runs.open_call(session, sweep.run_id, lane, due, now)
-    return OpenCall(call_id, tuple(Claimed(row.id, row.file_id) for row in due), rules.revision)
+    newest_hold = holds.newest_number(session, lane[0])
+    return OpenCall(call_id, tuple(Claimed(row.id, row.file_id) for row in due), rules.revision, newest_hold)
 
 
-def is_still_good(session: Session, sweep: Pass, call: OpenCall) -> bool:
-    """Nothing has changed since the call was written down: the lease, the claims and the rules stand."""
+def is_still_good(session: Session, sweep: Pass, lane: Lane, call: OpenCall) -> bool:
+    """Nothing has changed since the call was written down: the lease, the claims, the rules and the holds stand."""
     keys = [file.key for file in call.files]
     return (
         leases.holds_lease(session, SWEEP_LEASE, sweep.fence)
         and revisions.current_number(session) == call.revision
+        and holds.newest_number(session, lane[0]) == call.newest_hold
         and claims.count_claimed(session, sweep.run_id, keys) == len(keys)
     )
 
@@ -123,8 +126,9 @@ def release_stale(session: Session, lease: timedelta, now: datetime) -> int:
     return released
 
 
-def _rules_under_lock(session: Session) -> RuleSet:
+def _rules_under_lock(session: Session, app_id: str) -> RuleSet:
     locks.lock_policy_shared(session)
+    locks.lock_holds_shared(session, app_id)
     return revisions.current_rules(session)
 
 
@@ -132,12 +136,11 @@ def _keep_what_should_stay(
     session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime
 ) -> list[MediaFileRow]:
     due = []
-    for row, decision in decide_rows(session, rows, rules, now):
+    for row, decision, approval in decide_rows(session, rows, rules, now):
         if decision.action is Action.DELETE:
-            row.rule, row.due_at, row.revision, row.decided_at = decision.rule, decision.due_at, rules.revision, now
-            row.state_reason = decision.reason
+            files.note_decision(row, decision, approval, rules.revision, now)
             due.append(row)
         else:
-            files.apply_decision(row, decision, rules.revision, now)
+            files.apply_decision(row, decision, approval, rules.revision, now)
     session.flush()
     return due

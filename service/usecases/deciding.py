@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from service.core.cooling import Standing, cool, follow_changes
 from service.core.model import Action, FileState
 from service.core.ranks import Span, rank_recordings
 from service.core.rules import RuleSet, decide
-from service.db import files, locks, revisions, runs
+from service.db import erasures, files, holds, locks, revisions, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from service.core.model import Decision
+    from service.core.cooling import Change
+    from service.core.model import Decision, Erasure, Hold, MediaFile
     from service.db.engine import Database, Session
     from service.db.models import MediaFileRow
 
@@ -23,36 +25,84 @@ BATCH = 500
 _BREATH_S = 0.02  # between two batches others get their turn to write, arriving callbacks above all
 
 
-def decide_rows(
-    session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime
-) -> list[tuple[MediaFileRow, Decision]]:
+class Decided(NamedTuple):
+    """A file of the inventory, what is decided of it, and what approved its deletion if anything has."""
+
+    row: MediaFileRow
+    decision: Decision
+    approval: str | None
+
+
+class Circumstances:
+    """What files are decided under, read in the transaction that decides: rules, their changes, holds, erasures, ranks.
+
+    Whoever locks rows does so before, so that the holds read here are no older than the locks.
+    """
+
+    def __init__(self, session: Session, rules: RuleSet, now: datetime) -> None:
+        """Decide under `rules` as of `now`."""
+        self._session = session
+        self._rules = rules
+        self._now = now
+        self._deepest = deepest_rank(rules)
+        self._newest: dict[tuple[str, str], list[Span]] = {}
+        self._holds: dict[str, list[Hold]] = {}
+        self._erasures: dict[int, Erasure] = {}
+        self._changes: list[Change] | None = None
+        self._changes_after = rules.revision
+
+    def decide(self, row: MediaFileRow) -> Decided:
+        """Decide one file; what waits for a cooling-off is not let go."""
+        file = self.facts_of(row)
+        decision = decide(file, self._rules.rules, self.holds_of(row), self._now)
+        standing = Standing(row.due_at, row.cooling_until, row.approval)
+        if file.erasure is not None:
+            return Decided(row, decision, f"erasure {file.erasure.number}")
+        if 0 <= row.revision < self._rules.revision:
+            standing = follow_changes(row.id, file, standing, self._changes_since(row.revision), self._now)
+        return Decided(row, cool(decision, standing.cooling_until, self._now), standing.approval)
+
+    def facts_of(self, row: MediaFileRow) -> MediaFile:
+        """What is known of a file, with its rank where rules count recordings, and the request to erase it."""
+        return files.facts_of(row, self._rank_of(row), self._erasure_of(row))
+
+    def holds_of(self, row: MediaFileRow) -> list[Hold]:
+        """The holds in force of the file's app."""
+        if row.app_id not in self._holds:
+            self._holds[row.app_id] = holds.list_in_force(self._session, [row.app_id], self._now)
+        return self._holds[row.app_id]
+
+    def _rank_of(self, row: MediaFileRow) -> int | None:
+        if not self._deepest or not _can_be_ranked(row):
+            return None
+        stream = (row.app_id, row.stream_id)
+        if stream not in self._newest:
+            self._newest[stream] = files.newest_spans(self._session, *stream, self._deepest)
+        return _rank(row, self._newest[stream])
+
+    def _erasure_of(self, row: MediaFileRow) -> Erasure | None:
+        if row.erasure_id is None:
+            return None
+        if row.erasure_id not in self._erasures:
+            self._erasures |= erasures.find_orders(self._session, [row.erasure_id])
+        return self._erasures[row.erasure_id]
+
+    def _changes_since(self, revision: int) -> list[Change]:
+        if self._changes is None or revision < self._changes_after:
+            self._changes, self._changes_after = revisions.list_changes(self._session, revision), revision
+        return [change for change in self._changes if revision < change.rules.revision <= self._rules.revision]
+
+
+def decide_rows(session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime) -> list[Decided]:
     """Decide each of these files; where rules count recordings, each is ranked among those that surely exist."""
-    deepest = deepest_rank(rules)
-    newest: dict[tuple[str, str], list[Span]] = {}
-    decided = []
-    for row in rows:
-        rank = None
-        if deepest and _can_be_ranked(row):
-            stream = (row.app_id, row.stream_id)
-            if stream not in newest:
-                newest[stream] = files.newest_spans(session, *stream, deepest)
-            rank = _rank(row, newest[stream])
-        decided.append((row, decide(files.facts_of(row, rank), rules.rules, (), now)))
-    return decided
-
-
-def rank_of(session: Session, row: MediaFileRow, rules: RuleSet) -> int | None:
-    """The rank of one file within its stream; None where no rule counts, or the file is not confirmed."""
-    deepest = deepest_rank(rules)
-    if not deepest or not _can_be_ranked(row):
-        return None
-    return _rank(row, files.newest_spans(session, row.app_id, row.stream_id, deepest))
+    circumstances = Circumstances(session, rules, now)
+    return [circumstances.decide(row) for row in rows]
 
 
 def decide_again(session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime) -> None:
     """Decide these files and write down what was decided."""
-    for row, decision in decide_rows(session, rows, rules, now):
-        files.apply_decision(row, decision, rules.revision, now)
+    for row, decision, approval in decide_rows(session, rows, rules, now):
+        files.apply_decision(row, decision, approval, rules.revision, now)
     session.flush()
 
 
@@ -71,9 +121,9 @@ def decide_stream(session: Session, app_id: str, stream_id: str, rules: RuleSet,
     if not counting:
         return
     rows = files.ruled_by_rank(session, app_id, stream_id, counting)
-    for row, decision in decide_rows(session, rows, rules, now):
+    for row, decision, approval in decide_rows(session, rows, rules, now):
         if row.state is FileState.KEPT or decision.action is not Action.DELETE:
-            files.apply_decision(row, decision, rules.revision, now)
+            files.apply_decision(row, decision, approval, rules.revision, now)
     session.flush()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from service.core.model import END_STATES, FileState
 from service.core.rules import RuleExplanation, explain
 from service.db import files, locks, revisions, runs
-from service.usecases.deciding import decide_again, decide_stream, lock_ranks, rank_of
+from service.usecases.deciding import Circumstances, decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,9 @@ def file_as_json(row: MediaFileRow) -> dict[str, Any]:
         "replay_url": row.replay_url,
         "rule": row.rule,
         "due_at": iso(row.due_at),
+        "cooling_until": iso(row.cooling_until),
+        "observed_due_at": iso(row.observed_due_at),
+        "approval": row.approval,
         "held": row.state is FileState.HELD,
         "attempts": row.attempts,
         "last_outcome": outcome,
@@ -104,9 +107,9 @@ def explain_file(database: Database, file_key: int, now: datetime) -> Explanatio
     with database.read() as session:
         row = _existing(session, file_key)
         rules = revisions.current_rules(session)
-        facts = files.facts_of(row, rank_of(session, row, rules))
+        around = Circumstances(session, rules, now)
         attempts = tuple(attempt_as_json(attempt) for attempt in runs.list_attempts(session, file_key=file_key))
-        lines = explain(facts, rules.rules, (), now)
+        lines = explain(around.facts_of(row), rules.rules, around.holds_of(row), now)
         return Explanation(file_as_json(row), row.revision, lines, attempts, _next_step(row, now))
 
 

@@ -17,7 +17,7 @@ from service.usecases.deciding import BATCH, decide_older, decide_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from service.core.model import Decision
     from service.db.engine import Database, Session
@@ -64,15 +64,21 @@ class Preview:
     effects: tuple[RuleEffect, ...]
 
 
-def ensure_first_rules(database: Database, keep: str | None, now: datetime) -> None:
-    """While nobody has applied rules, put the catch-all of the KEEP setting in force as revision 1."""
+def ensure_first_rules(database: Database, keep: str | None, cooling_off: timedelta, now: datetime) -> None:
+    """While nobody has applied rules, put the catch-all of the KEEP setting in force as revision 1.
+
+    Files that are there already had no date before: they wait for the cooling-off like those of any other change.
+    """
     if keep is None:
         return
 
     def first(session: Session) -> None:
         locks.lock_policy_exclusive(session)
         if revisions.current_number(session) == 0:
-            revisions.add_revision(session, Revision(1, now, "settings", KEEP_SOURCE, format_rules(catch_all(keep))))
+            text = format_rules(catch_all(keep))
+            revisions.add_revision(
+                session, Revision(1, now, "settings", "settings", KEEP_SOURCE, text, now + cooling_off)
+            )
             log.info("rules_applied", revision=1, source=KEEP_SOURCE, keep=keep)
 
     with database.read() as session:
@@ -137,7 +143,7 @@ def preview_rules(
             after = rows[-1].id
             old = decide_rows(session, rows, in_force, now)
             new = decide_rows(session, rows, candidate, now)
-            for (_, before), (_, then) in zip(old, new, strict=True):
+            for (_, before, _), (_, then, _) in zip(old, new, strict=True):
                 _compare(tally, before, then)
                 effects[then.rule][then.action] += 1
             session.expunge_all()
@@ -181,5 +187,5 @@ def _put_in_force(
     if current.revision and current.rules == tuple(rules):
         return current.revision, False
     number = current.revision + 1
-    revisions.add_revision(session, Revision(number, now, by, source, format_rules(rules)))
+    revisions.add_revision(session, Revision(number, now, by, None, source, format_rules(rules)))
     return number, True

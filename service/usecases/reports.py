@@ -110,7 +110,7 @@ def dry_run(database: Database, now: datetime, limit: int) -> DryRun:
     with database.read() as session:
         rules = revisions.current_rules(session)
         for rows in _batches_to_look_at(session, rules, now):
-            for row, decision in decide_rows(session, rows, rules, now):
+            for row, decision, _ in decide_rows(session, rows, rules, now):
                 if decision.action is not Action.DELETE:
                     continue
                 by_rule[decision.rule or ""] += 1

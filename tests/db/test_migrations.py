@@ -20,7 +20,7 @@ from service.core.model import FileState, MediaFile, Vendor
 from service.db import files
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import migrations_folder, pending_migrations, upgrade_database
-from service.db.models import Model
+from service.db.schema import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
