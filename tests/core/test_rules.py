@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.matching import Judgement, Match, judge, match_implies
-from service.core.model import Action, FileState, Hold, MediaFile, Suspicion, Vendor
-from service.core.rules import RetentionRule, RuleResult, believe_end, decide, explain, find_unreachable
+from service.core.model import Action, Erasure, FileState, Hold, MediaFile, Suspicion, Vendor
+from service.core.rules import Mode, RetentionRule, RuleResult, believe_end, decide, explain, find_unreachable
 
 END = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -335,3 +335,53 @@ def test_a_rule_is_unreachable_if_one_earlier_rule_alone_implies_it(
 def test_a_rule_called_unreachable_never_gets_a_file(narrow: Match, wide: Match, file: MediaFile) -> None:
     if match_implies(narrow, wide) and judge(narrow, file).judgement is not Judgement.DIFFERS:
         assert judge(wide, file).judgement is not Judgement.DIFFERS
+
+
+# Observing rules, erasures, and holds that cannot be checked
+
+WATCHING = RetentionRule("watching", Match(stream=("lesson-*",)), keep=DAY, mode=Mode.OBSERVE)
+ERASED = replace(FILE, erasure=Erasure(3, END + HOUR, "asked to be forgotten"))
+
+
+def test_an_observing_rule_decides_and_lets_nothing_go() -> None:
+    decision = decide(FILE, [WATCHING, REST], (), LATER)
+    assert decision.action is Action.OBSERVE
+    assert decision.state is FileState.KEPT
+    assert (decision.rule, decision.due_at, decision.observed_due_at) == ("watching", None, END + DAY)
+
+
+def test_an_observing_rule_keeps_the_newest_without_a_word_of_deleting() -> None:
+    rule = replace(NEWEST, mode=Mode.OBSERVE)
+    assert decide(replace(FILE, rank=1), [rule], (), LATER).observed_due_at is None
+    assert decide(replace(FILE, rank=3), [rule], (), LATER).observed_due_at == END + DAY
+
+
+@given(file=files, in_order=st.lists(rules, max_size=4), now=moments)
+def test_what_observes_never_deletes(file: MediaFile, in_order: list[RetentionRule], now: datetime) -> None:
+    observing = [replace(rule, mode=Mode.OBSERVE) for rule in in_order]
+    watched, real = decide(file, observing, (), now), decide(file, in_order, (), now)
+    assert watched.due_at is None
+    assert watched.state in (FileState.KEPT, FileState.UNCONFIRMED)
+    assert (watched.rule, watched.observed_due_at) == (real.rule, real.due_at)
+
+
+def test_an_erasure_goes_before_the_rules() -> None:
+    decision = decide(ERASED, [EXAMS, replace(REST, keep=None)], (), END + HOUR)
+    assert (decision.action, decision.due_at) == (Action.DELETE, END + HOUR)
+    assert "erasure 3" in decision.reason
+
+
+def test_a_hold_and_a_suspicion_win_over_an_erasure() -> None:
+    assert decide(ERASED, [REST], [HOLD], LATER).action is Action.HOLD
+    assert decide(replace(ERASED, suspicion=Suspicion.CONFLICT), [REST], (), LATER).action is Action.CONFIRM
+
+
+def test_an_erasure_is_explained_before_the_rules_that_do_not_count_any_more() -> None:
+    assert [line.result for line in explain(ERASED, [REST], [HOLD], LATER)] == [RuleResult.HOLDS, RuleResult.ERASES]
+
+
+def test_an_error_while_checking_a_hold_holds() -> None:
+    broken = replace(HOLD, stream_pattern=7)  # type: ignore[arg-type]
+    decision = decide(FILE, [LESSONS], [broken], LATER)
+    assert decision.action is Action.HOLD
+    assert "could not be checked" in decision.reason

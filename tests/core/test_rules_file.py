@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.core.matching import Match
 from service.core.model import Vendor
-from service.core.rules import RetentionRule, find_unreachable
+from service.core.rules import Mode, RetentionRule, find_unreachable
 from service.core.rules_file import RulesError, catch_all, format_rules, parse_rules
 
 DOCUMENTED = """
@@ -35,6 +35,13 @@ def test_the_documented_file_reads_as_documented() -> None:
         RetentionRule("paid lessons", Match(stream=("lesson-*", "exam-*"), vendor=(Vendor.TENCENT,)), None),
         RetentionRule("everything else", Match(), timedelta(days=30), keep_latest=1),
     )
+
+
+def test_a_rule_may_only_observe_and_is_written_back_so() -> None:
+    rules = parse_rules('[[rules]]\nname = "a"\nkeep = "1d"\nmode = "observe"\n')
+    assert rules == (RetentionRule("a", Match(), timedelta(days=1), mode=Mode.OBSERVE),)
+    assert parse_rules(format_rules(rules)) == rules
+    assert parse_rules('[[rules]]\nname = "a"\nkeep = "1d"\nmode = "enforce"\n')[0].mode is Mode.ENFORCE
 
 
 def test_every_match_key_is_read() -> None:
@@ -109,6 +116,8 @@ def matching(condition: str) -> str:
         (rule('keep = "0d"'), "rule 1 \"one\", keep: '0d' is no time at all"),
         (rule('keep = "for ever"'), "for example 30d or forever"),
         (rule(f"keep = 0x{'f' * 9_000}"), 'rule 1 "one", keep: must be text in quotes'),
+        (rule(KEEP, 'mode = "dry"'), "rule 1 \"one\", mode: 'dry' is none of enforce, observe"),
+        (rule(KEEP, "mode = true"), 'rule 1 "one", mode: must be text in quotes'),
         (rule(KEEP, "keep_latest = 0"), 'rule 1 "one", keep_latest: must be a whole number from 1'),
         (rule(KEEP, "keep_latest = true"), 'rule 1 "one", keep_latest: must be a whole number from 1'),
         (rule(KEEP, "keep_latest = 1.0"), 'rule 1 "one", keep_latest: must be a whole number from 1'),
