@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.db import inbox
+from service.db import audit, inbox
 from service.usecases.ingest import Ingest, replay_callback
 from service.usecases.listing import callback_as_json
 from service.zego.envelope import Unreadable, read_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from service.core.model import Verdict
+    from service.core.model import Actor, Verdict
     from service.db.engine import Database
 
 _BATCH = 500
@@ -47,30 +49,83 @@ def show_callback(database: Database, callback_id: int) -> StoredCallback | None
         )
 
 
-def list_to_replay(database: Database, verdict: Verdict | None) -> Iterator[int]:
+@dataclass(frozen=True, slots=True)
+class EveryCallback(Iterable[int]):
+    """The numbers of all callbacks of one verdict (None: of all), oldest first, read when they are asked for."""
+
+    database: Database
+    verdict: Verdict | None
+
+    def __iter__(self) -> Iterator[int]:
+        """Read them in batches: whoever goes through them takes the time they like."""
+        after = 0
+        while True:
+            with self.database.read() as session:
+                batch = inbox.list_ids(session, self.verdict, after, _BATCH)
+            if not batch:
+                return
+            yield from batch
+            after = batch[-1]
+
+
+def list_to_replay(database: Database, verdict: Verdict | None) -> EveryCallback:
     """The numbers of the callbacks of one verdict (None: of all), oldest first."""
-    after = 0
-    while True:
-        with database.read() as session:
-            batch = inbox.list_ids(session, verdict, after, _BATCH)
-        if not batch:
-            return
-        yield from batch
-        after = batch[-1]
+    return EveryCallback(database, verdict)
 
 
-def replay_callbacks(ingest: Ingest, callback_ids: Iterable[int]) -> Iterator[Replayed]:
-    """Verify and understand stored callbacks again, with today's secrets and code; numbers of none are passed over."""
-    for callback_id in callback_ids:
-        with ingest.database.read() as session:
-            row = inbox.find_callback(session, callback_id)
-        if row is None:
-            continue
-        after = replay_callback(ingest, callback_id)
-        with ingest.database.read() as session:
-            now = inbox.find_callback(session, callback_id)
-        if after is not None and now is not None:
-            yield Replayed(callback_id, row.verdict, after, now.reason)
+def page_to_replay(database: Database, verdict: Verdict, limit: int, *, after: int = 0) -> list[int]:
+    """The numbers of the next callbacks of one verdict, oldest first, beyond `after`."""
+    with database.read() as session:
+        return inbox.list_ids(session, verdict, after, limit)
+
+
+def replay_callbacks(ingest: Ingest, callback_ids: Iterable[int], actor: Actor) -> Iterator[Replayed]:
+    """Verify and understand stored callbacks again, with today's secrets and code; numbers of none are passed over.
+
+    The audit tells of it before the first one is judged, and of what came of it after the last one.
+    """
+    chosen = callback_ids if isinstance(callback_ids, EveryCallback) else tuple(callback_ids)
+    subject, detail = _describe_choice(chosen)
+    _write_down(ingest, actor, "replay_callbacks", subject, detail)
+    changes: Counter[str] = Counter()
+    try:
+        for callback_id in chosen:
+            replayed = _replay_one(ingest, callback_id)
+            if replayed is not None:
+                changes[f"{replayed.before} to {replayed.after}"] += 1
+                yield replayed
+    finally:
+        counts = {"judged": changes.total(), "verdicts": dict(changes)}
+        _write_down(ingest, actor, "finish_replay", subject, counts)
+
+
+def _replay_one(ingest: Ingest, callback_id: int) -> Replayed | None:
+    with ingest.database.read() as session:
+        row = inbox.find_callback(session, callback_id)
+    if row is None:
+        return None
+    after = replay_callback(ingest, callback_id)
+    with ingest.database.read() as session:
+        now = inbox.find_callback(session, callback_id)
+    return None if after is None or now is None else Replayed(callback_id, row.verdict, after, now.reason)
+
+
+def _describe_choice(chosen: EveryCallback | tuple[int, ...]) -> tuple[str, dict[str, Any]]:
+    """The subject and the detail of the audit's entry."""
+    match chosen:
+        case EveryCallback(verdict=None):
+            return "all callbacks", {}
+        case EveryCallback(verdict=verdict):
+            return f"{verdict} callbacks", {"verdict": str(verdict)}
+        case (only,):
+            return f"callback {only}", {"callbacks": [only]}
+        case _:
+            return f"{len(chosen)} callbacks", {"callbacks": list(chosen)}
+
+
+def _write_down(ingest: Ingest, actor: Actor, action: str, subject: str, detail: dict[str, Any]) -> None:
+    now = ingest.now()
+    ingest.database.transact(lambda session: audit.add_entry(session, actor, action, subject, now, detail))
 
 
 def find_missing(database: Database, callback_ids: Iterable[int]) -> list[int]:

@@ -1,0 +1,42 @@
+"""What the settings hold, fit to be kept: of a secret only whether it is set."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, SecretStr
+
+from service.core.durations import format_duration
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+_SECRET: Final = frozenset({"database_url"})
+_NOT_SET_BY_ANYONE: Final = frozenset({"warnings"})
+
+
+def describe_settings(settings: Settings) -> dict[str, Any]:
+    """Every setting with its value as people write it, `unset` where there is none; of a secret `set` or `unset`."""
+    return _describe(settings)
+
+
+def _describe(model: BaseModel) -> dict[str, Any]:
+    names = [name for name in type(model).model_fields if name not in _NOT_SET_BY_ANYONE]
+    return {name: "set" if name in _SECRET else _shown(getattr(model, name)) for name in names}
+
+
+def _shown(value: object) -> object:
+    match value:
+        case None:
+            return "unset"
+        case SecretStr() | (SecretStr(), *_):
+            return "set"
+        case () | (BaseModel(), *_):
+            return [_describe(each) for each in value if isinstance(each, BaseModel)]
+        case bool() | int() | float():
+            return value
+        case timedelta():
+            return format_duration(value)
+        case _:
+            return str(value)
