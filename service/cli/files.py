@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.gates import describe_gate, find_closed_gate
+from service.cli.erasing import delete_command
 from service.cli.invocation import ExitCode, Invocation
-from service.cli.options import NUMBER, as_json, by, limit, moment, one_json, who
+from service.cli.options import NUMBER, actor, as_json, by, limit, moment, one_json
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
-from service.cli.wording import absolute, count, parse_moment, relative, size, span
+from service.cli.wording import absolute, count, parse_moment, relative, safe, size, span
 from service.core.model import END_STATES, FileState, Vendor
 from service.db import files
 from service.db.files import FileFilter
-from service.usecases.inventory import (
-    Explanation,
-    confirm_files,
-    explain_file,
-    list_failed,
-    retry_files,
-)
+from service.usecases.explaining import Explanation, explain_file, explanation_as_json
+from service.usecases.inventory import confirm_files, list_failed, retry_files
 from service.usecases.listing import list_files
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from service.db.engine import Database
 
 ids = click.argument("ids", type=NUMBER, nargs=-1, required=True)
 
 
 @click.group("files")
 def files_group() -> None:
-    """The inventory: list, show, explain, retry, confirm."""
+    """The inventory: list, show, explain, retry, confirm, delete."""
 
 
 @files_group.command("list")
@@ -108,7 +100,7 @@ def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
 def show_command(invocation: Invocation, ids: tuple[int, ...], as_json: bool) -> int:  # noqa: FBT001
     """Show everything that is known of files."""
     with invocation.opened() as service:
-        found = [_explain(service.database, file_key, invocation.now()) for file_key in ids]
+        found = [explain_file(service.database, file_key, invocation.now()) for file_key in ids]
     if as_json:
         invocation.print_json(explanation.file for explanation in found)
         return ExitCode.DONE
@@ -124,9 +116,9 @@ def show_command(invocation: Invocation, ids: tuple[int, ...], as_json: bool) ->
 def explain_command(invocation: Invocation, file_id: int, as_json: bool) -> int:  # noqa: FBT001
     """Say why a file is where it is, and what happens next."""
     with invocation.opened() as service:
-        explanation = _explain(service.database, file_id, invocation.now())
+        explanation = explain_file(service.database, file_id, invocation.now())
     if as_json:
-        invocation.print_json([_explanation_as_json(explanation)])
+        invocation.print_json([explanation_as_json(explanation)])
     else:
         _show_explanation(invocation, explanation)
     return ExitCode.DONE
@@ -135,13 +127,15 @@ def explain_command(invocation: Invocation, file_id: int, as_json: bool) -> int:
 @files_group.command("retry")
 @click.argument("ids", type=NUMBER, nargs=-1)
 @click.option("--all-failed", is_flag=True, help="Every file that is failed.")
+@by
 @click.pass_obj
-def retry_command(invocation: Invocation, ids: tuple[int, ...], all_failed: bool) -> int:  # noqa: FBT001
+def retry_command(invocation: Invocation, ids: tuple[int, ...], all_failed: bool, by: str | None) -> int:  # noqa: FBT001
     """Start over with files that failed, or wait for their next attempt."""
     if bool(ids) == all_failed:
         raise click.UsageError("give either IDs or --all-failed")
     with invocation.opened() as service:
-        retried = retry_files(service.database, ids or list_failed(service.database), invocation.now())
+        wanted = ids or list_failed(service.database)
+        retried = retry_files(service.database, wanted, actor(by), invocation.now())
     invocation.show(f"{count(len(retried), 'file')} to be asked for again; the next sweep does it.")
     return ExitCode.DONE
 
@@ -153,20 +147,11 @@ def retry_command(invocation: Invocation, ids: tuple[int, ...], all_failed: bool
 def confirm_command(invocation: Invocation, ids: tuple[int, ...], by: str | None) -> int:
     """Vouch for unconfirmed files: from now on the rules decide them."""
     with invocation.opened() as service:
-        confirmed = confirm_files(service.database, ids, who(by), invocation.now())
+        confirmed = confirm_files(service.database, ids, actor(by), invocation.now())
         found = [explain_file(service.database, file_key, invocation.now()) for file_key in confirmed]
     _show_list(invocation, [explanation.file for explanation in found])
     invocation.show("", f"{count(len(confirmed), 'file')} confirmed.")
     return ExitCode.DONE
-
-
-def _explain(database: Database, file_id: int, now: datetime) -> Explanation:
-    """The explanation, with what keeps the app of a due file from being called at all."""
-    found = explain_file(database, file_id, now)
-    if found.file["state"] != FileState.SCHEDULED:
-        return found
-    gate = find_closed_gate(database, found.file["app_id"], found.file["vendor"], now)
-    return replace(found, next_step=f"{found.next_step}; but {describe_gate(gate)}") if gate else found
 
 
 def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
@@ -184,6 +169,7 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
         ("next", explanation.next_step),
         ("rule", file["rule"] and f"{file['rule']} (revision {explanation.revision})"),
         ("due", absolute(parse_moment(file["due_at"]), now)),
+        *((name, text) for name, text in _only_some(file, now) if text),
         ("began", absolute(parse_moment(file["began_at"]), now)),
         ("ended", absolute(parse_moment(file["ended_at"]), now)),
         ("received", absolute(parse_moment(file["received_at"]), now)),
@@ -195,6 +181,16 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
     ]
 
 
+def _only_some(file: dict[str, Any], now: datetime) -> list[tuple[str, str | None]]:
+    """What most files do not have."""
+    cooling, observed = parse_moment(file["cooling_until"]), parse_moment(file["observed_due_at"])
+    return [
+        ("not before", cooling and f"{absolute(cooling, now)}: a change of rules moved its date earlier"),
+        ("would go", observed and f"{absolute(observed, now)}, if its rule did not only observe"),
+        ("approved by", file["approval"]),
+    ]
+
+
 def _describe_outcome(last: dict[str, Any]) -> str:
     said = " ".join(part for part in (last["code"], last["message"]) if part)
     request = f", request {last['request_id']}" if last["request_id"] else ""
@@ -203,19 +199,11 @@ def _describe_outcome(last: dict[str, Any]) -> str:
 
 def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
     file, now = explanation.file, invocation.now()
-    facts = [
-        ("file", f"{file['id']}: {file['vendor']} {file['file_id']}"),
-        ("stream", file["stream_id"]),
-        ("ended", absolute(parse_moment(file["ended_at"]), now)),
-        ("due", absolute(parse_moment(file["due_at"]), now)),
-        ("state", file["state"]),
-        ("why", file["state_reason"]),
-        ("next", explanation.next_step),
-    ]
-    invocation.show(make_facts(facts), "", "What counts, in this order:", "")
+    invocation.show(make_facts(_explained_facts(explanation, now)), "", _HEADS[explanation.as_of is None], "")
     columns = [prose("rule"), word("result"), prose("why")]
     rows = [(line.name, line.result.value, line.why) for line in explanation.rules]
-    invocation.show(make_table(invocation.out, columns, rows) if rows else "No rules are in force.")
+    none = "No rules are in force." if explanation.as_of is None else f"No attempt is on record: {file['state_reason']}"
+    invocation.show(make_table(invocation.out, columns, rows) if rows else safe(none))
     if explanation.attempts:
         columns = [word("attempt"), word("outcome"), word("code"), prose("message"), prose("request id")]
         attempts = [
@@ -231,11 +219,64 @@ def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
         invocation.show("", make_table(invocation.out, columns, attempts))
 
 
-def _explanation_as_json(explanation: Explanation) -> dict[str, Any]:
-    return {
-        "file": explanation.file,
-        "revision": explanation.revision,
-        "rules": [{"name": r.name, "result": r.result.value, "why": r.why} for r in explanation.rules],
-        "attempts": list(explanation.attempts),
-        "next_step": explanation.next_step,
-    }
+_HEADS = {
+    True: "What counts, in this order:",
+    False: "What counted when it was let go, in this order, under the rules of then and not of today:",
+}
+
+
+def _explained_facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
+    file, decision = explanation.file, explanation.decision
+    facts: list[tuple[str, object]] = [
+        ("file", f"{file['id']}: {file['vendor']} {file['file_id']}"),
+        ("app", file["app_id"]),
+        ("stream", file["stream_id"]),
+        ("event", file["event"]),
+        ("ended", absolute(parse_moment(file["ended_at"]), now)),
+        ("duration", span(file["duration_s"])),
+        ("size", size(file["size_bytes"])),
+        ("state", file["state"]),
+        ("why", file["state_reason"]),
+    ]
+    if explanation.as_of is not None:
+        facts.append(("decided", f"{absolute(explanation.as_of, now)}: {decision['reason']}"))
+    elif decision["reason"] != file["state_reason"]:
+        facts.append(("decided now", decision["reason"]))
+    facts += [
+        ("due", absolute(parse_moment(decision["due_at"]), now)),
+        ("arithmetic", decision["arithmetic"]),
+        ("rules", _describe_revision(explanation)),
+        *(("hold", _describe_hold(hold)) for hold in explanation.holds),
+    ]
+    told = {"erasure": _describe_erasure(explanation), "cooling-off": explanation.cooling}
+    told["approved by"] = decision["approval"]
+    facts += [(name, text) for name, text in told.items() if text]
+    return [*facts, ("next", explanation.next_step)]
+
+
+def _describe_revision(explanation: Explanation) -> str:
+    applied = explanation.applied
+    if applied is None:
+        return "none were applied"
+    number = explanation.revision if explanation.as_of is not None else explanation.revision_in_force
+    through = f" through {applied['through']}" if applied["through"] else ""
+    text = f"revision {number} from {applied['source']}, applied {applied['at']} by {applied['by']}{through}"
+    if explanation.as_of is None and explanation.revision != number:
+        return f"{text}; on record is what revision {explanation.revision} decided"
+    return text if number == explanation.revision_in_force else f"{text}; today it is {explanation.revision_in_force}"
+
+
+def _describe_hold(hold: dict[str, Any]) -> str:
+    until = f" until {hold['until']}" if hold["until"] else ""
+    what = "this file" if hold["stream_pattern"] is None else f"stream {hold['stream_pattern']}"
+    return f"{hold['id']} on {what}{until}, placed {hold['placed_at']} by {hold['placed_by']}: {hold['reason']}"
+
+
+def _describe_erasure(explanation: Explanation) -> str | None:
+    found = explanation.erasure
+    if found is None:
+        return None
+    return f"{found['id']}, requested {found['requested_at']} by {found['requested_by']}: {found['reason']}"
+
+
+files_group.add_command(delete_command)

@@ -1,19 +1,18 @@
-"""What a person asks of the inventory: show, explain, confirm, retry."""
+"""What a person asks of the inventory: show, confirm, retry."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.core.model import END_STATES, FileState
-from service.core.rules import RuleExplanation, explain
-from service.db import files, locks, revisions, runs
-from service.usecases.deciding import Circumstances, decide_again, decide_stream, lock_ranks
+from service.db import audit, files, locks, revisions
+from service.usecases.deciding import decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from service.core.model import Actor
     from service.db.engine import Database, Session
     from service.db.models import AttemptRow, MediaFileRow
 
@@ -22,15 +21,8 @@ class NotPossible(Exception):  # noqa: N818  (an answer to a person, not a defec
     """What was asked cannot be done to this file; the text says why in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a file is where it is: the file, each rule in its order, every attempt, and what happens next."""
-
-    file: dict[str, Any]
-    revision: int
-    rules: tuple[RuleExplanation, ...]
-    attempts: tuple[dict[str, Any], ...]
-    next_step: str
+class NoSuchThing(NotPossible):
+    """What was asked for does not exist."""
 
 
 def file_as_json(row: MediaFileRow) -> dict[str, Any]:
@@ -98,22 +90,7 @@ def iso(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="seconds" if not moment.microsecond else "milliseconds")[:-6] + "Z"
 
 
-def explain_file(database: Database, file_key: int, now: datetime) -> Explanation:
-    """Say why a file is where it is, and what happens next.
-
-    Raises:
-        NotPossible: there is no such file.
-    """
-    with database.read() as session:
-        row = _existing(session, file_key)
-        rules = revisions.current_rules(session)
-        around = Circumstances(session, rules, now)
-        attempts = tuple(attempt_as_json(attempt) for attempt in runs.list_attempts(session, file_key=file_key))
-        lines = explain(around.facts_of(row), rules.rules, around.holds_of(row), now)
-        return Explanation(file_as_json(row), row.revision, lines, attempts, _next_step(row, now))
-
-
-def confirm_files(database: Database, file_keys: Sequence[int], by: str, now: datetime) -> list[int]:
+def confirm_files(database: Database, file_keys: Sequence[int], actor: Actor, now: datetime) -> list[int]:
     """A person vouches for unconfirmed files: from now on the rules decide them. All of them, or none.
 
     Raises:
@@ -124,15 +101,16 @@ def confirm_files(database: Database, file_keys: Sequence[int], by: str, now: da
         for row in _lock_all(session, file_keys):
             if row.suspicion is None:
                 raise NotPossible(f"file {row.id} is {row.state.value}: there is nothing to confirm")
-            row.suspicion, row.confirmed_at, row.confirmed_by = None, now, by
+            row.suspicion, row.confirmed_at, row.confirmed_by = None, now, actor.name
             if row.state not in END_STATES and row.state is not FileState.FAILED:
                 _decide(session, row, now)
+        _note(session, actor, "confirm_files", file_keys, now)
 
     database.transact(confirm)
     return list(file_keys)
 
 
-def retry_files(database: Database, file_keys: Sequence[int], now: datetime) -> list[int]:
+def retry_files(database: Database, file_keys: Sequence[int], actor: Actor, now: datetime) -> list[int]:
     """Start over with files that failed, or wait for their next attempt: due at the next pass. All of them, or none.
 
     Raises:
@@ -148,6 +126,7 @@ def retry_files(database: Database, file_keys: Sequence[int], now: datetime) -> 
             _decide(session, row, now)
             # "Now" and not "never": the worker looks for retries every few seconds.
             row.retry_at = now if row.state is FileState.SCHEDULED else None
+        _note(session, actor, "retry_files", file_keys, now)
 
     database.transact(retry)
     return list(file_keys)
@@ -157,6 +136,13 @@ def list_failed(database: Database) -> list[int]:
     """The numbers of all failed files."""
     with database.read() as session:
         return [row.id for row in files.list_files(session, files.FileFilter(state=FileState.FAILED))]
+
+
+def _note(session: Session, actor: Actor, action: str, file_keys: Sequence[int], now: datetime) -> None:
+    numbers = sorted(set(file_keys))
+    if numbers:
+        subject = f"file {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} files"
+        audit.add_entry(session, actor, action, subject, now, {"files": numbers})
 
 
 def _lock_all(session: Session, file_keys: Sequence[int]) -> list[MediaFileRow]:
@@ -170,7 +156,7 @@ def _lock_all(session: Session, file_keys: Sequence[int]) -> list[MediaFileRow]:
 def _existing(session: Session, file_key: int, *, lock: bool = False) -> MediaFileRow:
     row = files.find_file(session, file_key, lock=lock)
     if row is None:
-        raise NotPossible(f"there is no file {file_key}: see `zego-retention files list`")
+        raise NoSuchThing(f"there is no file {file_key}: see `zego-retention files list`")
     return row
 
 
@@ -179,19 +165,3 @@ def _decide(session: Session, row: MediaFileRow, now: datetime) -> None:
     rules = revisions.current_rules(session)
     decide_again(session, [row], rules, now)
     decide_stream(session, row.app_id, row.stream_id, rules, now)
-
-
-def _next_step(row: MediaFileRow, now: datetime) -> str:
-    if row.state is FileState.SCHEDULED:
-        if row.retry_at is not None and row.retry_at > now:
-            return f"asked for again after {iso(row.retry_at)}"
-        return f"deleted by the first sweep after {iso(row.due_at)}, if the rules still let it go then"
-    return {
-        FileState.KEPT: "nothing, unless the rules change",
-        FileState.HELD: "nothing, until the hold is released",
-        FileState.UNCONFIRMED: f"nothing, until `zego-retention files confirm {row.id}`",
-        FileState.DELETING: "the outcome of the call under way",
-        FileState.DELETED: "nothing: it is deleted",
-        FileState.GONE: "nothing: it is not there",
-        FileState.FAILED: f"nothing, until `zego-retention files retry {row.id}`",
-    }[row.state]

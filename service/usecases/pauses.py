@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.core.model import Transport, Vendor
+from service.core.model import Transport
 from service.db import gates
 
 if TYPE_CHECKING:
@@ -20,13 +20,6 @@ def list_pauses(database: Database, app_ids: Collection[str], now: datetime) -> 
     with database.read() as session:
         found = gates.list_gates(session)
     return [gate for gate in found if gate.app_id in app_ids and not gate.blocked and gate.is_closed(now)]
-
-
-def find_closed_gate(database: Database, app_id: str, vendor: str, now: datetime) -> Gate | None:
-    """What stands before an app and vendor now."""
-    with database.read() as session:
-        gate = gates.find_gate(session, app_id, Vendor(vendor))
-    return gate if gate is not None and gate.is_closed(now) else None
 
 
 def describe_gate(gate: Gate) -> str:
