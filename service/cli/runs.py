@@ -11,6 +11,7 @@ from service.cli.options import NUMBER, as_json, limit, one_json
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
 from service.cli.wording import absolute, parse_moment, relative, span
 from service.db import runs
+from service.db.order_models import PlanState
 from service.usecases.listing import list_runs
 from service.usecases.run_details import describe_run
 
@@ -64,7 +65,7 @@ def show_command(invocation: Invocation, run_id: int, as_json: bool) -> int:  # 
     if details is None:
         raise CommandFailed(f"there is no run {run_id}: see `zego-retention runs list`")
     if as_json:
-        told = {"calls_made": list(details.calls), "attempts": list(details.attempts)}
+        told = {"plans": list(details.plans), "calls_made": list(details.calls), "attempts": list(details.attempts)}
         invocation.print_json([details.run | told])
     else:
         _show_run(invocation, details)
@@ -74,6 +75,8 @@ def show_command(invocation: Invocation, run_id: int, as_json: bool) -> int:  # 
 def _show_run(invocation: Invocation, details: RunDetails) -> None:
     run, out = details.run, invocation.out
     invocation.show(make_facts(_facts(run, invocation.now())))
+    for plan in details.plans:
+        _show_plan(invocation, plan, [details.planned[key] for key in plan["files"] if key in details.planned])
     if details.calls:
         columns = [number("call"), word("app"), word("vendor"), word("took"), word("answer"), prose("message")]
         rows = [
@@ -91,6 +94,29 @@ def _show_run(invocation: Invocation, details: RunDetails) -> None:
     more = details.attempts_total - len(details.attempts)
     if more > 0:
         invocation.note(f"{more:,} more attempts: see them with --json")
+
+
+def _show_plan(invocation: Invocation, plan: dict[str, Any], files: list[dict[str, Any]]) -> None:
+    now = invocation.now()
+    facts = [
+        ("plan for app", plan["app_id"]),
+        ("state", plan["state"]),
+        ("why", plan["reason"]),
+        ("files", f"{plan['files_count']:,} of {plan['present_count']:,} present ones"),
+    ]
+    if plan["state"] == PlanState.OPEN:
+        facts.append(("to approve it", f"zego-retention sweep --approve {plan['run']}"))
+    if plan["settled_at"]:
+        facts.append(("settled", f"{absolute(parse_moment(plan['settled_at']), now)} by {plan['settled_by']}"))
+    columns = [number("file"), prose("stream"), word("vendor"), prose("rule"), word("due"), word("state now")]
+    rows = [
+        (f["id"], f["stream_id"], f["vendor"], f["rule"], relative(parse_moment(f["due_at"]), now), f["state"])
+        for f in files
+    ]
+    invocation.show("", make_facts(facts), "", make_table(invocation.out, columns, rows))
+    more = plan["files_count"] - len(plan["files"])
+    if more > 0:
+        invocation.note(f"{more:,} more files of the plan: see their numbers with --json")
 
 
 def _facts(run: dict[str, Any], now: datetime) -> list[tuple[str, object]]:

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_, update
 
 from service.core.model import FileState, Lane, Outcome, Vendor
 from service.db.models import IS_CLAIMED, IS_OPEN, IS_RETRYING, IS_SCHEDULED, AttemptRow, MediaFileRow, RunRow, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from sqlalchemy.orm import Session
+    from sqlalchemy.orm import InstrumentedAttribute, Session
 
 Cursor = tuple[datetime, int]
 """The due date and number of the last file looked at: a pass goes through what is due once, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which of the due files to look at: all, or only those that a condition leaves.
+
+    `only_retries`: those whose time for another attempt has come; `only_passed`: those that the breaker has let through
+    before; `approval`: those that this approved.
+    """
+
+    only_retries: bool = False
+    only_passed: bool = False
+    approval: str | None = None
+
+
+def was_passed() -> ColumnElement[bool]:
+    """The breaker has let it through before: a person approved its deletion, or it was asked for already."""
+    return or_(MediaFileRow.approval.is_not(None), MediaFileRow.last_attempt_at.is_not(None))
 
 
 def has_cooled(now: datetime) -> ColumnElement[bool]:
@@ -44,48 +63,58 @@ def next_due(
     now: datetime,
     after: Cursor | None,
     limit: int,
+    wanted: Wanted | None = None,
     *,
-    only_retries: bool = False,
     lock: bool = True,
 ) -> list[MediaFileRow]:
     """The next files of a lane whose time has come, oldest first; locked ones of somebody else are passed over."""
-    app_id, vendor = lane
-    query = select(MediaFileRow).where(
-        IS_SCHEDULED,
-        MediaFileRow.app_id == app_id,
-        MediaFileRow.vendor == vendor,
-        MediaFileRow.due_at <= now,
-        has_cooled(now),
-    )
-    if only_retries:
-        query = query.where(MediaFileRow.retry_at <= now)
-    else:
-        # An attempt in the future was made under a clock that has jumped back since; its retry may be years away.
-        ahead = MediaFileRow.last_attempt_at > now
-        query = query.where(or_(MediaFileRow.retry_at.is_(None), MediaFileRow.retry_at <= now, ahead))
+    wanted = wanted or Wanted()
+    query = select(MediaFileRow).where(*_is_due(lane, now))
+    query = query.where(MediaFileRow.retry_at <= now) if wanted.only_retries else query.where(_may_be_asked(now))
+    if wanted.only_passed:
+        query = query.where(was_passed())
+    if wanted.approval is not None:
+        query = query.where(MediaFileRow.approval == wanted.approval)
     if after is not None:
         query = query.where(tuple_(MediaFileRow.due_at, MediaFileRow.id) > tuple_(*after))
     query = query.order_by(MediaFileRow.due_at, MediaFileRow.id).limit(limit)
     return list(session.scalars(query.with_for_update(skip_locked=True) if lock else query))
 
 
+def next_held(session: Session, now: datetime, after: Cursor | None, limit: int) -> list[MediaFileRow]:
+    """The next held files whose time has come, oldest first."""
+    query = select(MediaFileRow).where(MediaFileRow.state == FileState.HELD, MediaFileRow.due_at <= now)
+    if after is not None:
+        query = query.where(tuple_(MediaFileRow.due_at, MediaFileRow.id) > tuple_(*after))
+    return list(session.scalars(query.order_by(MediaFileRow.due_at, MediaFileRow.id).limit(limit)))
+
+
 def count_due(session: Session, lane: Lane, now: datetime) -> int:
     """How many files of a lane are due, those that wait for a retry included."""
-    app_id, vendor = lane
-    query = select(func.count()).where(
-        IS_SCHEDULED,
-        MediaFileRow.app_id == app_id,
-        MediaFileRow.vendor == vendor,
-        MediaFileRow.due_at <= now,
-        has_cooled(now),
-    )
-    return session.scalar(query.select_from(MediaFileRow)) or 0
+    return session.scalar(select(func.count()).where(*_is_due(lane, now)).select_from(MediaFileRow)) or 0
+
+
+def count_new(session: Session, app_id: str, now: datetime) -> int:
+    """How many files of an app a pass would ask for now that the breaker has not let through yet."""
+    return sum(session.scalar(query) or 0 for query in _queries_of_new(func.count(), app_id, now))
+
+
+def list_new(session: Session, app_id: str, now: datetime) -> Iterator[int]:
+    """The numbers of the files of an app that a pass would ask for now and the breaker has not let through yet."""
+    for query in _queries_of_new(MediaFileRow.id, app_id, now):
+        yield from session.scalars(query.execution_options(yield_per=10_000))
+
+
+def count_present(session: Session, app_id: str) -> int:
+    """How many files of an app are there, as far as anybody knows."""
+    ended = MediaFileRow.state.in_([FileState.DELETED, FileState.GONE])
+    return session.scalar(select(func.count()).where(MediaFileRow.app_id == app_id, ~ended)) or 0
 
 
 def count_waiting(session: Session, now: datetime) -> int:
     """How many due files wait for another attempt."""
     query = select(func.count()).select_from(MediaFileRow)
-    return session.scalar(query.where(IS_SCHEDULED, IS_RETRYING, MediaFileRow.due_at <= now)) or 0
+    return session.scalar(query.where(IS_SCHEDULED, IS_RETRYING, MediaFileRow.due_at <= now, has_cooled(now))) or 0
 
 
 def claim(session: Session, rows: Sequence[MediaFileRow], run_id: int, now: datetime) -> list[MediaFileRow]:
@@ -176,3 +205,28 @@ def lanes_with_claims(session: Session) -> list[tuple[str, Vendor, int]]:
         .group_by(MediaFileRow.app_id, MediaFileRow.vendor)
     )
     return [(app_id, vendor, count) for app_id, vendor, count in session.execute(query)]
+
+
+def _is_due(lane: Lane, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    app_id, vendor = lane
+    is_of_lane = (MediaFileRow.app_id == app_id, MediaFileRow.vendor == vendor)
+    return (IS_SCHEDULED, *is_of_lane, MediaFileRow.due_at <= now, has_cooled(now))  # type: ignore[return-value]
+
+
+def _may_be_asked(now: datetime) -> ColumnElement[bool]:
+    """It does not wait for another attempt."""
+    # An attempt in the future was made under a clock that has jumped back since; its retry may be years away.
+    ahead = MediaFileRow.last_attempt_at > now
+    return or_(MediaFileRow.retry_at.is_(None), MediaFileRow.retry_at <= now, ahead)
+
+
+def _queries_of_new(
+    what: ColumnElement[int] | InstrumentedAttribute[int], app_id: str, now: datetime
+) -> Iterator[Select[int]]:
+    # One query per vendor: due dates are sorted within those, and only what is due is read.
+    for vendor in Vendor:
+        yield (
+            select(what)
+            .select_from(MediaFileRow)
+            .where(*_is_due((app_id, vendor), now), _may_be_asked(now), ~was_passed())
+        )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from service.core.model import Action, Lane
 from service.db import claims, files, holds, leases, locks, revisions, runs
+from service.db.claims import Wanted
 from service.db.models import RunState
 from service.usecases.deciding import decide_rows, lock_ranks
 
@@ -24,19 +26,68 @@ SWEEP_LEASE = "sweep"
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The pass that is under way: its run, the fence of its lease, and whether it only looks at retries."""
+    """The pass that is under way: its run, the fence of its lease, and whether it only looks at retries.
+
+    With `approved_run` it only carries out the plans of that run.
+    """
 
     run_id: int
     fence: int
     only_retries: bool = False
+    approved_run: int | None = None
+
+    @property
+    def approval(self) -> str | None:
+        """What must have approved a file that this pass deletes; None where that does not matter."""
+        return None if self.approved_run is None else approval_of(self.approved_run)
+
+
+def approval_of(run_id: int) -> str:
+    """What is noted on a file whose deletion a person approved with the plan of a run."""
+    return f"run {run_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A file in a pass's hands: its number in the inventory and the id to ask ZEGO for."""
+    """A file in a pass's hands: its number in the inventory and the id to ask ZEGO for.
+
+    It is new if nobody approved its deletion and no pass has asked for it before.
+    """
 
     key: int
     file_id: str
+    is_new: bool = False
+
+
+class Admission:
+    """How many new files of an app the breaker lets a pass claim; one that was given back counts once.
+
+    What becomes due while the pass is under way must not take it past the breaker after that has looked.
+    """
+
+    def __init__(self, allowance: int) -> None:
+        self._allowance = allowance
+        self._admitted: set[int] = set()
+
+    @property
+    def is_used_up(self) -> bool:
+        """No new file may be claimed any more."""
+        return len(self._admitted) >= self._allowance
+
+    def widen(self, allowance: int) -> None:
+        """Let so many through in all."""
+        self._allowance = max(self._allowance, allowance)
+
+    def choose(self, rows: Sequence[MediaFileRow]) -> list[MediaFileRow]:
+        """Those of these files that may be claimed, in their order."""
+        room = self._allowance - len(self._admitted)
+        counted = (row.id for row in rows if _is_new(row) and row.id not in self._admitted)
+        left_out = set(islice(counted, max(room, 0), None))
+        return [row for row in rows if row.id not in left_out]
+
+    def note(self, files: Sequence[Claimed]) -> None:
+        """These files are asked for: the new ones count."""
+        self._admitted.update(file.key for file in files if file.is_new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +109,33 @@ class OpenCall:
 
 
 def claim_chunk(
-    session: Session, sweep: Pass, lane: Lane, after: Cursor | None, limit: int, now: datetime, *, only_retries: bool
+    session: Session,
+    sweep: Pass,
+    lane: Lane,
+    admission: Admission,
+    after: Cursor | None,
+    limit: int,
+    now: datetime,
+    *,
+    only_retries: bool,
 ) -> Chunk:
-    """Claim the next due files of a lane that today's rules still let go; decide the others anew."""
+    """Claim the next due files of a lane that today's rules still let go and the breaker admits; decide all anew."""
+    wanted = Wanted(only_retries, admission.is_used_up, sweep.approval)
     rules = _rules_under_lock(session, lane[0])
     # Which streams to lock is known only from rows that are not locked yet: the locks come first, then the rows.
     if any(rule.keep_latest for rule in rules.rules):
-        peeked = claims.next_due(session, lane, now, after, limit, only_retries=only_retries, lock=False)
+        peeked = claims.next_due(session, lane, now, after, limit, wanted, lock=False)
         lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in peeked])
         session.expire_all()
-    rows = claims.next_due(session, lane, now, after, limit, only_retries=only_retries)
+    rows = claims.next_due(session, lane, now, after, limit, wanted)
     if not rows:
         return Chunk((), None)
     last = rows[-1]
     cursor = (last.due_at or now, last.id)
     due = _keep_what_should_stay(session, rows, rules, now)
-    taken = claims.claim(session, due, sweep.run_id, now)
-    return Chunk(tuple(Claimed(row.id, row.file_id) for row in taken), cursor)
+    approved = [row for row in due if sweep.approval in (None, row.approval)]
+    taken = claims.claim(session, admission.choose(approved), sweep.run_id, now)
+    return Chunk(tuple(Claimed(row.id, row.file_id, _is_new(row)) for row in taken), cursor)
 
 
 def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claimed], now: datetime) -> OpenCall | None:
@@ -90,7 +151,12 @@ def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claime
         rows = files.find_files(session, keys).values()
         lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in rows])
         session.expire_all()
-    due = _keep_what_should_stay(session, claims.claimed_by(session, sweep.run_id, keys), rules, now)
+    due = []
+    for row in _keep_what_should_stay(session, claims.claimed_by(session, sweep.run_id, keys), rules, now):
+        if sweep.approval in (None, row.approval):
+            due.append(row)
+        else:
+            claims.release(row, "due; a change took back what had approved it", now)
     if not due:
         return None
     call_id = runs.open_call(session, sweep.run_id, lane, due, now)
@@ -130,6 +196,10 @@ def _rules_under_lock(session: Session, app_id: str) -> RuleSet:
     locks.lock_policy_shared(session)
     locks.lock_holds_shared(session, app_id)
     return revisions.current_rules(session)
+
+
+def _is_new(row: MediaFileRow) -> bool:
+    return row.approval is None and row.last_attempt_at is None
 
 
 def _keep_what_should_stay(

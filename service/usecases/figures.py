@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from service.core.model import FileState, Verdict
-from service.db import figures, files, gates, inbox, revisions, runs
+from service.db import figures, files, gates, inbox, plans, revisions, runs
 from service.db.models import RunState
 
 if TYPE_CHECKING:
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 class Figures:
     """How much of everything there is. Every state and verdict has its number, be it 0.
 
+    `due` leaves out those that wait for a cooling-off (`cooling`), `observed_due` counts what rules that only observe
+    would have deleted. `stopped_apps` have an open plan.
     `blocked` and `paused` name the closed gates by app and vendor (`*`: the whole app).
     """
 
     files: dict[str, int]
     due: int
+    cooling: int
+    observed_due: int
+    stopped_apps: tuple[str, ...]
     overdue_unconfirmed: int
     oldest_due_age: timedelta
     callbacks: dict[str, int]
@@ -44,12 +49,15 @@ def count_figures(database: Database, now: datetime) -> Figures:
         by_state = files.count_by_state(session)
         by_verdict = inbox.count_by_verdict(session)
         by_run = figures.count_runs_by_state(session)
-        oldest = figures.oldest_due_at(session)
+        oldest = figures.oldest_due_at(session, now)
         standing = gates.list_gates(session)
         last = runs.last_full_pass(session)
         return Figures(
             files={state.value: by_state.get(state, 0) for state in FileState},
             due=figures.count_due(session, now),
+            cooling=figures.count_cooling(session, now)[0],
+            observed_due=sum(figures.count_observed(session, now).values()),
+            stopped_apps=tuple(plans.open_runs(session)),
             overdue_unconfirmed=files.count_overdue_unconfirmed(session, now),
             oldest_due_age=max(now - oldest, timedelta(0)) if oldest else timedelta(0),
             callbacks={verdict.value: by_verdict.get(verdict, 0) for verdict in Verdict},

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.core.model import Action, FileState, Outcome
-from service.db import claims, files, gates, revisions, runs
+from service.core.model import FileState, Outcome
+from service.db import claims, figures, files, gates, plans, runs
 from service.db.models import RunState
-from service.usecases.deciding import decide_rows
-from service.usecases.inventory import file_as_json, iso
+from service.usecases.breaking import describe_remedy
+from service.usecases.inventory import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
-    from service.core.rules import RuleSet
     from service.db.engine import Database, Session
-    from service.db.models import MediaFileRow, RunRow
-
-_DRY_RUN_CHUNK = 500
+    from service.db.models import RunRow
+    from service.db.order_models import PlanRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +28,26 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
-class DryRun:
-    """What a pass would delete now: files by rule and lane, and the first of them; nothing was written or called."""
+class KeptBack:
+    """Files whose date has come and that are not deleted all the same.
 
-    total: int
-    by_rule: dict[str, int]
-    by_lane: dict[str, int]
-    files: tuple[dict[str, Any], ...]
+    `cooling` wait until a change of rules can no longer be taken back (the last of them until `cooling_until`), `held`
+    would go without a hold, `observed` counts by rule what rules that only observe would have deleted.
+    """
+
+    cooling: int
+    cooling_until: datetime | None
+    held: int
+    observed: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """As the API and `--json` show it."""
+        return {
+            "cooling": self.cooling,
+            "cooling_until": iso(self.cooling_until),
+            "held": self.held,
+            "observed": self.observed,
+        }
 
 
 def run_as_json(session: Session, row: RunRow) -> dict[str, Any]:
@@ -66,12 +76,13 @@ def show_run(database: Database, run_id: int) -> dict[str, Any] | None:
 
 
 def find_attention(database: Database, configured_apps: Collection[str], now: datetime) -> Attention:
-    """What needs a person now: blocked apps, failed files, overdue unconfirmed files, apps not configured."""
+    """What needs a person now: open plans, blocked apps, failed or overdue unconfirmed files, apps not configured."""
     with database.read() as session:
         due = claims.list_due_lanes(session, now)
         waiting = {app_id for app_id, _ in due if app_id in configured_apps}
+        sentences = [_describe_plan(plan) for plan in plans.list_open(session)]
         # With nothing due there is nothing to try it with: `doctor` tells whether the app is let in.
-        sentences = [
+        sentences += [
             _describe_gate(gate) for gate in gates.list_gates(session) if gate.blocked and gate.app_id in waiting
         ]
         if failed := files.count_by_state(session).get(FileState.FAILED, 0):
@@ -102,37 +113,17 @@ def count_waiting(database: Database, now: datetime) -> int:
         return claims.count_waiting(session, now)
 
 
-def dry_run(database: Database, now: datetime, limit: int) -> DryRun:
-    """Decide what is due now as the sweep would, and report it; the first `limit` files are described."""
-    by_rule: Counter[str] = Counter()
-    by_lane: Counter[str] = Counter()
-    shown: list[dict[str, Any]] = []
+def count_kept_back(database: Database, now: datetime) -> KeptBack:
+    """What is not deleted although its date has come, as it was decided last."""
     with database.read() as session:
-        rules = revisions.current_rules(session)
-        for rows in _batches_to_look_at(session, rules, now):
-            for row, decision, _ in decide_rows(session, rows, rules, now):
-                if decision.action is not Action.DELETE:
-                    continue
-                by_rule[decision.rule or ""] += 1
-                by_lane[f"{row.app_id} {row.vendor.value}"] += 1
-                if len(shown) < limit:
-                    shown.append(file_as_json(row) | {"rule": decision.rule, "due_at": iso(decision.due_at)})
-            session.expunge_all()
-    return DryRun(by_rule.total(), dict(by_rule), dict(by_lane), tuple(shown))
+        cooling, until = figures.count_cooling(session, now)
+        return KeptBack(cooling, until, figures.count_held(session, now), figures.count_observed(session, now))
 
 
-def _batches_to_look_at(session: Session, rules: RuleSet, now: datetime) -> Iterator[Sequence[MediaFileRow]]:
-    """What a sweep would look at: all that is due, and what the rules in force have yet to decide."""
-    for lane in claims.list_due_lanes(session, now):
-        cursor = None
-        while rows := claims.next_due(session, lane, now, cursor, _DRY_RUN_CHUNK, lock=False):
-            cursor = (rows[-1].due_at or now, rows[-1].id)
-            yield rows
-    after = 0
-    while rows := files.list_older_than(session, rules.revision, after, _DRY_RUN_CHUNK):
-        after = rows[-1].id
-        # Files that were due before are among those above, or wait for a retry.
-        yield [row for row in rows if row.state is not FileState.SCHEDULED or row.due_at is None or row.due_at > now]
+def _describe_plan(plan: PlanRow) -> str:
+    return (
+        f"the breaker stopped app {plan.app_id} at {iso(plan.made_at)}: {plan.reason}; {describe_remedy(plan.run_id)}"
+    )
 
 
 def _describe_gate(gate: gates.Gate) -> str:
@@ -144,4 +135,4 @@ def _describe_gate(gate: gates.Gate) -> str:
 
 
 def _files(count: int) -> str:
-    return f"{count} file is" if count == 1 else f"{count} files are"
+    return f"{count:,} file is" if count == 1 else f"{count:,} files are"

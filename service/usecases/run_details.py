@@ -5,41 +5,57 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.db import runs
-from service.usecases.inventory import attempt_as_json, iso
+from service.db import files, runs
+from service.usecases.breaking import show_plans
+from service.usecases.inventory import attempt_as_json, file_as_json, iso
 from service.usecases.reports import run_as_json
 
 if TYPE_CHECKING:
-    from service.db.engine import Database
+    from collections.abc import Iterable
+
+    from service.db.engine import Database, Session
     from service.db.models import CallRow
 
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """A pass with its calls and attempts; `attempts_total` counts those beyond the limit too."""
+    """A pass with its calls, attempts and plans; `attempts_total` counts those beyond the limit too.
+
+    `planned` are the files that the plans name, by number, where a limit is set.
+    """
 
     run: dict[str, Any]
+    plans: tuple[dict[str, Any], ...]
+    planned: dict[int, dict[str, Any]]
     calls: tuple[dict[str, Any], ...]
     attempts: tuple[dict[str, Any], ...]
     attempts_total: int
 
 
-def describe_run(database: Database, run_id: int, attempts_limit: int | None = None) -> RunDetails | None:
-    """One pass in full, but with no more attempts than the limit; None if there is none of that number."""
+def describe_run(database: Database, run_id: int, limit: int | None = None) -> RunDetails | None:
+    """One pass in full, but with no more attempts, and files of a plan, than the limit; None if there is none."""
+    stopped = tuple(show_plans(database, run_id, limit))
     with database.read() as session:
         row = runs.find_run(session, run_id)
         if row is None:
             return None
         return RunDetails(
             run=run_as_json(session, row),
+            plans=stopped,
+            planned={} if limit is None else _describe_files(session, stopped),
             calls=tuple(call_as_json(call) for call in runs.list_calls(session, run_id)),
             attempts=tuple(
                 attempt_as_json(attempt)
                 | {"stream_id": file.stream_id, "vendor": file.vendor.value, "file_id": file.file_id}
-                for attempt, file in runs.list_run_attempts(session, run_id, attempts_limit)
+                for attempt, file in runs.list_run_attempts(session, run_id, limit)
             ),
             attempts_total=runs.count_attempts(session, run_id),
         )
+
+
+def _describe_files(session: Session, stopped: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    numbers = [number for plan in stopped for number in plan["files"]]
+    return {number: file_as_json(row) for number, row in files.find_files(session, numbers).items()}
 
 
 def call_as_json(row: CallRow) -> dict[str, Any]:

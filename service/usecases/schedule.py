@@ -32,7 +32,7 @@ def broke_off(database: Database, patience: timedelta, now: datetime) -> bool:
     with database.read() as session:
         run = runs.last_scheduled_run(session)
         full = runs.last_full_pass(session)
-    if run is None or run.state is RunState.DONE or (full is not None and full.id > run.id):
+    if run is None or run.state in (RunState.DONE, RunState.STOPPED) or (full is not None and full.id > run.id):
         return False
     return run.state is not RunState.RUNNING or now - run.heartbeat_at > patience
 
