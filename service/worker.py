@@ -23,11 +23,14 @@ from service.db.engine import DatabaseUnavailable
 from service.db.models import Trigger
 from service.lifeline import follow_lifeline
 from service.logs import configure_logging
+from service.setting_report import describe_settings
 from service.stopping import StopSignals, stop_signals
+from service.usecases.auditing import chain_entries, record_start
 from service.usecases.deciding import decide_older
 from service.usecases.health import beat_worker, end_beats, judge_worker
 from service.usecases.ingest import finish_callbacks
 from service.usecases.policy import keep_differs
+from service.usecases.requesting import take_requests
 from service.usecases.schedule import broke_off, find_open_slot, has_open_retries
 from service.usecases.sweep import run_pass
 from service.wiring import MigrationsPending, build_service, prepare_database, utc_now
@@ -45,6 +48,7 @@ _BEAT: Final = timedelta(seconds=10)
 _MINUTE: Final = timedelta(minutes=1)
 _CATCH_UP: Final = timedelta(seconds=10)
 _RETRIES: Final = timedelta(seconds=5)
+_REQUESTS: Final = timedelta(seconds=5)
 _RETRIES_AT_LEAST: Final = timedelta(seconds=1)
 _TRY_DATABASE_S: Final = 3.0
 _LOOK_AT_CLOCK_S: Final = 5.0
@@ -111,6 +115,7 @@ class Worker:
     def run(self, signals: StopSignals) -> None:
         """Do the jobs until a signal comes, then wait for the calls in flight."""
         name = self._service.sweeper.name
+        _guarded("record_start", self._record_start)()
         _guarded("report_keep", self._report_keep)()
         scheduler = self._schedule()
         scheduler.start()
@@ -151,7 +156,9 @@ class Worker:
             ("sweep", self._sweep_slot, SlotTrigger(settings.sweep_slots)),
             ("catch_up", self._catch_up, _every(_CATCH_UP)),
             ("retries", self._sweep_retries, _every(retries)),
+            ("requests", self._sweep_on_request, _every(_REQUESTS)),
             ("tidy", self._tidy, _every(_MINUTE)),
+            ("chain", self._chain, _every(_MINUTE)),
         ):
             scheduler.add_job(_guarded(name, job), trigger, id=name, next_run_time=now)
         return scheduler
@@ -178,12 +185,22 @@ class Worker:
             ):
                 run_pass(service.sweeper, Trigger.RETRY, stop=self._stop_pass)
 
+    def _sweep_on_request(self) -> None:
+        service = self._service
+        with self._one_pass(wait=False) as mine:
+            for request in take_requests(service.database) if mine else ():
+                run_pass(service.sweeper, request.trigger, approved_run=request.approved_run, stop=self._stop_pass)
+
     def _tidy(self) -> None:
         service = self._service
         if finished := finish_callbacks(service.ingest):
             log.info("callbacks_finished", count=finished)
         if decided := decide_older(service.database, service.now):
             log.info("files_decided", count=decided)
+
+    def _chain(self) -> None:
+        if linked := chain_entries(self._service.database):
+            log.info("audit_chained", count=linked)
 
     @contextmanager
     def _one_pass(self, *, wait: bool) -> Iterator[bool]:
@@ -211,6 +228,10 @@ class Worker:
                 end_beats(service.database, service.sweeper.name, self._fence, service.now())
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", detail=str(error))
+
+    def _record_start(self) -> None:
+        service = self._service
+        record_start(service.database, "worker", describe_settings(service.settings), service.now())
 
     def _report_keep(self) -> None:
         difference = keep_differs(self._service.database, self._service.settings.keep)

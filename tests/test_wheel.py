@@ -43,6 +43,8 @@ def start(installed: Path, folder: Path, *command: str, **settings: str) -> subp
 def test_it_carries_everything_and_only_that(installed: Path) -> None:
     names = {path.name for path in (installed / "service" / "_migrations").iterdir()}
     assert {"env.py", "versions"} <= names
+    static = {path.name for path in (installed / "service" / "web" / "static").rglob("*")}
+    assert {"api-docs.html", "api-docs.js", "swagger-ui.css", "swagger-ui-bundle.js", "LICENSE", "NOTICE"} <= static
     assert not (installed / "tests").exists()
     assert not (installed / "migrations").exists()
 
@@ -69,6 +71,7 @@ def test_serve_runs_from_an_empty_folder(installed: Path, tmp_path: Path, free_p
     try:
         answer = wait_for(f"http://127.0.0.1:{free_port}/readyz", process)
         assert answer == 200
+        assert wait_for(f"http://127.0.0.1:{free_port}/api/v1/docs/swagger-ui-bundle.js", process) == 200
     finally:
         process.terminate()
         _, err = process.communicate(timeout=30)

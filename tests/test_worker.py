@@ -18,7 +18,7 @@ from service.db.migrate import upgrade_database
 from service.db.models import RunState, Trigger
 from service.settings import load_settings
 from service.usecases.claiming import SWEEP_LEASE
-from service.usecases.policy import apply_rules
+from service.usecases.policy import Candidate
 from service.wiring import build_service, utc_now
 from service.worker import SlotTrigger, check_worker
 from service.zego.sandbox import Sandbox
@@ -26,7 +26,7 @@ from service.zego.sandbox_callbacks import callback_body
 from service.zego.sandbox_faults import answer_late
 from tests.gatekeeper import Gatekeeper
 from tests.processes import PATIENCE_S, Running, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
+from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, apply_as_previewed, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ class Scene:
                 files.add_file(
                     session, MediaFile(APP, Vendor.TENCENT, file_id, "room", "record", None, ended, now), now
                 )
-        apply_rules(self.database, catch_all("1d"), "a test", "tester", utc_now)
+        apply_as_previewed(self.database, Candidate(catch_all("1d"), "a test"), utc_now)
 
     def states(self) -> dict[FileState, int]:
         with self.database.read() as session:

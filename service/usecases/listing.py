@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.db import files, inbox, runs
-from service.usecases.inventory import file_as_json, iso
+from service.usecases.inventory import attempt_as_json, file_as_json, iso
 from service.usecases.reports import run_as_json
+from service.usecases.run_details import call_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from service.db.engine import Database, Session
     from service.db.files import FileFilter
     from service.db.inbox import CallbackFilter
-    from service.db.models import CallbackRow
+    from service.db.models import CallbackRow, MediaFileRow
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -33,22 +34,70 @@ def list_files(database: Database, wanted: FileFilter, limit: int | None = None)
     return _in_batches(database, fetch, limit)
 
 
-def list_callbacks(database: Database, wanted: CallbackFilter, limit: int | None = None) -> Iterator[JsonObject]:
-    """Stored callbacks, the newest first."""
+def page_files(
+    database: Database, wanted: FileFilter, limit: int, *, after: int = 0
+) -> tuple[list[JsonObject], int | None]:
+    """One page of files by number, beyond `after`, and the number to go on after: None at the end.
+
+    A page costs the same at any depth; so where few files fit, it may hold fewer than `limit`.
+    """
+    with database.read() as session:
+        rows, further = files.page_files(session, wanted, limit, after=after)
+        return [file_as_json(row) for row in rows], further
+
+
+def show_file(database: Database, file_key: int) -> JsonObject | None:
+    """One file; None if there is none of that number."""
+    with database.read() as session:
+        row = files.find_file(session, file_key)
+        return None if row is None else file_as_json(row)
+
+
+def list_callbacks(
+    database: Database, wanted: CallbackFilter, limit: int | None = None, *, before: int | None = None
+) -> Iterator[JsonObject]:
+    """Stored callbacks, the newest first, those below `before`."""
 
     def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
         return [callback_as_json(row) for row in inbox.list_callbacks(session, wanted, size, before=last)]
 
-    return _in_batches(database, fetch, limit)
+    return _in_batches(database, fetch, limit, before)
 
 
-def list_runs(database: Database, limit: int | None = None) -> Iterator[JsonObject]:
-    """Passes with their totals, the newest first."""
+def list_runs(database: Database, limit: int | None = None, *, before: int | None = None) -> Iterator[JsonObject]:
+    """Passes with their totals, the newest first, those below `before`."""
 
     def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
         return [run_as_json(session, row) for row in runs.list_runs(session, size, before=last)]
 
-    return _in_batches(database, fetch, limit)
+    return _in_batches(database, fetch, limit, before)
+
+
+def list_run_files(
+    database: Database, run_id: int, limit: int | None = None, *, after: int = 0
+) -> Iterator[JsonObject]:
+    """What one pass did to each file, attempt by attempt, by the number of the attempt beyond `after`."""
+
+    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
+        found = runs.list_run_attempts(session, run_id, size, after=last or 0)
+        return [attempt_as_json(attempt) | _names(file) for attempt, file in found]
+
+    return _in_batches(database, fetch, limit, after)
+
+
+def list_run_calls(
+    database: Database, run_id: int, limit: int | None = None, *, after: int = 0
+) -> Iterator[JsonObject]:
+    """The calls of one pass in their order, by the number of the call beyond `after`."""
+
+    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
+        return [call_as_json(row) for row in runs.list_calls(session, run_id, size, after=last or 0)]
+
+    return _in_batches(database, fetch, limit, after)
+
+
+def _names(row: MediaFileRow) -> JsonObject:
+    return {"stream_id": row.stream_id, "vendor": row.vendor.value, "file_id": row.file_id}
 
 
 def callback_as_json(row: CallbackRow) -> JsonObject:
@@ -68,9 +117,11 @@ def callback_as_json(row: CallbackRow) -> JsonObject:
 
 
 def _in_batches(
-    database: Database, fetch: Callable[[Session, int | None, int], list[JsonObject]], limit: int | None
+    database: Database,
+    fetch: Callable[[Session, int | None, int], list[JsonObject]],
+    limit: int | None,
+    last: int | None = None,
 ) -> Iterator[JsonObject]:
-    last: int | None = None
     while limit is None or limit > 0:
         size = _BATCH if limit is None else min(_BATCH, limit)
         with database.read() as session:

@@ -11,6 +11,8 @@ import structlog
 from flask import Blueprint, Response
 
 from service.db.engine import DatabaseUnavailable
+from service.setting_report import describe_settings
+from service.usecases.auditing import record_start
 from service.usecases.health import prove_durable
 from service.web.problems import problem
 from service.web.remembered import Remembered
@@ -75,6 +77,14 @@ class Readiness:
             self._failure = (self._monotonic() + _REMEMBERED_S, str(error))
             raise
         self._prepared = True
+        self._record_start()
+
+    def _record_start(self) -> None:
+        service = self._service
+        try:
+            record_start(service.database, "web", describe_settings(service.settings), service.now())
+        except DatabaseUnavailable as error:  # it must not take the callback URL away
+            log.warning("start_not_recorded", detail=str(error))
 
     def _prove(self) -> str | None:
         try:

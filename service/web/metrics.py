@@ -43,6 +43,9 @@ _DATABASE_HELP: Final = {
     _DATABASE_UP: "1 if the database could be asked; if it is 0, the figures that live there are left out.",
     "zego_retention_files": "Media files, by state.",
     "zego_retention_files_due": "Scheduled media files whose time has come, those that wait for a retry included.",
+    "zego_retention_files_cooling": "Scheduled media files whose date has come, but that wait for a cooling-off.",
+    "zego_retention_files_observed_due": "Media files that rules which only observe would have deleted.",
+    "zego_retention_breaker_open": "1 while the breaker stops an app until somebody approves its plan.",
     "zego_retention_files_overdue_unconfirmed": "Unconfirmed media files whose time has come: confirm them.",
     "zego_retention_oldest_due_age_seconds": "How long the scheduled media file that is most overdue has been due.",
     "zego_retention_inbox_callbacks": "Stored callbacks, by verdict.",
@@ -121,6 +124,9 @@ def _freshness(figures: Figures | None, took_s: float) -> float:
 def _expose(figures: Figures) -> Iterator[Metric]:
     yield _by_label("zego_retention_files", "state", figures.files)
     yield _single("zego_retention_files_due", figures.due)
+    yield _single("zego_retention_files_cooling", figures.cooling)
+    yield _single("zego_retention_files_observed_due", figures.observed_due)
+    yield _by_label("zego_retention_breaker_open", "app", dict.fromkeys(figures.stopped_apps, 1))
     yield _single("zego_retention_files_overdue_unconfirmed", figures.overdue_unconfirmed)
     yield _single("zego_retention_oldest_due_age_seconds", figures.oldest_due_age.total_seconds())
     yield _by_label("zego_retention_inbox_callbacks", "verdict", figures.callbacks)

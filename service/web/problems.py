@@ -11,15 +11,24 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flask import Flask
 
 log = structlog.get_logger(__name__)
 
 
-def problem(status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> Response:
-    """An answer that says in one sentence what is wrong."""
-    content = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    response = Response(json.dumps(content) + "\n", status.value, content_type="application/problem+json")
+def problem(
+    status: HTTPStatus,
+    detail: str,
+    *,
+    retry_after_s: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: object,
+) -> Response:
+    """An answer that says in one sentence what is wrong; `members` are what a program can use beside it."""
+    content = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail} | members
+    response = Response(json.dumps(content) + "\n", status.value, headers, content_type="application/problem+json")
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
     return response

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from service.core.model import Vendor
-from service.db import gates, runs
-from service.db.models import RunState, Trigger
+from service.core.breaker import Trip
+from service.core.file_sets import FileSet
+from service.core.model import FileState, Vendor
+from service.db import gates, plans, runs
+from service.db.models import MediaFileRow, RunState, Trigger
 from service.web.metrics import Metrics, metric_names
 from tests.world import APP
 
@@ -58,6 +60,27 @@ def test_figures_are_those_of_the_database(web: Web) -> None:
     assert '"43"' not in web.client.get("/metrics").text
     assert web.metric("zego_retention_rules_revision") == 1
     assert web.metric("zego_retention_callback_duration_seconds_count") == 5
+
+
+def test_what_waits_is_not_due_and_what_only_observes_is_told(web: Web) -> None:
+    for number in range(3):
+        web.post(web.body(f"file-{number}"))
+    web.clock.move(days=31)
+    now = web.clock()
+    cooling, observed = 1, 2
+    with web.database.write() as session:
+        waiting = session.get_one(MediaFileRow, cooling)
+        waiting.due_at, waiting.cooling_until = now - timedelta(days=9), now + timedelta(hours=1)
+        kept = session.get_one(MediaFileRow, observed)
+        kept.state, kept.due_at, kept.observed_due_at = FileState.KEPT, None, now
+        run = runs.start_run(session, Trigger.SCHEDULE, None, "worker", now)
+        assert run is not None
+        assert plans.add_plan(session, run.id, APP, FileSet([3]), Trip(1, 3, "a test"), now)
+    assert web.metric("zego_retention_files_due") == 1
+    assert web.metric("zego_retention_files_cooling") == 1
+    assert web.metric("zego_retention_files_observed_due") == 1
+    assert web.metric("zego_retention_oldest_due_age_seconds") == timedelta(days=1).total_seconds()
+    assert web.metric(f'zego_retention_breaker_open{{app="{APP}"}}') == 1
 
 
 def test_a_database_that_fails_does_not_break_the_scrape(web: Web) -> None:
