@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.core.backoff import RetryPolicy
+from service.core.breaker import Limits
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations, upgrade_database
 from service.usecases.calling import App
@@ -84,6 +85,7 @@ def build_service(settings: Settings, *, now: Clock = utc_now) -> Service:
             lease=settings.claim_lease,
             now=now,
             name=f"{socket.gethostname()}/{os.getpid()}",
+            limits=Limits(settings.breaker_files, settings.breaker_share),
         ),
         clients=clients,
         now=now,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from service.core.model import FileState, MediaFile, Vendor
+from service.core.model import Actor, FileState, MediaFile, Vendor
 from service.core.rules_file import parse_rules
 from service.db import files
 from service.db.engine import Database
@@ -18,14 +18,14 @@ from service.db.models import Trigger
 from service.settings import load_settings
 from service.usecases.ingest import Receipt, receive_callback
 from service.usecases.inventory import file_as_json
-from service.usecases.policy import apply_rules
+from service.usecases.policy import Applied, Candidate, NotAsPreviewed, PreviewNeeded, apply_rules
 from service.usecases.sweep import run_pass
 from service.wiring import Service, open_service
 from service.zego.sandbox import Sandbox
 from service.zego.sandbox_callbacks import callback_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 APP = "1234567890"
 OTHER_APP = "987654321"
@@ -39,6 +39,7 @@ callback_secrets = ["the-other-secret"]
 api_url = "{api_url}"
 """
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TESTER = Actor("a tester", "a test")
 
 
 @dataclass
@@ -108,8 +109,10 @@ class World:
             self.sandbox.add_file(app_id, vendor, file_id, stream_id=facts.get("stream_id", "room"))
         return ids
 
-    def apply(self, text: str) -> None:
-        apply_rules(self.database, parse_rules(text), "a test", "tester", self.clock)
+    def apply(self, text: str, *, cooling_off: timedelta = timedelta(0)) -> Applied:
+        """Put rules in force as a person would who agrees with whatever the preview shows."""
+        candidate = Candidate(parse_rules(text), "a test")
+        return apply_as_previewed(self.database, candidate, self.clock, cooling_off)
 
     def keep(self, window: str) -> None:
         self.apply(f'[[rules]]\nname = "everything"\nkeep = "{window}"\n')
@@ -138,6 +141,19 @@ class World:
     def stored(self, vendor: Vendor = Vendor.TENCENT, app_id: str = APP) -> set[str]:
         """What the sandbox still holds."""
         return set(self.sandbox.files(app_id, vendor))
+
+
+def apply_as_previewed(
+    database: Database, candidate: Candidate, now: Callable[[], datetime], cooling_off: timedelta = timedelta(0)
+) -> Applied:
+    """Apply a candidate with its preview; with a new one where callbacks that arrive meanwhile ask for it."""
+    preview_id = None
+    for _ in range(20):
+        try:
+            return apply_rules(database, candidate, TESTER, cooling_off, now, preview_id=preview_id)
+        except (PreviewNeeded, NotAsPreviewed) as refusal:
+            preview_id = refusal.preview["id"]
+    raise AssertionError("the rules could not be applied")
 
 
 def environment(database_url: str, api_url: str, **settings: str) -> dict[str, str]:

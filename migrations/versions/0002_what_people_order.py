@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("stream_pattern", sa.Text(), nullable=True),
         sa.Column("files", sa.LargeBinary(), nullable=False),
         sa.Column("files_count", sa.BigInteger(), nullable=False),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
     )
     op.create_table(
@@ -157,6 +158,16 @@ def upgrade() -> None:
             sqlite_where=sa.text("erasure_id IS NOT NULL"),
             postgresql_where=sa.text("erasure_id IS NOT NULL"),
         )
+        batch_op.drop_index("ix_media_files_state")
+        batch_op.create_index("ix_media_files_state", ["state", "due_at", "id", "cooling_until"], unique=False)
+        batch_op.create_index("ix_media_files_listing", ["state", "id"], unique=False)
+        batch_op.create_index(
+            "ix_media_files_observed",
+            ["observed_due_at", "rule", "state"],
+            unique=False,
+            sqlite_where=sa.text("observed_due_at IS NOT NULL"),
+            postgresql_where=sa.text("observed_due_at IS NOT NULL"),
+        )
 
     with op.batch_alter_table("rule_revisions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("through", sa.Text(), nullable=True))
@@ -165,14 +176,28 @@ def upgrade() -> None:
             sa.Column("preview_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
         )
 
+    with op.batch_alter_table("callbacks", schema=None) as batch_op:
+        batch_op.create_index("ix_callbacks_listing", ["verdict", "id"], unique=False)
+
 
 def downgrade() -> None:
+    with op.batch_alter_table("callbacks", schema=None) as batch_op:
+        batch_op.drop_index("ix_callbacks_listing")
+
     with op.batch_alter_table("rule_revisions", schema=None) as batch_op:
         batch_op.drop_column("preview_id")
         batch_op.drop_column("cooling_until")
         batch_op.drop_column("through")
 
     with op.batch_alter_table("media_files", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_media_files_observed",
+            sqlite_where=sa.text("observed_due_at IS NOT NULL"),
+            postgresql_where=sa.text("observed_due_at IS NOT NULL"),
+        )
+        batch_op.drop_index("ix_media_files_listing")
+        batch_op.drop_index("ix_media_files_state")
+        batch_op.create_index("ix_media_files_state", ["state", "due_at", "id"], unique=False)
         batch_op.drop_index(
             "ix_media_files_erasure",
             sqlite_where=sa.text("erasure_id IS NOT NULL"),

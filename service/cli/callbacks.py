@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
-from service.cli.options import NUMBER, as_json, limit, one_json
+from service.cli.options import NUMBER, actor, as_json, by, limit, one_json
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
 from service.cli.wording import absolute, count, parse_moment, relative, safe
 from service.core.model import Verdict
@@ -130,6 +130,7 @@ def _show_callback(invocation: Invocation, found: StoredCallback) -> None:
 @click.argument("ids", type=NUMBER, nargs=-1)
 @click.option("--verdict", type=one_verdict, help="Every callback judged like this.")
 @click.option("--all", "everything", is_flag=True, help="Every stored callback.")
+@by
 @as_json
 @click.pass_obj
 def replay_command(
@@ -137,6 +138,7 @@ def replay_command(
     ids: tuple[int, ...],
     verdict: str | None,
     everything: bool,  # noqa: FBT001
+    by: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> int:
     """Judge stored callbacks again, with today's settings and code. Nothing is doubled."""
@@ -144,7 +146,7 @@ def replay_command(
         raise click.UsageError("give one of IDs, --verdict or --all")
     with invocation.opened() as service:
         chosen = _choose(service.database, ids, Verdict(verdict) if verdict else None)
-        replayed = replay_callbacks(service.ingest, chosen)
+        replayed = replay_callbacks(service.ingest, chosen, actor(by))
         if as_json:
             return _print_replayed(invocation, replayed)
         results = list(replayed)

@@ -10,9 +10,11 @@ import click
 import structlog
 
 from service import __version__
+from service.cli.audit import audit_group
 from service.cli.callbacks import callbacks_group
 from service.cli.doctor import doctor_command
 from service.cli.files import files_group
+from service.cli.holds import holds_group
 from service.cli.invocation import (
     CommandFailed,
     ExitCode,
@@ -25,6 +27,7 @@ from service.cli.processes import demo_command, migrate_command, serve_command, 
 from service.cli.rules import rules_group
 from service.cli.runs import runs_group
 from service.cli.sweep import sweep_command
+from service.cli.tokens import tokens_group
 from service.core.rules_file import RulesError
 from service.db.engine import DatabaseUnavailable
 from service.logs import configure_logging
@@ -73,8 +76,11 @@ for command in (
     sweep_command,
     rules_group,
     files_group,
+    holds_group,
     callbacks_group,
     runs_group,
+    audit_group,
+    tokens_group,
     migrate_command,
 ):
     cli.add_command(command)

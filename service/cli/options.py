@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from service.cli.tables import LISTED
+from service.core.model import Actor
 
 
 class WholeNumber(click.IntRange):
@@ -62,3 +63,8 @@ def who(given: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
         return f"uid {os.getuid()}"
+
+
+def actor(given: str | None) -> Actor:
+    """Who changes something through the command line: as given, else the user of this machine."""
+    return Actor(who(given), "command line")

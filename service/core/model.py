@@ -84,6 +84,12 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+def may(role: Role, needed: Role) -> bool:
+    """Whether a role covers what needs another one."""
+    in_order = list(Role)
+    return in_order.index(role) >= in_order.index(needed)
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who changes something, and through what ("command line", "API token NAME", "settings")."""

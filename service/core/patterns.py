@@ -16,6 +16,22 @@ def matches(pattern: str, text: str) -> bool:
 
     Takes at most len(pattern) x len(text) steps: after a mismatch only the latest `*` has to take one character more.
     """
+    literal, rest = _split(pattern)
+    if rest == "*":
+        return text.startswith(literal)
+    if not rest:
+        return text == literal
+    return text.startswith(literal) and _fits(rest, text[len(literal) :])
+
+
+@lru_cache(maxsize=4096)
+def _split(pattern: str) -> tuple[str, str]:
+    """What a pattern begins with up to its first `*` or `?`, and the rest: most patterns end with that `*`."""
+    special = next((place for place, character in enumerate(pattern) if character in "*?"), len(pattern))
+    return pattern[:special], pattern[special:]
+
+
+def _fits(pattern: str, text: str) -> bool:
     at = position = resume = 0
     star = -1
     while position < len(text):

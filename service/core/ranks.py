@@ -56,19 +56,44 @@ def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _number(newest_first: Iterable[Span]) -> Iterator[tuple[int, Span]]:
-    """Number recordings from 1 in one pass.
+class Ranking:
+    """Ranks the spans of one stream that are placed one after the other, ordered by their end, the newest first.
 
     One pass is enough: a span that ends no later than all before it overlaps one of them exactly if it ends after the
     earliest start among them, or together with the last. If it does neither, no later span can: they end earlier still.
     """
-    rank = 0
-    earliest: datetime | None = None
-    last: datetime | None = None
-    for span in newest_first:
-        if last is not None and span.ended_at > last:
+
+    def __init__(self) -> None:
+        self._rank = 0
+        self._earliest: datetime | None = None
+        self._last: datetime | None = None
+
+    def find_rank(self, span: Span) -> int:
+        """The rank that a span has behind those placed so far, without placing it.
+
+        Raises:
+            ValueError: the span ends after the last one that was placed.
+        """
+        if self._last is not None and span.ended_at > self._last:
             raise ValueError("the spans are not ordered by their end, newest first")
-        if earliest is None or (span.ended_at <= earliest and span.ended_at != last):
-            rank, earliest = rank + 1, span.start
-        earliest, last = min(earliest, span.start), span.ended_at
-        yield rank, span
+        begins_anew = self._earliest is None or (span.ended_at <= self._earliest and span.ended_at != self._last)
+        return self._rank + begins_anew
+
+    def place(self, span: Span) -> int:
+        """Rank a span, and count it for those that follow.
+
+        Raises:
+            ValueError: the span ends after the last one that was placed.
+        """
+        rank = self.find_rank(span)
+        earlier = self._earliest if rank == self._rank else None
+        self._rank, self._last = rank, span.ended_at
+        self._earliest = span.start if earlier is None else min(earlier, span.start)
+        return rank
+
+
+def _number(newest_first: Iterable[Span]) -> Iterator[tuple[int, Span]]:
+    """Number recordings from 1 in one pass."""
+    ranking = Ranking()
+    for span in newest_first:
+        yield ranking.place(span), span

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from service.core.durations import format_duration
-from service.core.matching import Judgement, Match, MatchResult, judge, match_implies
+from service.core.matching import Judgement, Match, MatchResult, judge, match_implies, settle
 from service.core.model import Action, Decision, Hold, Suspicion
 from service.core.patterns import matches
 
@@ -34,6 +34,7 @@ __all__ = [
     "decide_by_rules",
     "explain",
     "find_hold",
+    "find_hold_end",
     "find_unreachable",
     "judge",
 ]
@@ -116,9 +117,8 @@ def decide(file: MediaFile, rules: Sequence[RetentionRule], holds: Sequence[Hold
 def decide_by_rules(file: MediaFile, rules: Sequence[RetentionRule], now: datetime) -> Decision:
     """What the rules alone say, before holds, suspicions and erasures."""
     for rule in rules:
-        result = judge(rule.match, file)
-        if result.judgement is not Judgement.DIFFERS:
-            return _apply(rule, result, file, now)
+        if settle(rule.match, file) is not Judgement.DIFFERS:
+            return _apply(rule, judge(rule.match, file), file, now)
     return Decision(Action.KEEP, None, None, "no rule matches it" if rules else "there are no rules")
 
 
@@ -128,6 +128,15 @@ def find_hold(file: MediaFile, holds: Sequence[Hold], now: datetime) -> Hold | N
         return next(_holds_in_force(file, holds, now), None)
     except Exception as error:  # noqa: BLE001  (whatever it is: in doubt, the file is held)
         return Hold(file.app_id, f"the holds could not be checked ({type(error).__name__}): report this as a defect")
+
+
+def find_hold_end(file: MediaFile, holds: Sequence[Hold], now: datetime) -> tuple[bool, datetime | None]:
+    """Whether holds keep a file, and when the last of them ends (None: not before somebody releases it)."""
+    try:
+        ends = [hold.until for hold in _holds_in_force(file, holds, now)]
+        return bool(ends), None if None in ends else max((end for end in ends if end), default=None)
+    except Exception:  # noqa: BLE001  (whatever it is: in doubt, the file is held)
+        return True, None
 
 
 def explain(

@@ -1,4 +1,4 @@
-"""Counts for the metrics. Each reads an index only, and no more of it than it counts."""
+"""Counts for the metrics and for what is kept back. Each reads an index only, and no more of it than it counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from service.core.model import FileState
-from service.db.models import MediaFileRow, RunRow, RunState
+from service.db.claims import has_cooled
+from service.db.models import IS_OBSERVED, MediaFileRow, RunRow, RunState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,18 +17,40 @@ if TYPE_CHECKING:
 
 
 def count_due(session: Session, now: datetime) -> int:
-    """Scheduled files of all apps whose time has come, those that wait for a retry included."""
+    """Scheduled files of all apps whose time has come and that have cooled, those that wait for a retry included."""
     # The state as a value, not as the text of the partial index: that index is sorted by app first.
-    query = select(func.count()).where(MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now)
+    is_due = (MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now)
+    return session.scalar(select(func.count()).where(*is_due, has_cooled(now))) or 0
+
+
+def oldest_due_at(session: Session, now: datetime) -> datetime | None:
+    """When the scheduled file that goes first was due, of those that have cooled; None where none is due."""
+    is_due = (MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now)
+    query = select(MediaFileRow.due_at).where(*is_due, has_cooled(now))
+    return session.scalar(query.order_by(MediaFileRow.due_at).limit(1))
+
+
+def count_cooling(session: Session, now: datetime) -> tuple[int, datetime | None]:
+    """Scheduled files whose date has come but that wait for a cooling-off, and when the last of them is over."""
+    is_due = (MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now)
+    query = select(func.count(), func.max(MediaFileRow.cooling_until)).where(*is_due, ~has_cooled(now))
+    count, until = session.execute(query).one()
+    return count, until
+
+
+def count_held(session: Session, now: datetime) -> int:
+    """Held files whose date has come: without the hold they would go."""
+    query = select(func.count()).where(MediaFileRow.state == FileState.HELD, MediaFileRow.due_at <= now)
     return session.scalar(query) or 0
 
 
-def oldest_due_at(session: Session) -> datetime | None:
-    """When the scheduled file that goes first is (or was) due."""
-    query = select(MediaFileRow.due_at).where(
-        MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at.is_not(None)
-    )
-    return session.scalar(query.order_by(MediaFileRow.due_at).limit(1))
+def count_observed(session: Session, now: datetime) -> dict[str, int]:
+    """How many files each rule that only observes would have let go by now."""
+    # (Said by what it is not: SQLite would answer through the index on states, and read every file that is kept.)
+    is_kept = MediaFileRow.state.not_in([state for state in FileState if state is not FileState.KEPT])
+    query = select(MediaFileRow.rule, func.count()).where(IS_OBSERVED, MediaFileRow.observed_due_at <= now, is_kept)
+    rows = session.execute(query.group_by(MediaFileRow.rule).order_by(MediaFileRow.rule))
+    return {rule or "": count for rule, count in rows}
 
 
 def count_runs_by_state(session: Session) -> dict[RunState, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.core.model import Decision, Erasure, FileState, MediaFile, Outcome, Vendor
@@ -15,21 +16,28 @@ from service.core.ranks import Span, newest
 from service.db.models import IS_UNDECIDED, AttemptRow, MediaFileRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
+_WINDOW = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class FileFilter:
-    """Which files to list; every condition that is set must hold. `stream` is a pattern of `*` and `?`."""
+    """Which files to list; every condition that is set must hold.
+
+    `stream` is a pattern of `*` and `?`; `text` is a part of the file id or the stream, case-sensitive.
+    """
 
     state: FileState | None = None
     app_id: str | None = None
     vendor: Vendor | None = None
     stream: str | None = None
     due_before: datetime | None = None
+    due_after: datetime | None = None
+    text: str | None = None
 
 
 def facts_of(row: MediaFileRow, rank: int | None = None, erasure: Erasure | None = None) -> MediaFile:
@@ -190,13 +198,38 @@ def list_files(
     session: Session, wanted: FileFilter, limit: int | None = None, *, after: int = 0
 ) -> Iterator[MediaFileRow]:
     """Files by number, beyond `after`, streamed."""
-    query = _filtered(wanted).where(MediaFileRow.id > after).order_by(MediaFileRow.id)
+    query = select(MediaFileRow).where(*_conditions(session, wanted), MediaFileRow.id > after).order_by(MediaFileRow.id)
     found = session.scalars(query.execution_options(yield_per=500))
     pattern = wanted.stream
     try:
         yield from islice((row for row in found if pattern is None or matches(pattern, row.stream_id)), limit)
     finally:
         found.close()
+
+
+def page_files(
+    session: Session, wanted: FileFilter, limit: int, *, after: int = 0
+) -> tuple[list[MediaFileRow], int | None]:
+    """One page of files by number, beyond `after`, and the number to go on after: None at the end.
+
+    No more than a window of files is looked at, so that a page costs the same at any depth and however few fit: it may
+    hold fewer than there are.
+    """
+    edge = _edge_of_window(session, wanted, after)
+    query = select(MediaFileRow).where(*_conditions(session, wanted), MediaFileRow.id > after)
+    if edge is not None:
+        query = query.where(MediaFileRow.id <= edge)
+    rows = list(session.scalars(query.order_by(MediaFileRow.id).limit(limit + 1)))
+    if len(rows) > limit:
+        rows, edge = rows[:limit], rows[limit - 1].id
+    return [row for row in rows if wanted.stream is None or matches(wanted.stream, row.stream_id)], edge
+
+
+def _edge_of_window(session: Session, wanted: FileFilter, after: int) -> int | None:
+    query = select(MediaFileRow.id).where(MediaFileRow.id > after).order_by(MediaFileRow.id)
+    if wanted.state is not None:
+        query = query.where(MediaFileRow.state == wanted.state)
+    return session.scalar(query.offset(_WINDOW - 1).limit(1))
 
 
 def list_all_after(session: Session, after: int, limit: int) -> Sequence[MediaFileRow]:
@@ -209,7 +242,7 @@ def count_files(session: Session, wanted: FileFilter) -> int | None:
     """How many files there are to list; None where a stream pattern would make counting as dear as listing."""
     if wanted.stream is not None:
         return None
-    return session.scalar(select(func.count()).select_from(_filtered(wanted).subquery())) or 0
+    return session.scalar(select(func.count()).where(*_conditions(session, wanted)).select_from(MediaFileRow)) or 0
 
 
 def count_by_state(session: Session) -> dict[FileState, int]:
@@ -227,14 +260,26 @@ def count_overdue_unconfirmed(session: Session, now: datetime) -> int:
 _GONE_STATES = (FileState.DELETED, FileState.GONE)
 
 
-def _filtered(wanted: FileFilter) -> Select[MediaFileRow]:
-    query = select(MediaFileRow)
-    if wanted.state is not None:
-        query = query.where(MediaFileRow.state == wanted.state)
-    if wanted.app_id is not None:
-        query = query.where(MediaFileRow.app_id == wanted.app_id)
-    if wanted.vendor is not None:
-        query = query.where(MediaFileRow.vendor == wanted.vendor)
-    if wanted.due_before is not None:
-        query = query.where(MediaFileRow.due_at < wanted.due_before)
-    return query
+def _conditions(session: Session, wanted: FileFilter) -> list[ColumnElement[bool]]:
+    """The filter in SQL. A stream pattern is only narrowed down here where the database reads it as we do."""
+    row, is_sqlite = MediaFileRow, session.get_bind().dialect.name == "sqlite"
+    position = func.instr if is_sqlite else func.strpos
+    make: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+        "state": lambda state: row.state == state,
+        # (An expression, not the column: SQLite would answer through an index on apps, and sort all of an app's files.)
+        "app_id": lambda app_id: row.app_id.concat("") == app_id,
+        "vendor": lambda vendor: row.vendor == vendor,
+        "due_before": lambda moment: row.due_at < moment,
+        "due_after": lambda moment: row.due_at > moment,
+        "stream": lambda pattern: _fits(pattern, is_sqlite=is_sqlite),
+        "text": lambda part: or_(position(row.file_id, part) > 0, position(row.stream_id, part) > 0),
+    }
+    values = {name: getattr(wanted, name) for name in make}
+    return [make[name](value) for name, value in values.items() if value is not None]
+
+
+def _fits(pattern: str, *, is_sqlite: bool) -> ColumnElement[bool]:
+    if is_sqlite:
+        return MediaFileRow.stream_id.op("GLOB")(pattern.replace("[", "[[]"))
+    escaped = re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%").replace("?", "_")
+    return MediaFileRow.stream_id.like(escaped, escape="\\")

@@ -91,6 +91,12 @@ def leave_mark(session: Session, name: str, holder: str, now: datetime) -> None:
     )
 
 
+def take_marks(session: Session, prefix: str) -> list[tuple[str, str]]:
+    """Take away the marks whose names begin with `prefix`: each is given, as name and holder, to one caller only."""
+    taken = delete(LeaseRow).where(LeaseRow.name.startswith(prefix, autoescape=True))
+    return sorted((name, holder) for name, holder in session.execute(taken.returning(LeaseRow.name, LeaseRow.holder)))
+
+
 def _update(session: Session, name: str, fence: int, **values: object) -> bool:
     query = (
         update(LeaseRow).where(LeaseRow.name == name, LeaseRow.fence == fence, LeaseRow.holder != "").values(**values)

@@ -40,6 +40,7 @@ IS_RETRYING = text("retry_at IS NOT NULL")
 IS_CLAIMED = text("claim_run_id IS NOT NULL")
 IS_OPEN = text("outcome IS NULL")
 IS_TO_ERASE = text("erasure_id IS NOT NULL")
+IS_OBSERVED = text("observed_due_at IS NOT NULL")
 
 
 class SignatureRow(Model):
@@ -58,6 +59,7 @@ class CallbackRow(Model):
     __table_args__ = (
         UniqueConstraint("signature", "app_id", "content_hash"),
         Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
+        Index("ix_callbacks_listing", "verdict", "id"),
         partial_index("ix_callbacks_unfinished", IS_PENDING, "id"),
     )
 
@@ -87,7 +89,9 @@ class MediaFileRow(Model):
         partial_index("ix_media_files_undecided", IS_UNDECIDED, "revision", "id"),
         partial_index("ix_media_files_claim", IS_CLAIMED, "claim_run_id"),
         partial_index("ix_media_files_erasure", IS_TO_ERASE, "erasure_id"),
-        Index("ix_media_files_state", "state", "due_at", "id"),
+        partial_index("ix_media_files_observed", IS_OBSERVED, "observed_due_at", "rule", "state"),
+        Index("ix_media_files_state", "state", "due_at", "id", "cooling_until"),
+        Index("ix_media_files_listing", "state", "id"),
         Index("ix_media_files_stream", "app_id", "stream_id", "ended_at"),
     )
 

@@ -49,7 +49,10 @@ class HoldRow(Model):
 
 
 class ErasureRow(Model):
-    """A person's request that files go now: which ones (see service.core.file_sets), why, and who entered it."""
+    """A person's request that files go now: which ones (see service.core.file_sets), why, and who entered it.
+
+    `settled_at` is when the last of its files had been told; None: that is still to be done.
+    """
 
     __tablename__ = "erasures"
 
@@ -62,6 +65,7 @@ class ErasureRow(Model):
     stream_pattern: Mapped[str | None]
     files: Mapped[bytes]
     files_count: Mapped[int] = mapped_column(BigInteger)
+    settled_at: Mapped[datetime | None]
 
 
 class PreviewRow(Model):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NO_RULES = RuleSet(0, ())
 """What is in force while nobody has applied a rule: nothing is ever deleted."""
 
+_HIGHEST = 2**31 - 1  # the column takes no larger number
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -60,7 +62,7 @@ def current_revision(session: Session) -> Revision | None:
 
 def find_revision(session: Session, number: int) -> Revision | None:
     """One revision, as it was applied."""
-    row = session.get(RevisionRow, number)
+    row = session.get(RevisionRow, number) if number <= _HIGHEST else None
     return _revision(row) if row else None
 
 

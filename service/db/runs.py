@@ -93,8 +93,12 @@ def last_finished_run(session: Session) -> RunRow | None:
 
 
 def last_full_pass(session: Session) -> RunRow | None:
-    """The newest pass over everything that was due (not over retries alone) that went through to its end."""
-    query = select(RunRow).where(RunRow.state == RunState.DONE, RunRow.trigger != Trigger.RETRY)
+    """The newest pass over everything that was due (no mere retries, no approved plan) that went through to its end.
+
+    That the breaker stopped an app of it is no reason not to count: it looked at everything.
+    """
+    whole = RunRow.trigger.not_in([Trigger.RETRY, Trigger.APPROVAL])
+    query = select(RunRow).where(RunRow.state.in_([RunState.DONE, RunState.STOPPED]), whole)
     return session.scalar(query.order_by(RunRow.id.desc()).limit(1))
 
 
@@ -212,10 +216,12 @@ def list_attempts(session: Session, *, file_key: int | None = None, run_id: int 
     yield from session.scalars(query.execution_options(yield_per=500))
 
 
-def list_run_attempts(session: Session, run_id: int, limit: int | None) -> Iterator[tuple[AttemptRow, MediaFileRow]]:
-    """The attempts of one run with their files, in the order they were opened."""
+def list_run_attempts(
+    session: Session, run_id: int, limit: int | None, *, after: int = 0
+) -> Iterator[tuple[AttemptRow, MediaFileRow]]:
+    """The attempts of one run with their files, in the order they were opened, beyond the attempt `after`."""
     query = select(AttemptRow, MediaFileRow).join(MediaFileRow, MediaFileRow.id == AttemptRow.media_file_id)
-    query = query.where(AttemptRow.run_id == run_id).order_by(AttemptRow.id).limit(limit)
+    query = query.where(AttemptRow.run_id == run_id, AttemptRow.id > after).order_by(AttemptRow.id).limit(limit)
     yield from session.execute(query.execution_options(yield_per=500))
 
 
@@ -224,9 +230,10 @@ def count_attempts(session: Session, run_id: int) -> int:
     return session.scalar(select(func.count()).select_from(AttemptRow).where(AttemptRow.run_id == run_id)) or 0
 
 
-def list_calls(session: Session, run_id: int) -> list[CallRow]:
-    """The calls of one run, in the order they were opened."""
-    return list(session.scalars(select(CallRow).where(CallRow.run_id == run_id).order_by(CallRow.id)))
+def list_calls(session: Session, run_id: int, limit: int | None = None, *, after: int = 0) -> list[CallRow]:
+    """The calls of one run, in the order they were opened, beyond the call `after`."""
+    query = select(CallRow).where(CallRow.run_id == run_id, CallRow.id > after).order_by(CallRow.id)
+    return list(session.scalars(query.limit(limit)))
 
 
 def _storable(text: str) -> str:

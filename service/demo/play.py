@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from service.core.model import END_STATES, FileState, Vendor
+from service.core.model import END_STATES, Actor, FileState, Vendor
 from service.core.rules_file import parse_rules
 from service.db.files import FileFilter
 from service.db.models import Trigger
@@ -16,9 +16,10 @@ from service.demo.cast import APP_ID, FIRST, RECORDINGS, RULES, write_callback, 
 from service.demo.programme import Programme
 from service.demo.stage import Stage, StageError, build_stage
 from service.logs import configure_logging
+from service.usecases.dry_runs import dry_run
 from service.usecases.listing import list_files
-from service.usecases.policy import apply_rules
-from service.usecases.reports import dry_run, find_attention, show_run
+from service.usecases.policy import Candidate, apply_rules
+from service.usecases.reports import find_attention, show_run
 from service.usecases.sweep import run_pass
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ def run_demo(out: Console, now: Callable[[], datetime]) -> bool:
 
 def _play(stage: Stage, programme: Programme, expectations: Expectations) -> None:
     service = stage.service
-    apply_rules(service.database, parse_rules(RULES), "the demo", "demo", service.now)
+    # There is no file yet, so nothing becomes due sooner: no preview is asked for, and no cooling-off begins.
+    rules = Candidate(parse_rules(RULES), "the demo")
+    apply_rules(service.database, rules, Actor("demo", "demo"), service.settings.cooling_off, service.now)
     programme.show_rules(RULES)
     _send_callbacks(stage, programme, expectations)
-    due = dry_run(service.database, service.now(), 0)
+    due = dry_run(service.database, service.now(), 0, service.sweeper.limits)
     trouble = [recording for recording in RECORDINGS if recording.retries]
     ends = [recording for recording in RECORDINGS if recording.fate in END_STATES]
     expectations.expect("files due", due.total, len(ends) + len(trouble))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.db.engine import Session
-    from service.db.models import MediaFileRow
+    from service.db.models import AttemptRow, MediaFileRow
     from service.usecases.claiming import OpenCall, Pass
 
 log = structlog.get_logger(__name__)
@@ -54,11 +54,13 @@ def record_call(
     doubtful = runs.maybe_deleted_before(session, keys, call.call_id)
     rows = files.find_files(session, keys, lock=True)
     for file in call.files:
-        result = reading.results[file.file_id]
+        result, attempt = reading.results[file.file_id], attempts[file.key]
         if file.key in doubtful:
             result = credit_earlier_attempt(result)
-        runs.record_result(attempts[file.key], result, now)
+        runs.record_result(attempt, result, now)
         if row := rows.get(file.key):
+            if result.outcome in (Outcome.DELETED, Outcome.GONE) and row.state not in END_STATES:
+                _remember_why(row, attempt)
             _follow_up(row, recorder, sweep, result, retry_at, now, keep_claim=reading.split)
     session.flush()
 
@@ -94,6 +96,12 @@ def _follow_up(
     elif is_ours and not keep_claim:
         row.retry_at = retry_at
         claims.release(row, _waiting(result, retry_at), now)
+
+
+def _remember_why(row: MediaFileRow, attempt: AttemptRow) -> None:
+    """A file that is gone shows what let it go, not what was decided while its call was under way, such as a hold."""
+    row.rule, row.due_at = attempt.rule, attempt.due_at
+    row.revision, row.state_reason = attempt.revision, attempt.reason
 
 
 def _schedule_retry(row: MediaFileRow, recorder: Recorder, result: FileResult, now: datetime) -> None:

@@ -96,3 +96,15 @@ def test_replaying_everything_doubles_nothing(run: Run, world: World) -> None:
 def test_what_is_replayed_is_json_in_a_list_too(run: Run, world: World) -> None:
     world.send("a")
     assert json.loads(run("callbacks", "replay", "--all", "--json").out)["reason"] == "announced media file 1"
+
+
+def test_who_replays_is_in_the_audit(run: Run, world: World) -> None:
+    world.send("a")
+    run("callbacks", "replay", "--verdict", "accepted", "--by", "alice")
+    entries = run("audit", "list", "--json").objects
+    assert [(e["action"], e["actor"], e["through"]) for e in entries] == [
+        ("finish_replay", "alice", "command line"),
+        ("replay_callbacks", "alice", "command line"),
+    ]
+    assert run("callbacks", "replay", 7).code == 1
+    assert len(run("audit", "list", "--json").objects) == 2

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import os
+import pty
+import select as selecting
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+from sqlalchemy import select
+
 from service.core.model import Vendor
 from service.db.files import find_file
+from service.db.order_models import AuditEntryRow
+from service.usecases.holding import HoldOrder, place_hold
+from tests.world import TESTER, environment
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -12,7 +24,8 @@ if TYPE_CHECKING:
 
 FILE_KEYS = [
     "id", "app_id", "vendor", "file_id", "stream_id", "event", "state", "state_reason", "began_at", "ended_at",
-    "received_at", "duration_s", "size_bytes", "replay_url", "rule", "due_at", "held", "attempts", "last_outcome",
+    "received_at", "duration_s", "size_bytes", "replay_url", "rule", "due_at", "cooling_until", "observed_due_at",
+    "approval", "held", "attempts", "last_outcome",
 ]  # fmt: skip
 
 
@@ -140,3 +153,104 @@ def test_confirm_hands_a_file_to_the_rules_and_notes_who_did(run: Run, world: Wo
         row = find_file(session, 1)
         assert row is not None
         assert row.confirmed_by == "mei"
+
+
+def test_retry_and_confirm_are_on_record_with_who_did_it(run: Run, world: World) -> None:
+    fail_one(world)
+    world.send("stale", now=world.clock() - timedelta(hours=1))
+    run("files", "retry", "--all-failed", "--by", "bo")
+    run("files", "confirm", 3, "--by", "mei")
+    with world.database.read() as session:
+        rows = list(session.scalars(select(AuditEntryRow).order_by(AuditEntryRow.id)))
+    entries = [(row.action, row.subject, row.actor, row.through, row.detail) for row in rows]
+    assert entries[-2:] == [
+        ("retry_files", "file 1", "bo", "command line", '{"files": [1]}'),
+        ("confirm_files", "file 3", "mei", "command line", '{"files": [3]}'),
+    ]
+
+
+def test_explain_tells_the_arithmetic_holds_and_what_ends_them(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("f", age=timedelta(days=1))
+    assert "ended 2026-02-28 12:00:00 UTC + 30d = 2026-03-30 12:00:00 UTC" in run("files", "explain", 1).out
+    place_hold(world.database, HoldOrder(None, 1, None, "a court asks"), TESTER, world.clock())
+    told = run("files", "explain", 1).out
+    assert "1 on this file, placed 2026-03-01T12:00:00Z by a tester: a court asks" in told
+    assert "zego-retention holds release 1" in told
+    assert "revision 1 from a test, applied 2026-03-01T12:00:00Z by a tester" in told
+
+
+def test_explain_of_a_deleted_file_says_that_it_speaks_of_then(run: Run, world: World) -> None:
+    fail_one(world)
+    world.keep("forever")
+    told = run("files", "explain", 2).out
+    assert "What counted when it was let go, in this order, under the rules of then and not of today:" in told
+    assert "today it is 2" in told
+    assert "+ 1d = 2026-02-28 12:00:00 UTC" in told
+
+
+def test_show_tells_of_cooling_off_and_of_rules_that_only_observe(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("f", age=timedelta(days=2))
+    world.apply('[[rules]]\nname = "short"\nkeep = "1d"\n', cooling_off=timedelta(days=1))
+    told = run("files", "show", 1).out
+    assert "2026-03-02 12:00:00 UTC (in a day): a change of rules moved its date earlier" in told
+    assert "preview " in told
+    world.apply('[[rules]]\nname = "trial run"\nkeep = "1d"\nmode = "observe"\n')
+    assert "2026-02-28 12:00:00 UTC (a day ago), if its rule did not only observe" in run("files", "show", 1).out
+
+
+# Erasure
+
+
+def test_delete_shows_first_and_does_what_was_expected(run: Run, world: World) -> None:
+    world.keep("forever")
+    world.add(2, stream_id="mei-1")
+    place_hold(world.database, HoldOrder(None, 2, None, "a court asks"), TESTER, world.clock())
+    asked = ("files", "delete", "--stream", "mei-*", "--reason", "she asked")
+    shown = run(*asked)
+    assert shown.code == 1
+    assert "1 file would be deleted by the next sweep." in shown.out
+    assert "1 held, which stay until they are released" in shown.out
+    assert shown.err.endswith("nothing was done; to delete 1 file, add --expect 1\n")
+    assert run(*asked, "--json").object["held"] == 1
+    refused = run(*asked, "--expect", 2)
+    assert (refused.code, refused.out) == (1, "")
+    assert "files that would be deleted now: 1, not 2" in refused.err
+    assert world.files()["file-00000"]["approval"] is None
+    done = run(*asked, "--expect", 1, "--by", "mei")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "Erasure 1 takes 2 files, 1 of them free to go; the next sweep deletes those.\n"
+    world.sweep()
+    assert world.stored() == {"file-00001"}
+
+
+def test_delete_takes_numbers_and_answers_in_json(run: Run, world: World) -> None:
+    world.add(3)
+    erasure = run("files", "delete", 1, 3, "--reason", "she asked", "--expect", 2, "--json", "--by", "mei").object
+    assert (erasure["files"], erasure["by_state"], erasure["requested_by"]) == (2, {"scheduled": 2}, "mei")
+    assert run("files", "delete", "--reason", "why").code == 2
+    assert run("files", "delete", 1, "--stream", "*", "--reason", "why").code == 2
+    assert run("files", "delete", 1).code == 2
+    assert "there is no file 9" in run("files", "delete", 9, "--reason", "why", "--expect", 1).err
+
+
+@pytest.mark.parametrize(("typed", "code", "state"), [(b"2\n", 1, "kept"), (b"1\n", 0, "scheduled")])
+def test_in_a_terminal_the_number_of_files_is_typed(
+    world: World, database_url: str, typed: bytes, code: int, state: str
+) -> None:
+    world.keep("forever")
+    world.send("f")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "service", "files", "delete", "1", "--reason", "she asked"]
+    variables = os.environ | environment(database_url, world.sandbox.url)
+    process = subprocess.Popen(command, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True)
+    os.close(theirs)
+    seen, deadline = b"", time.monotonic() + 60
+    while b"Type the number of files to delete" not in seen and time.monotonic() < deadline:
+        if selecting.select([ours], [], [], 0.1)[0]:
+            seen += os.read(ours, 4096)
+    os.write(ours, typed)
+    assert process.wait(30) == code, seen
+    os.close(ours)
+    assert world.state("f") == state

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event, text
 
-from service.core.model import Vendor
-from service.db import claims, figures, files, inbox, leases, revisions, runs
+from service.core.model import FileState, Vendor, Verdict
+from service.db import claims, coverage, figures, files, inbox, leases, plans, revisions, runs
+from service.db.claims import Wanted
 from service.db.engine import Database
+from service.db.files import FileFilter
+from service.db.inbox import CallbackFilter
 from service.db.migrate import upgrade_database
 
 if TYPE_CHECKING:
@@ -25,7 +28,15 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "lanes": lambda session: claims.list_due_lanes(session, NOW),
     "lanes with retries": lambda session: claims.list_due_lanes(session, NOW, only_retries=True),
     "the next due files": lambda session: claims.next_due(session, LANE, NOW, (NOW, 1), 400),
-    "the next retries": lambda session: claims.next_due(session, LANE, NOW, None, 400, only_retries=True),
+    "the next retries": lambda session: claims.next_due(session, LANE, NOW, None, 400, Wanted(only_retries=True)),
+    "the next approved files": lambda session: claims.next_due(session, LANE, NOW, None, 400, Wanted(approval="run 1")),
+    "files the breaker knows": lambda session: claims.next_due(session, LANE, NOW, None, 400, Wanted(only_passed=True)),
+    "new files": lambda session: claims.count_new(session, "1", NOW),
+    "their numbers": lambda session: list(claims.list_new(session, "1", NOW)),
+    "present files": lambda session: claims.count_present(session, "1"),
+    "due files that are held": lambda session: claims.next_held(session, NOW, None, 500),
+    "due files of a lane": lambda session: claims.count_due(session, LANE, NOW),
+    "a plan's files": lambda session: plans.mark_files(session, [1, 2], "run 1"),
     "files waiting": lambda session: claims.count_waiting(session, NOW),
     "files of an older revision": lambda session: files.older_than_revision(session, 2, 500),
     "their number": lambda session: files.count_older_than(session, 2),
@@ -34,8 +45,26 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "what a rank keeps": lambda session: files.ruled_by_rank(session, "1", "room", ["latest"]),
     "overdue and unconfirmed": lambda session: files.count_overdue_unconfirmed(session, NOW),
     "due": lambda session: figures.count_due(session, NOW),
-    "the oldest due file": figures.oldest_due_at,
+    "the oldest due file": lambda session: figures.oldest_due_at(session, NOW),
+    "cooling files": lambda session: figures.count_cooling(session, NOW),
+    "held files": lambda session: figures.count_held(session, NOW),
+    "observed files": lambda session: figures.count_observed(session, NOW),
+    "a page of files": lambda session: files.page_files(session, FileFilter(), 100, after=9),
+    "a page of one state": lambda session: files.page_files(session, FileFilter(state=FileState.KEPT), 100),
+    "a page of one app": lambda session: files.page_files(session, FileFilter(app_id="1", vendor=Vendor.HUAWEI), 100),
+    "a page of streams": lambda session: files.page_files(session, FileFilter(stream="a-*", text="b"), 100, after=9),
+    "a page of due files": lambda session: files.page_files(session, FileFilter(due_before=NOW, due_after=NOW), 100),
+    "a page of a verdict": lambda session: list(
+        inbox.list_callbacks(session, CallbackFilter(Verdict.ACCEPTED), 100, before=9)
+    ),
     "claimed files": lambda session: claims.claimed_by(session, 1, [1, 2]),
+    "files in hand": lambda session: list(coverage.find_in_hand(session, "1")),
+    "files in flight": lambda session: list(coverage.find_in_flight(session, "1")),
+    "the streams of an app": lambda session: coverage.list_streams(session, "1"),
+    "held files of streams": lambda session: coverage.list_numbers(session, "1", ["a", "b"], [FileState.HELD]),
+    "files of streams": lambda session: list(coverage.find_in_streams(session, "1", ["a", "b"])),
+    "named files": lambda session: list(coverage.find_named(session, [1, 2])),
+    "an app's files": lambda session: coverage.has_files(session, "1"),
     "claims of a run": lambda session: claims.release_claims(session, 1, "", NOW),
     "open attempts": lambda session: claims.close_open_attempts(session, 1, NOW),
     "stale runs": lambda session: claims.list_stale_runs(session, NOW, timedelta(minutes=2)),
@@ -100,3 +129,18 @@ def test_looking_for_retries_reads_retries_only(database: Database) -> None:
         if not database.is_sqlite:
             session.execute(text("SET LOCAL enable_seqscan = off"))
         assert "ix_media_files_retry" in explain(session, database, *statements[-1])
+
+
+def test_what_observing_rules_would_delete_is_read_from_an_index_of_its_own(database: Database) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    with database.write() as session:
+        event.listen(database.engine, "before_cursor_execute", remember)
+        figures.count_observed(session, NOW)
+        event.remove(database.engine, "before_cursor_execute", remember)
+        if not database.is_sqlite:
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        assert "ix_media_files_observed" in explain(session, database, *statements[-1])

@@ -27,7 +27,7 @@ from service.db import claims, runs
 from service.db.models import Trigger
 from service.settings import load_settings
 from service.usecases.calling import App, Caller
-from service.usecases.claiming import Pass, claim_chunk
+from service.usecases.claiming import Admission, Pass, claim_chunk
 from service.usecases.ingest import receive_callback
 from service.usecases.sweep import Sweeper, run_pass
 from service.wiring import Service, build_service, open_service
@@ -212,7 +212,9 @@ def sweep_beside(
     for lane in _due_lanes(service):
         app = sweeper.apps[lane[0]]
         caller = Caller(database, lane[0], app, sweeper.recorder, sweep, sweeper.now, threading.Event())
-        claim = partial(claim_chunk, sweep=sweep, lane=lane, limit=12, only_retries=False, now=now)
+        claim = partial(
+            claim_chunk, sweep=sweep, lane=lane, admission=Admission(10_000), limit=12, only_retries=False, now=now
+        )
         cursor: Cursor | None = None
         with ThreadPoolExecutor(4) as pool:
             while (chunk := database.transact(partial(claim, after=cursor))).cursor is not None:

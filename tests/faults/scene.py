@@ -18,7 +18,8 @@ from sqlalchemy import delete, insert, select
 
 from service.core.model import FileState, Outcome, Vendor
 from service.db import claims, leases, runs
-from service.db.models import IS_CLAIMED, AttemptRow, CallRow, MediaFileRow, Model, RunRow, RunState, Trigger
+from service.db.models import IS_CLAIMED, AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
+from service.db.schema import Model
 from service.usecases.claiming import SWEEP_LEASE
 from service.usecases.reports import run_as_json
 from service.usecases.sweep import Sweeper, run_pass

@@ -13,7 +13,7 @@ from service.core.model import Vendor
 from service.usecases.inventory import confirm_files
 from tests.faults.reckoning import AFTER, BEFORE, DAY, LARGE, RULES, SMALL, Reckoning, Recording
 from tests.faults.scene import Scene, open_scene
-from tests.world import START
+from tests.world import START, TESTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ class Sender:
         if not doubted:
             return False
         file = self.random.choice(doubted)
-        confirm_files(self.world.database, [self.world.files()[file.file_id]["id"]], "a person", self.world.clock())
+        confirm_files(self.world.database, [self.world.files()[file.file_id]["id"]], TESTER, self.world.clock())
         file.doubt = None
         return True
 

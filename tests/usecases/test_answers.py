@@ -11,7 +11,7 @@ from service.core.model import Vendor
 from service.db import gates
 from service.db.models import Trigger
 from service.zego import sandbox_faults as faults
-from tests.world import APP, OTHER_APP, open_world
+from tests.world import APP, OTHER_APP, TESTER, open_world
 
 if TYPE_CHECKING:
     from tests.world import World
@@ -231,7 +231,7 @@ def test_a_retry_by_a_person_starts_over(world: World) -> None:
     world.sandbox.fail_file(file_id, "AccessDenied", "no", times=1)
     world.sweep()
     failed = only(world, file_id)
-    retry_files(world.database, [failed["id"]], world.clock())
+    retry_files(world.database, [failed["id"]], TESTER, world.clock())
     again = only(world, file_id)
     assert (again["state"], again["attempts"]) == ("scheduled", 0)
     world.sweep()

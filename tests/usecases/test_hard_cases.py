@@ -11,14 +11,14 @@ import pytest
 from service.core.model import Vendor, Verdict
 from service.db import claims, gates, inbox, leases
 from service.db.models import Trigger
-from service.usecases.claiming import SWEEP_LEASE, Pass, claim_chunk, open_call
+from service.usecases.claiming import SWEEP_LEASE, Admission, Pass, claim_chunk, open_call
 from service.usecases.ingest import finish_callbacks
 from service.usecases.inventory import confirm_files, list_failed, retry_files
 from service.usecases.schedule import has_open_retries
 from service.usecases.sweep import run_pass
 from service.zego import sandbox_faults as faults
 from tests.usecases.test_ingest import forget, recording, send_fields, verdict_names
-from tests.world import APP, OTHER_APP
+from tests.world import APP, OTHER_APP, TESTER
 
 if TYPE_CHECKING:
     from service.db.engine import Session
@@ -47,7 +47,7 @@ def start(world: World, trigger: Trigger = Trigger.COMMAND) -> Pass:
 
 def claim_all(world: World, sweep: Pass) -> Any:
     return world.database.transact(
-        lambda session: claim_chunk(session, sweep, LANE, None, 400, world.clock(), only_retries=False)
+        lambda session: claim_chunk(session, sweep, LANE, Admission(400), None, 400, world.clock(), only_retries=False)
     ).files
 
 
@@ -88,7 +88,7 @@ def test_a_person_cannot_settle_a_conflict_that_comes_later(world: World) -> Non
     old = world.clock() - timedelta(hours=1)
     world.send("a", age=2 * DAY, now=old, nonce="777")
     world.clock.move(minutes=2)
-    confirm_files(world.database, [world.files()["a"]["id"]], "a person", world.clock())
+    confirm_files(world.database, [world.files()["a"]["id"]], TESTER, world.clock())
     assert world.state("a") == "scheduled"
     world.clock.move(minutes=-1)  # the other one was received before, but is stored only now
     world.send("b", age=2 * DAY, now=old, nonce="777")
@@ -246,7 +246,7 @@ def test_retrying_files_of_thousands_of_streams_needs_few_locks(world: World) ->
         session.connection().exec_driver_sql("UPDATE media_files SET state = 'failed', stream_id = 'stream-' || id")
 
     world.database.transact(spread)
-    assert len(retry_files(world.database, list_failed(world.database), world.clock())) == count
+    assert len(retry_files(world.database, list_failed(world.database), TESTER, world.clock())) == count
 
 
 def test_a_callback_that_stays_unfinished_holds_up_no_other(world: World) -> None:

@@ -14,7 +14,7 @@ from service.db import inbox
 from service.usecases.ingest import Answer, QuarantineLimits, finish_callbacks, receive_callback, replay_callback
 from service.usecases.inventory import confirm_files
 from service.zego.sandbox_callbacks import Shape, encode_body, sign_fields
-from tests.world import APP, CALLBACK_SECRET
+from tests.world import APP, CALLBACK_SECRET, TESTER
 
 if TYPE_CHECKING:
     from service.usecases.ingest import Ingest, Receipt
@@ -97,7 +97,7 @@ def test_two_bodies_with_one_signature_make_both_files_unconfirmed(world: World)
     world.clock.move(days=3)
     world.sweep()
     assert world.states() == {"unconfirmed": ["f1", "f2"]}
-    confirm_files(world.database, [world.files()["f1"]["id"]], "a person", world.clock())
+    confirm_files(world.database, [world.files()["f1"]["id"]], TESTER, world.clock())
     world.sweep()
     assert world.states() == {"gone": ["f1"], "unconfirmed": ["f2"]}
 
@@ -122,7 +122,7 @@ def test_a_person_who_confirmed_is_not_overruled_by_a_replay(world: World) -> No
     first = send_fields(world, **recording("f1"), signed_nonce="111111")
     send_fields(world, **recording("f2"), signed_nonce="111111")
     world.clock.move(minutes=1)
-    confirm_files(world.database, [world.files()["f1"]["id"]], "a person", world.clock())
+    confirm_files(world.database, [world.files()["f1"]["id"]], TESTER, world.clock())
     assert first.callback_id is not None
     replay_callback(world.service.ingest, first.callback_id)
     assert world.state("f1") == "scheduled"

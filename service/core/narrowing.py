@@ -1,0 +1,125 @@
+"""Deciding sets of files at once: what the rules say of all files that share app, vendor, event and stream.
+
+Most rules ask nothing else. Where a size, a duration or a rank matters, files fall into few kinds that are decided
+alike. Every verdict comes out of `decide_by_rules`, as that of a single file does.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from service.core.matching import Judgement, settle
+from service.core.rules import decide_by_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from service.core.matching import Match
+    from service.core.model import MediaFile
+    from service.core.rules import RetentionRule
+
+_UNKNOWN, _ODD = -1, -2
+
+Shape: TypeAlias = tuple[tuple[int, Judgement], ...]
+"""Which rules can decide files, by their place: groups with the same shape are decided alike, up to their sizes,
+durations and ranks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule set says of every file of a kind: the rule, and how long after its end a file may go (None: never).
+
+    `observed` is how long after its end a rule that only observes would have let it go; `fixed` is a due date that does
+    not count from the end.
+    """
+
+    rule: str | None
+    keep: timedelta | None = None
+    observed: timedelta | None = None
+    fixed: datetime | None = None
+
+
+def find_candidates(rules: Sequence[RetentionRule], group: MediaFile) -> list[tuple[int, RetentionRule]]:
+    """The rules, with their places, that what is known of a group does not rule out."""
+    return [(place, rule) for place, rule in enumerate(rules) if settle(rule.match, group) is not Judgement.DIFFERS]
+
+
+def share_matches(*rule_sets: Sequence[RetentionRule]) -> tuple[tuple[RetentionRule, ...], ...]:
+    """The same rule sets, equal matches being one object: what one set asks of a group is not asked again."""
+    shared: dict[Match, Match] = {}
+    return tuple(
+        tuple(replace(rule, match=shared.setdefault(rule.match, rule.match)) for rule in rules) for rules in rule_sets
+    )
+
+
+def narrow(
+    candidates: Sequence[tuple[int, RetentionRule]], group: MediaFile, known: dict[int, Judgement] | None = None
+) -> Shape:
+    """The rules among these that can decide files of a group, up to the first that decides all that reach it.
+
+    `group` tells app, vendor, event and stream; its size and duration have to be None. `known` remembers judgements of
+    the same group by the identity of the match.
+    """
+    found = []
+    known = {} if known is None else known
+    for place, rule in candidates:
+        match = rule.match
+        judgement = known.get(id(match))
+        if judgement is None:
+            judgement = known[id(match)] = settle(match, group)
+        if judgement is not Judgement.DIFFERS:
+            found.append((place, judgement))
+            if not _asks_for_more(match):
+                break
+    return tuple(found)
+
+
+def find_verdict(rules: Sequence[RetentionRule], file: MediaFile, as_of: datetime) -> Verdict:
+    """What rules say of files of the kind of this one, whatever their end."""
+    if file.erasure is not None:
+        return Verdict(None, fixed=file.erasure.requested_at)
+    decision = decide_by_rules(file, rules, as_of)
+    keep = None if decision.due_at is None else decision.due_at - file.ended_at
+    observed = None if decision.observed_due_at is None else decision.observed_due_at - file.ended_at
+    return Verdict(decision.rule, keep, observed)
+
+
+class Kinds:
+    """Tells files apart, within groups of one shape, as far as rules can: by bands of sizes and durations, and rank."""
+
+    def __init__(self, rules: Sequence[RetentionRule]) -> None:
+        matches = [rule.match for rule in rules]
+        self._sizes = _limits([size for match in matches for size in (match.min_size, match.max_size)])
+        durations = [duration for match in matches for duration in (match.min_duration, match.max_duration)]
+        self._durations = _limits([None if each is None else each.total_seconds() for each in durations])
+        self._deepest = max((rule.keep_latest or 0 for rule in rules), default=0)
+        self.is_one = not (self._sizes or self._durations or self._deepest)
+
+    def find(self, size_bytes: int | None, duration_s: float | None, rank: int | None) -> tuple[int, int, int]:
+        """The kind of a file: those of one kind are decided alike."""
+        return (
+            _band(self._sizes, size_bytes) if self._sizes else 0,
+            _band(self._durations, duration_s) if self._durations else 0,
+            min(rank, self._deepest + 1) if rank and self._deepest else 0,
+        )
+
+
+def _asks_for_more(match: Match) -> bool:
+    return (match.min_size, match.max_size, match.min_duration, match.max_duration) != (None, None, None, None)
+
+
+def _limits(values: Sequence[float | None]) -> list[float]:
+    return sorted({value for value in values if value is not None})
+
+
+def _band(limits: Sequence[float], value: float | None) -> int:
+    """A number for each limit and for each gap between them: limits are inclusive."""
+    if value is None:
+        return _UNKNOWN
+    if not math.isfinite(value) or value < 0:
+        return _ODD
+    return bisect_left(limits, value) + bisect_right(limits, value)

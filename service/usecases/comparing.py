@@ -1,0 +1,266 @@
+"""Comparing two rule sets over the whole inventory in one pass: exact, and deciding each kind of file only once."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from service.core.cooling import Standing, follow_changes
+from service.core.forecast import Cell, Change, Situation
+from service.core.matching import Judgement, settle
+from service.core.model import FileState, MediaFile, Vendor
+from service.core.narrowing import Kinds, find_candidates, find_verdict, narrow, share_matches
+from service.core.ranks import Ranking, Span
+from service.core.rules import RetentionRule, RuleSet, find_hold_end
+from service.db import erasures, holds, inventory_scan, revisions
+from service.db.inventory_scan import LightFile, Moments, Oddity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from service.core.cooling import Change as RuleChange
+    from service.core.forecast import Portion
+    from service.core.model import Erasure, Hold
+    from service.core.narrowing import Shape
+    from service.db.engine import Session
+
+_FIRST = 3  # files of each portion that a preview may show
+
+
+@dataclass(slots=True)
+class _Group:
+    """Files that share app, vendor, event and stream: what can decide them, and whether a hold on the stream stands."""
+
+    facts: MediaFile
+    before: Shape
+    after: Shape
+    kinds: Kinds
+    is_held: bool
+    held_until: datetime | None
+    plain: Cell | None = None
+    cells: dict[Any, Cell] = field(default_factory=dict)
+
+
+class Comparison:
+    """The rules in force and a candidate, held against every file that is neither deleted nor gone.
+
+    `sooner` holds the numbers of the files whose date the candidate moves earlier, in no order.
+    """
+
+    def __init__(
+        self, session: Session, in_force: RuleSet, candidate: Sequence[RetentionRule], as_of: datetime
+    ) -> None:
+        """Compare as of a moment, in the transaction of a session."""
+        self.sooner = array("q")
+        self._session = session
+        self._in_force = in_force
+        self._rules = share_matches(in_force.rules, candidate)
+        self._as_of = as_of
+        self._moments = Moments(session)
+        self._counting = [rule for rules in self._rules for rule in rules if rule.keep_latest]
+        self._maybe_deleted = inventory_scan.list_maybe_deleted(session) if self._counting else set()
+        self._changes: list[RuleChange] | None = None
+        self._holds: dict[str, list[Hold]] = {}
+        self._held_files = self._find_held_files()
+        self._groups: dict[tuple[str, str, str, str], _Group] = {}
+        self._candidates: dict[tuple[str, str, str], tuple[list[tuple[int, RetentionRule]], ...]] = {}
+        self._kinds: dict[tuple[Shape, Shape], Kinds] = {}
+        self._cells: dict[Any, Cell] = {}
+        self._oddities: dict[str, Oddity] = {}
+        self._erasures: dict[int, Erasure] = {}
+
+    def run(self, progress: Callable[[int], None] | None = None) -> None:
+        """Look at every file once; `progress` hears how many more are done."""
+        revision, by_stream = self._in_force.revision, bool(self._counting)
+        for rows in inventory_scan.scan_inventory(self._session, revision, self._as_of, by_stream=by_stream):
+            self._count(rows, self._rank(rows) if by_stream else None)
+            if progress:
+                progress(len(rows))
+
+    def portions(self) -> Iterator[Portion]:
+        """What was counted."""
+        return chain.from_iterable(cell.portions() for cell in self._cells.values())
+
+    def _count(self, rows: Sequence[Any], ranks: Sequence[int | None] | None) -> None:
+        # A million files go through here: no objects, and nothing is looked up twice.
+        groups, held_files, sooner = self._groups, self._held_files, self.sooner
+        for place, (number, app_id, vendor, event, stream_id, ended_at, seconds, size, oddity, _) in enumerate(rows):
+            key = (app_id, vendor, event, stream_id)
+            group = groups.get(key) or self._open_group(key)
+            cell = group.plain if oddity is None else None
+            if cell is None or number in held_files:
+                cell = self._find_cell(group, LightFile(*rows[place]), ranks[place] if ranks else None)
+            slot = bisect_left(cell.cuts, ended_at)
+            count = cell.counts[slot]
+            cell.counts[slot] = count + 1
+            if seconds:
+                cell.seconds[slot] += seconds
+            if size:
+                cell.bytes[slot] += size
+            if count < _FIRST:
+                cell.samples.append((slot, number))
+            if cell.is_sooner:
+                sooner.append(number)
+
+    def _open_group(self, key: tuple[str, str, str, str]) -> _Group:
+        app_id, vendor, event, stream_id = key
+        facts = MediaFile(app_id, Vendor(vendor), "", stream_id, event, None, self._as_of, self._as_of)
+        known: dict[int, Judgement] = {}
+        before, after = (narrow(rules, facts, known) for rules in self._candidates_of(facts))
+        is_held, until = find_hold_end(facts, self._holds_of(app_id), self._as_of)
+        group = _Group(facts, before, after, self._kinds_of(before, after), is_held, until)
+        if group.kinds.is_one:
+            situation = Situation(is_held=is_held, held_until=until)
+            group.plain = self._cell(group, facts, situation, (0, 0, 0))
+        self._groups[key] = group
+        return group
+
+    def _candidates_of(self, facts: MediaFile) -> tuple[list[tuple[int, RetentionRule]], ...]:
+        """The rules of both sets that an app, a vendor and an event leave: far fewer to hold against each stream."""
+        key = (facts.app_id, facts.vendor, facts.event)
+        if key not in self._candidates:
+            any_stream = replace(facts, stream_id="")
+            self._candidates[key] = tuple(find_candidates(rules, any_stream) for rules in self._rules)
+        return self._candidates[key]
+
+    def _kinds_of(self, before: Shape, after: Shape) -> Kinds:
+        if (before, after) not in self._kinds:
+            shapes = zip(self._rules, (before, after), strict=True)
+            deciding = [rules[place] for rules, shape in shapes for place, _ in shape]
+            self._kinds[before, after] = Kinds(deciding)
+        return self._kinds[before, after]
+
+    def _find_cell(self, group: _Group, light: LightFile, rank: int | None) -> Cell:
+        """The cell of a file that its group alone does not settle."""
+        kind = group.kinds.find(light.size_bytes, light.duration_s, rank)
+        known = (light.oddity, kind)
+        if light.number not in self._held_files and known in group.cells:
+            return group.cells[known]
+        oddity = None if light.oddity is None else self._read(light.oddity)
+        facts = replace(
+            group.facts,
+            size_bytes=light.size_bytes,
+            duration_s=light.duration_s,
+            rank=rank,
+            suspicion=oddity and oddity.suspicion,
+            erasure=oddity and self._erasure_of(oddity),
+        )
+        cell = self._cell(group, facts, self._situation(group, light, oddity, facts), kind)
+        if light.number not in self._held_files and not (oddity and self._is_behind(oddity)):
+            group.cells[known] = cell
+        return cell
+
+    def _situation(self, group: _Group, light: LightFile, oddity: Oddity | None, facts: MediaFile) -> Situation:
+        is_held, until = group.is_held, group.held_until
+        if light.number in self._held_files:
+            ends = [hold.until for hold in self._held_files[light.number]] + ([until] if is_held else [])
+            is_held, until = True, None if None in ends else max(end for end in ends if end)
+        if oddity is None:
+            return Situation(is_held=is_held, held_until=until)
+        return Situation(
+            is_failed=oddity.state is FileState.FAILED,
+            is_suspect=oddity.suspicion is not None,
+            is_held=is_held,
+            held_until=until,
+            cooling_until=self._cooling_of(light, oddity, facts),
+        )
+
+    def _cooling_of(self, light: LightFile, oddity: Oddity, facts: MediaFile) -> datetime | None:
+        if facts.erasure is not None:
+            return None
+        if not self._is_behind(oddity):
+            return oddity.cooling_until
+        if self._changes is None:
+            self._changes = revisions.list_changes(self._session, -1)
+        changes = [change for change in self._changes if oddity.revision < change.rules.revision]
+        ended_at = self._moments.read(light.ended_at) or self._as_of
+        standing = Standing(oddity.due_at, oddity.cooling_until, None)
+        file = replace(facts, ended_at=ended_at)
+        return follow_changes(light.number, file, standing, changes, self._as_of).cooling_until
+
+    def _cell(self, group: _Group, facts: MediaFile, situation: Situation, kind: tuple[int, int, int]) -> Cell:
+        erased = facts.erasure and facts.erasure.number
+        key = (
+            facts.app_id,
+            facts.vendor,
+            group.before,
+            group.after,
+            kind,
+            erased,
+            facts.suspicion,
+            situation if situation != _NOTHING else None,
+        )
+        if key not in self._cells:
+            before, after = (find_verdict(rules, facts, self._as_of) for rules in self._rules)
+            change = Change(facts.app_id, facts.vendor, before, after, situation)
+            self._cells[key] = Cell(change, self._as_of, self._moments.store)
+        return self._cells[key]
+
+    def _rank(self, rows: Sequence[Any]) -> list[int | None]:
+        """The rank of each file within its stream, where a rule may ask for it."""
+        ranks = []
+        for row in rows:
+            stream = (row[1], row[4])
+            if stream != self._stream:
+                self._stream, self._ranking = stream, Ranking() if self._counts_in(stream) else None
+            ranks.append(None if self._ranking is None else self._rank_one(LightFile(*row), self._ranking))
+        return ranks
+
+    _stream: tuple[str, str] | None = None
+    _ranking: Ranking | None = None
+
+    def _counts_in(self, stream: tuple[str, str]) -> bool:
+        app_id, stream_id = stream
+        if not stream_id:
+            return False
+        probe = MediaFile(app_id, "", "", stream_id, "", None, self._as_of, self._as_of)  # type: ignore[arg-type]
+        return any(settle(rule.match, probe) is not Judgement.DIFFERS for rule in self._counting)
+
+    def _rank_one(self, light: LightFile, ranking: Ranking) -> int | None:
+        oddity = None if light.oddity is None else self._read(light.oddity)
+        if oddity is not None and oddity.suspicion is not None:
+            return None
+        ended_at = self._moments.read(light.ended_at) or self._as_of
+        span = Span(light.number, self._moments.read(light.began_at), ended_at)
+        is_sure = light.number not in self._maybe_deleted and not (oddity and oddity.state is FileState.DELETING)
+        return ranking.place(span) if is_sure else ranking.find_rank(span)
+
+    def _read(self, text: str) -> Oddity:
+        if text not in self._oddities:
+            if len(self._oddities) > _MOST_REMEMBERED:
+                self._oddities.clear()
+            self._oddities[text] = inventory_scan.read_oddity(self._moments, text)
+        return self._oddities[text]
+
+    def _is_behind(self, oddity: Oddity) -> bool:
+        return 0 <= oddity.revision < self._in_force.revision
+
+    def _erasure_of(self, oddity: Oddity) -> Erasure | None:
+        number = oddity.erasure_id
+        if number is None:
+            return None
+        if number not in self._erasures:
+            self._erasures |= erasures.find_orders(self._session, [number])
+        return self._erasures[number]
+
+    def _holds_of(self, app_id: str) -> list[Hold]:
+        if app_id not in self._holds:
+            self._holds[app_id] = holds.list_in_force(self._session, [app_id], self._as_of)
+        return self._holds[app_id]
+
+    def _find_held_files(self) -> dict[int, list[Hold]]:
+        """Holds on single files, by the numbers of the files."""
+        found: dict[tuple[str, Vendor, str], list[Hold]] = {}
+        for hold in inventory_scan.list_file_holds(self._session, self._as_of):
+            if hold.file is not None:
+                found.setdefault((hold.app_id, *hold.file), []).append(hold)
+        numbers = inventory_scan.find_numbers(self._session, list(found))
+        return {number: found[name] for name, number in numbers.items()}
+
+
+_NOTHING = Situation()
+_MOST_REMEMBERED = 10_000
