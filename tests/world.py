@@ -16,9 +16,10 @@ from service.db.engine import Database
 from service.db.migrate import upgrade_database
 from service.db.models import Trigger
 from service.settings import load_settings
+from service.usecases.applying import Applied, NotAsPreviewed, PreviewNeeded, apply_rules
 from service.usecases.ingest import Receipt, receive_callback
 from service.usecases.inventory import file_as_json
-from service.usecases.policy import Applied, Candidate, NotAsPreviewed, PreviewNeeded, apply_rules
+from service.usecases.policy import Candidate
 from service.usecases.sweep import run_pass
 from service.wiring import Service, open_service
 from service.zego.sandbox import Sandbox

@@ -14,16 +14,8 @@ from service.cli.previews import confirm, list_of, show_preview
 from service.cli.tables import LISTED, make_table, number, prose, show_progress, word
 from service.cli.wording import absolute, count, parse_moment, safe
 from service.core.rules_file import RulesError, catch_all, parse_rules
-from service.usecases.policy import (
-    KEEP_SOURCE,
-    Candidate,
-    apply_rules,
-    candidate_of,
-    candidate_of_preview,
-    keep_differs,
-    list_revisions,
-    show_revision,
-)
+from service.usecases.applying import apply_rules, candidate_of_preview
+from service.usecases.policy import KEEP_SOURCE, Candidate, candidate_of, keep_differs, list_revisions, show_revision
 from service.usecases.previewing import count_to_look_at, make_preview
 
 if TYPE_CHECKING:

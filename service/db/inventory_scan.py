@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, null, or_, select, tuple_, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
 
 from service.core.forecast import Amount
 from service.core.model import FileState, Outcome, Suspicion
@@ -14,7 +28,7 @@ from service.db.models import AttemptRow, MediaFileRow
 from service.db.order_models import IS_STANDING, HoldRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -85,8 +99,15 @@ class Moments:
         return _EPOCH + timedelta(microseconds=round(float(raw) * 1_000_000))
 
 
-def scan_inventory(session: Session, revision: int, as_of: datetime, *, by_stream: bool) -> Iterator[Sequence[Any]]:
-    """All files that are neither deleted nor gone, in batches of `LightFile` columns.
+def scan_inventory(
+    session: Session,
+    revision: int,
+    as_of: datetime,
+    streams: Collection[tuple[str, str]] | None = None,
+    *,
+    by_stream: bool,
+) -> Iterator[Sequence[Any]]:
+    """All files (or those of some streams) that are neither deleted nor gone, in batches of `LightFile` columns.
 
     A file that `revision` did not decide is odd. With `by_stream`, streams come one after the other, and within each
     the files that ended last come first.
@@ -107,7 +128,16 @@ def scan_inventory(session: Session, revision: int, as_of: datetime, *, by_strea
     if by_stream:
         query = query.order_by(row.app_id.desc(), row.stream_id.desc(), row.ended_at.desc(), row.id.desc())
     options = {"stream_results": True, "max_row_buffer": SCAN_BATCH}
-    yield from session.connection().execute(query, execution_options=options).partitions(SCAN_BATCH)
+    for part in [query] if streams is None else _of_streams(query, streams):
+        yield from session.connection().execute(part, execution_options=options).partitions(SCAN_BATCH)
+
+
+def list_changed_streams(session: Session, since: datetime, limit: int) -> list[tuple[str, str]] | None:
+    """The streams (app, stream) with a file that was decided after a moment; None where they are more than `limit`."""
+    row = MediaFileRow
+    query = select(row.app_id, row.stream_id).where(row.decided_at > since).distinct().limit(limit + 1)
+    found = [(app_id, stream_id) for app_id, stream_id in session.execute(query)]
+    return None if len(found) > limit else found
 
 
 def read_oddity(moments: Moments, text: str) -> Oddity:
@@ -165,6 +195,15 @@ def sum_up(session: Session) -> list[tuple[FileState, str | None, str, Vendor, A
         (state, rule, app_id, vendor, Amount(count, float(seconds or 0), int(size or 0)))
         for state, rule, app_id, vendor, count, seconds, size in session.execute(query)
     ]
+
+
+def _of_streams(query: Select[Any], streams: Collection[tuple[str, str]]) -> Iterator[Select[Any]]:
+    by_app: dict[str, list[str]] = {}
+    for app_id, stream_id in streams:
+        by_app.setdefault(app_id, []).append(stream_id)
+    for app_id, names in by_app.items():
+        for start in range(0, len(names), _IDS):
+            yield query.where(MediaFileRow.app_id == app_id, MediaFileRow.stream_id.in_(names[start : start + _IDS]))
 
 
 def _oddity(moments: Moments, revision: int, as_of: datetime) -> ColumnElement[str | None]:

@@ -16,9 +16,10 @@ from service.demo.cast import APP_ID, FIRST, RECORDINGS, RULES, write_callback, 
 from service.demo.programme import Programme
 from service.demo.stage import Stage, StageError, build_stage
 from service.logs import configure_logging
+from service.usecases.applying import apply_rules
 from service.usecases.dry_runs import dry_run
 from service.usecases.listing import list_files
-from service.usecases.policy import Candidate, apply_rules
+from service.usecases.policy import Candidate
 from service.usecases.reports import find_attention, show_run
 from service.usecases.sweep import run_pass
 

@@ -19,7 +19,7 @@ from service.db import erasures, holds, inventory_scan, revisions
 from service.db.inventory_scan import LightFile, Moments, Oddity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
     from service.core.cooling import Change as RuleChange
@@ -73,10 +73,13 @@ class Comparison:
         self._oddities: dict[str, Oddity] = {}
         self._erasures: dict[int, Erasure] = {}
 
-    def run(self, progress: Callable[[int], None] | None = None) -> None:
-        """Look at every file once; `progress` hears how many more are done."""
+    def run(
+        self, progress: Callable[[int], None] | None = None, streams: Collection[tuple[str, str]] | None = None
+    ) -> None:
+        """Look at every file (of these streams) once; `progress` hears how many more are done."""
         revision, by_stream = self._in_force.revision, bool(self._counting)
-        for rows in inventory_scan.scan_inventory(self._session, revision, self._as_of, by_stream=by_stream):
+        scan = inventory_scan.scan_inventory(self._session, revision, self._as_of, streams, by_stream=by_stream)
+        for rows in scan:
             self._count(rows, self._rank(rows) if by_stream else None)
             if progress:
                 progress(len(rows))

@@ -1,4 +1,4 @@
-"""The rules in force: the first ones, changing them bound to a preview, and their history (docs/rules.md)."""
+"""The rules in force: the first ones, where they come from, and their history (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from service.core.model import Actor
-from service.core.rules import RetentionRule, RuleSet
 from service.core.rules_file import catch_all, format_rules, parse_rules
 from service.db import audit, files, locks, previews, revisions
 from service.db.revisions import Revision
-from service.usecases.deciding import Circumstances, decide_older
-from service.usecases.inventory import NoSuchThing, NotPossible, iso
-from service.usecases.previewing import find_sooner, make_preview
+from service.usecases.inventory import NoSuchThing, iso
 from service.usecases.revision_forms import revision_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
-    from service.core.file_sets import FileSet
+    from service.core.rules import RetentionRule
     from service.db.engine import Database, Session
     from service.db.order_models import PreviewRow
 
 KEEP_SOURCE = "the KEEP setting"
 _SETTINGS = Actor("settings", "settings")
-_BATCH = 300
-_ARRIVING = timedelta(minutes=5)
-"""A file announced this shortly before a preview may not have been in the inventory yet when it was made."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,43 +35,6 @@ class Candidate:
 
     rules: tuple[RetentionRule, ...]
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What applying a rule set did: the revision in force, if it is a new one, and how many files were decided anew.
-
-    `sooner` counts the files whose date it moved earlier; none is called before `cooling_until` (None: at once).
-    """
-
-    revision: int
-    is_new: bool
-    decided: int
-    sooner: int = 0
-    cooling_until: datetime | None = None
-
-
-class PreviewNeeded(NotPossible):
-    """The rules make files due sooner, so they have to be applied with a preview; `preview` is one, just stored."""
-
-    def __init__(self, preview: dict[str, Any]) -> None:
-        super().__init__(
-            f"these rules would make {_files(preview['sooner'])} due sooner: look at preview {preview['id']}, "
-            f"then put them in force with `zego-retention rules apply --preview {preview['id']}`"
-        )
-        self.preview = preview
-
-
-class NotAsPreviewed(NotPossible):
-    """The rules would make a file due sooner that their preview did not show; `preview` is a new one, stored."""
-
-    def __init__(self, preview_id: int, preview: dict[str, Any]) -> None:
-        super().__init__(
-            f"nothing was applied: things have changed since preview {preview_id}, and the rules would make "
-            f"other files due sooner, {preview['sooner']:,} in all; look at preview {preview['id']}, then put them in "
-            f"force with `zego-retention rules apply --preview {preview['id']}`"
-        )
-        self.preview = preview
 
 
 def ensure_first_rules(database: Database, keep: str | None, cooling_off: timedelta, now: datetime) -> None:
@@ -92,7 +49,7 @@ def ensure_first_rules(database: Database, keep: str | None, cooling_off: timede
         locks.lock_policy_exclusive(session)
         if revisions.current_number(session) == 0:
             candidate = Candidate(catch_all(keep), KEEP_SOURCE)
-            _add_revision(session, 1, candidate, _SETTINGS, cooling_off, now)
+            add_revision(session, 1, candidate, _SETTINGS, cooling_off, now)
             log.info("rules_applied", revision=1, source=KEEP_SOURCE, keep=keep)
 
     with database.read() as session:
@@ -115,38 +72,6 @@ def keep_differs(database: Database, keep: str | None) -> str | None:
     )
 
 
-def apply_rules(
-    database: Database,
-    candidate: Candidate,
-    actor: Actor,
-    cooling_off: timedelta,
-    now: Callable[[], datetime],
-    *,
-    preview_id: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Applied:
-    """Put a rule set in force and decide the inventory anew under it, in batches; `progress` hears each batch's size.
-
-    In force as soon as the revision is written: the sweep decides under it even while the inventory is still behind. A
-    kill in the middle is made good by the next pass.
-
-    Raises:
-        PreviewNeeded: it makes files due sooner, and no preview was named.
-        NotAsPreviewed: it makes files due sooner that the preview does not show.
-        NotPossible: there is no such preview, or it is one of other rules.
-    """
-    applied = database.transact(
-        lambda session: _put_in_force(session, candidate, actor, cooling_off, now(), preview_id, progress)
-    )
-    if applied is None:
-        preview = make_preview(database, candidate, actor, cooling_off, now())
-        raise PreviewNeeded(preview) if preview_id is None else NotAsPreviewed(preview_id, preview)
-    if applied.is_new:
-        log.info("rules_applied", revision=applied.revision, source=candidate.source, rules=len(candidate.rules))
-    decided = decide_older(database, now, progress)
-    return Applied(applied.revision, applied.is_new, decided, applied.sooner, applied.cooling_until)
-
-
 def candidate_of(database: Database, number: int) -> Candidate:
     """The rules of an earlier revision, to be put in force again.
 
@@ -158,17 +83,6 @@ def candidate_of(database: Database, number: int) -> Candidate:
     if revision is None:
         raise NoSuchThing(f"there is no revision {number}: see `zego-retention rules history`")
     return Candidate(parse_rules(revision.rules), f"revision {number}")
-
-
-def candidate_of_preview(database: Database, preview_id: int) -> Candidate:
-    """The rules that a preview shows.
-
-    Raises:
-        NotPossible: there is no such preview.
-    """
-    with database.read() as session:
-        preview = _existing_preview(session, preview_id)
-        return Candidate(parse_rules(preview.rules), preview.source)
 
 
 def list_revisions(
@@ -200,67 +114,7 @@ def count_to_decide(database: Database) -> int:
         return files.count_older_than(session, revisions.current_number(session))
 
 
-def _put_in_force(
-    session: Session,
-    candidate: Candidate,
-    actor: Actor,
-    cooling_off: timedelta,
-    now: datetime,
-    preview_id: int | None,
-    progress: Callable[[int], None] | None,
-) -> Applied | None:
-    """Write the revision; None if the candidate makes files due sooner that no preview showed."""
-    locks.lock_policy_exclusive(session)
-    in_force = revisions.current_rules(session)
-    if in_force.revision and in_force.rules == candidate.rules:
-        return Applied(in_force.revision, is_new=False, decided=0)
-    preview = None if preview_id is None else _existing_preview(session, preview_id, candidate)
-    sooner = find_sooner(session, in_force, candidate.rules, preview.as_of if preview else now, progress)
-    if sooner and (preview is None or _hits_others(session, sooner, candidate, preview, now)):
-        return None
-    number = in_force.revision + 1
-    bound_to = preview if sooner else None
-    until = _add_revision(session, number, candidate, actor, cooling_off, now, bound_to, len(sooner))
-    return Applied(number, is_new=True, decided=0, sooner=len(sooner), cooling_until=until if sooner else None)
-
-
-def _existing_preview(session: Session, preview_id: int, candidate: Candidate | None = None) -> PreviewRow:
-    preview = previews.find_preview(session, preview_id)
-    if preview is None:
-        raise NoSuchThing(f"there is no preview {preview_id}: make one with `zego-retention rules preview FILE`")
-    if candidate is not None and parse_rules(preview.rules) != candidate.rules:
-        raise NotPossible(
-            f"preview {preview_id} is of other rules, from {preview.source}: preview these with "
-            "`zego-retention rules preview FILE`"
-        )
-    return preview
-
-
-def _hits_others(session: Session, sooner: FileSet, candidate: Candidate, preview: PreviewRow, now: datetime) -> bool:
-    """Whether files become due sooner that the preview did not show.
-
-    One that was announced since then counts only if the candidate would let it go by now: where callbacks arrive all
-    the time, no preview could be applied otherwise. Its cooling-off is that of the others, and the breaker counts it.
-    """
-    shown = previews.load_sooner(session, preview.id) or ()
-    others = [number for number in sooner if number not in shown]
-    for start in range(0, len(others), _BATCH):
-        batch = others[start : start + _BATCH]
-        if previews.received_by(session, batch, preview.as_of - _ARRIVING) or _is_any_due(
-            session, batch, candidate, now
-        ):
-            return True
-    return False
-
-
-def _is_any_due(session: Session, numbers: Iterable[int], candidate: Candidate, now: datetime) -> bool:
-    circumstances = Circumstances(session, RuleSet(0, candidate.rules), now)
-    dates = [circumstances.decide(row).decision.due_at for row in files.find_files(session, list(numbers)).values()]
-    session.expunge_all()
-    return any(date is not None and date <= now for date in dates)
-
-
-def _add_revision(
+def add_revision(
     session: Session,
     number: int,
     candidate: Candidate,
@@ -270,7 +124,10 @@ def _add_revision(
     preview: PreviewRow | None = None,
     sooner: int = 0,
 ) -> datetime | None:
-    """Write a revision and its audit entry; returns the end of its cooling-off."""
+    """Write a revision and its audit entry; returns the end of its cooling-off.
+
+    The caller holds the policy exclusively, so that the number is free.
+    """
     waits = cooling_off > timedelta(0) and (number > 1 or previews.has_files(session))
     until = now + cooling_off if waits else None
     preview_id = None if preview is None else preview.id
@@ -280,7 +137,3 @@ def _add_revision(
     detail = {"source": candidate.source, "preview": preview_id, "sooner": sooner, "cooling_until": iso(until)}
     audit.add_entry(session, actor, "apply_rules", f"revision {number}", now, detail)
     return until
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file" if count == 1 else f"{count:,} files"

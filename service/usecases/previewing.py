@@ -18,7 +18,7 @@ from service.usecases.deciding import Circumstances
 from service.usecases.inventory import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from service.core.model import Actor
@@ -114,10 +114,12 @@ def find_sooner(
     candidate: Sequence[RetentionRule],
     as_of: datetime,
     progress: Callable[[int], None] | None = None,
+    *,
+    streams: Collection[tuple[str, str]] | None = None,
 ) -> FileSet:
-    """The files that a candidate makes due sooner than the rules in force."""
+    """The files that a candidate makes due sooner than the rules in force; with `streams`, those of these streams."""
     comparison = Comparison(session, in_force, candidate, as_of)
-    comparison.run(progress)
+    comparison.run(progress, streams)
     return FileSet(comparison.sooner)
 
 

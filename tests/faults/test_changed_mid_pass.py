@@ -178,8 +178,5 @@ def test_a_hold_names_the_files_of_a_call_that_has_arrived(scene: Scene) -> None
 def deleted_before(scene: Scene, named: set[str]) -> set[str]:
     """Lessons that calls before the one that was struck had deleted."""
     return {
-        file_id
-        for call in scene.world.sandbox.calls
-        for file_id in call.file_ids
-        if not named & set(call.file_ids)
+        file_id for call in scene.world.sandbox.calls for file_id in call.file_ids if not named & set(call.file_ids)
     }

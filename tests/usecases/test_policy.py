@@ -12,13 +12,10 @@ from sqlalchemy import select
 from service.core.rules_file import catch_all, parse_rules
 from service.db import files, revisions
 from service.db.order_models import AuditEntryRow
+from service.usecases.applying import Applied, NotAsPreviewed, PreviewNeeded, apply_rules
 from service.usecases.inventory import NotPossible
 from service.usecases.policy import (
-    Applied,
     Candidate,
-    NotAsPreviewed,
-    PreviewNeeded,
-    apply_rules,
     candidate_of,
     count_to_decide,
     ensure_first_rules,

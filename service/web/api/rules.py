@@ -9,15 +9,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from service.core.model import Role
 from service.core.rules_file import parse_rules
+from service.usecases.applying import apply_rules, candidate_of_preview
 from service.usecases.inventory import NoSuchThing, iso
-from service.usecases.policy import (
-    Candidate,
-    apply_rules,
-    candidate_of,
-    candidate_of_preview,
-    list_revisions,
-    show_revision,
-)
+from service.usecases.policy import Candidate, candidate_of, list_revisions, show_revision
 from service.usecases.previewing import make_preview, show_preview
 from service.web.api.fields import Number, Query, Strict, page_of
 from service.web.api.routes import JsonObject, Routes

@@ -1,0 +1,108 @@
+"""What happens between holding a candidate against the inventory and putting it in force."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.core.rules_file import parse_rules
+from service.usecases.applying import Applied, NotAsPreviewed, PreviewNeeded, apply_rules
+from service.usecases.policy import Candidate, show_revision
+from service.usecases.previewing import make_preview
+from tests.world import TESTER, World, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DAY = timedelta(days=1)
+SHORTER = Candidate(parse_rules('[[rules]]\nname = "all"\nkeep = "5d"\n'), "shorter")
+NEWEST_STAYS = Candidate(parse_rules('[[rules]]\nname = "all"\nkeep = "5d"\nkeep_latest = 1\n'), "the newest stays")
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    with open_world(database_url) as world:
+        world.keep("30d")
+        world.send("old", age=10 * DAY, stream="old-room")
+        world.clock.move(hours=1)  # what follows is not taken for a late commit of before
+        yield world
+
+
+def preview(world: World, candidate: Candidate) -> int:
+    number: int = make_preview(world.database, candidate, TESTER, DAY, world.clock())["id"]
+    return number
+
+
+def apply(
+    world: World, candidate: Candidate, preview_id: int | None, meanwhile: Callable[[], None] | None = None
+) -> Applied:
+    """Apply; `meanwhile` happens once, after the inventory was read and before the rules are locked."""
+    waiting = [meanwhile] if meanwhile else []
+
+    def strike(_done: int) -> None:
+        if waiting:
+            waiting.pop()()
+
+    return apply_rules(world.database, candidate, TESTER, DAY, world.clock, preview_id=preview_id, progress=strike)
+
+
+def revision(world: World) -> int:
+    shown = show_revision(world.database)
+    assert shown is not None
+    number: int = shown["number"]
+    return number
+
+
+def test_an_old_recording_that_is_announced_meanwhile_is_in_the_way(world: World) -> None:
+    shown = preview(world, SHORTER)
+    world.clock.move(hours=1)
+    with pytest.raises(NotAsPreviewed) as refused:
+        apply(world, SHORTER, shown, lambda: void(world.send("late", age=9 * DAY, stream="late-room")))
+    assert refused.value.preview["sooner"] == 2
+    assert revision(world) == 1
+
+
+def test_a_new_recording_that_is_announced_meanwhile_is_not(world: World) -> None:
+    shown = preview(world, SHORTER)
+    world.clock.move(hours=1)
+    applied = apply(world, SHORTER, shown, lambda: void(world.send("new", stream="new-room")))
+    assert (applied.revision, applied.sooner) == (2, 2)
+    assert world.files()["new"]["approval"] is None
+    assert world.files()["old"]["approval"] == f"preview {shown}"
+
+
+def test_what_a_newer_recording_no_longer_protects_is_in_the_way(world: World) -> None:
+    shown = preview(world, NEWEST_STAYS)
+    world.clock.move(hours=1)
+    with pytest.raises(NotAsPreviewed):
+        apply(world, NEWEST_STAYS, shown, lambda: void(world.send("newer", stream="old-room")))
+    assert world.state("old") == "scheduled"
+    assert world.files()["old"]["rule"] == "everything"
+
+
+def test_a_file_that_comes_where_there_was_nothing_to_preview_asks_for_a_preview(world: World) -> None:
+    lenient = Candidate(parse_rules('[[rules]]\nname = "late"\nmatch = { stream = "late-*" }\nkeep = "1d"\n'), "late")
+    world.clock.move(hours=1)
+    with pytest.raises(PreviewNeeded):
+        apply(world, lenient, None, lambda: void(world.send("late", age=9 * DAY, stream="late-room")))
+    assert revision(world) == 1
+
+
+def test_rules_that_others_put_in_force_meanwhile_are_what_counts(world: World) -> None:
+    shown = preview(world, SHORTER)
+    world.clock.move(hours=1)
+    applied = apply(world, SHORTER, shown, lambda: world.keep("forever"))
+    assert (applied.revision, applied.sooner) == (3, 1)
+
+
+def test_two_who_apply_the_same_make_one_revision(world: World) -> None:
+    shown = preview(world, SHORTER)
+    world.clock.move(hours=1)
+    applied = apply(world, SHORTER, shown, lambda: void(apply(world, SHORTER, shown)))
+    assert (applied.revision, applied.is_new) == (2, False)
+
+
+def void(_: object) -> None:
+    """What is done matters, not what it gives."""
