@@ -124,6 +124,7 @@ def upgrade() -> None:
         ),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settled_by", sa.Text(), nullable=True),
+        sa.Column("approved_revision", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_plans_run_id_runs")),
         sa.PrimaryKeyConstraint("run_id", "app_id", name=op.f("pk_plans")),
     )

@@ -28,34 +28,38 @@ _ENDLESS_S = float("inf")
 @click.option(
     "--expect", type=click.IntRange(0), metavar="N", help="Do it if N files would be deleted, without asking."
 )
+@click.option("--digest", help="With --expect: only if they are the files of the preview that told this digest.")
 @by
 @one_json
 @click.pass_obj
-def delete_command(
+def delete_command(  # noqa: PLR0913, PLR0917 (an option each)
     invocation: Invocation,
     ids: tuple[int, ...],
     stream: str | None,
     app: str | None,
     reason: str,
     expect: int | None,
+    digest: str | None,
     by: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> int:
     """Let files go because somebody asks for it, whatever the rules say; the next sweep deletes them.
 
     Held files stay. Shows what would be deleted, and asks for the number of files to be typed, or takes it from
-    --expect.
+    --expect. What was shown when the number was typed is what goes, or nothing.
     """
     if bool(ids) == (stream is not None):
         raise click.UsageError("give either IDs or --stream")
+    if digest is not None and expect is None:
+        raise click.UsageError("--digest goes with --expect")
     with invocation.opened() as service:
         request = ErasureRequest(ids, app or (default_app(service) if stream is not None else None), stream, reason)
         known = service.app_ids
         preview = preview_erasure(service.database, request, invocation.now(), known_apps=known)
         if expect is None:
             _show_preview(invocation, preview, as_json=as_json)
-            expect = _ask(preview)
-        erasure = _request(invocation, service, request, expect, by)
+            expect, digest = _ask(preview), preview["digest"]
+        erasure = _request(invocation, service, request, expect, digest, by)
     if as_json:
         invocation.print_json([erasure])
     else:
@@ -65,7 +69,12 @@ def delete_command(
 
 
 def _request(
-    invocation: Invocation, service: Service, request: ErasureRequest, expect: int, by: str | None
+    invocation: Invocation,
+    service: Service,
+    request: ErasureRequest,
+    expect: int,
+    digest: str | None,
+    by: str | None,
 ) -> dict[str, Any]:
     with show_progress(invocation.err, "telling files", expect) as progress:
         try:
@@ -77,16 +86,19 @@ def _request(
                 invocation.now(),
                 known_apps=service.app_ids,
                 patience_s=_ENDLESS_S,
+                digest=digest,
                 progress=progress,
             )
         except NotAsExpected as error:
-            raise CommandFailed(f"{error} ({_list_numbers(error.preview)})") from None
+            numbers = _list_numbers(error.preview)
+            raise CommandFailed(f"{error} ({numbers})" if numbers else str(error)) from None
 
 
 def _ask(preview: dict[str, Any]) -> int:
     """The number that a person types; nothing is done without one."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandFailed(f"nothing was done; to delete {_files(preview['files'])}, add --expect {preview['files']}")
+        expected = f"--expect {preview['files']} --digest {preview['digest']}"
+        raise CommandFailed(f"nothing was done; to delete {_files(preview['files'])}, add {expected}")
     typed: int = click.prompt(f"Type the number of files to delete ({preview['files']})", type=int, err=True)
     if typed != preview["files"]:
         raise CommandFailed(f"{typed} is not {preview['files']}; nothing was done")
@@ -116,9 +128,10 @@ def _show_preview(invocation: Invocation, preview: dict[str, Any], *, as_json: b
 
 
 def _list_numbers(preview: dict[str, Any]) -> str:
+    by_pattern = preview["stream_pattern"] is not None
     told = {
         "held": "held, which stay until they are released",
-        "unconfirmed": "unconfirmed, which go once they are confirmed",
+        "unconfirmed": f"unconfirmed, which {'no pattern takes' if by_pattern else 'go once they are confirmed'}",
         "failed": "given up before, which are taken up again",
         "ended": "deleted or gone already",
     }

@@ -1,4 +1,8 @@
-"""Cooling-off: a change of rules that moves a file's date earlier lets nobody call it before it can be taken back."""
+"""Cooling-off: a change of rules that moves a file's date earlier lets nobody call it before it can be taken back.
+
+Whether a file waits is reckoned anew with each decision, from what is known of it then: a rank or a size that becomes
+known later must not let go at once what the rules of yesterday still keep.
+"""
 
 from __future__ import annotations
 
@@ -19,39 +23,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A rule set that came into force: until when it can be taken back, and the files that its preview showed."""
+    """A rule set that came into force, and the one before it: until when it can be taken back (None: not at all).
 
+    `previewed` are the files that its preview showed as due sooner.
+    """
+
+    before: RuleSet
     rules: RuleSet
+    applied_at: datetime
     cooling_until: datetime | None
     preview_id: int | None = None
     previewed: FileSet | None = None
 
 
+def find_wait(file: MediaFile, due_at: datetime | None, changes: Sequence[Change], now: datetime) -> Change | None:
+    """The change that a file waits for: the one that can be taken back the longest among those that moved its date.
+
+    Such a change came after the file, can still be taken back, and the date of today is earlier than the one that the
+    rules before it give. None: nothing has to be waited for.
+    """
+    found = [
+        (change.cooling_until, place)
+        for place, change in enumerate(changes)
+        if change.cooling_until is not None
+        and now < change.cooling_until
+        and file.received_at <= change.applied_at
+        and is_sooner(due_at, decide_by_rules(file, change.before.rules, now).due_at)
+    ]
+    return changes[max(found)[1]] if found else None
+
+
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What earlier changes left on a file: the date, the end of its cooling-off, and what approved its deletion."""
+class Approved:
+    """What approved the deletion of a file, if anything has, and the date for which it did."""
 
-    due_at: datetime | None
-    cooling_until: datetime | None
     approval: str | None
+    due_at: datetime | None
 
 
-def follow_changes(
-    number: int, file: MediaFile, standing: Standing, changes: Sequence[Change], now: datetime
-) -> Standing:
-    """What the changes since a file was last decided leave on it, one after the other; `number` is the file's own.
+def follow_approval(
+    number: int, file: MediaFile, approved: Approved, changes: Sequence[Change], now: datetime
+) -> Approved:
+    """What is left of an approval after changes, one after the other; `number` is the file's own.
 
-    Each change that moves the date earlier makes it wait, and approves it only if its preview showed the file.
+    An approval is bound to the date that was shown: it ends with that date, and a preview gives a new one only to
+    files that it shows as due sooner.
     """
     for change in changes:
-        due_at = decide_by_rules(file, change.rules.rules, now).due_at
-        until, approval = standing.cooling_until, standing.approval
-        if is_sooner(due_at, standing.due_at):
-            until = max(filter(None, (until, change.cooling_until)), default=None)
-            shown = change.previewed is not None and number in change.previewed
-            approval = f"preview {change.preview_id}" if shown else None
-        standing = Standing(due_at, until, approval)
-    return standing
+        before = decide_by_rules(file, change.before.rules, now).due_at
+        after = decide_by_rules(file, change.rules.rules, now).due_at
+        approval = approved.approval if before == after == approved.due_at else None
+        if is_sooner(after, before) and change.previewed is not None and number in change.previewed:
+            approval = f"preview {change.preview_id}"
+        approved = Approved(approval, after)
+    return approved
 
 
 def is_sooner(then: datetime | None, before: datetime | None) -> bool:

@@ -25,9 +25,10 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What else than the rules bears on files: `cooling_until` is the end of a cooling-off from an earlier change.
+    """What else than the rules bears on files.
 
-    `held_until` None means that a hold stands until it is released.
+    `cooling_until` is the end of a cooling-off from an earlier change, and `cooling_after` what would be left of it
+    under the candidate. `held_until` None means that a hold stands until it is released.
     """
 
     is_failed: bool = False
@@ -35,6 +36,7 @@ class Situation:
     is_held: bool = False
     held_until: datetime | None = None
     cooling_until: datetime | None = None
+    cooling_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,7 @@ class Change:
     @property
     def is_sooner(self) -> bool:
         """The candidate moves the date earlier; never counts as the latest date."""
-        old, new = self.before.keep, self.after.keep
-        return new is not None and self.before.fixed is None and (old is None or new < old)
+        return self.after.is_sooner_than(self.before)
 
     @property
     def is_same(self) -> bool:
@@ -262,7 +263,9 @@ class Reckoning:
         if max(portion.observed_day, held) == 0:
             self._count("observed", portion)
         cooling = day_of(situation.cooling_until, self._as_of)
-        cooling_after = max(cooling, day_of(self._cooled_at, self._as_of)) if change.is_sooner else cooling
+        cooling_after = day_of(situation.cooling_after, self._as_of)
+        if change.is_sooner:
+            cooling_after = max(cooling_after, day_of(self._cooled_at, self._as_of))
         _count_day(self.before, max(before, cooling), portion.amount)
         _count_day(self.after, max(after, cooling_after), portion.amount)
         if max(after, cooling_after) == 0:

@@ -42,6 +42,10 @@ class Verdict:
     observed: timedelta | None = None
     fixed: datetime | None = None
 
+    def is_sooner_than(self, other: Verdict) -> bool:
+        """It gives an earlier date than another verdict on the same files; never counts as the latest date."""
+        return self.keep is not None and other.fixed is None and (other.keep is None or self.keep < other.keep)
+
 
 def find_candidates(rules: Sequence[RetentionRule], group: MediaFile) -> list[tuple[int, RetentionRule]]:
     """The rules, with their places, that what is known of a group does not rule out."""

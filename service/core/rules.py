@@ -105,7 +105,7 @@ def decide(file: MediaFile, rules: Sequence[RetentionRule], holds: Sequence[Hold
     No match keeps for ever. `rules` are those in force, in their order; `holds` may include ended ones and those of
     other files.
     """
-    by_order = _decide_by_erasure(file.erasure) if file.erasure else decide_by_rules(file, rules, now)
+    by_order = _decide_by_erasure(file.erasure, now) if file.erasure else decide_by_rules(file, rules, now)
     hold = find_hold(file, holds, now)
     if hold is not None:
         return replace(by_order, action=Action.HOLD, reason=_describe_hold(file, hold))
@@ -194,8 +194,9 @@ def find_unreachable(rules: Sequence[RetentionRule]) -> tuple[RetentionRule, Ret
     return None
 
 
-def _decide_by_erasure(erasure: Erasure) -> Decision:
-    return Decision(Action.DELETE, None, erasure.requested_at, _describe_erasure(erasure))
+def _decide_by_erasure(erasure: Erasure, now: datetime) -> Decision:
+    # Due at once, even if the clock ran ahead when it was requested.
+    return Decision(Action.DELETE, None, min(erasure.requested_at, now), _describe_erasure(erasure))
 
 
 def _apply(rule: RetentionRule, result: MatchResult, file: MediaFile, now: datetime) -> Decision:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_, update
 
 from service.core.model import FileState, Lane, Outcome, Vendor
 from service.db.models import IS_CLAIMED, IS_OPEN, IS_RETRYING, IS_SCHEDULED, AttemptRow, MediaFileRow, RunRow, RunState
@@ -34,8 +34,20 @@ class Wanted:
 
 
 def was_passed() -> ColumnElement[bool]:
-    """The breaker has let it through before: a person approved its deletion, or it was asked for already."""
-    return or_(MediaFileRow.approval.is_not(None), MediaFileRow.last_attempt_at.is_not(None))
+    """The breaker has let it through before: a person approved its deletion, or it is being retried."""
+    was_asked = (MediaFileRow.last_attempt_at.is_not(None), MediaFileRow.last_attempt_at >= MediaFileRow.due_at)
+    return or_(MediaFileRow.approval.is_not(None), and_(MediaFileRow.retry_at.is_not(None), *was_asked))
+
+
+def is_retried(row: MediaFileRow, due_at: datetime | None) -> bool:
+    """A file waits for another attempt, or its time for that has come, and was asked for under its present date.
+
+    One whose date was moved later since is new to the breaker once it is due again. So is one that only waits for its
+    app to be let in, or whose run died: these are few, and were counted once before.
+    """
+    if row.retry_at is None or row.last_attempt_at is None or due_at is None:
+        return False
+    return row.last_attempt_at >= due_at
 
 
 def has_cooled(now: datetime) -> ColumnElement[bool]:
@@ -103,6 +115,13 @@ def list_new(session: Session, app_id: str, now: datetime) -> Iterator[int]:
     """The numbers of the files of an app that a pass would ask for now and the breaker has not let through yet."""
     for query in _queries_of_new(MediaFileRow.id, app_id, now):
         yield from session.scalars(query.execution_options(yield_per=10_000))
+
+
+def has_new(session: Session, numbers: Sequence[int], now: datetime) -> bool:
+    """A pass would ask for one of these files now, and the breaker has not let it through yet."""
+    is_due = (MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now, has_cooled(now))
+    query = select(MediaFileRow.id).where(MediaFileRow.id.in_(numbers), *is_due, _may_be_asked(now), ~was_passed())
+    return session.scalar(query.limit(1)) is not None
 
 
 def count_present(session: Session, app_id: str) -> int:

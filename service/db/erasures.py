@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from service.core.model import Erasure
 from service.db.order_models import ErasureRow
@@ -39,9 +39,10 @@ def list_erasures(session: Session, limit: int, *, after: int = 0) -> Sequence[E
     return session.scalars(select(ErasureRow).where(ErasureRow.id > after).order_by(ErasureRow.id).limit(limit)).all()
 
 
-def list_unsettled(session: Session) -> Sequence[int]:
-    """The numbers of the erasures whose files have not all been told yet."""
-    return session.scalars(select(ErasureRow.id).where(ErasureRow.settled_at.is_(None)).order_by(ErasureRow.id)).all()
+def list_unsettled(session: Session, now: datetime) -> Sequence[int]:
+    """The numbers of the erasures whose files have not all been told yet, or were told by a clock that ran ahead."""
+    unsettled = or_(ErasureRow.settled_at.is_(None), ErasureRow.settled_at > now)
+    return session.scalars(select(ErasureRow.id).where(unsettled).order_by(ErasureRow.id)).all()
 
 
 def mark_settled(session: Session, number: int, now: datetime) -> None:

@@ -64,10 +64,11 @@ class Oddity(NamedTuple):
 
     state: FileState
     suspicion: Suspicion | None
-    cooling_until: datetime | None
     erasure_id: int | None
-    revision: int
-    due_at: datetime | None
+    is_newer: bool
+    """It was announced after the moment as of which the inventory is read."""
+    came_before: int
+    """Which of the changes that were asked about it was announced before: a bit for each."""
 
 
 class Moments:
@@ -103,14 +104,15 @@ def scan_inventory(
     session: Session,
     revision: int,
     as_of: datetime,
+    changes: Sequence[datetime] = (),
     streams: Collection[tuple[str, str]] | None = None,
     *,
     by_stream: bool,
 ) -> Iterator[Sequence[Any]]:
     """All files (or those of some streams) that are neither deleted nor gone, in batches of `LightFile` columns.
 
-    A file that `revision` did not decide is odd. With `by_stream`, streams come one after the other, and within each
-    the files that ended last come first.
+    A file that `revision` did not decide is odd, and so is one that was announced before `changes`.
+    With `by_stream`, streams come one after the other, and within each the files that ended last come first.
     """
     row, moments = MediaFileRow, Moments(session)
     query = select(
@@ -122,7 +124,7 @@ def scan_inventory(
         moments.select(row.ended_at),
         row.duration_s,
         row.size_bytes,
-        _oddity(moments, revision, as_of),
+        _oddity(revision, as_of, changes),
         moments.select(row.began_at) if by_stream else null(),
     ).where(row.state.not_in([FileState.DELETED, FileState.GONE]))
     if by_stream:
@@ -140,16 +142,15 @@ def list_changed_streams(session: Session, since: datetime, limit: int) -> list[
     return None if len(found) > limit else found
 
 
-def read_oddity(moments: Moments, text: str) -> Oddity:
+def read_oddity(text: str) -> Oddity:
     """What a scan told of an odd file."""
-    state, suspicion, cooling, erasure, revision, due = text.split("|")
+    state, suspicion, erasure, newer, came_before = text.split("|")
     return Oddity(
         FileState(state),
         Suspicion(suspicion) if suspicion else None,
-        moments.read(cooling),
         int(erasure) if erasure else None,
-        int(revision),
-        moments.read(due),
+        newer == "1",
+        int(came_before),
     )
 
 
@@ -206,23 +207,25 @@ def _of_streams(query: Select[Any], streams: Collection[tuple[str, str]]) -> Ite
             yield query.where(MediaFileRow.app_id == app_id, MediaFileRow.stream_id.in_(names[start : start + _IDS]))
 
 
-def _oddity(moments: Moments, revision: int, as_of: datetime) -> ColumnElement[str | None]:
+def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime]) -> ColumnElement[str | None]:
     row = MediaFileRow
     plain = and_(
         row.state.not_in([FileState.FAILED, FileState.DELETING]),
         row.revision == revision,
         row.suspicion.is_(None),
         row.erasure_id.is_(None),
-        or_(row.cooling_until.is_(None), row.cooling_until <= as_of),
+        row.received_at <= as_of,
+        *(row.received_at > applied_at for applied_at in changes),
     )
+    came_before: ColumnElement[int] = literal(0)
+    for place, applied_at in enumerate(changes):
+        came_before = came_before + case((row.received_at <= applied_at, 1 << place), else_=0)
     parts = (
         type_coerce(row.state, Text),
         type_coerce(row.suspicion, Text),
-        moments.select(row.cooling_until),
         row.erasure_id,
-        row.revision,
-        # Only of files that another rule set decided: where it is told, each text is another one.
-        case((row.revision != revision, moments.select(row.due_at)), else_=null()),
+        case((row.received_at > as_of, 1), else_=0),
+        came_before,
     )
     texts = [func.coalesce(cast(part, Text), literal("")) for part in parts]
     joined: ColumnElement[str] = texts[0]

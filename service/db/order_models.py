@@ -101,6 +101,8 @@ class PlanRow(Model):
     state: Mapped[PlanState] = mapped_column(enum_column(PlanState))
     settled_at: Mapped[datetime | None]
     settled_by: Mapped[str | None]
+    # The rules in force when it was approved; under other ones the approval gives nothing any more.
+    approved_revision: Mapped[int | None] = mapped_column(Integer)
 
 
 class AuditEntryRow(Model):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.core.model import FileState
+from service.db.claims import has_cooled
 from service.db.models import MediaFileRow
 from service.db.order_models import IS_OPEN_PLAN, PlanRow, PlanState
 
@@ -48,6 +49,11 @@ def open_runs(session: Session) -> dict[str, int]:
     return {app_id: run_id for app_id, run_id in rows}  # noqa: C416  (dict() loses the types)
 
 
+def find_open(session: Session, app_id: str) -> PlanRow | None:
+    """The open plan of an app."""
+    return session.scalar(select(PlanRow).where(IS_OPEN_PLAN, PlanRow.app_id == app_id))
+
+
 def list_of_run(session: Session, run_id: int, *, lock: bool = False) -> list[PlanRow]:
     """The plans of one run, by app."""
     query = select(PlanRow).where(PlanRow.run_id == run_id).order_by(PlanRow.app_id)
@@ -63,10 +69,11 @@ def lapse(session: Session, app_ids: Collection[str], by: str, now: datetime) ->
     return [(app_id, run_id) for app_id, run_id in rows]
 
 
-def mark_files(session: Session, numbers: Iterable[int], approval: str) -> int:
-    """Note on these files, as far as they are still scheduled, what approved their deletion; returns how many."""
-    scheduled = MediaFileRow.state == FileState.SCHEDULED
-    query = select(MediaFileRow.id).where(MediaFileRow.id.in_(list(numbers)), scheduled)
+def mark_files(session: Session, numbers: Iterable[int], approval: str, now: datetime) -> int:
+    """Note on these files, as far as they are due now, what approved their deletion; returns on how many anew."""
+    is_due = (MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now, has_cooled(now))
+    is_news = or_(MediaFileRow.approval.is_(None), MediaFileRow.approval != approval)
+    query = select(MediaFileRow.id).where(MediaFileRow.id.in_(list(numbers)), *is_due, is_news)
     found = list(session.scalars(query.order_by(MediaFileRow.id).with_for_update()))
     session.execute(update(MediaFileRow).where(MediaFileRow.id.in_(found)).values(approval=approval))
     return len(found)

@@ -74,10 +74,21 @@ def find_rules(session: Session, number: int) -> RuleSet | None:
     return RuleSet(number, _parse(revision.rules)) if revision else None
 
 
-def list_changes(session: Session, after: int) -> list[Change]:
-    """The revisions beyond one, in their order, as changes that decisions have to follow."""
-    rows = session.scalars(select(RevisionRow).where(RevisionRow.number > after).order_by(RevisionRow.number))
-    return [_change(session, row) for row in rows]
+def list_changes(session: Session, after: int, upto: int) -> list[Change]:
+    """The revisions beyond one, up to another, in their order, as changes that decisions have to follow."""
+    rows = _rows(session, after, upto)
+    return [_change(session, row, rows.get(number - 1)) for number, row in rows.items() if number > after]
+
+
+def list_cooling(session: Session, upto: int, now: datetime) -> list[Change]:
+    """The revisions up to one that can still be taken back, in their order."""
+    cooling = select(func.min(RevisionRow.number)).where(RevisionRow.number <= upto, RevisionRow.cooling_until > now)
+    first = session.scalar(cooling)
+    if first is None:
+        return []
+    rows = _rows(session, first - 1, upto)
+    found = [_cooling_change(rows, number) for number in rows if number >= first]
+    return [change for change in found if change.cooling_until is not None and change.cooling_until > now]
 
 
 def add_revision(session: Session, revision: Revision) -> None:
@@ -110,9 +121,27 @@ def _revision(row: RevisionRow) -> Revision:
     )
 
 
-def _change(session: Session, row: RevisionRow) -> Change:
+def _rows(session: Session, first: int, last: int) -> dict[int, RevisionRow]:
+    query = select(RevisionRow).where(RevisionRow.number >= first, RevisionRow.number <= last)
+    return {row.number: row for row in session.scalars(query.order_by(RevisionRow.number))}
+
+
+def _change(session: Session, row: RevisionRow, before: RevisionRow | None) -> Change:
     previewed = previews.load_sooner(session, row.preview_id) if row.preview_id is not None else None
-    return Change(RuleSet(row.number, _parse(row.rules)), row.cooling_until, row.preview_id, previewed)
+    return Change(_rule_set(before), _rule_set(row), row.applied_at, row.cooling_until, row.preview_id, previewed)
+
+
+def _cooling_change(rows: dict[int, RevisionRow], number: int) -> Change:
+    row, after = rows[number], rows.get(number + 1)
+    until = row.cooling_until
+    if until is not None and after is not None and after.applied_at < row.applied_at:
+        # It was applied under a clock that has jumped back since: its wait begins when that showed, or would never end.
+        until = after.applied_at + (until - row.applied_at)
+    return Change(_rule_set(rows.get(number - 1)), _rule_set(row), row.applied_at, until)
+
+
+def _rule_set(row: RevisionRow | None) -> RuleSet:
+    return NO_RULES if row is None else RuleSet(row.number, _parse(row.rules))
 
 
 @lru_cache(maxsize=16)

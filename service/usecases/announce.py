@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from service.core.announcing import merge_announcement
 from service.core.model import END_STATES, Callback, FileState, MediaFile, Suspicion
+from service.core.patterns import matches
 from service.core.rules import RuleSet, believe_end
-from service.db import files, revisions
+from service.db import erasures, files, revisions
 from service.usecases.deciding import decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
@@ -88,13 +89,26 @@ def _merge(
     session: Session, row: MediaFileRow, announced: MediaFile, rules: RuleSet, now: datetime, *, end_believed: bool
 ) -> None:
     merge = merge_announcement(files.facts_of(row), announced, end_believed=end_believed)
-    if merge.differences:
-        _note_differences(row, announced.received_at, merge.differences)
-    if row.state in END_STATES or merge.file == files.facts_of(row):
+    is_news = row.state not in END_STATES and merge.file != files.facts_of(row)
+    left = _leave_erasure(session, row, merge.file.stream_id) if is_news else ()
+    if merge.differences or left:
+        _note_differences(row, announced.received_at, (*merge.differences, *left))
+    if not is_news:
         return
     files.apply_facts(row, merge.file)
     if row.state is not FileState.FAILED:
         _decide(session, row, rules, now)
+
+
+def _leave_erasure(session: Session, row: MediaFileRow, stream_id: str) -> tuple[str, ...]:
+    """Take an erasure of a pattern off a file of a stream that does not fit it; what is to be noted of that."""
+    if row.erasure_id is None or row.stream_id == stream_id:
+        return ()
+    erasure = erasures.find_erasure(session, row.erasure_id)
+    if erasure is None or erasure.stream_pattern is None or matches(erasure.stream_pattern, stream_id):
+        return ()
+    row.erasure_id = row.approval = None
+    return (f"stream_id: {stream_id}, so erasure {erasure.id} of {erasure.stream_pattern} does not take it any more",)
 
 
 def _is_settled(row: MediaFileRow, known_since: datetime | None) -> bool:

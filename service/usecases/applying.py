@@ -16,7 +16,7 @@ from service.db import files, inventory_scan, locks, previews, revisions
 from service.usecases.deciding import Circumstances, decide_older
 from service.usecases.inventory import NoSuchThing, NotPossible
 from service.usecases.policy import Candidate, add_revision
-from service.usecases.previewing import find_sooner, make_preview
+from service.usecases.previewing import KEPT_FOR, cooling_off_of, find_sooner, make_preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,13 +65,13 @@ class PreviewNeeded(NotPossible):
 
 
 class NotAsPreviewed(NotPossible):
-    """The rules would make a file due sooner that their preview did not show; `preview` is a new one, stored."""
+    """The rules would make files due sooner, and not as their preview showed it; `preview` is a new one, stored."""
 
     def __init__(self, preview_id: int, preview: dict[str, Any]) -> None:
         super().__init__(
-            f"nothing was applied: things have changed since preview {preview_id}, and the rules would make "
-            f"other files due sooner, {preview['sooner']:,} in all; look at preview {preview['id']}, then put them in "
-            f"force with `zego-retention rules apply --preview {preview['id']}`"
+            f"nothing was applied: other rules came into force since preview {preview_id}, or files have changed, and "
+            f"these rules would now make {_files(preview['sooner'])} due sooner; look at preview {preview['id']}, then "
+            f"put them in force with `zego-retention rules apply --preview {preview['id']}`"
         )
         self.preview = preview
 
@@ -108,12 +108,12 @@ def apply_rules(
     """Put a rule set in force and decide the inventory anew under it, in batches; `progress` hears each batch's size.
 
     In force as soon as the revision is written: the sweep decides under it even while the inventory is still behind. A
-    kill in the middle is made good by the next pass.
+    kill in the middle is made good by the next pass. The cooling-off is no shorter than the one that the preview tells.
 
     Raises:
         PreviewNeeded: it makes files due sooner, and no preview was named.
-        NotAsPreviewed: it makes files due sooner that the preview does not show.
-        NotPossible: there is no such preview, or it is one of other rules.
+        NotAsPreviewed: it makes files due sooner that the preview does not show, or other rules came into force since.
+        NotPossible: there is no such preview, it is one of other rules, or it is too old.
     """
     for _ in range(_TRIES):
         # The whole inventory is held against the candidate before the lock: callbacks arrive meanwhile.
@@ -159,7 +159,7 @@ def _reckon(
 ) -> _Reckoned:
     with database.read() as session:
         in_force = revisions.current_rules(session)
-        preview = None if preview_id is None else _existing_preview(session, preview_id, candidate)
+        preview = None if preview_id is None else _fitting_preview(session, preview_id, candidate, now)
         if in_force.revision and in_force.rules == candidate.rules:
             return _Reckoned(in_force.revision, now, FileSet(()), (), preview)
         sooner = find_sooner(session, in_force, candidate.rules, preview.as_of if preview else now, progress)
@@ -174,7 +174,7 @@ def _put_in_force(
     reckoned: _Reckoned,
     now: Callable[[], datetime],
 ) -> Applied | None:
-    """Write the revision; None if the candidate makes files due sooner that no preview showed.
+    """Write the revision; None if the candidate makes files due sooner, and no preview showed it so.
 
     Under the lock, only the streams in which something was decided since the reckoning are looked at again.
     """
@@ -189,23 +189,33 @@ def _put_in_force(
     again = find_sooner(session, in_force, candidate.rules, reckoned.as_of, streams=changed)
     preview = reckoned.preview
     others = [*reckoned.others, *_not_shown(session, again, preview)]
-    if preview is None and others:
-        return None
-    if preview is not None and _hits(session, others, candidate, preview, moment):
-        return None
     count = len(reckoned.sooner) + sum(number not in reckoned.sooner for number in again)
+    if count and not _is_agreed(session, others, candidate, preview, in_force.revision, moment):
+        return None
     number = in_force.revision + 1
+    if preview is not None:
+        cooling_off = max(cooling_off, cooling_off_of(preview))
     until = add_revision(session, number, candidate, actor, cooling_off, moment, preview if count else None, count)
     return Applied(number, is_new=True, decided=0, sooner=count, cooling_until=until if count else None)
 
 
-def _existing_preview(session: Session, preview_id: int, candidate: Candidate | None = None) -> PreviewRow:
+def _existing_preview(session: Session, preview_id: int) -> PreviewRow:
     preview = previews.find_preview(session, preview_id)
     if preview is None:
         raise NoSuchThing(f"there is no preview {preview_id}: make one with `zego-retention rules preview FILE`")
-    if candidate is not None and parse_rules(preview.rules) != candidate.rules:
+    return preview
+
+
+def _fitting_preview(session: Session, preview_id: int, candidate: Candidate, now: datetime) -> PreviewRow:
+    preview = _existing_preview(session, preview_id)
+    if parse_rules(preview.rules) != candidate.rules:
         raise NotPossible(
             f"preview {preview_id} is of other rules, from {preview.source}: preview these with "
+            "`zego-retention rules preview FILE`"
+        )
+    if abs(now - preview.as_of) > KEPT_FOR:
+        raise NotPossible(
+            f"preview {preview_id} is of {preview.as_of:%Y-%m-%d}, too old: make a new one with "
             "`zego-retention rules preview FILE`"
         )
     return preview
@@ -214,6 +224,23 @@ def _existing_preview(session: Session, preview_id: int, candidate: Candidate | 
 def _not_shown(session: Session, sooner: FileSet, preview: PreviewRow | None) -> list[int]:
     shown = previews.load_sooner(session, preview.id) if preview is not None else None
     return list(sooner) if shown is None else [number for number in sooner if number not in shown]
+
+
+def _is_agreed(
+    session: Session,
+    others: Sequence[int],
+    candidate: Candidate,
+    preview: PreviewRow | None,
+    base: int,
+    now: datetime,
+) -> bool:
+    """Whether what the candidate makes due sooner is what somebody looked at, in a preview against the same rules.
+
+    A set made against other rules does not describe this change: it may take back what they were put in force for.
+    """
+    if preview is None or preview.base_revision != base:
+        return False
+    return not _hits(session, others, candidate, preview, now)
 
 
 def _hits(session: Session, others: Sequence[int], candidate: Candidate, preview: PreviewRow, now: datetime) -> bool:

@@ -51,7 +51,7 @@ def approval_of(run_id: int) -> str:
 class Claimed:
     """A file in a pass's hands: its number in the inventory and the id to ask ZEGO for.
 
-    It is new if nobody approved its deletion and no pass has asked for it before.
+    It is new if nobody approved its deletion and it is not being retried.
     """
 
     key: int
@@ -199,7 +199,7 @@ def _rules_under_lock(session: Session, app_id: str) -> RuleSet:
 
 
 def _is_new(row: MediaFileRow) -> bool:
-    return row.approval is None and row.last_attempt_at is None
+    return row.approval is None and not claims.is_retried(row, row.due_at)
 
 
 def _keep_what_should_stay(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from service.core.cooling import Standing, follow_changes
 from service.core.forecast import Cell, Change, Situation
 from service.core.matching import Judgement, settle
 from service.core.model import FileState, MediaFile, Vendor
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
-    from service.core.cooling import Change as RuleChange
     from service.core.forecast import Portion
     from service.core.model import Erasure, Hold
     from service.core.narrowing import Shape
@@ -61,9 +59,11 @@ class Comparison:
         self._rules = share_matches(in_force.rules, candidate)
         self._as_of = as_of
         self._moments = Moments(session)
-        self._counting = [rule for rules in self._rules for rule in rules if rule.keep_latest]
+        self._cooling = revisions.list_cooling(session, in_force.revision, as_of)
+        earlier = [rule for change in self._cooling for rule in change.before.rules]
+        self._earlier_kinds = Kinds(earlier)
+        self._counting = [rule for rules in (*self._rules, earlier) for rule in rules if rule.keep_latest]
         self._maybe_deleted = inventory_scan.list_maybe_deleted(session) if self._counting else set()
-        self._changes: list[RuleChange] | None = None
         self._holds: dict[str, list[Hold]] = {}
         self._held_files = self._find_held_files()
         self._groups: dict[tuple[str, str, str, str], _Group] = {}
@@ -78,7 +78,8 @@ class Comparison:
     ) -> None:
         """Look at every file (of these streams) once; `progress` hears how many more are done."""
         revision, by_stream = self._in_force.revision, bool(self._counting)
-        scan = inventory_scan.scan_inventory(self._session, revision, self._as_of, streams, by_stream=by_stream)
+        waits = [change.applied_at for change in self._cooling]
+        scan = inventory_scan.scan_inventory(self._session, revision, self._as_of, waits, streams, by_stream=by_stream)
         for rows in scan:
             self._count(rows, self._rank(rows) if by_stream else None)
             if progress:
@@ -140,7 +141,8 @@ class Comparison:
     def _find_cell(self, group: _Group, light: LightFile, rank: int | None) -> Cell:
         """The cell of a file that its group alone does not settle."""
         kind = group.kinds.find(light.size_bytes, light.duration_s, rank)
-        known = (light.oddity, kind)
+        earlier = self._earlier_kinds.find(light.size_bytes, light.duration_s, rank)
+        known = (light.oddity, kind, earlier)
         if light.number not in self._held_files and known in group.cells:
             return group.cells[known]
         oddity = None if light.oddity is None else self._read(light.oddity)
@@ -153,7 +155,7 @@ class Comparison:
             erasure=oddity and self._erasure_of(oddity),
         )
         cell = self._cell(group, facts, self._situation(group, light, oddity, facts), kind)
-        if light.number not in self._held_files and not (oddity and self._is_behind(oddity)):
+        if light.number not in self._held_files:
             group.cells[known] = cell
         return cell
 
@@ -169,21 +171,23 @@ class Comparison:
             is_suspect=oddity.suspicion is not None,
             is_held=is_held,
             held_until=until,
-            cooling_until=self._cooling_of(light, oddity, facts),
+            cooling_until=self._wait_of(self._rules[0], oddity, facts),
+            cooling_after=self._wait_of(self._rules[1], oddity, facts),
         )
 
-    def _cooling_of(self, light: LightFile, oddity: Oddity, facts: MediaFile) -> datetime | None:
+    def _wait_of(self, rules: Sequence[RetentionRule], oddity: Oddity, facts: MediaFile) -> datetime | None:
+        """Until when the changes that can still be taken back make a file wait under one of the rule sets."""
         if facts.erasure is not None:
             return None
-        if not self._is_behind(oddity):
-            return oddity.cooling_until
-        if self._changes is None:
-            self._changes = revisions.list_changes(self._session, -1)
-        changes = [change for change in self._changes if oddity.revision < change.rules.revision]
-        ended_at = self._moments.read(light.ended_at) or self._as_of
-        standing = Standing(oddity.due_at, oddity.cooling_until, None)
-        file = replace(facts, ended_at=ended_at)
-        return follow_changes(light.number, file, standing, changes, self._as_of).cooling_until
+        verdict = find_verdict(rules, facts, self._as_of)
+        ends = [
+            change.cooling_until
+            for place, change in enumerate(self._cooling)
+            if change.cooling_until is not None
+            and oddity.came_before >> place & 1
+            and verdict.is_sooner_than(find_verdict(change.before.rules, facts, self._as_of))
+        ]
+        return max(ends, default=None)
 
     def _cell(self, group: _Group, facts: MediaFile, situation: Situation, kind: tuple[int, int, int]) -> Cell:
         erased = facts.erasure and facts.erasure.number
@@ -229,18 +233,18 @@ class Comparison:
             return None
         ended_at = self._moments.read(light.ended_at) or self._as_of
         span = Span(light.number, self._moments.read(light.began_at), ended_at)
-        is_sure = light.number not in self._maybe_deleted and not (oddity and oddity.state is FileState.DELETING)
+        # What was announced after the moment that counts displaces nothing: it was not there to be compared.
+        is_sure = light.number not in self._maybe_deleted and not (
+            oddity and (oddity.state is FileState.DELETING or oddity.is_newer)
+        )
         return ranking.place(span) if is_sure else ranking.find_rank(span)
 
     def _read(self, text: str) -> Oddity:
         if text not in self._oddities:
             if len(self._oddities) > _MOST_REMEMBERED:
                 self._oddities.clear()
-            self._oddities[text] = inventory_scan.read_oddity(self._moments, text)
+            self._oddities[text] = inventory_scan.read_oddity(text)
         return self._oddities[text]
-
-    def _is_behind(self, oddity: Oddity) -> bool:
-        return 0 <= oddity.revision < self._in_force.revision
 
     def _erasure_of(self, oddity: Oddity) -> Erasure | None:
         number = oddity.erasure_id

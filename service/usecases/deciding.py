@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.core.cooling import Standing, cool, follow_changes
+from service.core.cooling import Approved, cool, find_wait, follow_approval
 from service.core.model import Action, FileState
 from service.core.ranks import Span, rank_recordings
 from service.core.rules import RuleSet, decide
@@ -44,23 +44,30 @@ class Circumstances:
         self._session = session
         self._rules = rules
         self._now = now
-        self._deepest = deepest_rank(rules)
+        self._cooling = revisions.list_cooling(session, rules.revision, now)
+        self._deepest = max(map(deepest_rank, (rules, *(change.before for change in self._cooling))))
         self._newest: dict[tuple[str, str], list[Span]] = {}
         self._holds: dict[str, list[Hold]] = {}
         self._erasures: dict[int, Erasure] = {}
-        self._changes: list[Change] | None = None
+        self._changes: list[Change] = []
         self._changes_after = rules.revision
 
     def decide(self, row: MediaFileRow) -> Decided:
         """Decide one file; what waits for a cooling-off is not let go."""
+        changes = self._changes_since(row.revision)
         file = self.facts_of(row)
         decision = decide(file, self._rules.rules, self.holds_of(row), self._now)
-        standing = Standing(row.due_at, row.cooling_until, row.approval)
         if file.erasure is not None:
             return Decided(row, decision, f"erasure {file.erasure.number}")
-        if 0 <= row.revision < self._rules.revision:
-            standing = follow_changes(row.id, file, standing, self._changes_since(row.revision), self._now)
-        return Decided(row, cool(decision, standing.cooling_until, self._now), standing.approval)
+        approved = follow_approval(row.id, file, Approved(row.approval, row.due_at), changes, self._now)
+        approval = approved.approval if decision.due_at == approved.due_at else None
+        change = self.wait_of(file, decision)
+        until = None if change is None else change.cooling_until
+        return Decided(row, cool(decision, until, self._now), approval)
+
+    def wait_of(self, file: MediaFile, decision: Decision) -> Change | None:
+        """The change of rules whose cooling-off a file waits for."""
+        return None if file.erasure else find_wait(file, decision.due_at, self._cooling, self._now)
 
     def facts_of(self, row: MediaFileRow) -> MediaFile:
         """What is known of a file, with its rank where rules count recordings, and the request to erase it."""
@@ -88,9 +95,19 @@ class Circumstances:
         return self._erasures[row.erasure_id]
 
     def _changes_since(self, revision: int) -> list[Change]:
-        if self._changes is None or revision < self._changes_after:
-            self._changes, self._changes_after = revisions.list_changes(self._session, revision), revision
-        return [change for change in self._changes if revision < change.rules.revision <= self._rules.revision]
+        """What came into force since a file was decided; nothing for one that never was."""
+        if revision < 0:
+            return []
+        if revision < self._changes_after:
+            self._changes = revisions.list_changes(self._session, revision, self._rules.revision)
+            self._changes_after = revision
+            self._look_deeper(max(max(map(deepest_rank, (change.before, change.rules))) for change in self._changes))
+        return [change for change in self._changes if revision < change.rules.revision]
+
+    def _look_deeper(self, rank: int) -> None:
+        if rank > self._deepest:
+            self._deepest = rank
+            self._newest.clear()
 
 
 def decide_rows(session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime) -> list[Decided]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from service.core.breaker import judge_plan
-from service.core.model import Action, FileState
-from service.db import claims, figures, files, plans, revisions
-from service.usecases.breaking import describe_remedy
+from service.core.file_sets import FileSet
+from service.core.model import END_STATES, Action, FileState
+from service.db import claims, erasures, figures, files, plans, revisions
+from service.usecases.breaking import describe_remedy, describe_standing
 from service.usecases.deciding import BATCH, decide_rows
 from service.usecases.inventory import file_as_json, iso
 from service.usecases.reports import KeptBack
@@ -89,6 +90,8 @@ class _OfApp:
     by_lane: Counter[str] = field(default_factory=Counter)
     files: list[dict[str, Any]] = field(default_factory=list)
     new: int = 0
+    is_planned: bool = False
+    """Some of it is in the app's open plan."""
 
 
 class _Tally:
@@ -97,6 +100,8 @@ class _Tally:
     def __init__(self, session: Session, now: datetime, limit: int) -> None:
         self._session, self._now, self._limit = session, now, limit
         self._apps: dict[str, _OfApp] = {}
+        self._plans = {plan.app_id: plan for plan in plans.list_open(session)}
+        self._planned = {app_id: FileSet.decode(plan.files) for app_id, plan in self._plans.items()}
         self._cooling, self._cooling_until = figures.count_cooling(session, now)
         self._held = figures.count_held(session, now)
         self._observed = Counter(figures.count_observed(session, now))
@@ -111,7 +116,9 @@ class _Tally:
         app = self._apps.setdefault(row.app_id, _OfApp())
         app.by_rule[decision.rule or ""] += 1
         app.by_lane[f"{row.app_id} {row.vendor.value}"] += 1
-        app.new += approval is None and row.last_attempt_at is None
+        if approval is None and not claims.is_retried(row, decision.due_at):
+            app.new += 1
+            app.is_planned = app.is_planned or row.id in self._planned.get(row.app_id, ())
         if len(app.files) < self._limit:
             app.files.append(file_as_json(row) | {"rule": decision.rule, "due_at": iso(decision.due_at)})
 
@@ -128,10 +135,12 @@ class _Tally:
         return DryRun(by_rule.total(), dict(by_rule), dict(by_lane), tuple(shown), kept_back, tuple(stops))
 
     def _judge(self, app_id: str, limits: Limits) -> WouldStop | None:
-        new = self._apps[app_id].new
-        present = claims.count_present(self._session, app_id) if limits.needs_present(new) else 0
-        trip = judge_plan(new, present, limits)
-        return None if trip is None else WouldStop(app_id, trip, plans.open_runs(self._session).get(app_id))
+        app, plan = self._apps[app_id], self._plans.get(app_id)
+        if plan is not None and app.is_planned:
+            return WouldStop(app_id, describe_standing(plan), plan.run_id)
+        present = claims.count_present(self._session, app_id) if limits.needs_present(app.new) else 0
+        trip = judge_plan(app.new, present, limits)
+        return None if trip is None else WouldStop(app_id, trip, None)
 
     def _keep_back(self, decision: Decision) -> None:
         now = self._now
@@ -156,7 +165,15 @@ class _Tally:
 
 
 def _batches_to_look_at(session: Session, rules: RuleSet, now: datetime) -> Iterator[Sequence[MediaFileRow]]:
-    """What a sweep would look at: what is due, what the rules in force have yet to decide, and what holds kept."""
+    """What a sweep would look at; the files of erasures that it would tell first as they would be then."""
+    orders = _Orders(session, now)
+    for rows in _batches_on_record(session, rules, now):
+        yield [row for row in rows if orders.find(row) is None]
+    yield from orders.batches()
+
+
+def _batches_on_record(session: Session, rules: RuleSet, now: datetime) -> Iterator[Sequence[MediaFileRow]]:
+    """What is due, what the rules in force have yet to decide, and what holds kept."""
     for lane in claims.list_due_lanes(session, now):
         cursor = None
         while rows := claims.next_due(session, lane, now, cursor, BATCH, lock=False):
@@ -171,6 +188,44 @@ def _batches_to_look_at(session: Session, rules: RuleSet, now: datetime) -> Iter
     while rows := claims.next_held(session, now, cursor, BATCH):
         cursor = (rows[-1].due_at or now, rows[-1].id)
         yield [row for row in rows if row.revision >= rules.revision]
+
+
+class _Orders:
+    """Erasures that a pass tells their files at its start (see settle_erasures)."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session, self._now = session, now
+        waiting = [erasures.find_erasure(session, number) for number in erasures.list_unsettled(session, now)]
+        self._files = {row.id: FileSet.decode(row.files) for row in waiting if row is not None}
+
+    def find(self, row: MediaFileRow) -> int | None:
+        """The erasure that a pass would tell a file, the newest of several; None: it would tell it none."""
+        if row.state in END_STATES:
+            return None
+        numbers = [number for number, named in self._files.items() if row.id in named and self._would_take(row, number)]
+        return max(numbers, default=None)
+
+    def batches(self) -> Iterator[Sequence[MediaFileRow]]:
+        """Their files as they would be once told, but for those in the hands of a run or waiting for a retry."""
+        for number, named in self._files.items():
+            for batch in named.batches(BATCH):
+                found = files.find_files(self._session, batch).values()
+                told = [row for row in found if self.find(row) == number and self._may_go(row)]
+                for row in told:
+                    self._session.expunge(row)  # so that nothing is written
+                    row.erasure_id = number
+                yield told
+
+    def _would_take(self, row: MediaFileRow, number: int) -> bool:
+        if row.erasure_id == number:  # told by a clock that ran ahead
+            return row.state is not FileState.FAILED and row.due_at is not None and row.due_at > self._now
+        return (row.erasure_id or 0) < number
+
+    def _may_go(self, row: MediaFileRow) -> bool:
+        if row.state is FileState.DELETING:
+            return False
+        is_ahead = row.last_attempt_at is not None and row.last_attempt_at > self._now  # the clock has jumped back
+        return row.retry_at is None or row.retry_at <= self._now or is_ahead
 
 
 def _was_due(row: MediaFileRow, now: datetime) -> bool:

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from service.core.file_sets import FileSet
 from service.core.model import END_STATES, FileState
-from service.core.rules import find_hold
-from service.db import audit, coverage, erasures, files, holds, locks
+from service.db import audit, coverage, erasures, files, locks
 from service.db.order_models import ErasureRow
 from service.usecases.batches import read_in_batches
 from service.usecases.deciding import BATCH
 from service.usecases.inventory import NotPossible, file_as_json, iso
-from service.usecases.naming import Selection
+from service.usecases.naming import Found, Selection, look
 from service.usecases.orders import BadOrder, check_pattern, check_reason, decide_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
-    from service.core.model import Actor, Hold, Vendor
-    from service.db.coverage import Named
+    from service.core.model import Actor, Vendor
     from service.db.engine import Database, Session
     from service.db.models import MediaFileRow
 
@@ -52,29 +50,15 @@ class ErasureRequest:
 
 
 class NotAsExpected(NotPossible):
-    """The request would not delete as many files as whoever made it expects; `preview` has the numbers of now."""
+    """The request would not take the files that whoever made it expects; `preview` has the numbers of now."""
 
     def __init__(self, expected: int, preview: dict[str, Any]) -> None:
+        now = f"{preview['files']:,}, not {expected:,}" if preview["files"] != expected else "as many, but not the same"
         super().__init__(
-            f"files that would be deleted now: {preview['files']:,}, not {expected:,}; look at the preview again, "
-            f"then expect {preview['files']}; nothing was done"
+            f"files that would be deleted now: {now}; look at the preview again, then expect {preview['files']} "
+            f"with digest {preview['digest']}; nothing was done"
         )
         self.preview = preview
-
-
-@dataclass(slots=True)
-class _Found:
-    """What a request comes to: the files it takes, and what becomes of each."""
-
-    taken: list[int] = field(default_factory=list)
-    going: int = 0
-    held: int = 0
-    unconfirmed: int = 0
-    failed: int = 0
-    ended: int = 0
-    by_state: Counter[FileState] = field(default_factory=Counter)
-    by_vendor: Counter[Vendor] = field(default_factory=Counter)
-    samples: list[int] = field(default_factory=list)
 
 
 def erasure_as_json(row: ErasureRow) -> dict[str, Any]:
@@ -102,10 +86,10 @@ def preview_erasure(
     """
     _check(request)
     with database.read() as session:
-        return _describe(session, request, _look(session, _select(request, known_apps), now))
+        return _describe(session, request, look(session, _select(request, known_apps), now))
 
 
-def request_erasure(
+def request_erasure(  # noqa: PLR0913 (what is asked for, and how long to stay with it, each by its own name)
     database: Database,
     request: ErasureRequest,
     expect: int,
@@ -114,6 +98,7 @@ def request_erasure(
     *,
     known_apps: Collection[str] | None = None,
     patience_s: float = PATIENCE_S,
+    digest: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Order files to go: due at once, for the next sweep. Those held or in doubt go once they are free of that.
@@ -122,11 +107,12 @@ def request_erasure(
 
     Raises:
         BadOrder: the request cannot be meant as it was written.
-        NotAsExpected: it would not delete `expect` files; nothing was done.
+        NotAsExpected: it would not delete `expect` files, or not those of the preview with `digest`; nothing was done.
         NotPossible: none of its files is still there.
     """
     _check(request)
-    number = database.transact(lambda session: _order(session, request, expect, actor, now, known_apps))
+    order = partial(_order, request=request, expect=expect, digest=digest, actor=actor, now=now, known_apps=known_apps)
+    number = database.transact(order)
     _settle(database, number, lambda: now, time.monotonic() + patience_s, progress)
     shown = show_erasure(database, number)
     if shown is None:
@@ -156,9 +142,13 @@ def show_erasure(database: Database, number: int) -> dict[str, Any] | None:
 
 
 def settle_erasures(database: Database, now: Callable[[], datetime]) -> int:
-    """Tell the files of every erasure that was ordered but not finished; returns how many files were told."""
+    """Tell the files of every erasure that was ordered but not finished; returns how many files were told.
+
+    Told again are those that a clock told that ran ahead: they are due now.
+    """
+    moment = now()
     with database.read() as session:
-        waiting = erasures.list_unsettled(session)
+        waiting = erasures.list_unsettled(session, moment)
     return sum(_settle(database, number, now) for number in waiting)
 
 
@@ -176,41 +166,13 @@ def _select(request: ErasureRequest, known_apps: Collection[str] | None) -> Sele
     return Selection(request.files, request.app_id, request.stream_pattern, known_apps)
 
 
-def _look(session: Session, selection: Selection, now: datetime) -> _Found:
-    found = _Found()
-    in_force: dict[str, list[Hold]] = {}
-    for named in selection.list_named(session):
-        app_id = named.file.app_id
-        if app_id not in in_force:
-            in_force[app_id] = holds.list_in_force(session, [app_id], now)
-        _count(found, named, is_held=find_hold(named.file, in_force[app_id], now) is not None)
-    return found
-
-
-def _count(found: _Found, named: Named, *, is_held: bool) -> None:
-    if named.state in END_STATES:
-        found.ended += 1
-        return
-    found.taken.append(named.number)
-    found.by_state[named.state] += 1
-    found.by_vendor[named.file.vendor] += 1
-    if is_held:
-        found.held += 1
-    elif named.file.suspicion is not None:
-        found.unconfirmed += 1
-    else:
-        found.going += 1
-        found.failed += named.state is FileState.FAILED
-        if len(found.samples) < _SAMPLES:
-            found.samples.append(named.number)
-
-
-def _describe(session: Session, request: ErasureRequest, found: _Found) -> dict[str, Any]:
-    shown = files.find_files(session, found.samples)
+def _describe(session: Session, request: ErasureRequest, found: Found) -> dict[str, Any]:
+    shown = files.find_files(session, sorted(found.going)[:_SAMPLES])
     return {
         "app_id": request.app_id,
         "stream_pattern": request.stream_pattern,
-        "files": found.going,
+        "files": len(found.going),
+        "digest": found.digest,
         "held": found.held,
         "unconfirmed": found.unconfirmed,
         "failed": found.failed,
@@ -229,6 +191,7 @@ def _order(
     session: Session,
     request: ErasureRequest,
     expect: int,
+    digest: str | None,
     actor: Actor,
     now: datetime,
     known_apps: Collection[str] | None,
@@ -237,11 +200,12 @@ def _order(
     selection = _select(request, known_apps)
     for app_id in selection.list_apps(session):
         locks.lock_holds_shared(session, app_id)
-    found = _look(session, selection, now)
-    if found.going != expect:
+    found = look(session, selection, now)
+    if len(found.going) != expect or digest not in (None, found.digest):
         raise NotAsExpected(expect, _describe(session, request, found))
-    if not found.taken:
-        raise NotPossible("none of these files is there any more: there is nothing to delete")
+    taken = FileSet(found.going + found.waiting)
+    if not taken:
+        raise NotPossible(_describe_nothing(found))
     row = erasures.add_erasure(
         session,
         ErasureRow(
@@ -251,14 +215,20 @@ def _order(
             reason=request.reason.strip(),
             app_id=request.app_id,
             stream_pattern=request.stream_pattern,
-            files=FileSet(found.taken).encode(),
-            files_count=len(found.taken),
+            files=taken.encode(),
+            files_count=len(taken),
         ),
     )
     detail = {key: value for key, value in erasure_as_json(row).items() if key not in ("id", "settled_at")}
-    detail |= {"deleted_next": found.going, "held": found.held, "unconfirmed": found.unconfirmed}
+    detail |= {"deleted_next": len(found.going), "held": found.held, "unconfirmed": found.unconfirmed}
     audit.add_entry(session, actor, "request_erasure", f"erasure {row.id}", now, detail)
     return row.id
+
+
+def _describe_nothing(found: Found) -> str:
+    if found.unconfirmed:
+        return "all of these files are unconfirmed, so no pattern takes them: there is nothing to delete"
+    return "none of these files is there any more: there is nothing to delete"
 
 
 def _settle(
@@ -286,13 +256,16 @@ def _settle(
 
 
 def _tell(session: Session, number: int, batch: list[int], now: Callable[[], datetime]) -> int:
-    return decide_named(session, batch, now(), partial(_take, number=number))
+    moment = now()
+    return decide_named(session, batch, moment, partial(_take, number=number, now=moment))
 
 
-def _take(row: MediaFileRow, number: int) -> bool:
+def _take(row: MediaFileRow, number: int, now: datetime) -> bool:
     """Write the erasure into a file, unless it was told before; one that was given up is taken up again."""
-    if row.state in END_STATES or (row.erasure_id or 0) >= number:
+    if row.state in END_STATES or (row.erasure_id or 0) > number:
         return False
+    if row.erasure_id == number:  # its date is that of a clock that ran ahead
+        return row.state is not FileState.FAILED and row.due_at is not None and row.due_at > now
     row.erasure_id = number
     if row.state is FileState.FAILED:
         row.attempts, row.first_attempt_at = 0, None

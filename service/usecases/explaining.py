@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from service.core.cooling import Change
     from service.core.model import Decision, MediaFile
     from service.db.engine import Database, Session
     from service.db.models import AttemptRow, MediaFileRow
@@ -87,7 +88,7 @@ def _explain_now(session: Session, row: MediaFileRow, attempts: Sequence[Attempt
     around = Circumstances(session, rules, now)
     file = around.facts_of(row)
     _, decision, approval = around.decide(row)
-    cooling = _describe_cooling(session, row, decision, now)
+    cooling = _describe_cooling(around.wait_of(file, decision))
     return Explanation(
         file=file_as_json(row),
         as_of=None,
@@ -178,22 +179,11 @@ def _find_erasure(session: Session, number: int | None) -> dict[str, Any] | None
     return None if row is None else erasure_as_json(row)
 
 
-def _describe_cooling(session: Session, row: MediaFileRow, decision: Decision, now: datetime) -> str | None:
-    until = decision.cooling_until
-    if until is None:
+def _describe_cooling(change: Change | None) -> str | None:
+    if change is None:
         return None
-    number = _find_cooling_revision(session, max(row.revision, revisions.current_number(session)), until)
-    change = f"revision {number}" if number else "a change of rules"
-    over = "was" if until <= now else "is"
-    return f"{change} moved its date earlier, so it {over} not called before {iso(until)}"
-
-
-def _find_cooling_revision(session: Session, newest: int, until: datetime) -> int | None:
-    for number in range(newest, 0, -1):
-        revision = revisions.find_revision(session, number)
-        if revision is not None and revision.cooling_until == until:
-            return number
-    return None
+    number, until = change.rules.revision, iso(change.cooling_until)
+    return f"revision {number} moved its date earlier, so it is not called before {until}"
 
 
 @dataclass(frozen=True, slots=True)

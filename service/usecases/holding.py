@@ -157,8 +157,9 @@ def settle_holds(database: Database, now: Callable[[], datetime]) -> int:
 
 
 def _is_waiting(settled_at: datetime | None, turns: Iterable[datetime], now: datetime) -> bool:
-    past = [turn for turn in turns if turn <= now]
-    return settled_at is None or any(settled_at < turn + _LONGEST_TRANSACTION for turn in past)
+    if settled_at is None or settled_at > now:  # of a clock that ran ahead: what it decided says nothing of today
+        return True
+    return any(settled_at < turn + _LONGEST_TRANSACTION for turn in turns if turn <= now)
 
 
 def _check(order: HoldOrder, now: datetime) -> None:

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from service.core.durations import format_duration
+from service.core.durations import format_duration, parse_duration
 from service.core.file_sets import FileSet
 from service.core.forecast import CATEGORIES, Amount, Reckoning, list_amounts
 from service.core.rules import RuleSet
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from service.usecases.policy import Candidate
 
 KEPT_FOR: Final = timedelta(days=30)
-"""How long a preview is remembered that was not applied."""
+"""How long a preview can be applied, and how long one is remembered that was not."""
+_NONE: Final = "0s"
 
 
 def make_preview(
@@ -84,6 +85,12 @@ def preview_as_json(row: PreviewRow) -> dict[str, Any]:
         "sooner": row.sooner_count,
         **json.loads(row.result),
     }
+
+
+def cooling_off_of(preview: PreviewRow) -> timedelta:
+    """The cooling-off that a preview told."""
+    told: str = json.loads(preview.result)["cooling_off"]
+    return timedelta(0) if told == _NONE else parse_duration(told)
 
 
 def forecast(database: Database, cooling_off: timedelta, now: datetime) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.core.cooling import Change, Standing, cool, follow_changes, is_sooner
+from service.core.cooling import Approved, Change, cool, find_wait, follow_approval, is_sooner
 from service.core.file_sets import FileSet
 from service.core.model import Action, Decision, MediaFile, Vendor
 from service.core.rules import RuleSet
@@ -23,53 +23,84 @@ FILE = MediaFile(
     ended_at=ENDED,
     received_at=ENDED,
 )
-NEVER = Standing(None, None, None)
+NONE = Approved(None, None)
 
 
-def keeping(window: str, revision: int = 2, cooled: datetime | None = NOW + DAY, shown: tuple[int, ...] = ()) -> Change:
-    rules = RuleSet(revision, parse_rules(f'[[rules]]\nname = "all"\nkeep = "{window}"\n'))
-    return Change(rules, cooled, revision + 100, FileSet(shown))
+def keeping(window: str) -> RuleSet:
+    return RuleSet(2, parse_rules(f'[[rules]]\nname = "all"\nkeep = "{window}"\n'))
 
 
-def standing(due_in_days: int) -> Standing:
-    return Standing(NOW + due_in_days * DAY, None, None)
+def change(
+    before: str,
+    after: str = "5d",
+    *,
+    until: datetime | None = NOW + DAY,
+    applied_at: datetime = NOW,
+    shown: tuple[int, ...] = (),
+) -> Change:
+    return Change(keeping(before), keeping(after), applied_at, until, 102, FileSet(shown))
 
 
-def test_a_date_that_moves_earlier_waits_until_the_change_has_cooled() -> None:
-    after = follow_changes(7, FILE, standing(20), [keeping("5d")], NOW)
-    assert after == Standing(ENDED + 5 * DAY, NOW + DAY, None)
+def waits_until(due_in_days: int | None, *changes: Change) -> datetime | None:
+    due_at = None if due_in_days is None else ENDED + due_in_days * DAY
+    found = find_wait(FILE, due_at, changes, NOW)
+    return None if found is None else found.cooling_until
 
 
-def test_a_date_where_there_was_none_is_earlier() -> None:
-    assert follow_changes(7, FILE, NEVER, [keeping("5d")], NOW).cooling_until == NOW + DAY
+def test_a_date_earlier_than_that_of_the_rules_before_waits() -> None:
+    assert waits_until(5, change("30d")) == NOW + DAY
+    assert waits_until(5, change("forever")) == NOW + DAY
 
 
-@pytest.mark.parametrize("window", ["30d", "40d", "forever"])
-def test_a_date_that_stays_or_moves_later_does_not_wait(window: str) -> None:
-    assert follow_changes(7, FILE, standing(20), [keeping(window)], NOW).cooling_until is None
+@pytest.mark.parametrize("due_in_days", [30, 31, None])
+def test_a_date_that_is_no_earlier_does_not_wait(due_in_days: int | None) -> None:
+    assert waits_until(due_in_days, change("30d")) is None
+
+
+def test_what_was_taken_back_makes_nobody_wait() -> None:
+    # 30d, then 5d, then 30d again: the date is where it was.
+    assert waits_until(30, change("30d", "5d"), change("5d", "30d")) is None
 
 
 def test_a_change_that_a_later_one_took_back_still_counts_for_what_came_between() -> None:
-    # A file that was not decided under the change in the middle must not be called as if it had been.
-    changes = [keeping("forever", 2), keeping("30d", 3, NOW + 2 * DAY)]
-    after = follow_changes(7, FILE, standing(20), changes, NOW)
-    assert after == Standing(NOW + 20 * DAY, NOW + 2 * DAY, None)
+    # 30d, then for ever, then 30d again: the last change moved the date from never.
+    assert waits_until(30, change("30d", "forever"), change("forever", "30d", until=NOW + 2 * DAY)) == NOW + 2 * DAY
 
 
 def test_the_longest_wait_counts() -> None:
-    changes = [keeping("5d", 2, NOW + 3 * DAY), keeping("4d", 3, NOW + DAY)]
-    assert follow_changes(7, FILE, standing(20), changes, NOW).cooling_until == NOW + 3 * DAY
+    assert waits_until(4, change("30d", "5d", until=NOW + 3 * DAY), change("5d", "4d")) == NOW + 3 * DAY
+
+
+@pytest.mark.parametrize("until", [None, NOW, NOW - DAY])
+def test_a_change_that_cannot_be_taken_back_any_more_makes_nobody_wait(until: datetime | None) -> None:
+    assert waits_until(5, change("30d", until=until)) is None
+
+
+def test_a_file_that_came_after_the_change_does_not_wait() -> None:
+    assert waits_until(5, change("30d", applied_at=FILE.received_at)) == NOW + DAY
+    assert waits_until(5, change("30d", applied_at=FILE.received_at - timedelta(seconds=1))) is None
+
+
+def follow(approved: Approved, *changes: Change, number: int = 7) -> Approved:
+    return follow_approval(number, FILE, approved, changes, NOW)
 
 
 def test_only_what_its_preview_showed_is_approved() -> None:
-    assert follow_changes(7, FILE, NEVER, [keeping("5d", shown=(6, 7))], NOW).approval == "preview 102"
-    assert follow_changes(8, FILE, NEVER, [keeping("5d", shown=(6, 7))], NOW).approval is None
+    assert follow(NONE, change("30d", shown=(6, 7))) == Approved("preview 102", ENDED + 5 * DAY)
+    assert follow(NONE, change("30d", shown=(6, 7)), number=8).approval is None
 
 
-def test_an_earlier_date_that_no_preview_showed_ends_an_approval() -> None:
-    approved = Standing(NOW + 20 * DAY, None, "preview 1")
-    assert follow_changes(7, FILE, approved, [keeping("5d")], NOW).approval is None
-    assert follow_changes(7, FILE, approved, [keeping("40d")], NOW).approval == "preview 1"
+def test_a_preview_approves_nothing_that_it_does_not_move_earlier() -> None:
+    assert follow(NONE, change("5d", "30d", shown=(7,))).approval is None
+
+
+def test_an_approval_ends_with_the_date_that_it_was_given_for() -> None:
+    approved = Approved("preview 1", ENDED + 30 * DAY)
+    assert follow(approved, change("30d", "30d")).approval == "preview 1"
+    assert follow(approved, change("30d", "5d")).approval is None
+    assert follow(approved, change("30d", "40d")).approval is None
+    assert follow(approved, change("30d", "40d"), change("40d", "30d")).approval is None
+    assert follow(approved, change("20d", "20d")).approval is None  # another date than the approved one, by now
 
 
 DUE = Decision(Action.DELETE, "all", NOW - DAY, "rule")

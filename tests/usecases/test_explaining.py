@@ -134,9 +134,20 @@ def test_a_cooling_file_names_the_change_that_made_it_wait(world: World) -> None
     assert told["cooling"] == "revision 2 moved its date earlier, so it is not called before 2026-03-02T12:00:00Z"
     assert told["next_step"].startswith("deleted by the first sweep after 2026-03-02T12:00:00Z")
     assert "can be taken back" in told["next_step"]
-    world.keep("1d")
     world.clock.move(days=2)
-    assert "it was not called before 2026-03-02" in explain(world)["cooling"]
+    assert explain(world)["cooling"] is None
+
+
+def test_a_change_that_was_taken_back_makes_nobody_wait(world: World) -> None:
+    world.keep("30d")
+    world.send("f", age=31 * DAY)
+    world.apply('[[rules]]\nname = "short"\nkeep = "1d"\n', cooling_off=DAY)
+    assert explain(world)["cooling"] is not None
+    world.keep("30d")
+    told = explain(world)
+    assert (told["cooling"], told["decision"]["approval"]) == (None, None)
+    world.sweep()
+    assert world.state("f") == "deleted"
 
 
 def test_a_closed_gate_stands_in_the_way_of_a_due_file(world: World) -> None:

@@ -207,7 +207,9 @@ class ByHand:
         horizons = {"newly_due_now": 0, "newly_due_in_7_days": 7, "newly_due_in_30_days": 30}
         self.note(row, **{name: self.is_newly_due(first, then, days) for name, days in horizons.items()})
         self.note(row, rescued=self.is_newly_due(then, first, 0), observed=observed is not None and observed <= now)
-        waits_then = max(waits, now + self.cooling_off) if sooner else waits
+        change = self.sides[0].wait_of(self.sides[0].facts_of(row), becomes)
+        left = now if change is None or change.cooling_until is None else change.cooling_until
+        waits_then = max(left, now + self.cooling_off) if sooner else left
         self.count(self.in_force, first and max(first, waits))
         self.count(self.candidate, then and max(then, waits_then))
         self.note(row, due_now=then is not None and max(then, waits_then) <= now)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from service.core.model import Role
 from service.usecases.erasing import (
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 routes = Routes("erasures", "Requests that files go now, whatever the rules say; holds win.")
 
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
+
 
 class ErasureOrder(Strict):
     """Files by their numbers, or every file of the streams of one app that fit a pattern."""
@@ -42,9 +44,10 @@ class ErasureOrder(Strict):
 
 
 class ExpectedErasure(ErasureOrder):
-    """The same, with the number of files that the preview told."""
+    """The same, with the number of files that the preview told, and with its digest: these very files or none."""
 
     expect: int = Field(ge=0, le=HIGHEST, strict=True, examples=[3], description="`files` of the preview")
+    digest: Digest | None = Field(None, examples=["5f2b9e0c41d7a386"], description="`digest` of the preview")
 
 
 @routes.get("/erasures", role=Role.VIEWER, answer=ErasurePage, query=Query)
@@ -83,5 +86,13 @@ def preview_new_erasure(service: Service, body: ErasureOrder) -> JsonObject:
     problems=[HTTPStatus.CONFLICT],
 )
 def order_erasure(service: Service, body: ExpectedErasure, actor: Actor) -> JsonObject:
-    """Order files to go with the next sweep; refused with the new preview if they are not as many as expected."""
-    return request_erasure(service.database, body.read(), body.expect, actor, service.now(), known_apps=service.app_ids)
+    """Order files to go with the next sweep; refused with the new preview if they are not those that are expected."""
+    return request_erasure(
+        service.database,
+        body.read(),
+        body.expect,
+        actor,
+        service.now(),
+        known_apps=service.app_ids,
+        digest=body.digest,
+    )

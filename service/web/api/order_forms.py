@@ -73,17 +73,18 @@ class ErasureInFull(Erasure):
 
 
 class ErasurePreview(Form):
-    """What an erasure would do; `files` is what to expect in the request."""
+    """What an erasure would do; `files` and `digest` are what to expect in the request."""
 
     app_id: str | None = eg("1234567890")
     stream_pattern: str | None = eg("lesson-4711")
     files: int = eg(3)
+    digest: str = eg("5f2b9e0c41d7a386")
     held: int = eg(0)
     unconfirmed: int = eg(0)
     failed: int = eg(0)
     ended: int = eg(1)
-    by_state: dict[str, int] = eg({"kept": 3, "deleted": 1})
-    by_vendor: dict[str, int] = eg({"Tencent": 4})
+    by_state: dict[str, int] = eg({"kept": 3})
+    by_vendor: dict[str, int] = eg({"Tencent": 3})
     samples: list[File]
 
 
