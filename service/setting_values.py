@@ -47,7 +47,32 @@ def read_pause(value: object) -> timedelta:
     """Read a duration that may be none at all, such as `24h` or `0s`."""
     if value in ("0s", timedelta(0)):
         return timedelta(0)
-    return read_duration(value)
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or 0s for none at all") from None
+
+
+def read_count(value: object) -> int:
+    """Read a whole number from 1 on, written as text or as a number."""
+    try:
+        number = 0 if isinstance(value, bool) or not isinstance(value, int | str) else int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("write a whole number from 1 on, for example 10000")
+    return number
+
+
+def read_share(value: object) -> float:
+    """Read a share above 0 and at most 1, written as text or as a number."""
+    try:
+        share = 0.0 if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
+    except (ValueError, OverflowError):
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError("write a share above 0 and at most 1, for example 0.2")
+    return share
 
 
 def read_keep(value: object) -> str:

@@ -26,12 +26,14 @@ from service.setting_values import (
     check_api_url,
     hide_password,
     read_app_id,
+    read_count,
     read_database_url,
     read_duration,
     read_keep,
     read_listen,
     read_pause,
     read_public_url,
+    read_share,
     read_timezone,
     split_secrets,
 )
@@ -119,14 +121,11 @@ class Settings(BaseModel):
         description="how long files whose date a change of rules moved earlier are left alone; 0s: not at all",
         examples=["24h"],
     )
-    breaker_files: int = Field(
-        default=10_000, ge=1, description="more files of an app due in one pass stop it, until somebody approves them"
+    breaker_files: Annotated[int, BeforeValidator(read_count)] = Field(
+        default=10_000, description="more files of an app due in one pass stop it, until somebody approves them"
     )
-    breaker_share: float = Field(
+    breaker_share: Annotated[float, BeforeValidator(read_share)] = Field(
         default=0.2,
-        gt=0,
-        le=1,
-        allow_inf_nan=False,
         description="a larger share of an app's files due in one pass stops it, where more than 1,000 are due",
     )
     callback_freshness: Duration = Field(

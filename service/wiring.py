@@ -14,6 +14,7 @@ import structlog
 
 from service.core.backoff import RetryPolicy
 from service.core.breaker import Limits
+from service.db import revisions
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations, upgrade_database
 from service.usecases.calling import App
@@ -108,7 +109,7 @@ def open_service(settings: Settings, *, now: Clock = utc_now) -> Service:
     return service
 
 
-def prepare_database(service: Service) -> None:
+def prepare_database(service: Service, *, puts_keep_in_force: bool = True) -> None:
     """Make the database ready for use, or say which command does.
 
     Raises:
@@ -120,7 +121,21 @@ def prepare_database(service: Service) -> None:
             upgrade_database(service.database)
     else:
         require_migrated(service.database)
-    ensure_first_rules(service.database, service.settings.keep, service.settings.cooling_off, service.now())
+    if puts_keep_in_force:
+        ensure_first_rules(service.database, service.settings.keep, service.settings.cooling_off, service.now())
+
+
+def describe_waiting_keep(service: Service) -> str | None:
+    """Say in a sentence that KEEP is set but not in force yet, and when it will be; None if rules are in force."""
+    keep = service.settings.keep
+    with service.database.read() as session:
+        is_waiting = keep is not None and revisions.current_number(session) == 0
+    if not is_waiting:
+        return None
+    return (
+        f"KEEP={keep} is not in force yet, so no file has a date: it becomes the first rule set when the web side or"
+        " the worker starts, or with the next `zego-retention sweep`"
+    )
 
 
 def require_migrated(database: Database) -> None:

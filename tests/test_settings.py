@@ -53,8 +53,8 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
 
 def test_every_documented_name_is_listed() -> None:
     documented = (
-        "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_URL APP_ID CALLBACK_FRESHNESS CALLBACK_SECRET CLAIM_LEASE DATABASE_URL"
-        " GIVE_UP_AFTER KEEP LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON"
+        "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_URL APP_ID BREAKER_FILES BREAKER_SHARE CALLBACK_FRESHNESS CALLBACK_SECRET"
+        " CLAIM_LEASE COOLING_OFF DATABASE_URL GIVE_UP_AFTER KEEP LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON"
         " SWEEP_EVERY TIMEZONE"
     )
     assert setting_names() == tuple(documented.split())
@@ -83,6 +83,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("KEEP", "30d", "30d"),
         ("KEEP", "forever", "forever"),
         ("SWEEP_EVERY", "1h", timedelta(hours=1)),
+        ("COOLING_OFF", "0s", timedelta(0)),
+        ("BREAKER_FILES", "500", 500),
+        ("BREAKER_SHARE", "1", 1.0),
+        ("BREAKER_SHARE", "0.05", 0.05),
         ("TIMEZONE", "Asia/Shanghai", ZoneInfo("Asia/Shanghai")),
         ("SWEEP_CRON", "30 3 * * *", "30 3 * * *"),
         ("LOG_LEVEL", "debug", "DEBUG"),
@@ -128,6 +132,16 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("TIMEZONE", "Mars/Olympus", "Asia/Shanghai"),
         ("TIMEZONE", "Asia", "Asia/Shanghai"),
         ("ALLOW_PLAIN_HTTP", "perhaps", "write true or false"),
+        ("BREAKER_FILES", "abc", "write a whole number from 1 on, for example 10000"),
+        ("BREAKER_FILES", "0", "write a whole number from 1 on, for example 10000"),
+        ("BREAKER_FILES", "1.5", "write a whole number from 1 on, for example 10000"),
+        ("BREAKER_SHARE", "0", "write a share above 0 and at most 1, for example 0.2"),
+        ("BREAKER_SHARE", "-1", "write a share above 0 and at most 1, for example 0.2"),
+        ("BREAKER_SHARE", "1.5", "write a share above 0 and at most 1, for example 0.2"),
+        ("BREAKER_SHARE", "abc", "write a share above 0 and at most 1, for example 0.2"),
+        ("BREAKER_SHARE", "nan", "write a share above 0 and at most 1, for example 0.2"),
+        ("COOLING_OFF", "0", "for example 30d, or 0s for none at all"),
+        ("COOLING_OFF", "0d", "for example 30d, or 0s for none at all"),
         ("ADMIN_TOKEN", "hush hush", "no spaces"),
         ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "write console or json"),
@@ -243,6 +257,10 @@ APP = '[[apps]]\napp_id = "111"\nserver_secret = "hush"\ncallback_secrets = ["hu
         (APP.replace('"111"', "true"), "app_id of [[apps]] number 1"),
         ('[apps]\napp_id = "111"', "begins with [[apps]]"),
         ("keep = 30", "keep in {path}: not text; write for example '30d'"),
+        ("breaker_files = true", "breaker_files in {path}: write a whole number from 1 on"),
+        ("breaker_files = 1.5", "breaker_files in {path}: write a whole number from 1 on"),
+        ("breaker_share = 2", "breaker_share in {path}: write a share above 0"),
+        ("breaker_share = true", "breaker_share in {path}: write a share above 0"),
         ("admin_token = 30", "admin_token in {path}: "),
         ("keep = ", "{path} is not valid TOML: "),
         ("keep = " + "9" * 5000, "{path} is not valid TOML: "),

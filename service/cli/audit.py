@@ -14,7 +14,7 @@ from service.cli.tables import LISTED, make_table, number, prose, word
 from service.core.chain import Head, parse_head
 from service.db import audit
 from service.db.engine import DatabaseUnavailable
-from service.usecases.auditing import chain_entries, export_entries, list_entries, verify_chain
+from service.usecases.auditing import AuditAction, chain_entries, export_entries, list_entries, verify_chain
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,18 +32,24 @@ def audit_group() -> None:
 
 
 @audit_group.command("list")
-@click.option("--action", help="Only changes of this kind, for example place_hold.")
+@click.option(
+    "--action",
+    type=click.Choice([action.value for action in AuditAction]),
+    metavar="ACTION",
+    help="Only changes of this kind, for example place_hold.",
+)
 @limit
 @as_json
 @click.pass_obj
 def list_command(invocation: Invocation, action: str | None, limit: int | None, as_json: bool) -> int:  # noqa: FBT001
     """List changes, the newest first."""
+    kind = AuditAction(action) if action else None
     with invocation.opened() as service:
         _chain(invocation, service)
         if as_json:
-            invocation.print_json(list_entries(service.database, limit=limit, action=action))
+            invocation.print_json(list_entries(service.database, limit=limit, action=kind))
             return ExitCode.DONE
-        found = list(list_entries(service.database, limit=limit or LISTED, action=action))
+        found = list(list_entries(service.database, limit=limit or LISTED, action=kind))
         with service.database.read() as session:
             more = audit.count_entries(session, action) - len(found)
     _show_list(invocation, found)

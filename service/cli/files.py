@@ -37,27 +37,21 @@ def files_group() -> None:
 )
 @click.option("--stream", metavar="PATTERN", help="Only streams that fit; * and ? are special, as in rules.")
 @click.option("--due-before", type=moment, metavar="TIME", help="Only files due before this time.")
+@click.option("--due-after", type=moment, metavar="TIME", help="Only files due after this time.")
+@click.option("--text", help="Only files with this in their file id or stream; upper and lower case differ.")
 @limit
 @as_json
 @click.pass_obj
 def list_command(
     invocation: Invocation,
-    state: str | None,
-    app: str | None,
-    vendor: str | None,
-    stream: str | None,
-    due_before: datetime | None,
+    /,
+    *,
     limit: int | None,
-    as_json: bool,  # noqa: FBT001
+    as_json: bool,
+    **conditions: Any,  # noqa: ANN401  (as click hands them over)
 ) -> int:
     """List files, the oldest entry first."""
-    wanted = FileFilter(
-        state=FileState(state) if state else None,
-        app_id=app,
-        vendor=Vendor(vendor) if vendor else None,
-        stream=stream,
-        due_before=due_before,
-    )
+    wanted = _read_filter(**conditions)
     with invocation.opened() as service:
         if as_json:
             invocation.print_json(list_files(service.database, wanted, limit))
@@ -73,6 +67,27 @@ def list_command(
     return ExitCode.DONE
 
 
+def _read_filter(
+    *,
+    state: str | None,
+    app: str | None,
+    vendor: str | None,
+    stream: str | None,
+    due_before: datetime | None,
+    due_after: datetime | None,
+    text: str | None,
+) -> FileFilter:
+    return FileFilter(
+        state=FileState(state) if state else None,
+        app_id=app,
+        vendor=Vendor(vendor) if vendor else None,
+        stream=stream,
+        due_before=due_before,
+        due_after=due_after,
+        text=text,
+    )
+
+
 def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
     if not found:
         invocation.note("no files")
@@ -86,11 +101,21 @@ def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
             file["id"],
             *([file["app_id"]] if several else []),
             *(file[key] for key in ("stream_id", "vendor", "state", "rule")),
-            "-" if file["state"] in END_STATES else relative(parse_moment(file["due_at"]), now),
+            _describe_due(file, now),
         )
         for file in found
     )
     invocation.show(make_table(invocation.out, columns, rows))
+
+
+def _describe_due(file: dict[str, Any], now: datetime) -> str:
+    """When a file goes: the end of its cooling-off, if that comes later than its date."""
+    if file["state"] in END_STATES:
+        return "-"
+    due, cooling = parse_moment(file["due_at"]), parse_moment(file["cooling_until"])
+    if file["state"] == FileState.SCHEDULED and cooling and cooling > max(now, due or now):
+        return f"{relative(cooling, now)} (cooling-off)"
+    return relative(due, now)
 
 
 @files_group.command("show")
@@ -177,7 +202,7 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
         ("size", size(file["size_bytes"])),
         ("replay URL", file["replay_url"]),
         ("attempts", file["attempts"]),
-        ("last outcome", last and _describe_outcome(last)),
+        ("last outcome", last and _describe_outcome(last, now)),
     ]
 
 
@@ -191,10 +216,10 @@ def _only_some(file: dict[str, Any], now: datetime) -> list[tuple[str, str | Non
     ]
 
 
-def _describe_outcome(last: dict[str, Any]) -> str:
+def _describe_outcome(last: dict[str, Any], now: datetime) -> str:
     said = " ".join(part for part in (last["code"], last["message"]) if part)
     request = f", request {last['request_id']}" if last["request_id"] else ""
-    return f"{last['outcome']} at {last['at']} ({said}{request})"
+    return f"{last['outcome']} at {absolute(parse_moment(last['at']), now)}: {said}{request}"
 
 
 def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
@@ -245,38 +270,41 @@ def _explained_facts(explanation: Explanation, now: datetime) -> list[tuple[str,
     facts += [
         ("due", absolute(parse_moment(decision["due_at"]), now)),
         ("arithmetic", decision["arithmetic"]),
-        ("rules", _describe_revision(explanation)),
-        *(("hold", _describe_hold(hold)) for hold in explanation.holds),
+        ("rules", _describe_revision(explanation, now)),
+        *(("hold", _describe_hold(hold, now)) for hold in explanation.holds),
     ]
-    told = {"erasure": _describe_erasure(explanation), "cooling-off": explanation.cooling}
+    told = {"erasure": _describe_erasure(explanation, now), "cooling-off": explanation.cooling}
     told["approved by"] = decision["approval"]
     facts += [(name, text) for name, text in told.items() if text]
     return [*facts, ("next", explanation.next_step)]
 
 
-def _describe_revision(explanation: Explanation) -> str:
+def _describe_revision(explanation: Explanation, now: datetime) -> str:
     applied = explanation.applied
     if applied is None:
         return "none were applied"
     number = explanation.revision if explanation.as_of is not None else explanation.revision_in_force
     through = f" through {applied['through']}" if applied["through"] else ""
-    text = f"revision {number} from {applied['source']}, applied {applied['at']} by {applied['by']}{through}"
+    at = absolute(parse_moment(applied["at"]), now)
+    text = f"revision {number} from {applied['source']}, applied {at} by {applied['by']}{through}"
     if explanation.as_of is None and explanation.revision != number:
         return f"{text}; on record is what revision {explanation.revision} decided"
     return text if number == explanation.revision_in_force else f"{text}; today it is {explanation.revision_in_force}"
 
 
-def _describe_hold(hold: dict[str, Any]) -> str:
-    until = f" until {hold['until']}" if hold["until"] else ""
+def _describe_hold(hold: dict[str, Any], now: datetime) -> str:
+    until = f" until {absolute(parse_moment(hold['until']), now)}" if hold["until"] else ""
+    placed = absolute(parse_moment(hold["placed_at"]), now)
     what = "this file" if hold["stream_pattern"] is None else f"stream {hold['stream_pattern']}"
-    return f"{hold['id']} on {what}{until}, placed {hold['placed_at']} by {hold['placed_by']}: {hold['reason']}"
+    return f"{hold['id']} on {what}{until}, placed {placed} by {hold['placed_by']}: {hold['reason']}"
 
 
-def _describe_erasure(explanation: Explanation) -> str | None:
+def _describe_erasure(explanation: Explanation, now: datetime) -> str | None:
     found = explanation.erasure
     if found is None:
         return None
-    return f"{found['id']}, requested {found['requested_at']} by {found['requested_by']}: {found['reason']}"
+    at = absolute(parse_moment(found["requested_at"]), now)
+    return f"{found['id']}, requested {at} by {found['requested_by']}: {found['reason']}"
 
 
 files_group.add_command(delete_command)

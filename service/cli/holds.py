@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _ENDLESS_S = float("inf")
 _NAMED_IN_FLIGHT = 50
+_NOTHING_FITS = (
+    "no file that could still be deleted fits it: see `zego-retention files list --stream PATTERN`;"
+    " only * and ? are special in a pattern"
+)
 
 
 @click.group("holds")
@@ -88,13 +92,14 @@ def list_command(invocation: Invocation, app: str | None, released: bool, limit:
 @by
 @click.pass_obj
 def release_command(invocation: Invocation, hold: int, by: str | None) -> int:
-    """End a hold: from now on the rules decide its files again."""
+    """End a hold: what else counts for its files (rules, erasures, other holds) decides again."""
     with invocation.opened() as service, show_progress(invocation.err, "deciding files", _count_files(service)) as done:
         released = release_hold(
             service.database, hold, actor(by), invocation.now(), patience_s=_ENDLESS_S, progress=done
         )
     still = f" {count(released['files'], 'file')} of it stay held by others." if released["files"] else ""
-    invocation.show(f"Hold {hold} is released; the rules decide its files again.{still}")
+    what = "what else counts for its files (rules, erasures, other holds) decides again"
+    invocation.show(f"Hold {hold} is released; {what}.{still}")
     return ExitCode.DONE
 
 
@@ -107,6 +112,9 @@ def _show_placed(invocation: Invocation, placed: dict[str, Any]) -> None:
     later = "" if placed["file"] else "; files that arrive later are, too"
     invocation.show(f"Hold {placed['id']} is in force: {count(placed['files'], 'file')} held now{later}.")
     in_flight = placed["in_flight"]
+    if not placed["files"] and not in_flight:
+        remark = f"a sweep would not delete this file anyway: see `zego-retention files explain {placed['file']}`"
+        invocation.note(_NOTHING_FITS if placed["file"] is None else remark)
     if in_flight:
         named = ", ".join(str(each) for each in in_flight[:_NAMED_IN_FLIGHT])
         more = f" and {len(in_flight) - _NAMED_IN_FLIGHT:,} more" if len(in_flight) > _NAMED_IN_FLIGHT else ""

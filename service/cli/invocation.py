@@ -88,8 +88,10 @@ class Invocation:
         return settings
 
     @contextmanager
-    def opened(self) -> Iterator[Service]:
+    def opened(self, *, puts_keep_in_force: bool = True) -> Iterator[Service]:
         """The service on a database that is ready, closed at the end of the block.
+
+        A command that promises to change nothing does without putting KEEP in force while there are no rules.
 
         Raises:
             SettingsError: a setting is missing or wrong.
@@ -101,7 +103,7 @@ class Invocation:
         service = build_service(settings, now=self.now)
         try:
             new = find_new_file(service.database)
-            prepare_database(service)
+            prepare_database(service, puts_keep_in_force=puts_keep_in_force)
             if new:
                 self.note(f"created a new database: {new}")
             yield service

@@ -5,16 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from service.cli.tables import LISTED
 from service.core.model import Actor
 
+_HIGHEST: Final = 2**63 - 1
 
-class WholeNumber(click.IntRange):
-    """A whole number from 1 on, refused in plain words."""
+
+class WholeNumber(click.ParamType[int]):
+    """A whole number from 1 on, as far as the databases count, refused in plain words."""
 
     name = "number"
 
@@ -24,20 +26,33 @@ class WholeNumber(click.IntRange):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> int:
-        """Read it; click's own refusal speaks of an integer range."""
+        """Read it."""
         try:
-            return int(super().convert(value, param, ctx))
-        except click.BadParameter:
+            read = int(value)
+        except ValueError:
             self.fail(f"{value!r} is not a number; write a whole number from 1 on, for example 17", param, ctx)
+        if read < 1:
+            self.fail(f"{value} is too small; write a whole number from 1 on", param, ctx)
+        if read > _HIGHEST:
+            self.fail(f"{value} is too large; there is no such number", param, ctx)
+        return read
 
 
-NUMBER = WholeNumber(1, 2**63 - 1)
-"""The number of a file, callback or run, as the databases count."""
+def _read_name(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise click.BadParameter("the name is empty; write one, or leave --by out to be named as this machine's user")
+    return text
+
+
+NUMBER = WholeNumber()
+"""The number of a file, callback or run; or how many."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 one_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-limit = click.option("--limit", type=WholeNumber(1), help=f"How many to list (default: {LISTED}; with --json all).")
-by = click.option("--by", help="Who does this, for the record (default: the user of this machine).")
+limit = click.option("--limit", type=NUMBER, help=f"How many to list (default: {LISTED}; with --json all).")
+by = click.option(
+    "--by", callback=_read_name, help="Who does this, for the record (default: the user of this machine)."
+)
 
 
 def moment(text: str) -> datetime:
@@ -57,7 +72,7 @@ def moment(text: str) -> datetime:
 
 def who(given: str | None) -> str:
     """Who does something: as given, else the user of this machine."""
-    if given:
+    if given is not None:
         return given[:200]
     try:
         return getpass.getuser()

@@ -47,7 +47,8 @@ def show_preview(invocation: Invocation, preview: dict[str, Any]) -> None:
     _show_forecast(invocation, preview)
     _show_samples(invocation, preview)
     if preview["sooner"]:
-        wait = "" if preview["cooling_off"] == "0s" else f", none of them in the first {preview['cooling_off']}"
+        cooling_off = preview["cooling_off"]
+        wait = "" if cooling_off == "0s" else f"; the cooling-off of {cooling_off} keeps them from being called at once"
         invocation.show("", f"{count(preview['sooner'], 'file')} would become due sooner{wait}.")
 
 
@@ -62,7 +63,10 @@ def confirm(invocation: Invocation, preview: dict[str, Any]) -> None:
     invocation.note(f"To put these rules in force, type how many files become due sooner ({preview['sooner']}):")
     typed = click.prompt("files", prompt_suffix=": ", default="", show_default=False, err=True)
     if typed.strip().replace(",", "") != str(preview["sooner"]):
-        raise CommandFailed("the rules were not applied; nothing was changed")
+        raise CommandFailed(
+            f"that is not {preview['sooner']}, so nothing was applied; if the preview is right, "
+            f"`zego-retention rules apply --preview {preview['id']}`"
+        )
 
 
 def list_of(number_of_files: int) -> str:
@@ -84,7 +88,7 @@ def _show_changes(invocation: Invocation, preview: dict[str, Any]) -> None:
             words,
             changes[name]["count"],
             f"{changes[name]['hours']:,.1f}",
-            size(changes[name]["bytes"]),
+            size(changes[name]["bytes"] or None),
             _parts(changes[name]["by_app"]),
             _parts(changes[name]["by_vendor"]),
         )

@@ -156,12 +156,11 @@ def _show_rules(invocation: Invocation, revision: dict[str, Any]) -> None:
     invocation.show(make_table(invocation.out, columns, rows))
     invocation.show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
     until = parse_moment(revision["cooling_until"])
-    if until is not None and until > now:
+    if revision["preview"] is not None and until is not None and until > now:
         before = revision["number"] - 1
-        back = f"`zego-retention rules rollback {before}`" if before else 'rules with keep = "forever"'
         invocation.show(
             f"Files whose date this revision moved earlier are not called before {absolute(until, now)}; "
-            f"until then {back} takes it back with nothing lost."
+            f"until then `zego-retention rules rollback {before}` takes it back with nothing lost."
         )
 
 
@@ -198,13 +197,15 @@ def _apply(
         )
     how = "Applied as" if applied.is_new else "The same rules are in force already as"
     invocation.show(f"{how} revision {applied.revision}; {count(applied.decided, 'file')} decided anew.")
-    if applied.sooner and applied.cooling_until:
-        before = applied.revision - 1
-        back = f"; `zego-retention rules rollback {before}` takes it back" if before else ""
-        invocation.show(
-            f"{count(applied.sooner, 'file')} {list_of(applied.sooner)} due sooner, and not called before "
-            f"{absolute(applied.cooling_until, invocation.now())}{back}."
-        )
+    if not applied.sooner:
+        return
+    sooner = f"{count(applied.sooner, 'file')} {list_of(applied.sooner)} due sooner"
+    if applied.cooling_until is None:
+        invocation.show(f"{sooner}, and COOLING_OFF=0s lets the next sweep take those that are due.")
+        return
+    before = applied.revision - 1
+    back = f"; `zego-retention rules rollback {before}` takes it back" if before else ""
+    invocation.show(f"{sooner}, and not called before {absolute(applied.cooling_until, invocation.now())}{back}.")
 
 
 def _preview(invocation: Invocation, service: Service, candidate: Candidate, actor: Actor) -> dict[str, Any]:
@@ -216,7 +217,7 @@ def _preview(invocation: Invocation, service: Service, candidate: Candidate, act
 def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candidate:
     """The rules to look at, and what to call where they come from."""
     if keep == (file is not None):
-        raise click.UsageError("give either a FILE or --keep")
+        raise click.UsageError("give a FILE, --keep or --preview")
     if file is None:
         if service.settings.keep is None:
             raise CommandFailed("KEEP is not set; set ZEGO_RETENTION_KEEP, for example to 30d, or name a file")

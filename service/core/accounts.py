@@ -26,17 +26,17 @@ def describe_arithmetic(
     if date is None:
         return None
     if rule is None or rule.keep is None:
-        return f"due {_when(date)}"
-    ended = f"arrived {_when(file.ended_at)}" if file.ended_at == file.received_at else f"ended {_when(file.ended_at)}"
-    sum_up = f"{ended} + {format_duration(rule.keep)} = {_when(file.ended_at + rule.keep)}"
+        return f"due {in_words(date)}"
+    ended = "arrived" if file.ended_at == file.received_at else "ended"
+    sum_up = f"{ended} {in_words(file.ended_at)} + {format_duration(rule.keep)} = {in_words(file.ended_at + rule.keep)}"
     if file.ended_at + rule.keep != date:
-        return f"{sum_up} by today's facts; {_when(date)} by those that were decided on"
+        return f"{sum_up} by today's facts; {in_words(date)} by those that were decided on"
     return sum_up if due_at else f"{sum_up}: would have been let go then, but the rule only observes"
 
 
 def describe_erasure_date(erasure: Erasure) -> str:
     """Why the date of a file that is to be erased is what it is."""
-    return f"due at once, when erasure {erasure.number} was requested: {_when(erasure.requested_at)}"
+    return f"due at once, when erasure {erasure.number} was requested: {in_words(erasure.requested_at)}"
 
 
 def explain_past(
@@ -66,5 +66,6 @@ def _explain_earlier(file: MediaFile, rule: RetentionRule) -> RuleExplanation:
     return RuleExplanation(rule.name, RuleResult.DIFFERS, why)
 
 
-def _when(moment: datetime) -> str:
+def in_words(moment: datetime) -> str:
+    """A time as the sentences of an account tell it."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -116,5 +116,8 @@ def _follow(head: Head, link: Link, noted: Head | None) -> Head | str:
     if following.hash != link.hash:
         return f"{which} is not what was chained: it or its hash was altered"
     if noted is not None and noted.position == following.position and noted != following:
-        return f"the chain has another hash at position {noted.position} than the head noted: it was rewritten"
+        return (
+            f"the chain has another hash at position {noted.position} than the head noted: it was rewritten,"
+            " or the head given is not of this database"
+        )
     return following

@@ -85,7 +85,7 @@ def narrow(
 def find_verdict(rules: Sequence[RetentionRule], file: MediaFile, as_of: datetime) -> Verdict:
     """What rules say of files of the kind of this one, whatever their end."""
     if file.erasure is not None:
-        return Verdict(None, fixed=file.erasure.requested_at)
+        return Verdict(None, fixed=min(file.erasure.requested_at, as_of))
     decision = decide_by_rules(file, rules, as_of)
     keep = None if decision.due_at is None else decision.due_at - file.ended_at
     observed = None if decision.observed_due_at is None else decision.observed_due_at - file.ended_at

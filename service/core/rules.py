@@ -82,6 +82,7 @@ class RuleResult(StrEnum):
     """What one rule or hold contributes to the fate of a file."""
 
     DECIDES = "decides"
+    WOULD_DECIDE = "would decide"
     DIFFERS = "does not match"
     UNKNOWN = "cannot be judged"
     NOT_REACHED = "not reached"
@@ -144,7 +145,8 @@ def explain(
 ) -> tuple[RuleExplanation, ...]:
     """Say what each hold in force, a suspicion and each rule mean for a file, in the order in which they count.
 
-    Lines named `hold`, `suspicion` and `erasure` come before those of the rules.
+    Lines named `hold`, `suspicion` and `erasure` come before those of the rules; below one, the rule that matches
+    only would decide.
     """
     in_force = _holds_in_force(file, holds, now)
     lines = [RuleExplanation("hold", RuleResult.HOLDS, _describe_hold(file, hold)) for hold in in_force]
@@ -154,11 +156,12 @@ def explain(
     if file.erasure is not None:
         lines.append(RuleExplanation("erasure", RuleResult.ERASES, _describe_erasure(file.erasure)))
         rules = ()
+    lines_above = bool(lines)
     for rule in rules:
         if decided_by is not None:
             lines.append(RuleExplanation(rule.name, RuleResult.NOT_REACHED, f'rule "{decided_by}" comes first'))
             continue
-        lines.append(_explain_rule(file, rule, now))
+        lines.append(_explain_rule(file, rule, now, RuleResult.WOULD_DECIDE if lines_above else RuleResult.DECIDES))
         if lines[-1].result is not RuleResult.DIFFERS:
             decided_by = rule.name
     return tuple(lines)
@@ -237,10 +240,10 @@ def _keep_as_latest(rule: RetentionRule, file: MediaFile) -> Decision | None:
     return _keep(rule, f"{newest}, and it is number {file.rank}") if file.rank <= rule.keep_latest else None
 
 
-def _explain_rule(file: MediaFile, rule: RetentionRule, now: datetime) -> RuleExplanation:
+def _explain_rule(file: MediaFile, rule: RetentionRule, now: datetime, if_it_matches: RuleResult) -> RuleExplanation:
     result = judge(rule.match, file)
     if result.judgement is Judgement.MATCHES:
-        return RuleExplanation(rule.name, RuleResult.DECIDES, _apply(rule, result, file, now).reason)
+        return RuleExplanation(rule.name, if_it_matches, _apply(rule, result, file, now).reason)
     kind = RuleResult.UNKNOWN if result.judgement is Judgement.UNKNOWN else RuleResult.DIFFERS
     return RuleExplanation(rule.name, kind, result.why)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from service.core.chain import START, Entry, Head, Link, canonical_time, check_chain
@@ -19,7 +20,27 @@ if TYPE_CHECKING:
     from service.db.engine import Database, Session
 
 _BATCH = 500
-_START_SERVICE = "start_service"
+
+
+class AuditAction(StrEnum):
+    """What is written into the audit: every kind of change; documented in docs/audit.md."""
+
+    APPLY_RULES = "apply_rules"
+    PLACE_HOLD = "place_hold"
+    RELEASE_HOLD = "release_hold"
+    REQUEST_ERASURE = "request_erasure"
+    APPROVE_PLAN = "approve_plan"
+    RETRY_FILES = "retry_files"
+    CONFIRM_FILES = "confirm_files"
+    REQUEST_SWEEP = "request_sweep"
+    REPLAY_CALLBACKS = "replay_callbacks"
+    FINISH_REPLAY = "finish_replay"
+    CREATE_TOKEN = "create_token"  # noqa: S105  (the name of an action)
+    REVOKE_TOKEN = "revoke_token"  # noqa: S105  (the name of an action)
+    START_SERVICE = "start_service"
+
+
+_START_SERVICE = AuditAction.START_SERVICE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +95,10 @@ def verify_chain(database: Database, noted: Head | None = None) -> Verified:
     with database.read() as session:
         unchained = audit.count_unlinked(session)
     if fault is None and noted is not None and noted.position > head.position:
-        fault = f"the chain ends at position {head.position}, before the head noted: its last entries were removed"
+        fault = (
+            f"the chain ends at position {head.position}, before the head noted: its last entries were removed,"
+            " or the head given is not of this database"
+        )
     return Verified(head, unchained, fault)
 
 
@@ -91,9 +115,10 @@ def list_entries(
     database: Database, *, after: int = 0, limit: int | None = None, action: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Entries, the newest first; `after` is the number of the last one seen (0: none), `action` one kind of change."""
+    kind = None if action is None else str(action)  # a plain text for the driver
 
     def fetch(session: Session, last: int, size: int) -> list[dict[str, Any]]:
-        return [entry_as_json(*each) for each in audit.list_entries(session, size, before=last or None, action=action)]
+        return [entry_as_json(*each) for each in audit.list_entries(session, size, before=last or None, action=kind)]
 
     return read_in_batches(database, fetch, after, limit)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.core.accounts import describe_arithmetic, describe_erasure_date, explain_past
+from service.core.accounts import describe_arithmetic, describe_erasure_date, explain_past, in_words
 from service.core.file_sets import FileSet
 from service.core.model import END_STATES, Action, FileState
 from service.core.rules import RuleExplanation, RuleSet, explain, find_hold
@@ -180,9 +180,9 @@ def _find_erasure(session: Session, number: int | None) -> dict[str, Any] | None
 
 
 def _describe_cooling(change: Change | None) -> str | None:
-    if change is None:
+    if change is None or change.cooling_until is None:
         return None
-    number, until = change.rules.revision, iso(change.cooling_until)
+    number, until = change.rules.revision, in_words(change.cooling_until)
     return f"revision {number} moved its date earlier, so it is not called before {until}"
 
 
@@ -213,17 +213,17 @@ class _Future:
             return f"nothing, until `zego-retention files confirm {self.row.id}`"
         if self.decision.observed_due_at is not None:
             would = "would have been" if self.decision.observed_due_at <= self.now else "would be"
-            return f"nothing: the rule only observes; it {would} let go on {iso(self.decision.observed_due_at)}"
+            return f"nothing: the rule only observes; it {would} let go on {in_words(self.decision.observed_due_at)}"
         return "nothing, unless the rules change"
 
     def _describe_deletion(self, cooling: str | None) -> str:
         row, decision = self.row, self.decision
-        due = max(filter(None, (decision.due_at, decision.cooling_until)), default=None)
-        step = f"deleted by the first sweep after {iso(due)}, if the rules still let it go then"
+        due = max(filter(None, (decision.due_at, decision.cooling_until)), default=self.now)
+        step = f"deleted by the first sweep after {in_words(due)}, if the rules still let it go then"
         if row.state is FileState.SCHEDULED and row.retry_at is not None and row.retry_at > self.now:
-            step = f"asked for again after {iso(row.retry_at)}"
+            step = f"asked for again after {in_words(row.retry_at)}"
         elif cooling and decision.cooling_until and decision.cooling_until > self.now:
-            step += f" ({cooling}; until then the change can be taken back)"
+            step += " (cooling-off: until then the change can be taken back)"
         return "; but ".join([step, *self._list_obstacles()])
 
     def _describe_hold(self) -> str:
@@ -232,7 +232,7 @@ class _Future:
             return "nothing, until the holds can be checked"
         ends = [
             f"hold {hold.number} is released (`zego-retention holds release {hold.number}`)"
-            + (f" or ends at {iso(hold.until)}" if hold.until else "")
+            + (f" or ends at {in_words(hold.until)}" if hold.until else "")
             for hold in covering
         ]
         return f"nothing, until {' and '.join(ends)}"

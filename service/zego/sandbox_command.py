@@ -8,17 +8,17 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from service.zego.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FILES_HELP = (
-    "JSON list of stored files, each an object with app_id, vendor, file_id and, if wanted, size_bytes, stream_id and "
-    "created_at (ISO 8601)"
-)
+_NEEDED: Final = ("app_id", "vendor", "file_id")
+_OPTIONAL: Final = {"size_bytes": int, "stream_id": str, "created_at": str}
+_KEYS: Final = "app_id, vendor, file_id and, if wanted, size_bytes, stream_id and created_at (ISO 8601)"
+_FILES_HELP: Final = f"JSON list of stored files, each an object with {_KEYS}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with sandbox, suppress(KeyboardInterrupt):
             print(sandbox.url, flush=True)  # noqa: T201 (its one output)
             threading.Event().wait()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        parser.error(f"{type(error).__name__}: {error}")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -57,8 +57,35 @@ def _app(text: str) -> tuple[str, str]:
 
 
 def _load_files(sandbox: Sandbox, path: Path) -> None:
-    for entry in json.loads(path.read_text(encoding="utf-8")):
-        facts: dict[str, Any] = dict(entry)
-        if "created_at" in facts:
-            facts["created_at"] = datetime.fromisoformat(facts["created_at"])
-        sandbox.add_file(facts.pop("app_id"), facts.pop("vendor"), facts.pop("file_id"), **facts)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path}: write a {_FILES_HELP}")
+    for place, entry in enumerate(entries, start=1):
+        try:
+            _load_file(sandbox, dict(entry))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: file {place}: {error}") from None
+
+
+def _load_file(sandbox: Sandbox, facts: dict[str, Any]) -> None:
+    missing = [name for name in _NEEDED if name not in facts]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} missing")
+    app_id, vendor, file_id = (facts.pop(name) for name in _NEEDED)
+    if isinstance(app_id, int) and not isinstance(app_id, bool):
+        app_id = str(app_id)
+    if not isinstance(app_id, str) or app_id not in sandbox.apps:
+        raise ValueError(f"app_id {app_id!r} is none of --app, which are {', '.join(sandbox.apps)}")
+    if not isinstance(file_id, str) or not file_id:
+        raise ValueError(f"file_id {file_id!r} is not a text")
+    unknown = facts.keys() - _OPTIONAL.keys()
+    wrong = [name for name, kind in _OPTIONAL.items() if name in facts and type(facts[name]) is not kind]
+    if unknown or wrong:
+        raise ValueError(f"{' and '.join(sorted(unknown) or wrong)} cannot be understood; a file has {_KEYS}")
+    if "created_at" in facts:
+        created_at = datetime.fromisoformat(facts["created_at"])
+        facts["created_at"] = created_at.replace(tzinfo=created_at.tzinfo or UTC)
+    sandbox.add_file(app_id, vendor, file_id, **facts)

@@ -45,6 +45,13 @@ def test_list_is_newest_first_and_chained(run: Run, world: World) -> None:
     assert table.err == "10 more: see them with --limit or --json\n"
 
 
+def test_an_action_that_there_is_not_is_refused_with_those_that_there_are(run: Run) -> None:
+    ended = run("audit", "list", "--action", "nonsense")
+    assert (ended.code, ended.out) == (2, "")
+    assert "'place_hold'" in ended.err
+    assert "'start_service'" in ended.err
+
+
 def test_list_shows_what_strangers_wrote_without_steering_the_terminal(run: Run, world: World) -> None:
     write(world, 1, actor="a\x9b31m\u202eb")
     shown = run("audit", "list").out
@@ -80,6 +87,17 @@ def test_verify_names_the_entry_that_is_wrong(run: Run, world: World) -> None:
     cut = run("audit", "verify", "--head", head)
     assert cut.code == 1
     assert "last entries were removed" in cut.err
+    assert cut.err.endswith(", or the head given is not of this database\n")
+
+
+def test_a_head_of_another_database_is_told_as_one_that_may_be(run: Run, world: World) -> None:
+    write(world, 3)
+    ended = run("audit", "verify", "--head", f"2:{'0' * 64}")
+    assert ended.code == 1
+    assert "another hash at position 2" in ended.err
+    assert ended.err.endswith(", or the head given is not of this database\n")
+    tamper(world, "UPDATE audit_entries SET actor = 'mallory' WHERE id = 1")
+    assert "not of this database" not in run("audit", "verify", "--head", f"2:{'0' * 64}").err
 
 
 def test_a_head_that_is_none_is_refused(run: Run) -> None:

@@ -89,6 +89,17 @@ def test_what_cannot_be_approved_is_an_error_in_a_line(run: Run, world: World) -
     assert world.sandbox.calls == ()
 
 
+def test_a_plan_that_was_approved_under_other_rules_gives_nothing_more(run: Run, world: World) -> None:
+    stop(run, world)
+    assert run("sweep", "--approve", 1, **FEW).code == 0
+    world.keep("2d")
+    ended = run("sweep", "--approve", 1, **FEW)
+    assert ended.code == 1
+    assert "the plan of run 1 was approved under rules revision 1, and 2 is in force now" in ended.err
+    assert "`zego-retention sweep`" in ended.err
+    assert ended.err.count("\n") == 1
+
+
 def test_approving_excludes_only_looking(run: Run, world: World) -> None:
     stop(run, world)
     assert run("sweep", "--approve", 1, "--dry-run").code == 2

@@ -76,6 +76,31 @@ def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("files", "list", "--limit", "0"), "0 is too small; write a whole number from 1 on"),
+        (("rules", "rollback", "0"), "0 is too small; write a whole number from 1 on"),
+        (("files", "show", "--", "-5"), "-5 is too small; write a whole number from 1 on"),
+        (("files", "show", str(2**63)), f"{2**63} is too large"),
+        (("files", "show", "two"), "'two' is not a number; write a whole number from 1 on, for example 17"),
+        (("files", "retry", "--all-failed", "--by", ""), "the name is empty"),
+        (("tokens", "revoke", "1", "--by", " "), "the name is empty"),
+    ],
+)
+def test_wrong_usage_is_told_in_plain_words(run: Run, arguments: tuple[str, ...], says: str) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert says in ended.err
+
+
+@pytest.mark.parametrize("command", [("files", "list"), ("rules", "apply"), ("audit", "list")])
+def test_help_shows_no_ranges_of_numbers(run: Run, command: tuple[str, ...]) -> None:
+    shown = run(*command, "--help").out
+    assert "NUMBER" in shown
+    assert "<=" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
         (("files", "show", "7"), "there is no file 7"),
         (("files", "explain", "7"), "there is no file 7"),
         (("files", "retry", "7"), "there is no file 7"),

@@ -16,9 +16,11 @@ from service.core.model import Vendor
 from service.db.files import find_file
 from service.db.order_models import AuditEntryRow
 from service.usecases.holding import HoldOrder, place_hold
-from tests.world import TESTER, environment
+from tests.world import APP, TESTER, environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Run
     from tests.world import World
 
@@ -212,8 +214,9 @@ def test_delete_shows_first_and_does_what_was_expected(run: Run, world: World) -
     assert shown.code == 1
     assert "1 file would be deleted by the next sweep." in shown.out
     assert "1 held, which stay until they are released" in shown.out
-    assert shown.err.endswith("nothing was done; to delete 1 file, add --expect 1\n")
-    assert run(*asked, "--json").object["held"] == 1
+    told = run(*asked, "--json").object
+    assert told["held"] == 1
+    assert shown.err.endswith(f"nothing was done; to delete 1 file, add --expect 1 --digest {told['digest']}\n")
     refused = run(*asked, "--expect", 2)
     assert (refused.code, refused.out) == (1, "")
     assert "files that would be deleted now: 1, not 2" in refused.err
@@ -221,6 +224,23 @@ def test_delete_shows_first_and_does_what_was_expected(run: Run, world: World) -
     done = run(*asked, "--expect", 1, "--by", "mei")
     assert (done.code, done.err) == (0, "")
     assert done.out == "Erasure 1 takes 2 files, 1 of them free to go; the next sweep deletes those.\n"
+    world.sweep()
+    assert world.stored() == {"file-00001"}
+
+
+def test_delete_takes_the_files_of_the_digest_or_none(run: Run, world: World) -> None:
+    world.keep("forever")
+    world.add(2, stream_id="mei-1")
+    asked = ("files", "delete", "--stream", "mei-*", "--reason", "she asked")
+    told = run(*asked, "--json").object
+    place_hold(world.database, HoldOrder(None, 2, None, "a court asks"), TESTER, world.clock())
+    world.add(1, prefix="later", stream_id="mei-1")
+    refused = run(*asked, "--expect", 2, "--digest", told["digest"])
+    assert refused.code == 1
+    assert "as many, but not the same" in refused.err
+    assert run(*asked, "--digest", told["digest"]).code == 2
+    now = run(*asked, "--json").object
+    assert run(*asked, "--expect", 2, "--digest", now["digest"]).code == 0
     world.sweep()
     assert world.stored() == {"file-00001"}
 
@@ -241,8 +261,29 @@ def test_in_a_terminal_the_number_of_files_is_typed(
 ) -> None:
     world.keep("forever")
     world.send("f")
+    assert type_into(world, database_url, typed, "1") == code
+    assert world.state("f") == state
+
+
+def test_what_is_typed_is_bound_to_the_files_that_were_shown(world: World, database_url: str) -> None:
+    world.keep("forever")
+    world.send("shown")
+
+    def swap() -> None:
+        place_hold(world.database, HoldOrder(None, 1, None, "a court asks"), TESTER, world.clock())
+        world.send("another")
+
+    assert type_into(world, database_url, b"1\n", "--stream", "room", meanwhile=swap) == 1
+    assert world.states() == {"held": ["shown"], "kept": ["another"]}
+    assert {file["approval"] for file in world.files().values()} == {None}
+
+
+def type_into(
+    world: World, database_url: str, typed: bytes, *files: str, meanwhile: Callable[[], None] = lambda: None
+) -> int:
+    """Ask in a terminal for files to go, and type an answer; `meanwhile` happens before it. The exit code."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "service", "files", "delete", "1", "--reason", "she asked"]
+    command = [sys.executable, "-m", "service", "files", "delete", *files, "--app", APP, "--reason", "she asked"]
     variables = os.environ | environment(database_url, world.sandbox.url)
     process = subprocess.Popen(command, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True)
     os.close(theirs)
@@ -250,7 +291,8 @@ def test_in_a_terminal_the_number_of_files_is_typed(
     while b"Type the number of files to delete" not in seen and time.monotonic() < deadline:
         if selecting.select([ours], [], [], 0.1)[0]:
             seen += os.read(ours, 4096)
+    meanwhile()
     os.write(ours, typed)
-    assert process.wait(30) == code, seen
+    code = process.wait(30)
     os.close(ours)
-    assert world.state("f") == state
+    return code

@@ -28,6 +28,24 @@ def test_add_says_how_many_files_are_held_and_list_shows_the_hold(run: Run, worl
     assert row.split() == ["1", APP, "stream", "vip-*", "a", "court", "asks", "mei", "now", "-"]
 
 
+def test_a_hold_that_covers_nothing_says_so_beside_the_result(run: Run, world: World) -> None:
+    world.add(1, stream_id="newbie-1")
+    ended = run("holds", "add", "--stream", "newbie-[12]", "--app", APP, "--reason", "why")
+    assert (ended.code, ended.out.startswith("Hold 1 is in force: 0 files held now")) == (0, True)
+    assert ended.err.startswith("no file that could still be deleted fits it")
+    assert "only * and ? are special" in ended.err
+    assert run("holds", "add", "--stream", "newbie-?", "--app", APP, "--reason", "why").err == ""
+
+
+def test_a_hold_on_a_file_that_is_gone_says_so_beside_the_result(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("f", age=timedelta(days=2))
+    world.sweep()
+    ended = run("holds", "add", "--file", 1, "--reason", "why")
+    assert ended.code == 0
+    assert "zego-retention files explain 1" in ended.err
+
+
 def test_release_hands_the_files_back_to_the_rules(run: Run, world: World) -> None:
     world.keep("1d")
     world.send("f", age=timedelta(days=2))
@@ -35,7 +53,8 @@ def test_release_hands_the_files_back_to_the_rules(run: Run, world: World) -> No
     run("holds", "add", "--stream", "*", "--app", APP, "--reason", "why")
     assert run("holds", "release", 1).out.endswith("1 file of it stay held by others.\n")
     assert world.state("f") == "held"
-    assert run("holds", "release", 2, "--by", "bo").out == "Hold 2 is released; the rules decide its files again.\n"
+    said = "Hold 2 is released; what else counts for its files (rules, erasures, other holds) decides again.\n"
+    assert run("holds", "release", 2, "--by", "bo").out == said
     assert world.state("f") == "scheduled"
     assert run("holds", "list").err == "no holds\n"
     assert "released now by bo" in run("holds", "list", "--released").out

@@ -132,7 +132,7 @@ def test_preview_counts_and_changes_nothing(run: Run, world: World, rules: Path)
     assert {"rule": "trial rooms", "kept": 0, "later": 0, "due": 1} in told["effects"]
     table = run("rules", "preview", rules)
     assert (table.code, table.err) == (0, "")
-    assert "1 file would become due sooner, none of them in the first 1d." in table.out
+    assert "1 file would become due sooner; the cooling-off of 1d keeps them from being called at once." in table.out
     assert "`zego-retention rules apply --preview 2`" in table.out
     assert world.files() == before
     assert run("rules", "list", "--json").out == ""

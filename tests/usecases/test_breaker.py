@@ -12,7 +12,8 @@ import pytest
 
 from service.core.breaker import Limits
 from service.core.model import Actor, Vendor
-from service.db import leases, plans, runs
+from service.db import claims, leases, plans, runs
+from service.db.claims import Wanted
 from service.db.models import MediaFileRow, RunState, Trigger
 from service.db.order_models import AuditEntryRow
 from service.settings import SettingsError, load_settings
@@ -30,6 +31,7 @@ from tests.world import APP, OTHER_APP, World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 DAY = timedelta(days=1)
 ANNA = Actor("anna", "command line")
@@ -62,6 +64,17 @@ def approve(world: World, run_id: int) -> int:
     approved = run_pass(world.service.sweeper, Trigger.APPROVAL, approved_run=run_id)
     assert approved is not None
     return approved
+
+
+def approvals(world: World) -> int:
+    """How many approvals are in the audit."""
+    with world.database.read() as session:
+        return session.query(AuditEntryRow).filter_by(action="approve_plan").count()
+
+
+def hold(world: World, file_id: str, until: datetime | None = None) -> None:
+    order = HoldOrder(None, world.files()[file_id]["id"], None, "a trial", until)
+    place_hold(world.database, order, ANNA, world.clock())
 
 
 def change(world: World, file_id: str, **values: object) -> None:
@@ -102,15 +115,28 @@ def test_the_share_stops_an_app_only_where_over_a_thousand_are_due(database_url:
     with open_world(database_url, BREAKER_SHARE="0.5") as world:
         world.keep("1d")
         world.add(1_001, prefix="old")
-        world.add(1_000, prefix="young", age=timedelta(hours=1))
+        world.add(1_001, prefix="young", age=timedelta(hours=1))
         world.sandbox.always(answer_code(7, "auth failed"))
+        assert told(world, world.sweep())["state"] == "done"
+        calls = len(world.sandbox.calls)
+        assert calls > 0
+        world.add(1, prefix="another")
         run = told(world, world.sweep())
         assert run["state"] == "stopped"
-        assert "1,001 files are due, more than BREAKER_SHARE=0.5 of its 2,001 present files" in run["note"]
+        assert "1,002 files are due, more than BREAKER_SHARE=0.5 of its 2,003 present files" in run["note"]
+        assert len(world.sandbox.calls) == calls
+
+
+def test_what_arrives_later_does_not_let_a_stopped_app_slip_under_the_share(database_url: str) -> None:
+    with open_world(database_url, BREAKER_SHARE="0.5") as world:
+        world.keep("1d")
+        world.add(1_001, prefix="old")
+        run_id = world.sweep()
+        world.add(2_000, prefix="young", age=timedelta(hours=1))
+        again = told(world, world.sweep())
+        assert again["state"] == "stopped"
+        assert f"the plan of run {run_id} with 1,001 files is open, and some of them are still due" in again["note"]
         assert world.sandbox.calls == ()
-        world.add(1, prefix="another", age=timedelta(hours=1))
-        assert told(world, world.sweep())["state"] == "done"
-        assert world.sandbox.calls
 
 
 def test_a_stopped_app_has_one_open_plan_that_stays_as_it_is(world: World) -> None:
@@ -131,7 +157,7 @@ def test_an_approved_plan_is_carried_out_and_no_more(world: World) -> None:
     world.add(3, prefix="new")
     world.send("file-00000", age=timedelta(0))  # announced again: it ended later
     world.send("file-00001", age=timedelta(0), stored=False)
-    place_hold(world.database, HoldOrder(None, keys(world, "file-00002")[0], None, "a trial"), ANNA, world.clock())
+    hold(world, "file-00002")
     approved = approve(world, run_id)
     assert told(world, approved)["trigger"] == "approval"
     assert told(world, approved)["state"] == "done"
@@ -181,29 +207,137 @@ def test_an_approval_taken_back_between_claim_and_call_counts(world: World) -> N
     assert world.states()["scheduled"] == ["file-00003"]
 
 
-def test_what_was_approved_or_asked_for_before_does_not_count_again(world: World) -> None:
-    world.add(12)
-    world.sweep()
+def test_what_was_approved_or_is_being_retried_does_not_count_again(world: World) -> None:
+    world.add(11)
+    world.sweep(Trigger.RETRY)  # decides the files, asks for none
     for number in range(4):
         change(world, f"file-{number:05}", approval="preview 1")
-    change(world, "file-00004", last_attempt_at=world.clock() - DAY)
-    change(world, "file-00005", last_attempt_at=world.clock() - DAY)
+    hour_ago = world.clock() - timedelta(hours=1)
+    change(world, "file-00004", last_attempt_at=hour_ago, retry_at=hour_ago)
+    change(world, "file-00005", last_attempt_at=hour_ago, retry_at=hour_ago)
+    assert told(world, world.sweep())["state"] == "done"
+    assert len(world.states()["deleted"]) == 11
+
+
+def test_a_pass_and_its_claims_agree_on_what_is_new(world: World) -> None:
+    world.add(8)
+    world.sweep(Trigger.RETRY)
+    due, now = world.clock() - DAY, world.clock()
+    before = due - timedelta(seconds=1)
+    columns = ("approval", "retry_at", "last_attempt_at")
+    given = [
+        (None, None, None),
+        ("run 9", None, None),
+        (None, now, due),  # being retried
+        (None, now, before),  # its date was moved later since
+        (None, None, due),  # waits for its app to be let in, or was asked for by a run that died
+        (None, now, None),
+        ("run 9", now, before),
+        ("run 9", None, due),
+    ]
+    for number, values in enumerate(given):
+        change(world, f"file-{number:05}", **dict(zip(columns, values, strict=True)))
+    with world.database.read() as session:
+        found = session.query(MediaFileRow).order_by(MediaFileRow.id).all()
+        is_new = [row.approval is None and not claims.is_retried(row, row.due_at) for row in found]
+        assert is_new == [True, False, False, True, True, True, False, False]
+        assert sorted(claims.list_new(session, APP, now)) == [
+            row.id for row, new in zip(found, is_new, strict=True) if new
+        ]
+        assert claims.count_new(session, APP, now) == 4
+        passed = claims.next_due(session, (APP, Vendor.TENCENT), now, None, 9, Wanted(only_passed=True), lock=False)
+        assert [row.id for row in passed] == [row.id for row, new in zip(found, is_new, strict=True) if not new]
+        assert [claims.has_new(session, [row.id], now) for row in found] == is_new
+        assert [row.id for row in Admission(0).choose(found)] == [row.id for row in passed]
+
+
+def try_in_vain(world: World, files: int) -> None:
+    """Let a pass ask for files that ZEGO does not delete this time."""
+    for file_id in world.add(files, prefix="tried"):
+        world.sandbox.fail_file(file_id, "Locked", times=1)
+    world.sweep()
+    assert {file["last_outcome"]["outcome"] for file in world.files().values()} == {"retryable"}
+
+
+def test_a_file_that_was_rescued_after_an_attempt_is_new_once_it_is_due_again(world: World) -> None:
+    try_in_vain(world, 5)
+    world.keep("365d")
+    world.clock.move(days=400)
+    world.add(1, age=400 * DAY)
     assert told(world, world.sweep())["state"] == "stopped"
-    change(world, "file-00006", approval="erasure 1")  # (decided anew, an erasure is noted again; five are left)
-    run_id = world.sweep()
-    assert told(world, run_id)["state"] == "done"
-    assert len(world.states()["deleted"]) == 12
+    assert len(world.stored()) == 6
 
 
-def test_a_plan_lapses_when_no_more_is_due_than_may_go(world: World) -> None:
+def test_a_file_that_was_held_after_an_attempt_is_new_once_it_is_due_again(world: World) -> None:
+    try_in_vain(world, 5)
+    for file_id in sorted(world.stored()):
+        hold(world, file_id, until=world.clock() + DAY)
+    world.clock.move(days=2)
+    world.add(1)
+    assert told(world, world.sweep())["state"] == "stopped"
+    assert len(world.stored()) == 6
+
+
+def test_files_that_are_being_retried_leave_room_for_as_many_new_ones(world: World) -> None:
+    try_in_vain(world, 5)
+    world.clock.move(days=1)
+    world.add(5)
+    assert told(world, world.sweep())["state"] == "done"
+    assert len(world.states()["deleted"]) == 10
+
+
+def test_files_that_wait_for_their_app_to_be_let_in_do_not_stop_it(world: World) -> None:
+    world.sandbox.always(answer_code(7, "auth failed"))
+    world.add(5)
+    world.sweep()
+    assert {file["last_outcome"]["outcome"] for file in world.files().values()} == {"blocked"}
+    world.sandbox.end_faults()
+    world.clock.move(days=1)
+    assert told(world, world.sweep())["state"] == "done"
+    assert len(world.states()["deleted"]) == 5
+
+
+def test_an_app_stays_stopped_while_a_file_of_its_plan_is_due(world: World) -> None:
     world.add(6)
     run_id = world.sweep()
-    world.send("file-00000", age=timedelta(0))
-    world.sweep()
+    hold(world, "file-00000")  # by somebody who looks through the plan; nobody approved the others
+    again = told(world, world.sweep())
+    assert again["state"] == "stopped"
+    assert f"`zego-retention sweep --approve {run_id}`" in again["note"]
+    world.send("file-00001", age=timedelta(0))
+    for number in range(2, 5):
+        hold(world, f"file-{number:05}")
+    assert told(world, world.sweep())["state"] == "stopped"
+    assert (states(world, run_id), len(world.stored())) == (["open"], 6)
+    approve(world, run_id)
+    assert world.states()["deleted"] == ["file-00005"]
+
+
+def test_a_plan_lapses_when_none_of_its_files_is_due_any_more(world: World) -> None:
+    world.add(6)
+    run_id = world.sweep()
+    for number in range(6):
+        hold(world, f"file-{number:05}")
+    world.add(5, prefix="new")
+    assert told(world, world.sweep())["state"] == "done"
     assert states(world, run_id) == ["lapsed"]
     assert len(world.states()["deleted"]) == 5
-    with pytest.raises(NotPossible, match=f"the plan of run {run_id} lapsed: run {run_id + 1} found no more"):
+    reason = f"the plan of run {run_id} lapsed: run {run_id + 1} found none of its files due any more"
+    with pytest.raises(NotPossible, match=reason):
         approve_plans(world.database, run_id, ANNA, world.clock())
+
+
+def test_a_plan_whose_files_are_not_due_any_more_gives_way_to_a_new_one(world: World) -> None:
+    world.add(6)
+    first = world.sweep()
+    for number in range(6):
+        hold(world, f"file-{number:05}")
+    world.add(7, prefix="new")
+    second = world.sweep()
+    assert f"`zego-retention sweep --approve {second}`" in told(world, second)["note"]
+    assert (states(world, first), states(world, second)) == (["lapsed"], ["open"])
+    assert [plan["files"] for plan in show_plans(world.database, second, None)] == [keys(world, "new")]
+    assert world.sandbox.calls == ()
 
 
 def test_a_plan_lapses_when_nothing_is_due_any_more(world: World) -> None:
@@ -232,10 +366,51 @@ def test_approving_again_finishes_what_a_kill_cut_short(world: World) -> None:
     assert {file["approval"] for file in world.files().values()} == {None}
     approve(world, run_id)
     assert len(world.states()["deleted"]) == 7
+    assert approvals(world) == 2  # whoever lets files go is on record
     assert approve_plans(world.database, run_id, ANNA, world.clock()) == [APP]
-    with world.database.read() as session:
-        actions = [row.action for row in session.query(AuditEntryRow) if row.action == "approve_plan"]
-    assert actions == ["approve_plan"]  # one change, however often it was asked for
+    assert approvals(world) == 2  # there was nothing left to let go
+
+
+def test_approving_lets_nothing_go_that_is_not_due_at_that_moment(world: World) -> None:
+    world.add(7, age=timedelta(hours=1))
+    world.clock.move(days=60)
+    run_id = world.sweep()
+    world.clock.move(days=-60)  # the clock was wrong
+    change(world, "file-00000", due_at=world.clock())
+    change(world, "file-00001", due_at=world.clock(), cooling_until=world.clock() + DAY)
+    change(world, "file-00002", due_at=world.clock(), cooling_until=world.clock())
+    approve_plans(world.database, run_id, ANNA, world.clock())
+    approved = [name for name, file in world.files().items() if file["approval"] is not None]
+    assert sorted(approved) == ["file-00000", "file-00002"]
+
+
+def test_an_approval_gives_nothing_any_more_once_the_rules_are_others(world: World) -> None:
+    world.add(7)
+    run_id = world.sweep()
+    approve_plans(world.database, run_id, ANNA, world.clock())
+    world.keep("forever")
+    world.clock.move(days=2)
+    world.keep("2d")
+    before = world.files()
+    reason = rf"plan of run {run_id} was approved under rules revision 1, and 3 is in force now.*zego-retention sweep"
+    with pytest.raises(NotPossible, match=reason):
+        approve_plans(world.database, run_id, Actor("bob", "command line"), world.clock())
+    assert world.files() == before
+    assert approvals(world) == 1
+
+
+def test_a_change_of_rules_in_the_middle_of_an_approval_ends_it(world: World) -> None:
+    world.add(2_001)
+    run_id = world.sweep()
+
+    def take_back(_files: int) -> None:
+        world.keep("forever")
+
+    with pytest.raises(NotPossible, match="approved under rules revision 1, and 2 is in force now"):
+        approve_plans(world.database, run_id, ANNA, world.clock(), take_back)
+    assert world.files()["file-02000"]["approval"] is None
+    assert run_pass(world.service.sweeper, Trigger.APPROVAL, approved_run=run_id)
+    assert world.sandbox.calls == ()
 
 
 def test_what_cannot_be_approved_is_said_in_a_line(world: World) -> None:

@@ -106,6 +106,23 @@ def test_a_hold_ends_by_itself(world: World) -> None:
     assert world.stored() == set()
 
 
+def test_a_hold_ends_by_itself_after_a_clock_that_ran_ahead(world: World) -> None:
+    """What was settled in a future that the clock took back is settled again when the hold really ends."""
+    world.keep("30d")
+    world.send("f")
+    hold_stream(world, "room", until=world.clock() + 2 * DAY)
+    world.clock.move(days=365)
+    assert settle_holds(world.database, world.clock) == 1
+    assert world.state("f") == "scheduled"
+    world.clock.move(days=-365)
+    assert settle_holds(world.database, world.clock) == 1
+    assert world.state("f") == "held"
+    assert show_hold(world.database, 1)["settled_at"] == "2026-03-01T12:00:00Z"  # type: ignore[index]
+    world.clock.move(days=3)
+    world.sweep()
+    assert world.state("f") == "scheduled"
+
+
 def test_a_file_stays_held_while_one_of_its_holds_stands(world: World) -> None:
     world.keep("1d")
     world.add(1)

@@ -52,11 +52,17 @@ def test_an_erasure_is_bound_to_its_preview(api: Api) -> None:
     refused = api.post("/erasures", order | {"expect": 3}, status=409)
     assert refused["preview"]["files"] == 2
     assert api.walk("/erasures") == []
-    done = api.post("/erasures", order | {"expect": preview["files"]}, status=201)
+    world.add(1, prefix="later", stream_id="learner-7")
+    api.post("/holds", {"file": 1, "reason": "a court asks"}, status=201)
+    bound = order | {"expect": 2, "digest": preview["digest"]}
+    assert api.post("/erasures", bound | {"digest": "5f2b"}, status=422)["errors"][0]["field"] == "digest"
+    refused = api.post("/erasures", bound, status=409)
+    assert (refused["preview"]["files"], refused["preview"]["held"]) == (2, 1)
+    done = api.post("/erasures", bound | {"digest": refused["preview"]["digest"]}, status=201)
     assert [each["id"] for each in api.walk("/erasures")] == [done["id"]]
     world.sweep()
-    assert world.stored() == set()
-    assert api.get(f"/erasures/{done['id']}")["by_state"] == {"deleted": 2}
+    assert world.stored() == {"file-00000"}
+    assert api.get(f"/erasures/{done['id']}")["by_state"] == {"deleted": 2, "held": 1}
     assert world.stored(Vendor.HUAWEI) == {"other-00000"}
 
 
@@ -91,4 +97,7 @@ def test_the_audit_is_listed_by_pages_and_by_action(api: Api) -> None:
     numbers = [int(subject.split()[1]) for subject in subjects]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 3 + 5
-    assert api.walk("/audit", action="nothing") == []
+    assert api.walk("/audit", action="place_hold") == []
+    refused = api.ask("GET", "/audit?action=nothing")
+    assert refused.status_code == 422
+    assert "'place_hold'" in refused.text

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import StringConstraints
+from typing import TYPE_CHECKING
 
 from service.core.model import Role
-from service.usecases.auditing import list_entries
+from service.usecases.auditing import AuditAction, list_entries
 from service.web.api.fields import Query, page_of
 from service.web.api.order_forms import AuditPage
 from service.web.api.routes import JsonObject, Routes
@@ -21,7 +19,7 @@ routes = Routes("audit", "Every change by a person, a token or the settings.")
 class AuditQuery(Query):
     """Which entries."""
 
-    action: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")] | None = None
+    action: AuditAction | None = None
 
 
 @routes.get("/audit", role=Role.VIEWER, answer=AuditPage, query=AuditQuery)

@@ -151,4 +151,4 @@ class Explanation(Form):
     erasure: Erasure | None
     cooling: str | None = eg(None)
     attempts: list[Attempt]
-    next_step: str = eg("deleted by the first sweep after 2026-03-02T12:00:00Z, if the rules still let it go then")
+    next_step: str = eg("deleted by the first sweep after 2026-03-02 12:00:00 UTC, if the rules still let it go then")
