@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.core.model import Decision, Erasure, FileState, MediaFile, Outcome, Vendor
+from service.core.model import Action, Decision, Erasure, FileState, MediaFile, Outcome, Vendor
 from service.core.patterns import matches
 from service.core.ranks import Span, newest
 from service.db.models import IS_UNDECIDED, AttemptRow, MediaFileRow
@@ -120,11 +120,11 @@ def note_decision(row: MediaFileRow, decision: Decision, approval: str | None, r
 
 
 def apply_decision(row: MediaFileRow, decision: Decision, approval: str | None, revision: int, now: datetime) -> None:
-    """Write what was decided of an undecided file; its retry moment only lives on while it is scheduled."""
+    """Write what was decided of an undecided file; its retry moment only lives on while its time has come."""
     note_decision(row, decision, approval, revision, now)
     row.state = decision.state
     row.claim_run_id = row.claimed_at = None
-    if row.state is not FileState.SCHEDULED:
+    if decision.action is not Action.DELETE:
         row.retry_at = None
 
 

@@ -209,7 +209,10 @@ def test_a_defect_is_one_line_and_its_traceback_can_be_had(tmp_path: Path) -> No
 
 def break_stored_rules(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO rule_revisions VALUES (1, '2026-01-01 00:00:00.000000', 'x', 'x', 'a = [')")
+        connection.execute(
+            "INSERT INTO rule_revisions (number, applied_at, applied_by, source, rules)"
+            " VALUES (1, '2026-01-01 00:00:00.000000', 'x', 'x', 'a = [')"
+        )
     connection.close()
 
 
@@ -226,7 +229,8 @@ def test_a_reader_that_goes_early_is_no_error(tmp_path: Path, command: str) -> N
 def test_an_odd_encoding_is_survived(tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text('[[rules]]\nname = "课堂"\nkeep = "1d"\n', encoding="utf-8")
-    ended = start("rules", "apply", str(rules), cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert start("rules", "apply", str(rules), cwd=tmp_path).returncode == 0
+    ended = start("rules", "list", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr
     assert "\\u8bfe\\u5802" in ended.stdout
 

@@ -177,9 +177,9 @@ def test_explain_tells_the_arithmetic_holds_and_what_ends_them(run: Run, world: 
     assert "ended 2026-02-28 12:00:00 UTC + 30d = 2026-03-30 12:00:00 UTC" in run("files", "explain", 1).out
     place_hold(world.database, HoldOrder(None, 1, None, "a court asks"), TESTER, world.clock())
     told = run("files", "explain", 1).out
-    assert "1 on this file, placed 2026-03-01T12:00:00Z by a tester: a court asks" in told
+    assert "1 on this file, placed 2026-03-01 12:00:00 UTC (now) by a tester: a court asks" in told
     assert "zego-retention holds release 1" in told
-    assert "revision 1 from a test, applied 2026-03-01T12:00:00Z by a tester" in told
+    assert "revision 1 from a test, applied 2026-03-01 12:00:00 UTC (now) by a tester" in told
 
 
 def test_explain_of_a_deleted_file_says_that_it_speaks_of_then(run: Run, world: World) -> None:
