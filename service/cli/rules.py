@@ -65,7 +65,7 @@ def list_command(invocation: Invocation, as_json: bool) -> int:  # noqa: FBT001
 @click.pass_obj
 def preview_command(invocation: Invocation, file: str | None, keep: bool, by: str | None, as_json: bool) -> int:  # noqa: FBT001
     """Show what the rules in FILE ("-": standard input) would do, and store that; changes no rule and no file."""
-    with invocation.opened() as service:
+    with invocation.opened(puts_keep_in_force=False) as service:
         candidate = _read_candidate(service, file, keep=keep)
         preview = _preview(invocation, service, candidate, actor(by))
     if as_json:
@@ -84,7 +84,7 @@ def preview_command(invocation: Invocation, file: str | None, keep: bool, by: st
 @click.pass_obj
 def apply_command(invocation: Invocation, file: str | None, keep: bool, preview_id: int | None, by: str | None) -> int:  # noqa: FBT001
     """Put the rules in FILE ("-": standard input), or of a preview, in force, and decide every file anew."""
-    with invocation.opened() as service:
+    with invocation.opened(puts_keep_in_force=False) as service:
         if preview_id is not None and file is None and not keep:
             candidate = candidate_of_preview(service.database, preview_id)
         else:

@@ -24,6 +24,7 @@ from service.usecases.ingest import finish_callbacks
 from service.usecases.pauses import describe_gate, list_pauses
 from service.usecases.reports import count_kept_back, count_waiting, find_attention, needs_person, show_run
 from service.usecases.sweep import run_pass
+from service.wiring import describe_waiting_keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def sweep_command(
         )
     if by is not None and run_id is None:
         raise click.UsageError("--by says who approves: it needs --approve")
-    with invocation.opened() as service:
+    with invocation.opened(puts_keep_in_force=not is_dry) as service:
         if is_dry:
             return _look(invocation, service, as_json=as_json)
         if run_id is not None:
@@ -96,17 +97,17 @@ def _look(invocation: Invocation, service: Service, *, as_json: bool) -> int:
         more = {"stops": [stop.as_json() for stop in found.stops], "kept_back": found.kept_back.as_json()}
         invocation.print_json([told | more])
     else:
-        _show_dry_run(invocation, found, has_rules=_has_rules(service))
+        no_rules = None if _has_rules(service) else describe_waiting_keep(service) or _NO_RULES
+        _show_dry_run(invocation, found, no_rules)
     return ExitCode.DONE
 
 
-def _show_dry_run(invocation: Invocation, found: DryRun, *, has_rules: bool) -> None:
-    if not has_rules:
-        invocation.show(_NO_RULES)
-        return
+def _show_dry_run(invocation: Invocation, found: DryRun, no_rules: str | None) -> None:
+    if no_rules:
+        invocation.show(no_rules)
     if found.total:
         _show_due(invocation, found)
-    elif not found.stops:
+    elif not (found.stops or no_rules):
         invocation.show("Nothing is due: a sweep would delete no file now.")
     invocation.show(*(f"Needs a person: {safe(stop.sentence)}." for stop in found.stops))
     _show_kept_back(invocation, found.kept_back)

@@ -99,7 +99,8 @@ def _check_rules(subject: Examined) -> Iterator[Check]:
         revision = revisions.current_revision(session)
         rules = revisions.current_rules(session)
     if revision is None and subject.keep is not None:
-        text = f"none yet: KEEP={subject.keep} becomes the first rule set when any other command starts"
+        when = "with the next sweep, or when the web side or the worker starts"
+        text = f"none yet: KEEP={subject.keep} becomes the first rule set {when}"
         yield Check("rules", Status.OK, text)
     elif revision is None:
         text = "none are in force, so nothing is ever deleted"

@@ -157,6 +157,17 @@ def test_what_is_exported_can_be_applied(run: Run, rules: Path, monkeypatch: pyt
     assert "The same rules are in force already" in run("rules", "apply", "-").out
 
 
+def test_what_only_looks_does_not_put_keep_in_force(run: Run, world: World) -> None:
+    world.send("old", age=timedelta(days=40))
+    dry = run("sweep", "--dry-run", KEEP="30d")
+    assert "KEEP=30d is not in force yet" in dry.out
+    shown = run("rules", "preview", "--keep", "--json", KEEP="30d").object
+    assert (shown["base_revision"], shown["sooner"]) == (0, 1)
+    assert run("rules", "history", "--json").objects == []
+    applied = run("rules", "apply", "--preview", str(shown["id"]), KEEP="30d")
+    assert applied.out.startswith("Applied as revision 1;")
+
+
 def test_keep_becomes_the_first_rules_and_later_only_when_asked(run: Run, world: World) -> None:
     world.send("old", age=timedelta(days=2))
     assert run("rules", "list", "--json", KEEP="30d").object["keep"] == "30d"
