@@ -96,6 +96,14 @@ def _request(
 
 def _ask(preview: dict[str, Any]) -> int:
     """The number that a person types; nothing is done without one."""
+    waiting = preview["held"] + preview["unconfirmed"]
+    if not preview["files"] and not waiting:
+        raise CommandFailed("nothing was done: no file that is still there fits")
+    if not preview["files"]:
+        later = f"--expect 0 --digest {preview['digest']}"
+        raise CommandFailed(
+            f"nothing was done: {_files(waiting)} would be deleted only once they are free; to order that, add {later}"
+        )
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         expected = f"--expect {preview['files']} --digest {preview['digest']}"
         raise CommandFailed(f"nothing was done; to delete {_files(preview['files'])}, add {expected}")

@@ -49,6 +49,10 @@ def judge_plan(due: int, present: int, limits: Limits) -> Trip | None:
     if due <= limits.allow(present):
         return None
     if due > limits.files:
-        return Trip(due, present, f"{due:,} files are due, more than BREAKER_FILES={limits.files:,} in one pass")
+        return Trip(
+            due,
+            present,
+            f"{due:,} files are due that nobody approved, more than BREAKER_FILES={limits.files:,} in one pass",
+        )
     share = f"more than BREAKER_SHARE={limits.share:g} of its {present:,} present files in one pass"
-    return Trip(due, present, f"{due:,} files are due, {share}")
+    return Trip(due, present, f"{due:,} files are due that nobody approved, {share}")

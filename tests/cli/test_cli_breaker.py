@@ -38,7 +38,7 @@ def test_a_stopped_sweep_says_what_to_do_and_ends_with_3(run: Run, world: World)
     assert ended.code == 3
     assert "Run 1 is stopped: 0 calls to ZEGO" in ended.out
     assert f"- the breaker stopped app {APP}" in ended.out
-    assert "4 files are due, more than BREAKER_FILES=3 in one pass" in ended.out
+    assert "4 files are due that nobody approved, more than BREAKER_FILES=3 in one pass" in ended.out
     assert "then `zego-retention sweep --approve 1`" in ended.out
     assert "ended early" not in ended.out
     told = run("sweep", "--json", **FEW)
@@ -52,7 +52,7 @@ def test_the_plan_is_shown_with_its_run(run: Run, world: World) -> None:
     lines = [" ".join(line.split()) for line in shown.out.splitlines()]
     assert f"plan for app {APP}" in lines
     assert "state open" in lines
-    assert "why 60 files are due, more than BREAKER_FILES=3 in one pass" in lines
+    assert "why 60 files are due that nobody approved, more than BREAKER_FILES=3 in one pass" in lines
     assert "files 60 of 60 present ones" in lines
     assert "to approve it zego-retention sweep --approve 1" in lines
     assert sum("everything" in line for line in lines) == 50
@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_the_breaker_would_stop_and_writes_nothing(run: Run,
     world.keep("1d")
     world.add(4)
     said = run("sweep", "--dry-run", **FEW).out
-    assert f"the breaker would stop app {APP}: 4 files are due, more than BREAKER_FILES=3" in said
+    assert f"the breaker would stop app {APP}: 4 files are due that nobody approved, more than BREAKER_FILES=3" in said
     assert "would delete" not in said
     told = run("sweep", "--dry-run", "--json", **FEW).object
     [stopped] = told["stops"]

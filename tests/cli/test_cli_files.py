@@ -296,3 +296,18 @@ def type_into(
     code = process.wait(30)
     os.close(ours)
     return code
+
+
+def test_an_erasure_that_fits_nothing_is_refused(run: Run, world: World) -> None:
+    world.send("f", stream="room-1")
+    ended = run("files", "delete", "--stream", "nobody-*", "--app", APP, "--reason", "asked to")
+    assert ended.code == 1
+    assert "no file that is still there fits" in ended.err
+
+
+def test_an_erasure_of_held_files_says_that_they_go_once_they_are_free(run: Run, world: World) -> None:
+    world.send("f", stream="room-1")
+    run("holds", "add", "--file", "1", "--reason", "a dispute")
+    ended = run("files", "delete", "1", "--reason", "asked to")
+    assert ended.code == 1
+    assert "1 file would be deleted only once they are free; to order that, add --expect 0" in ended.err

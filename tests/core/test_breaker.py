@@ -33,11 +33,11 @@ def test_a_share_is_taken_as_it_is_written() -> None:
 def test_it_says_why() -> None:
     too_many = judge_plan(12_000, 90_000, Limits(10_000, 0.2))
     assert too_many is not None
-    assert too_many.reason == "12,000 files are due, more than BREAKER_FILES=10,000 in one pass"
+    assert too_many.reason == "12,000 files are due that nobody approved, more than BREAKER_FILES=10,000 in one pass"
     too_much = judge_plan(2_001, 10_000, Limits(10_000, 0.2))
     assert too_much is not None
     assert too_much.reason == (
-        "2,001 files are due, more than BREAKER_SHARE=0.2 of its 10,000 present files in one pass"
+        "2,001 files are due that nobody approved, more than BREAKER_SHARE=0.2 of its 10,000 present files in one pass"
     )
 
 

@@ -103,7 +103,7 @@ def test_one_more_than_the_limit_stops_the_app_and_no_other(world: World) -> Non
     assert {call.app_id for call in world.sandbox.calls} == {OTHER_APP}
     assert run["outcomes"]["deleted"] == 2
     assert f"app {APP}" in run["note"]
-    assert "6 files are due, more than BREAKER_FILES=5" in run["note"]
+    assert "6 files are due that nobody approved, more than BREAKER_FILES=5" in run["note"]
     assert f"`zego-retention sweep --approve {run_id}`" in run["note"]
     [plan] = show_plans(world.database, run_id, None)
     assert (plan["app_id"], plan["state"], plan["files_count"], plan["present_count"]) == (APP, "open", 6, 6)
@@ -123,7 +123,10 @@ def test_the_share_stops_an_app_only_where_over_a_thousand_are_due(database_url:
         world.add(1, prefix="another")
         run = told(world, world.sweep())
         assert run["state"] == "stopped"
-        assert "1,002 files are due, more than BREAKER_SHARE=0.5 of its 2,003 present files" in run["note"]
+        assert (
+            "1,002 files are due that nobody approved, more than BREAKER_SHARE=0.5 of its 2,003 present files"
+            in run["note"]
+        )
         assert len(world.sandbox.calls) == calls
 
 

@@ -35,7 +35,7 @@ class Plan(Form):
     run: int = eg(12)
     app_id: str = eg("1234567890")
     state: str = eg("open")
-    reason: str = eg("12,000 files are due, and 10,000 are the most")
+    reason: str = eg("12,000 files are due that nobody approved, more than BREAKER_FILES=10,000 in one pass")
     files_count: int = eg(12000)
     present_count: int = eg(50000)
     made_at: str | None = eg(_AT)
