@@ -20,6 +20,7 @@ from service.usecases.applying import Applied, NotAsPreviewed, PreviewNeeded, ap
 from service.usecases.ingest import Receipt, receive_callback
 from service.usecases.inventory import file_as_json
 from service.usecases.policy import Candidate
+from service.usecases.previewing import make_preview
 from service.usecases.sweep import run_pass
 from service.wiring import Service, open_service
 from service.zego.sandbox import Sandbox
@@ -114,6 +115,11 @@ class World:
         """Put rules in force as a person would who agrees with whatever the preview shows."""
         candidate = Candidate(parse_rules(text), "a test")
         return apply_as_previewed(self.database, candidate, self.clock, cooling_off)
+
+    def preview(self, candidate: Candidate, cooling_off: timedelta) -> int:
+        """The number of a new preview."""
+        number: int = make_preview(self.database, candidate, TESTER, cooling_off, self.clock())["id"]
+        return number
 
     def keep(self, window: str) -> None:
         self.apply(f'[[rules]]\nname = "everything"\nkeep = "{window}"\n')

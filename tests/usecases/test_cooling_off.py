@@ -1,0 +1,171 @@
+"""For as long as a change of rules can be taken back, nothing goes that the rules before it keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.core.model import Vendor
+from service.core.rules_file import parse_rules
+from service.usecases.applying import Applied, apply_rules
+from service.usecases.deciding import decide_older
+from service.usecases.erasing import ErasureRequest, request_erasure
+from service.usecases.ingest import replay_callback
+from service.usecases.inventory import confirm_files
+from service.usecases.policy import Candidate, candidate_of
+from tests.world import APP, TESTER, World, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = timedelta(days=1)
+SHORT = '[[rules]]\nname = "all"\nkeep = "1d"\n'
+SHORT_BUT_THE_NEWEST = SHORT + "keep_latest = 1\n"
+SHORT_IF_BIG = """
+[[rules]]
+name = "big"
+match = { min_size = "500kB" }
+keep = "1d"
+
+[[rules]]
+name = "rest"
+keep = "30d"
+"""
+NO_SIZE = {"ObsObject": "f", "Duration": 10}
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    with open_world(database_url) as world:
+        world.keep("30d")
+        yield world
+
+
+def change(world: World, text: str) -> Applied:
+    return world.apply(text, cooling_off=DAY)
+
+
+def number(world: World, file_id: str) -> int:
+    found: int = world.files()[file_id]["id"]
+    return found
+
+
+def assert_it_waits(world: World, file_id: str, vendor: Vendor = Vendor.TENCENT) -> None:
+    """It is there until the change cannot be taken back any more, and gone after that."""
+    world.sweep()
+    assert file_id in world.stored(vendor)
+    world.clock.move(hours=25)
+    world.sweep()
+    assert file_id not in world.stored(vendor)
+
+
+def test_what_the_change_moved(world: World) -> None:
+    world.send("f", age=10 * DAY)
+    assert change(world, SHORT).sooner == 1
+    assert_it_waits(world, "f")
+
+
+def test_what_a_newer_recording_displaces_after_the_change(world: World) -> None:
+    world.send("old", age=10 * DAY, stream="room")
+    assert change(world, SHORT_BUT_THE_NEWEST).sooner == 0
+    world.clock.move(minutes=5)
+    world.send("new", stream="room")
+    assert_it_waits(world, "old")
+
+
+def test_what_becomes_due_because_its_size_is_learned_after_the_change(world: World) -> None:
+    world.send("f", age=10 * DAY, vendor=Vendor.HUAWEI, extra_params=NO_SIZE)
+    assert change(world, SHORT_IF_BIG).sooner == 0
+    world.clock.move(minutes=5)
+    world.send("f", age=10 * DAY + timedelta(minutes=5), vendor=Vendor.HUAWEI)
+    assert_it_waits(world, "f", Vendor.HUAWEI)
+
+
+def test_what_is_confirmed_after_the_change(world: World) -> None:
+    world.keep("7d")
+    world.apply('[[rules]]\nname = "all"\nkeep = "7d"\nkeep_latest = 1\n')
+    world.send("f", age=10 * DAY, now=world.clock() - timedelta(hours=1))
+    change(world, '[[rules]]\nname = "all"\nkeep = "7d"\n')
+    confirm_files(world.database, [number(world, "f")], TESTER, world.clock())
+    assert_it_waits(world, "f")
+
+
+def test_what_was_received_before_the_change_and_understood_after_it(world: World) -> None:
+    world.send("f", age=10 * DAY, secret="the new one")
+    change(world, SHORT)
+    replay_callback(replace(world.service.ingest, secrets={APP: ["the new one"]}), 1)
+    assert_it_waits(world, "f")
+
+
+def test_the_last_recording_of_a_stream_whose_newer_one_was_erased(world: World) -> None:
+    world.apply('[[rules]]\nname = "all"\nkeep = "30d"\nkeep_latest = 1\n')
+    world.send("older", age=30 * DAY - timedelta(hours=1), stream="room")
+    world.send(
+        "newer", age=30 * DAY - timedelta(hours=5), began=world.clock() - 30 * DAY + timedelta(hours=4), stream="room"
+    )
+    request = ErasureRequest((number(world, "newer"),), None, None, "asked to")
+    request_erasure(world.database, request, 1, TESTER, world.clock())
+    world.sweep()
+    assert world.stored() == {"older"}
+    assert change(world, '[[rules]]\nname = "all"\nkeep = "30d"\n').sooner == 1
+    world.clock.move(hours=2)
+    assert_it_waits(world, "older")
+
+
+def test_what_a_change_in_between_had_moved_that_no_file_was_decided_under(world: World) -> None:
+    """The process that applied it was killed; the next change waits for nothing by itself."""
+    world.send("f", age=10 * DAY)
+    world.clock.move(hours=1)
+    with pytest.raises(KeyboardInterrupt):
+        apply_in_part(world)
+    world.apply('[[rules]]\nname = "all"\nkeep = "2d"\n', cooling_off=timedelta(0))
+    assert_it_waits(world, "f")
+
+
+def apply_in_part(world: World) -> None:
+    seen: list[int] = []
+
+    def strike(done: int) -> None:
+        seen.append(done)
+        if len(seen) > 1:  # the first look is the reckoning, the next is deciding
+            raise KeyboardInterrupt
+
+    candidate = Candidate(parse_rules(SHORT_BUT_NOT_ROOM_9), "a test")
+    world.send("g", age=10 * DAY, stream="room-9")
+    shown = world.preview(candidate, DAY)
+    apply_rules(world.database, candidate, TESTER, DAY, world.clock, preview_id=shown, progress=strike)
+
+
+SHORT_BUT_NOT_ROOM_9 = """
+[[rules]]
+name = "room 9"
+match = { stream = "room-9" }
+keep = "forever"
+
+[[rules]]
+name = "all"
+keep = "1d"
+"""
+
+
+def test_a_change_that_was_taken_back_makes_nothing_wait(world: World) -> None:
+    world.send("f", age=31 * DAY)
+    change(world, SHORT)
+    world.sweep()
+    assert world.stored() == {"f"}
+    apply_rules(world.database, candidate_of(world.database, 1), TESTER, DAY, world.clock)
+    world.sweep()
+    assert world.stored() == set()
+
+
+def test_a_change_made_under_a_clock_that_ran_ahead_does_not_wait_for_ever(world: World) -> None:
+    world.send("f", age=10 * DAY)
+    world.clock.move(days=365)
+    change(world, SHORT)
+    world.clock.move(days=-365)
+    change(world, '[[rules]]\nname = "all"\nkeep = "2d"\n')
+    decide_older(world.database, world.clock)
+    assert_it_waits(world, "f")
