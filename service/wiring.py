@@ -19,9 +19,9 @@ from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations, upgrade_database
 from service.usecases.calling import App
 from service.usecases.ingest import Ingest
+from service.usecases.lanes import Sweeper
 from service.usecases.policy import ensure_first_rules
 from service.usecases.recording import Recorder
-from service.usecases.sweep import Sweeper
 from service.zego.client import ZegoClient
 
 if TYPE_CHECKING:

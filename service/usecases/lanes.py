@@ -10,24 +10,45 @@ from typing import TYPE_CHECKING
 from service.core.outcomes import SPLITTING_CODES
 from service.core.plan import MAX_FILES_PER_CALL, plan_batches
 from service.db import gates
+from service.usecases.breaking import Breaker
 from service.usecases.calling import Caller
 from service.usecases.claiming import claim_chunk
 from service.zego.request_url import url_cost
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
 
+    from service.core.breaker import Limits
     from service.core.model import Lane
     from service.db.claims import Cursor
+    from service.db.engine import Database
     from service.usecases.calling import App
     from service.usecases.claiming import Admission, Claimed, Pass
-    from service.usecases.sweep import Sweeper
+    from service.usecases.recording import Recorder
 
 _CALLS_IN_FLIGHT = 4
 _AT_ONCE = _CALLS_IN_FLIGHT * MAX_FILES_PER_CALL
 _SHORT_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """What a pass needs: the database, a way to ZEGO for every app, the follow-up, a clock, and its own name."""
+
+    database: Database
+    apps: Mapping[str, App]
+    recorder: Recorder
+    lease: timedelta
+    now: Callable[[], datetime]
+    name: str
+    limits: Limits
+
+    @property
+    def breaker(self) -> Breaker:
+        """What stands between a pass and too many files that nobody approved."""
+        return Breaker(self.database, self.limits, self.now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import structlog
 
 from service.db import claims, leases, runs
 from service.db.models import RunState, Trigger
-from service.usecases.breaking import Breaker, Stop
+from service.usecases.breaking import Stop
 from service.usecases.claiming import SWEEP_LEASE, Admission, Pass, release_stale
 from service.usecases.deciding import decide_older, decide_streams
 from service.usecases.erasing import settle_erasures
@@ -24,37 +24,17 @@ from service.usecases.holding import settle_holds
 from service.usecases.lanes import Part, sweep_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from datetime import datetime
 
-    from service.core.breaker import Limits
     from service.core.model import Lane
-    from service.db.engine import Database, Session
-    from service.usecases.calling import App
-    from service.usecases.recording import Recorder
+    from service.db.engine import Session
+    from service.usecases.lanes import Sweeper
 
 _APPS_AT_ONCE = 8
 _LEASE_POLL_S = 0.2
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Sweeper:
-    """What a pass needs: the database, a way to ZEGO for every app, the follow-up, a clock, and its own name."""
-
-    database: Database
-    apps: Mapping[str, App]
-    recorder: Recorder
-    lease: timedelta
-    now: Callable[[], datetime]
-    name: str
-    limits: Limits
-
-    @property
-    def breaker(self) -> Breaker:
-        """What stands between a pass and too many files that nobody approved."""
-        return Breaker(self.database, self.limits, self.now)
 
 
 def run_pass(

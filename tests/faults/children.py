@@ -29,7 +29,7 @@ from service.settings import load_settings
 from service.usecases.calling import App, Caller
 from service.usecases.claiming import Admission, Pass, claim_chunk
 from service.usecases.ingest import receive_callback
-from service.usecases.sweep import Sweeper, run_pass
+from service.usecases.sweep import run_pass
 from service.wiring import Service, build_service, open_service
 from service.zego.request_url import url_cost
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from service.core.model import Lane
     from service.db.claims import Cursor
+    from service.usecases.lanes import Sweeper
 
 CALLS_PER_SECOND = 2_000
 

@@ -22,7 +22,7 @@ from service.db.models import IS_CLAIMED, AttemptRow, CallRow, MediaFileRow, Run
 from service.db.schema import Model
 from service.usecases.claiming import SWEEP_LEASE
 from service.usecases.reports import run_as_json
-from service.usecases.sweep import Sweeper, run_pass
+from service.usecases.sweep import run_pass
 from tests.faults.children import hurry
 from tests.world import APP, START, World, environment, open_world
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerProcess
 
+    from service.usecases.lanes import Sweeper
     from service.zego.sandbox import Call
 
 PATIENCE_S = 30
