@@ -64,9 +64,11 @@ def show_one_callback(service: Service, number: int) -> JsonObject:
 def replay_one_callback(service: Service, number: int, actor: Actor) -> JsonObject:
     """Judge a stored callback again, with today's settings and code; nothing is doubled."""
     show_one_callback(service, number)
-    for replayed in replay_callbacks(service.ingest, [number], actor):
-        return _as_json(replayed)
-    raise NoSuchThing(f"there is no callback {number} any more")
+    # To its end: what came of it is written down only then.
+    replayed = list(replay_callbacks(service.ingest, [number], actor))
+    if not replayed:
+        raise NoSuchThing(f"there is no callback {number} any more")
+    return _as_json(replayed[0])
 
 
 @routes.post("/callbacks/replay", role=Role.OPERATOR, answer=ReplayedPage, body=ReplayOrder)
