@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
+from service.cli.newest import print_newest
 from service.cli.options import as_json, limit, moment, one_json
 from service.cli.spreadsheet import csv_lines
-from service.cli.tables import LISTED, make_table, number, prose, word
+from service.cli.tables import make_table, number, prose, word
 from service.core.chain import Head, parse_head
 from service.db import audit
 from service.db.engine import DatabaseUnavailable
@@ -46,16 +47,15 @@ def list_command(invocation: Invocation, action: str | None, limit: int | None, 
     kind = AuditAction(action) if action else None
     with invocation.opened() as service:
         _chain(invocation, service)
-        if as_json:
-            invocation.print_json(list_entries(service.database, limit=limit, action=kind))
-            return ExitCode.DONE
-        found = list(list_entries(service.database, limit=limit or LISTED, action=kind))
-        with service.database.read() as session:
-            more = audit.count_entries(session, action) - len(found)
-    _show_list(invocation, found)
-    if more > 0:
-        invocation.note(f"{more:,} more: see them with --limit or --json")
-    return ExitCode.DONE
+        return print_newest(
+            invocation,
+            service.database,
+            lambda most: list_entries(service.database, limit=most, action=kind),
+            lambda session: audit.count_entries(session, action),
+            _show_list,
+            limit,
+            as_json=as_json,
+        )
 
 
 def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
+from service.cli.newest import print_newest
 from service.cli.options import NUMBER, actor, as_json, by, limit, one_json
-from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
-from service.cli.wording import absolute, count, parse_moment, relative, safe
+from service.cli.tables import make_facts, make_table, number, prose, word
+from service.cli.wording import absolute, parse_moment, relative, safe
 from service.core.model import Verdict
+from service.core.wording import count
 from service.db import inbox
 from service.db.inbox import CallbackFilter
 from service.usecases.listing import list_callbacks
@@ -55,16 +57,15 @@ def list_command(
     """List stored callbacks, the newest first."""
     wanted = CallbackFilter(Verdict(verdict) if verdict else None, app)
     with invocation.opened() as service:
-        if as_json:
-            invocation.print_json(list_callbacks(service.database, wanted, limit))
-            return ExitCode.DONE
-        found = list(list_callbacks(service.database, wanted, limit or LISTED))
-        with service.database.read() as session:
-            more = inbox.count_callbacks(session, wanted) - len(found)
-    _show_list(invocation, found)
-    if more > 0:
-        invocation.note(f"{more:,} more: see them with --limit or --json")
-    return ExitCode.DONE
+        return print_newest(
+            invocation,
+            service.database,
+            lambda most: list_callbacks(service.database, wanted, most),
+            lambda session: inbox.count_callbacks(session, wanted),
+            _show_list,
+            limit,
+            as_json=as_json,
+        )
 
 
 def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:

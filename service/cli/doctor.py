@@ -9,7 +9,8 @@ from rich.table import Table
 
 from service.cli.invocation import ExitCode, Invocation
 from service.cli.options import as_json
-from service.cli.wording import cell, count, safe
+from service.cli.wording import cell, safe
+from service.core.wording import count
 from service.settings import Settings, SettingsError
 from service.usecases.access import AppAccess
 from service.usecases.diagnosis import Check, Status

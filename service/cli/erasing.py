@@ -11,7 +11,8 @@ from service.cli.holds import default_app
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.options import NUMBER, actor, by, one_json
 from service.cli.tables import make_table, number, prose, show_progress, word
-from service.cli.wording import count, parse_moment, relative
+from service.cli.wording import parse_moment, relative
+from service.core.wording import count
 from service.usecases.erasing import ErasureRequest, NotAsExpected, preview_erasure, request_erasure
 
 if TYPE_CHECKING:
@@ -102,11 +103,12 @@ def _ask(preview: dict[str, Any]) -> int:
     if not preview["files"]:
         later = f"--expect 0 --digest {preview['digest']}"
         raise CommandFailed(
-            f"nothing was done: {_files(waiting)} would be deleted only once they are free; to order that, add {later}"
+            f"nothing was done: {count(waiting, 'file')} would be deleted only once they are free; "
+            f"to order that, add {later}"
         )
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         expected = f"--expect {preview['files']} --digest {preview['digest']}"
-        raise CommandFailed(f"nothing was done; to delete {_files(preview['files'])}, add {expected}")
+        raise CommandFailed(f"nothing was done; to delete {count(preview['files'], 'file')}, add {expected}")
     typed: int = click.prompt(f"Type the number of files to delete ({preview['files']})", type=int, err=True)
     if typed != preview["files"]:
         raise CommandFailed(f"{typed} is not {preview['files']}; nothing was done")
@@ -117,7 +119,7 @@ def _show_preview(invocation: Invocation, preview: dict[str, Any], *, as_json: b
     if as_json:
         invocation.print_json([preview])
         return
-    invocation.show(f"{_files(preview['files']).capitalize()} would be deleted by the next sweep.")
+    invocation.show(f"{count(preview['files'], 'file').capitalize()} would be deleted by the next sweep.")
     numbers = _list_numbers(preview)
     if numbers:
         invocation.show(f"Besides: {numbers}.")
@@ -144,7 +146,3 @@ def _list_numbers(preview: dict[str, Any]) -> str:
         "ended": "deleted or gone already",
     }
     return "; ".join(f"{preview[key]:,} {text}" for key, text in told.items() if preview[key])
-
-
-def _files(number_of: int) -> str:
-    return count(number_of, "file")

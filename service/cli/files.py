@@ -10,8 +10,9 @@ from service.cli.erasing import delete_command
 from service.cli.invocation import ExitCode, Invocation
 from service.cli.options import NUMBER, actor, as_json, by, limit, moment, one_json
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
-from service.cli.wording import absolute, count, parse_moment, relative, safe, size, span
+from service.cli.wording import absolute, parse_moment, relative, safe, size, span
 from service.core.model import END_STATES, FileState, Vendor
+from service.core.wording import count
 from service.db import files
 from service.db.files import FileFilter
 from service.usecases.explaining import Explanation, explain_file, explanation_as_json

@@ -9,7 +9,8 @@ import click
 from service.cli.invocation import ExitCode, Invocation
 from service.cli.options import NUMBER, actor, as_json, by, limit, moment
 from service.cli.tables import LISTED, make_table, number, prose, show_progress, word
-from service.cli.wording import count, parse_moment, relative, safe
+from service.cli.wording import parse_moment, relative, safe
+from service.core.wording import count
 from service.db import files
 from service.usecases.holding import HoldOrder, list_holds, place_hold, release_hold
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import getpass
 import os
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from service.cli.tables import LISTED
+from service.core.durations import parse_moment
 from service.core.model import Actor
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _HIGHEST: Final = 2**63 - 1
 
@@ -62,12 +65,9 @@ def moment(text: str) -> datetime:
         click.BadParameter: it is none; the message shows a right one.
     """
     try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a time; write for example 2026-12-31 or 2026-12-31T18:00:00Z"
-        ) from None
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+        return parse_moment(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def who(given: str | None) -> str:

@@ -9,7 +9,8 @@ import click
 
 from service.cli.invocation import CommandFailed
 from service.cli.tables import make_table, number, prose, word
-from service.cli.wording import absolute, count, parse_moment, safe, size
+from service.cli.wording import absolute, parse_moment, safe, size
+from service.core.wording import count
 
 if TYPE_CHECKING:
     from service.cli.invocation import Invocation

@@ -8,7 +8,7 @@ import click
 import structlog
 
 from service.cli.invocation import ExitCode, Invocation, find_new_file, warn_of_settings
-from service.cli.wording import count
+from service.core.wording import count
 from service.db.engine import Database
 from service.db.migrate import pending_migrations, upgrade_database
 from service.lifeline import has_lifeline

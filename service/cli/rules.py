@@ -12,8 +12,9 @@ from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.options import NUMBER, actor, as_json, by, limit, one_json
 from service.cli.previews import confirm, list_of, show_preview
 from service.cli.tables import LISTED, make_table, number, prose, show_progress, word
-from service.cli.wording import absolute, count, parse_moment, safe
+from service.cli.wording import absolute, parse_moment, safe
 from service.core.rules_file import RulesError, catch_all, parse_rules
+from service.core.wording import count
 from service.usecases.applying import apply_rules, candidate_of_preview
 from service.usecases.policy import KEEP_SOURCE, Candidate, candidate_of, keep_differs, list_revisions, show_revision
 from service.usecases.previewing import count_to_look_at, make_preview

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
+from service.cli.newest import print_newest
 from service.cli.options import NUMBER, as_json, limit, one_json
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
 from service.cli.wording import absolute, parse_moment, relative, span
@@ -33,15 +34,21 @@ def runs_group() -> None:
 def list_command(invocation: Invocation, limit: int | None, as_json: bool) -> int:  # noqa: FBT001
     """List passes, the newest first."""
     with invocation.opened() as service:
-        if as_json:
-            invocation.print_json(list_runs(service.database, limit))
-            return ExitCode.DONE
-        found = list(list_runs(service.database, limit or LISTED))
-        with service.database.read() as session:
-            more = runs.count_runs(session) - len(found)
+        return print_newest(
+            invocation,
+            service.database,
+            lambda most: list_runs(service.database, most),
+            runs.count_runs,
+            _show_list,
+            limit,
+            as_json=as_json,
+        )
+
+
+def _show_list(invocation: Invocation, found: list[dict[str, Any]]) -> None:
     if not found:
         invocation.note("no runs yet")
-        return ExitCode.DONE
+        return
     now = invocation.now()
     columns = [number("id"), word("started"), word("trigger"), word("state"), number("calls"), prose("files")]
     rows = (
@@ -49,9 +56,6 @@ def list_command(invocation: Invocation, limit: int | None, as_json: bool) -> in
         for r in found
     )
     invocation.show(make_table(invocation.out, columns, rows))
-    if more > 0:
-        invocation.note(f"{more:,} more: see them with --limit or --json")
-    return ExitCode.DONE
 
 
 @runs_group.command("show")

@@ -14,8 +14,9 @@ import click
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.options import NUMBER, actor, by, one_json
 from service.cli.tables import make_table, number, prose, show_progress, word
-from service.cli.wording import absolute, count, parse_moment, relative, safe, span
+from service.cli.wording import absolute, parse_moment, relative, safe, span
 from service.core.model import Outcome
+from service.core.wording import count
 from service.db.models import RunState, Trigger
 from service.db.revisions import current_revision
 from service.usecases.breaking import approve_plans, show_plans

@@ -8,6 +8,8 @@ from typing import Final
 import humanize
 from rich.text import Text
 
+from service.core.wording import in_words
+
 STYLES: Final = {
     "deleted": "green",
     "gone": "green",
@@ -70,7 +72,7 @@ def relative(moment: datetime | None, now: datetime) -> str:
 
 def absolute(moment: datetime | None, now: datetime) -> str:
     """A time in full with its distance from now."""
-    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC ({relative(moment, now)})"
+    return "-" if moment is None else f"{in_words(moment)} ({relative(moment, now)})"
 
 
 def size(size_bytes: int | None) -> str:
@@ -84,8 +86,3 @@ def span(seconds: float | None) -> str:
         return "-"
     brief = 60
     return f"{seconds:.1f} s" if seconds < brief else humanize.precisedelta(timedelta(seconds=round(seconds)))
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun, which takes an s in the plural."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

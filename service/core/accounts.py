@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.core.durations import format_duration
 from service.core.rules import Judgement, RuleExplanation, RuleResult, judge
+from service.core.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,3 @@ def _explain_earlier(file: MediaFile, rule: RetentionRule) -> RuleExplanation:
     changed = "it did not match then; what is known of the file has changed since"
     why = result.why if result.judgement is Judgement.DIFFERS else changed
     return RuleExplanation(rule.name, RuleResult.DIFFERS, why)
-
-
-def in_words(moment: datetime) -> str:
-    """A time as the sentences of an account tell it."""
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

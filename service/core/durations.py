@@ -1,9 +1,9 @@
-"""Durations and sizes as people write them: `30d`, `forever`, `10MB`."""
+"""Durations, sizes and moments as people write them: `30d`, `forever`, `10MB`, `2026-12-31`."""
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 FOREVER: Final = "forever"
@@ -50,6 +50,21 @@ def parse_keep(text: str) -> timedelta | None:
         return parse_duration(text)
     except ValueError as error:
         raise ValueError(f"{error} or {FOREVER}") from None
+
+
+def parse_moment(text: str) -> datetime:
+    """Read a time in ISO 8601, as UTC; without a zone it is meant so.
+
+    Raises:
+        ValueError: it is none; the message shows a right one.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{_quote(text)} is not a time: write for example 2026-12-31 or 2026-12-31T18:00:00Z"
+        ) from None
 
 
 def format_duration(duration: timedelta) -> str:

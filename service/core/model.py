@@ -34,9 +34,6 @@ class FileState(StrEnum):
     FAILED = "failed"
 
 
-UNDECIDED_STATES = frozenset({FileState.KEPT, FileState.SCHEDULED, FileState.HELD, FileState.UNCONFIRMED})
-"""States whose fate still follows from the rules: a change of rules decides these files again."""
-
 END_STATES = frozenset({FileState.DELETED, FileState.GONE})
 """States that only the vendor's listing may reopen."""
 

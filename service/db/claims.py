@@ -216,16 +216,6 @@ def list_stale_runs(session: Session, now: datetime, patience: timedelta) -> lis
     return sorted({*session.scalars(query), *session.scalars(orphaned)})
 
 
-def lanes_with_claims(session: Session) -> list[tuple[str, Vendor, int]]:
-    """App, vendor and count of the files that are in some run's hands."""
-    query = (
-        select(MediaFileRow.app_id, MediaFileRow.vendor, func.count())
-        .where(IS_CLAIMED)
-        .group_by(MediaFileRow.app_id, MediaFileRow.vendor)
-    )
-    return [(app_id, vendor, count) for app_id, vendor, count in session.execute(query)]
-
-
 def _is_due(lane: Lane, now: datetime) -> tuple[ColumnElement[bool], ...]:
     app_id, vendor = lane
     is_of_lane = (MediaFileRow.app_id == app_id, MediaFileRow.vendor == vendor)

@@ -8,12 +8,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.core.model import Action, Decision, Erasure, FileState, MediaFile, Outcome, Vendor
 from service.core.patterns import matches
 from service.core.ranks import Span, newest
 from service.db.models import IS_UNDECIDED, AttemptRow, MediaFileRow
+from service.db.schema import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -81,8 +81,7 @@ def find_by_identity(session: Session, app_id: str, vendor: Vendor, file_id: str
 
 def add_file(session: Session, file: MediaFile, now: datetime) -> MediaFileRow | None:
     """Add a file, kept until it is decided; None when another transaction was faster."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(MediaFileRow).values(
+    statement = insert_into(session, MediaFileRow).values(
         app_id=file.app_id,
         vendor=file.vendor,
         file_id=file.file_id,
@@ -232,12 +231,6 @@ def _edge_of_window(session: Session, wanted: FileFilter, after: int) -> int | N
     return session.scalar(query.offset(_WINDOW - 1).limit(1))
 
 
-def list_all_after(session: Session, after: int, limit: int) -> Sequence[MediaFileRow]:
-    """One batch of the files that are neither deleted nor gone, by number, beyond `after`."""
-    query = select(MediaFileRow).where(MediaFileRow.id > after, MediaFileRow.state.not_in(_GONE_STATES))
-    return session.scalars(query.order_by(MediaFileRow.id).limit(limit)).all()
-
-
 def count_files(session: Session, wanted: FileFilter) -> int | None:
     """How many files there are to list; None where a stream pattern would make counting as dear as listing."""
     if wanted.stream is not None:
@@ -255,9 +248,6 @@ def count_overdue_unconfirmed(session: Session, now: datetime) -> int:
     """Files whose time has come but that nobody confirmed."""
     condition = and_(MediaFileRow.state == FileState.UNCONFIRMED, MediaFileRow.due_at <= now)
     return session.scalar(select(func.count()).where(condition)) or 0
-
-
-_GONE_STATES = (FileState.DELETED, FileState.GONE)
 
 
 def _conditions(session: Session, wanted: FileFilter) -> list[ColumnElement[bool]]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import defer
 
 from service.core.model import QUARANTINE_VERDICTS, Verdict
 from service.db.models import IS_PENDING, CallbackRow, SignatureRow
+from service.db.schema import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +42,14 @@ class CallbackFilter:
 
 def lock_signature(session: Session, signature: str, now: datetime) -> None:
     """Make every transaction that handles this signature wait for this one to end."""
-    insert = _insert(session, SignatureRow).values(signature=signature, first_seen_at=now)
+    insert = insert_into(session, SignatureRow).values(signature=signature, first_seen_at=now)
     session.execute(insert.on_conflict_do_nothing())
     session.execute(select(SignatureRow.signature).where(SignatureRow.signature == signature).with_for_update())
 
 
 def store_callback(session: Session, new: NewCallback, verdict: Verdict, reason: str) -> tuple[CallbackRow, bool]:
     """Store a callback, or find the one with the same content and signature; the second value says if it is new."""
-    insert = _insert(session, CallbackRow).values(
+    insert = insert_into(session, CallbackRow).values(
         app_id=new.app_id,
         signature=new.signature,
         content_hash=new.content_hash,
@@ -157,7 +157,3 @@ def _filtered(wanted: CallbackFilter) -> Select[CallbackRow]:
     if wanted.app_id is not None:
         query = query.where(CallbackRow.app_id == wanted.app_id)
     return query
-
-
-def _insert(session: Session, model: type[CallbackRow | SignatureRow]) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(model) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(model)

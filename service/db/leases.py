@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.db.models import LeaseRow
+from service.db.schema import insert_into
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -33,8 +33,7 @@ class Lease:
 
 def take_lease(session: Session, name: str, holder: str, now: datetime, duration: timedelta) -> int | None:
     """Take a lease that is free or expired; returns its new fence, or None while somebody else holds it."""
-    insert = sqlite.insert(LeaseRow) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(LeaseRow)
-    free = insert.values(name=name, holder="", fence=0, renewed_at=now, expires_at=now)
+    free = insert_into(session, LeaseRow).values(name=name, holder="", fence=0, renewed_at=now, expires_at=now)
     session.execute(free.on_conflict_do_nothing())
     row = session.scalars(select(LeaseRow).where(LeaseRow.name == name).with_for_update()).one()
     if _lease(row).is_held(now, duration):
@@ -82,8 +81,7 @@ def forget_leases(session: Session, prefix: str, expired_before: datetime) -> No
 
 def leave_mark(session: Session, name: str, holder: str, now: datetime) -> None:
     """Write down who was here last: a small write that proves that writing works."""
-    insert = sqlite.insert(LeaseRow) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(LeaseRow)
-    mark = insert.values(name=name, holder=holder, fence=0, renewed_at=now, expires_at=now)
+    mark = insert_into(session, LeaseRow).values(name=name, holder=holder, fence=0, renewed_at=now, expires_at=now)
     session.execute(
         mark.on_conflict_do_update(
             index_elements=[LeaseRow.name], set_={"holder": holder, "renewed_at": now, "expires_at": now}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.core.model import FileState
 from service.db.claims import has_cooled
 from service.db.models import MediaFileRow
 from service.db.order_models import IS_OPEN_PLAN, PlanRow, PlanState
+from service.db.schema import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 def add_plan(session: Session, run_id: int, app_id: str, files: FileSet, trip: Trip, now: datetime) -> bool:
     """Write down an open plan; False when the app has one already."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(PlanRow).values(
+    statement = insert_into(session, PlanRow).values(
         run_id=run_id,
         app_id=app_id,
         made_at=now,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.core.model import DeleteAnswer, FileState, Lane, Outcome
 from service.db.models import AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
+from service.db.schema import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +34,7 @@ def start_run(
     session: Session, trigger: Trigger, slot_at: datetime | None, worker: str, now: datetime
 ) -> RunRow | None:
     """Write down that a pass begins; None when another process has taken its fire slot."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(RunRow).values(
+    statement = insert_into(session, RunRow).values(
         trigger=trigger, slot_at=slot_at, state=RunState.RUNNING, started_at=now, heartbeat_at=now, worker=worker
     )
     created = session.scalar(statement.on_conflict_do_nothing().returning(RunRow.id))
@@ -84,12 +83,6 @@ def list_runs(session: Session, limit: int | None = None, *, before: int | None 
 def count_runs(session: Session) -> int:
     """How many passes are on record."""
     return session.scalar(select(func.count()).select_from(RunRow)) or 0
-
-
-def last_finished_run(session: Session) -> RunRow | None:
-    """The newest pass that went through to its end."""
-    query = select(RunRow).where(RunRow.state == RunState.DONE).order_by(RunRow.id.desc()).limit(1)
-    return session.scalar(query)
 
 
 def last_full_pass(session: Session) -> RunRow | None:

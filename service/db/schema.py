@@ -18,6 +18,7 @@ from sqlalchemy import (
     TextClause,
     TypeDecorator,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 
 from service.core.model import FileState, Outcome, Suspicion, Vendor, Verdict
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.orm import Session
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -89,3 +91,8 @@ class Model(DeclarativeBase):
 def partial_index(name: str, condition: TextClause, *columns: str, unique: bool = False) -> Index:
     """An index over the rows that fulfil a condition; a query with the same text is seen to be covered."""
     return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+def insert_into(session: Session, model: type[Model]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the session's database that knows ON CONFLICT."""
+    return sqlite.insert(model) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(model)

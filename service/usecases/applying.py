@@ -12,6 +12,7 @@ import structlog
 from service.core.file_sets import FileSet
 from service.core.rules import RuleSet
 from service.core.rules_file import parse_rules
+from service.core.wording import count
 from service.db import files, inventory_scan, locks, previews, revisions
 from service.usecases.deciding import Circumstances, decide_older
 from service.usecases.inventory import NoSuchThing, NotPossible
@@ -58,7 +59,7 @@ class PreviewNeeded(NotPossible):
 
     def __init__(self, preview: dict[str, Any]) -> None:
         super().__init__(
-            f"these rules would make {_files(preview['sooner'])} due sooner: look at preview {preview['id']}, "
+            f"these rules would make {count(preview['sooner'], 'file')} due sooner: look at preview {preview['id']}, "
             f"then put them in force with `zego-retention rules apply --preview {preview['id']}`"
         )
         self.preview = preview
@@ -70,8 +71,9 @@ class NotAsPreviewed(NotPossible):
     def __init__(self, preview_id: int, preview: dict[str, Any]) -> None:
         super().__init__(
             f"nothing was applied: other rules came into force since preview {preview_id}, or files have changed, and "
-            f"these rules would now make {_files(preview['sooner'])} due sooner; look at preview {preview['id']}, then "
-            f"put them in force with `zego-retention rules apply --preview {preview['id']}`"
+            f"these rules would now make {count(preview['sooner'], 'file')} due sooner; "
+            f"look at preview {preview['id']}, then put them in force with "
+            f"`zego-retention rules apply --preview {preview['id']}`"
         )
         self.preview = preview
 
@@ -263,7 +265,3 @@ def _is_any_due(session: Session, numbers: Sequence[int], candidate: Candidate, 
     dates = [circumstances.decide(row).decision.due_at for row in files.find_files(session, list(numbers)).values()]
     session.expunge_all()
     return any(date is not None and date <= now for date in dates)
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file" if count == 1 else f"{count:,} files"

@@ -17,7 +17,10 @@ _BATCH = 500
 def read_in_batches(
     database: Database, fetch: Callable[[Session, int, int], list[JsonObject]], after: int, limit: int | None
 ) -> Iterator[JsonObject]:
-    """What `fetch(session, after, size)` gives, by rising `id`, until nothing is left or `limit` is reached."""
+    """What `fetch(session, last, size)` gives, until nothing is left or `limit` is reached.
+
+    `last` is the `id` seen last (0: none); whether numbers rise or fall is up to `fetch`.
+    """
     while limit is None or limit > 0:
         size = _BATCH if limit is None else min(_BATCH, limit)
         with database.read() as session:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from service.core.model import Verdict
+from service.core.wording import count
 from service.db import gates, inbox, probing, revisions, runs
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations
@@ -106,12 +107,12 @@ def _check_rules(subject: Examined) -> Iterator[Check]:
         text = "none are in force, so nothing is ever deleted"
         yield Check("rules", Status.WARNING, text, "set KEEP (for example 30d), or `zego-retention rules apply FILE`")
     else:
-        text = f"revision {revision.number} from {revision.source}, {_count(len(rules.rules), 'rule')}"
+        text = f"revision {revision.number} from {revision.source}, {count(len(rules.rules), 'rule')}"
         yield Check("rules", Status.OK, text)
         if difference := keep_differs(subject.database, subject.keep):
             yield Check("rules", Status.WARNING, difference)
     if behind := count_to_decide(subject.database):
-        text = f"{_count(behind, 'file')} not decided yet under the rules in force"
+        text = f"{count(behind, 'file')} not decided yet under the rules in force"
         yield Check("rules", Status.WARNING, text, "the next sweep decides them first")
 
 
@@ -119,11 +120,11 @@ def _check_callbacks(subject: Examined) -> Iterator[Check]:
     with subject.database.read() as session:
         counts = inbox.count_by_verdict(session)
     troubles = [(verdict, counts[verdict]) for verdict in _CALLBACK_FIXES if counts.get(verdict)]
-    for verdict, count in troubles:
+    for verdict, many in troubles:
         what, fix = _CALLBACK_FIXES[verdict]
-        yield Check("callbacks", Status.WARNING, f"{_count(count, 'callback')} {what}", fix)
+        yield Check("callbacks", Status.WARNING, f"{count(many, 'callback')} {what}", fix)
     if not troubles:
-        yield Check("callbacks", Status.OK, f"{_count(sum(counts.values()), 'callback')} stored, all understood")
+        yield Check("callbacks", Status.OK, f"{count(sum(counts.values()), 'callback')} stored, all understood")
 
 
 def _check_worker(subject: Examined) -> Iterator[Check]:
@@ -161,7 +162,7 @@ def _check_pauses(subject: Examined) -> Iterator[Check]:
         pauses = [gate for gate in gates.list_gates(session) if not gate.blocked]
     for gate in pauses:
         text = (
-            f"app {gate.app_id} pauses until {iso(gate.until)}: {_count(gate.failures, 'call')} in a row failed since "
+            f"app {gate.app_id} pauses until {iso(gate.until)}: {count(gate.failures, 'call')} in a row failed since "
             f"{iso(gate.since)}, the last with {gate.code} {gate.message}".rstrip()
         )
         yield Check("calls", Status.WARNING, text, "ZEGO's trouble passes by itself; ask ZEGO if it stays")
@@ -176,10 +177,6 @@ def _check_apps(subject: Examined) -> Iterator[Check]:
     if found:
         told = [access.ahead for access in found if access.ahead is not None]
         yield check_clock(max(told, key=abs, default=None))
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 _CALLBACK_FIXES: Final = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.core.accounts import describe_arithmetic, describe_erasure_date, explain_past, in_words
+from service.core.accounts import describe_arithmetic, describe_erasure_date, explain_past
 from service.core.file_sets import FileSet
 from service.core.model import END_STATES, Action, FileState
 from service.core.rules import RuleExplanation, RuleSet, explain, find_hold
+from service.core.wording import in_words
 from service.db import erasures, files, gates, holds, plans, revisions, runs
 from service.usecases.breaking import describe_remedy
 from service.usecases.deciding import Circumstances

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.core.model import QUARANTINE_VERDICTS, Callback, Suspicion, Verdict
+from service.core.wording import in_words
 from service.db import inbox, locks
 from service.db.engine import DatabaseUnavailable, is_transient
 from service.db.inbox import NewCallback
@@ -243,9 +244,9 @@ def _staleness(envelope: Envelope, received_at: datetime, freshness: timedelta) 
     if sent_at is None:
         return "its timestamp is no time"
     if received_at - sent_at > freshness:
-        return f"its timestamp {sent_at:%Y-%m-%d %H:%M:%S} UTC was too old when it arrived"
+        return f"its timestamp {in_words(sent_at)} was too old when it arrived"
     if sent_at - received_at > _AHEAD:
-        return f"its timestamp {sent_at:%Y-%m-%d %H:%M:%S} UTC lay ahead of our clock when it arrived"
+        return f"its timestamp {in_words(sent_at)} lay ahead of our clock when it arrived"
     return None
 
 

@@ -5,33 +5,31 @@ Read in batches, each in a transaction of its own: whoever reads the output take
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from service.db import files, inbox, runs
+from service.usecases.batches import read_in_batches
 from service.usecases.inventory import attempt_as_json, file_as_json, iso
 from service.usecases.reports import run_as_json
 from service.usecases.run_details import call_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from service.db.engine import Database, Session
     from service.db.files import FileFilter
     from service.db.inbox import CallbackFilter
     from service.db.models import CallbackRow, MediaFileRow
-
-JsonObject: TypeAlias = dict[str, Any]
-
-_BATCH = 500
+    from service.usecases.batches import JsonObject
 
 
 def list_files(database: Database, wanted: FileFilter, limit: int | None = None) -> Iterator[JsonObject]:
     """Files by number."""
 
-    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
-        return [file_as_json(row) for row in files.list_files(session, wanted, size, after=last or 0)]
+    def fetch(session: Session, last: int, size: int) -> list[JsonObject]:
+        return [file_as_json(row) for row in files.list_files(session, wanted, size, after=last)]
 
-    return _in_batches(database, fetch, limit)
+    return read_in_batches(database, fetch, 0, limit)
 
 
 def page_files(
@@ -58,19 +56,19 @@ def list_callbacks(
 ) -> Iterator[JsonObject]:
     """Stored callbacks, the newest first, those below `before`."""
 
-    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
-        return [callback_as_json(row) for row in inbox.list_callbacks(session, wanted, size, before=last)]
+    def fetch(session: Session, last: int, size: int) -> list[JsonObject]:
+        return [callback_as_json(row) for row in inbox.list_callbacks(session, wanted, size, before=last or None)]
 
-    return _in_batches(database, fetch, limit, before)
+    return read_in_batches(database, fetch, before or 0, limit)
 
 
 def list_runs(database: Database, limit: int | None = None, *, before: int | None = None) -> Iterator[JsonObject]:
     """Passes with their totals, the newest first, those below `before`."""
 
-    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
-        return [run_as_json(session, row) for row in runs.list_runs(session, size, before=last)]
+    def fetch(session: Session, last: int, size: int) -> list[JsonObject]:
+        return [run_as_json(session, row) for row in runs.list_runs(session, size, before=last or None)]
 
-    return _in_batches(database, fetch, limit, before)
+    return read_in_batches(database, fetch, before or 0, limit)
 
 
 def list_run_files(
@@ -78,11 +76,11 @@ def list_run_files(
 ) -> Iterator[JsonObject]:
     """What one pass did to each file, attempt by attempt, by the number of the attempt beyond `after`."""
 
-    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
-        found = runs.list_run_attempts(session, run_id, size, after=last or 0)
+    def fetch(session: Session, last: int, size: int) -> list[JsonObject]:
+        found = runs.list_run_attempts(session, run_id, size, after=last)
         return [attempt_as_json(attempt) | _names(file) for attempt, file in found]
 
-    return _in_batches(database, fetch, limit, after)
+    return read_in_batches(database, fetch, after, limit)
 
 
 def list_run_calls(
@@ -90,10 +88,10 @@ def list_run_calls(
 ) -> Iterator[JsonObject]:
     """The calls of one pass in their order, by the number of the call beyond `after`."""
 
-    def fetch(session: Session, last: int | None, size: int) -> list[JsonObject]:
-        return [call_as_json(row) for row in runs.list_calls(session, run_id, size, after=last or 0)]
+    def fetch(session: Session, last: int, size: int) -> list[JsonObject]:
+        return [call_as_json(row) for row in runs.list_calls(session, run_id, size, after=last)]
 
-    return _in_batches(database, fetch, limit, after)
+    return read_in_batches(database, fetch, after, limit)
 
 
 def _names(row: MediaFileRow) -> JsonObject:
@@ -114,20 +112,3 @@ def callback_as_json(row: CallbackRow) -> JsonObject:
         "file": row.media_file_id,
         "content_type": row.content_type,
     }
-
-
-def _in_batches(
-    database: Database,
-    fetch: Callable[[Session, int | None, int], list[JsonObject]],
-    limit: int | None,
-    last: int | None = None,
-) -> Iterator[JsonObject]:
-    while limit is None or limit > 0:
-        size = _BATCH if limit is None else min(_BATCH, limit)
-        with database.read() as session:
-            batch = fetch(session, last, size)
-        yield from batch
-        if len(batch) < size:
-            return
-        last = batch[-1]["id"]
-        limit = None if limit is None else limit - len(batch)

@@ -10,6 +10,7 @@ import structlog
 from service.core.backoff import GiveUp, RetryPolicy, decide_pause, decide_retry
 from service.core.model import END_STATES, DeleteAnswer, FileState, Lane, Outcome
 from service.core.outcomes import CODE_FAILED, Effect, FileResult, Reading, credit_earlier_attempt
+from service.core.wording import in_words
 from service.db import claims, files, gates, runs
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _end(row: MediaFileRow, state: FileState, result: FileResult, now: datetime,
 
 def _waiting(result: FileResult, retry_at: datetime | None) -> str:
     said = " ".join(part for part in (result.code, result.message) if part)
-    when = f"tried again after {retry_at:%Y-%m-%d %H:%M:%S} UTC" if retry_at else "tried again once the app is let in"
+    when = f"tried again after {in_words(retry_at)}" if retry_at else "tried again once the app is let in"
     return f"last attempt {result.outcome.value} ({said}); {when}"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from service.core.durations import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,11 +45,7 @@ def decode_cursor(text: object) -> int:
 def _read_moment(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("must be a time in text, for example 2026-12-31T18:00:00Z")  # noqa: TRY004  (pydantic's way)
-    try:
-        read = datetime.fromisoformat(value)
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is not a time: write for example 2026-12-31 or 2026-12-31T18:00:00Z") from None
+    return parse_moment(value)
 
 
 def _refuse_blank(text: str) -> str:
