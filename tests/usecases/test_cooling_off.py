@@ -10,6 +10,7 @@ import pytest
 
 from service.core.model import Vendor
 from service.core.rules_file import parse_rules
+from service.db import files
 from service.usecases.applying import Applied, apply_rules
 from service.usecases.deciding import decide_older
 from service.usecases.erasing import ErasureRequest, request_erasure
@@ -19,7 +20,8 @@ from service.usecases.policy import Candidate, candidate_of
 from tests.world import APP, TESTER, World, open_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
 DAY = timedelta(days=1)
 SHORT = '[[rules]]\nname = "all"\nkeep = "1d"\n'
@@ -126,17 +128,10 @@ def test_what_a_change_in_between_had_moved_that_no_file_was_decided_under(world
 
 
 def apply_in_part(world: World) -> None:
-    seen: list[int] = []
-
-    def strike(done: int) -> None:
-        seen.append(done)
-        if len(seen) > 1:  # the first look is the reckoning, the next is deciding
-            raise KeyboardInterrupt
-
     candidate = Candidate(parse_rules(SHORT_BUT_NOT_ROOM_9), "a test")
     world.send("g", age=10 * DAY, stream="room-9")
     shown = world.preview(candidate, DAY)
-    apply_rules(world.database, candidate, TESTER, DAY, world.clock, preview_id=shown, progress=strike)
+    apply_rules(world.database, candidate, TESTER, DAY, world.clock, preview_id=shown, progress=interrupt_after(1))
 
 
 SHORT_BUT_NOT_ROOM_9 = """
@@ -169,3 +164,65 @@ def test_a_change_made_under_a_clock_that_ran_ahead_does_not_wait_for_ever(world
     change(world, '[[rules]]\nname = "all"\nkeep = "2d"\n')
     decide_older(world.database, world.clock)
     assert_it_waits(world, "f")
+
+
+def test_a_date_that_the_rules_before_gave_as_well_does_not_wait(world: World) -> None:
+    """The rules before counted recordings, those of now do not: the older one was to go on that day under both."""
+    world.apply('[[rules]]\nname = "all"\nkeep = "7d"\nkeep_latest = 1\n')
+    world.send("old", age=10 * DAY, stream="room")
+    world.send("new", age=8 * DAY, stream="room")
+    assert change(world, '[[rules]]\nname = "all"\nkeep = "7d"\n').sooner == 1
+    assert world.files()["old"]["cooling_until"] is None
+    world.sweep()
+    assert world.stored() == {"new"}
+
+
+def test_an_approval_ends_when_other_facts_give_another_date(world: World) -> None:
+    world.send("f", age=10 * DAY, vendor=Vendor.HUAWEI)
+    change(world, SHORT)
+    assert world.files()["f"]["approval"] == "preview 1"
+    world.send("f", age=9 * DAY, vendor=Vendor.HUAWEI)
+    told = world.files()["f"]
+    assert (told["rule"], told["approval"]) == ("all", None)
+
+
+def test_an_approval_by_a_change_in_between_that_no_file_was_decided_under(world: World) -> None:
+    world.send("old", age=10 * DAY, stream="room")
+    world.send("new", age=DAY, stream="room")
+    candidate = Candidate(parse_rules(SHORT_BUT_THE_NEWEST), "a test")
+    shown = world.preview(candidate, DAY)
+    with pytest.raises(KeyboardInterrupt):
+        apply_rules(world.database, candidate, TESTER, DAY, world.clock, preview_id=shown, progress=interrupt_after(1))
+    world.apply(SHORT)
+    assert world.files()["old"]["approval"] == f"preview {shown}"
+    assert world.files()["new"]["approval"] == f"preview {shown + 1}"
+
+
+def test_a_file_that_is_rescued_is_no_retry_any_more(world: World) -> None:
+    world.keep("1d")
+    world.send("f", age=2 * DAY)
+    world.sandbox.fail_file("f", "InternalError")
+    world.sweep()
+    assert retry_at(world) is not None
+    world.keep("365d")
+    assert world.state("f") == "scheduled"
+    assert retry_at(world) is None
+
+
+def retry_at(world: World) -> datetime | None:
+    with world.database.read() as session:
+        row = files.find_file(session, number(world, "f"))
+        assert row is not None
+        return row.retry_at
+
+
+def interrupt_after(looks: int) -> Callable[[int], None]:
+    """The first look is the reckoning, the next is deciding."""
+    seen: list[int] = []
+
+    def strike(done: int) -> None:
+        seen.append(done)
+        if len(seen) > looks:
+            raise KeyboardInterrupt
+
+    return strike

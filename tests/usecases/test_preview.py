@@ -19,6 +19,7 @@ from service.db.order_models import ErasureRow, HoldRow
 from service.usecases import previewing
 from service.usecases.comparing import Comparison
 from service.usecases.deciding import Circumstances
+from service.usecases.erasing import ErasureRequest, request_erasure
 from service.usecases.policy import Candidate
 from tests.world import APP, OTHER_APP, TESTER, apply_as_previewed
 
@@ -367,3 +368,14 @@ def test_an_observing_rule_deletes_nothing_and_is_told(world: World) -> None:
     apply_as_previewed(world.database, candidate, world.clock)
     world.sweep()
     assert len(world.stored()) == 4
+
+
+def test_an_erasure_that_was_requested_under_a_clock_ahead_is_due_now(world: World) -> None:
+    world.keep("forever")
+    world.send("f")
+    request = ErasureRequest((1,), None, None, "asked to")
+    request_erasure(world.database, request, 1, TESTER, world.clock() + DAY)
+    candidate = Candidate(parse_rules('[[rules]]\nname = "all"\nkeep = "100d"\n'), "a test")
+    preview = previewing.make_preview(world.database, candidate, TESTER, DAY, world.clock())
+    assert preview["changes"]["due_now"]["count"] == 1
+    assert (preview["forecast"]["in_force"][0], preview["forecast"]["candidate"][0]) == (1, 1)
