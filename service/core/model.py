@@ -39,10 +39,14 @@ END_STATES = frozenset({FileState.DELETED, FileState.GONE})
 
 
 class Suspicion(StrEnum):
-    """Why an authentic callback is not believed until somebody confirms its file."""
+    """Why a file is not believed in until the vendor's listing or a person confirms it.
+
+    `unlisted` says nothing against its callback: with CONFIRM=all, every file has to be seen in a listing.
+    """
 
     STALE = "stale"
     CONFLICT = "conflict"
+    UNLISTED = "unlisted"
 
 
 class Verdict(StrEnum):
@@ -53,6 +57,8 @@ class Verdict(StrEnum):
     STALE = "stale"
     CONFLICT = "conflict"
     IGNORED = "ignored"
+    SET_ASIDE = "set_aside"
+    MISDIRECTED = "misdirected"
     NOT_UNDERSTOOD = "not_understood"
     FORGED = "forged"
     UNKNOWN_APP = "unknown_app"
@@ -130,7 +136,7 @@ class MediaFile:
     """The facts of one recorded file, as far as they are known: what a decision may look at.
 
     `rank` counts recordings of the same app and stream from the newest (1); None means it is not known.
-    `received_at` is when the file was first announced.
+    `received_at` is when the file was first announced; `vendor_created_at` is when the vendor's listing says it was made.
     """
 
     app_id: str
@@ -147,6 +153,13 @@ class MediaFile:
     suspicion: Suspicion | None = None
     rank: int | None = None
     erasure: Erasure | None = None
+    vendor_created_at: datetime | None = None
+
+    @property
+    def aged_from(self) -> datetime:
+        """What its age counts from: its end or, if that is later, when the vendor says it was made."""
+        created = self.vendor_created_at
+        return self.ended_at if created is None else max(self.ended_at, created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,23 @@ _STATE_OF_ACTION = {
     Action.HOLD: FileState.HELD,
     Action.CONFIRM: FileState.UNCONFIRMED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One file as the vendor's listing shows it (docs/protocol.md, "SearchMedia"), as far as it tells.
+
+    `created_at` is Tencent's `CreateTime` or the others' `LastModified`, not yet believed. `expires_at` None: never, or
+    not told.
+    """
+
+    file_id: str
+    created_at: datetime | None
+    name: str | None = None
+    size_bytes: int | None = None
+    duration_s: float | None = None
+    media_url: str | None = None
+    expires_at: datetime | None = None
 
 
 class Transport(StrEnum):

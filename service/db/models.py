@@ -41,6 +41,18 @@ IS_CLAIMED = text("claim_run_id IS NOT NULL")
 IS_OPEN = text("outcome IS NULL")
 IS_TO_ERASE = text("erasure_id IS NOT NULL")
 IS_OBSERVED = text("observed_due_at IS NOT NULL")
+IS_LOST = text("lost_on IS NOT NULL")
+IS_ADOPTED_BY_URL = text("vendor = 'Huawei' AND adopted_at IS NOT NULL")
+
+
+class ListingState(StrEnum):
+    """How the record of one listing stands; documented in docs/reconcile.md."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    UNUSED = "unused"
 
 
 class SignatureRow(Model):
@@ -75,6 +87,8 @@ class CallbackRow(Model):
     reason: Mapped[str]
     finished_at: Mapped[datetime | None]
     repeats: Mapped[int] = mapped_column(Integer, default=0)
+    # When its raw bytes were dropped; that it came, and its verdict, stay on record.
+    pruned_at: Mapped[datetime | None]
     media_file_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("media_files.id"), index=True)
 
 
@@ -90,6 +104,8 @@ class MediaFileRow(Model):
         partial_index("ix_media_files_claim", IS_CLAIMED, "claim_run_id"),
         partial_index("ix_media_files_erasure", IS_TO_ERASE, "erasure_id"),
         partial_index("ix_media_files_observed", IS_OBSERVED, "observed_due_at", "rule", "state"),
+        partial_index("ix_media_files_lost", IS_LOST, "app_id", "lost_on"),
+        partial_index("ix_media_files_url", IS_ADOPTED_BY_URL, "app_id", "replay_url"),
         Index("ix_media_files_state", "state", "due_at", "id", "cooling_until"),
         Index("ix_media_files_listing", "state", "id"),
         Index("ix_media_files_stream", "app_id", "stream_id", "ended_at"),
@@ -108,10 +124,26 @@ class MediaFileRow(Model):
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     replay_url: Mapped[str | None]
     differences: Mapped[str | None]
+    # Transcoded renditions that were announced of it, as JSON.
+    renditions: Mapped[str | None]
+
+    # What the vendor's listing says: its name, when it was made, when it expires by itself, and when that was seen.
+    name: Mapped[str | None]
+    vendor_created_at: Mapped[datetime | None]
+    vendor_expires_at: Mapped[datetime | None]
+    listed_at: Mapped[datetime | None]
+    listed_in: Mapped[int | None] = mapped_column(BigId)
+    # Found in a listing before any callback announced it. Nobody calls it before `quiet_until`, whatever the rules say.
+    adopted_at: Mapped[datetime | None]
+    quiet_until: Mapped[datetime | None]
+    # The UTC day of an adopted file whose callback should have come, as YYYY-MM-DD.
+    lost_on: Mapped[str | None] = mapped_column(String(10))
 
     suspicion: Mapped[Suspicion | None]
     confirmed_at: Mapped[datetime | None]
     confirmed_by: Mapped[str | None]
+    # When the vendor was last asked whether an unconfirmed file exists, without confirming it.
+    asked_at: Mapped[datetime | None]
 
     state: Mapped[FileState]
     state_reason: Mapped[str]
@@ -137,6 +169,8 @@ class MediaFileRow(Model):
     last_code: Mapped[str | None]
     last_message: Mapped[str | None]
     last_request_id: Mapped[str | None]
+    # What came of purging Wangsu's cache in the last call that asked for it: "1" is done.
+    last_cache_code: Mapped[str | None]
     last_attempt_at: Mapped[datetime | None]
 
 
@@ -186,6 +220,7 @@ class CallRow(Model):
     code: Mapped[str | None]
     message: Mapped[str | None]
     request_id: Mapped[str | None]
+    cache_code: Mapped[str | None]
     raw: Mapped[str | None]
 
 
@@ -213,6 +248,38 @@ class AttemptRow(Model):
     message: Mapped[str | None]
     request_id: Mapped[str | None]
     ended_at: Mapped[datetime | None]
+
+
+class ListingRow(Model):
+    """The record of one comparison of an app and vendor with SearchMedia.
+
+    `cursor` is where it goes on after a kill, as JSON. Its counts grow with what the files' own rows tell, so that a page
+    that is read twice counts once.
+    """
+
+    __tablename__ = "listings"
+    __table_args__ = (Index("ix_listings_lane", "app_id", "vendor", "id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    app_id: Mapped[str] = mapped_column(String(20))
+    vendor: Mapped[Vendor]
+    state: Mapped[ListingState] = mapped_column(enum_column(ListingState))
+    since: Mapped[datetime | None]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    worker: Mapped[str]
+    cursor: Mapped[str | None]
+    calls: Mapped[int] = mapped_column(Integer, default=0)
+    listed: Mapped[int] = mapped_column(BigInteger, default=0)
+    adopted: Mapped[int] = mapped_column(BigInteger, default=0)
+    lost: Mapped[int] = mapped_column(BigInteger, default=0)
+    confirmed: Mapped[int] = mapped_column(BigInteger, default=0)
+    filled: Mapped[int] = mapped_column(BigInteger, default=0)
+    reopened: Mapped[int] = mapped_column(BigInteger, default=0)
+    missing: Mapped[int] = mapped_column(BigInteger, default=0)
+    gone: Mapped[int] = mapped_column(BigInteger, default=0)
+    note: Mapped[str | None]
 
 
 class GateRow(Model):
