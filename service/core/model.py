@@ -214,23 +214,6 @@ _STATE_OF_ACTION = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ListedFile:
-    """One file as the vendor's listing shows it (docs/protocol.md, "SearchMedia"), as far as it tells.
-
-    `created_at` is Tencent's `CreateTime` or the others' `LastModified`, not yet believed. `expires_at` None: never, or
-    not told.
-    """
-
-    file_id: str
-    created_at: datetime | None
-    name: str | None = None
-    size_bytes: int | None = None
-    duration_s: float | None = None
-    media_url: str | None = None
-    expires_at: datetime | None = None
-
-
 class Transport(StrEnum):
     """How far a call to ZEGO got."""
 
