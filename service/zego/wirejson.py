@@ -13,8 +13,9 @@ JsonValue: TypeAlias = str | bool | list["JsonValue"] | dict[str, "JsonValue"] |
 MAX_DEPTH = 64
 """Levels of nesting that are read. ZEGO's deepest answer has six; the interpreter's own limit depends on the caller."""
 
-# Consumes a string even if its end is missing, and never looks back: linear on any input.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+# Up to the next bracket outside of strings (one whose end is missing goes on to the end of the text). It matches
+# everywhere and never looks back: linear on any input.
+_STRETCH = re.compile(r'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"\[\]{}]*+)*+([\[\]{}]?)', re.DOTALL)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -80,10 +81,10 @@ def make_storable(text: str, limit: int) -> str:
 
 def _depth(text: str) -> int:
     deepest = depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in "[{":
+    for bracket in _STRETCH.findall(text):
+        if bracket in ("[", "{"):
             depth += 1
             deepest = max(deepest, depth)
-        elif token[0] in "]}":
+        elif bracket:
             depth -= 1
     return deepest
