@@ -7,7 +7,6 @@ unknown (a rule that needs it then keeps the file).
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,23 +14,16 @@ from datetime import UTC, datetime
 from service.core.model import Callback, Vendor
 from service.zego.envelope import Envelope, Unreadable, read_envelope
 from service.zego.wirejson import JsonValue, storable
+from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
 
 __all__ = ["Envelope", "NotUnderstood", "Uninteresting", "Unreadable", "parse_callback", "read_envelope"]
-
-MAX_ID_BYTES = 1024
-MAX_SIZE_BYTES = 2**63 - 1
-MAX_DURATION_S = 10 * 366 * 86_400
-"""Ten years: no recording is longer, so a longer one is a wrong unit."""
 
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that a datetime holds
 _ID_KEYS = {"FileID": Vendor.TENCENT, "PersistentId": Vendor.WANGSU, "ObsObject": Vendor.HUAWEI}
 _CLOUD_RECORDING_KEYS = frozenset({"event_type", "task_id", "detail"})
 
-# ASCII only: int() and float() also take other scripts' digits, underscores and "nan".
+# ASCII only: int() also takes other scripts' digits.
 _SECONDS = re.compile(r"([0-9]{1,12})(\.[0-9]*)?")
-_WHOLE = re.compile(r"([0-9]+)(\.0*)?")
-_MAX_SIZE_DIGITS = 19
-_DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +120,7 @@ def _file_id(vendor: Vendor, name: str, value: JsonValue) -> str:
     file_id = _identity(name, value)
     if not file_id.strip():
         raise _OddError(f"{name} is empty")
-    if vendor is Vendor.TENCENT and _is_rounded(file_id):
+    if vendor is Vendor.TENCENT and is_rounded(file_id):
         raise _OddError(f"{name} is a rounded number, which names no file")
     return file_id
 
@@ -145,11 +137,6 @@ def _identity(name: str, value: JsonValue) -> str:
     return value
 
 
-def _is_rounded(text: str) -> bool:
-    """A Tencent id that some encoder passed through a float: asking for it would say "not found" of another file."""
-    return not text.isdecimal() and _DECIMAL.fullmatch(text) is not None
-
-
 def _moment(value: JsonValue) -> datetime | None:
     match = _SECONDS.fullmatch(value) if isinstance(value, str) else None
     seconds = int(match[1]) if match else _LAST_SECOND + 1
@@ -157,22 +144,17 @@ def _moment(value: JsonValue) -> datetime | None:
 
 
 def _duration(value: JsonValue) -> float | None:
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        return None
-    seconds = float(value)
-    if not math.isfinite(seconds) or seconds >= MAX_DURATION_S:
-        raise _OddError("Duration is longer than any recording")
-    return seconds
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise _OddError(f"Duration is {error}") from None
 
 
 def _size(value: JsonValue) -> int | None:
-    match = _WHOLE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    digits = match[1].lstrip("0") or "0"  # int() refuses thousands of digits, zeros too
-    if len(digits) > _MAX_SIZE_DIGITS or int(digits) > MAX_SIZE_BYTES:
-        raise _OddError("FileSize is larger than any file")
-    return int(digits)
+    try:
+        return read_size(value)
+    except ValueError as error:
+        raise _OddError(f"FileSize is {error}") from None
 
 
 def _url(value: JsonValue) -> str | None:
