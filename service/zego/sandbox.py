@@ -17,13 +17,15 @@ from service.core.model import Vendor
 from service.zego.sandbox_faults import Fault
 from service.zego.sandbox_gate import Code, Gate, Query, RefusedError, read_query
 from service.zego.sandbox_http import Reply, SandboxServer
-from service.zego.sandbox_media import Media, StoredFile, Trouble
+from service.zego.sandbox_media import Media, Trouble
 from service.zego.sandbox_record import Call, Record
+from service.zego.sandbox_search import Search, read_search
+from service.zego.sandbox_shelf import Order, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Call", "Sandbox"]
+__all__ = ["Call", "Sandbox", "StoredFile"]
 
 MAX_TARGET_BYTES = 8192
 """Longest request target taken, as by common front ends (docs/protocol.md, "DeleteMedia")."""
@@ -35,7 +37,8 @@ class Sandbox:
 
     `on_request` is called with each call when it has arrived and again when it is done, before its answer leaves.
     `data_as_text` and `code_as_text` choose between the spellings that ZEGO's docs know. With `search=False` it stands
-    for a ZEGO that knows DeleteMedia only. Any part may be changed while it runs.
+    for a ZEGO that knows DeleteMedia only. `end_is_inclusive` (does a window hold the second of its `EndTime`?) and
+    `listing_order` (of Tencent) stand for what ZEGO does not document. Any part may be changed while it runs.
     """
 
     apps: Mapping[str, str] = field(repr=False)
@@ -44,6 +47,8 @@ class Sandbox:
     tolerance: timedelta = timedelta(seconds=600)
     calls_per_second: int = 20
     search: bool = True
+    end_is_inclusive: bool = True
+    listing_order: Order = "newest"
     data_as_text: bool = False
     code_as_text: bool = False
     port: int = 0
@@ -78,7 +83,7 @@ class Sandbox:
 
     # Files
 
-    def add_file(
+    def add_file(  # noqa: PLR0913 (a file's facts, each by its own name)
         self,
         app_id: str,
         vendor: Vendor | str,
@@ -87,21 +92,30 @@ class Sandbox:
         size_bytes: int = 1000,
         created_at: datetime | None = None,
         stream_id: str = "",
+        name: str | None = None,
+        duration_s: float = 60,
+        expires_at: datetime | None = None,
+        media_url: str | None = None,
     ) -> None:
-        """Store a file, created now unless said otherwise."""
+        """Store a file, created now unless said otherwise, with its stream's id as its name unless it has one."""
+        created_at = created_at or self.now()
+        file = StoredFile(file_id, created_at, size_bytes, stream_id, name, duration_s, expires_at, media_url)
+        self.add_files(app_id, vendor, [file])
+
+    def add_files(self, app_id: str, vendor: Vendor | str, files: Iterable[StoredFile]) -> None:
+        """Store many files at once: the quick way to a full shelf."""
         with self._lock:
-            stored = StoredFile(file_id, size_bytes, created_at or self.now(), stream_id)
-            self._media.shelf(app_id, Vendor(vendor))[file_id] = stored
+            self._media.shelf(app_id, Vendor(vendor)).add(files)
 
     def remove_file(self, app_id: str, vendor: Vendor | str, file_id: str) -> None:
         """Let somebody else delete a file."""
         with self._lock:
-            self._media.shelf(app_id, Vendor(vendor)).pop(file_id, None)
+            self._media.shelf(app_id, Vendor(vendor)).remove(file_id)
 
     def files(self, app_id: str, vendor: Vendor | str) -> dict[str, StoredFile]:
         """The files stored at this moment, by id."""
         with self._lock:
-            return dict(self._media.shelf(app_id, Vendor(vendor)))
+            return dict(self._media.shelf(app_id, Vendor(vendor)).files)
 
     # Faults
 
@@ -179,17 +193,28 @@ class Sandbox:
             self._gate.authenticate(query, self.apps, call.at)
             self._check_rate(call)
             self._gate.check_action(query, search=self.search)
+            asked = self._read_search(query)
         except RefusedError as refused:
             return self._reply(call, refused.code, str(refused))
-        return self._meet_fault(query, call)
+        return self._meet_fault(query, call, asked)
+
+    def _read_search(self, query: Query) -> Search | None:
+        if query.get("Action") != "SearchMedia":
+            return None
+        return read_search(query, end_is_inclusive=self.end_is_inclusive)
 
     def _check_rate(self, call: Call) -> None:
         if call.in_last_second > self.calls_per_second:
             raise RefusedError(Code.TOO_FREQUENT, f"more than {self.calls_per_second} calls in a second")
 
-    def _meet_fault(self, query: Query, call: Call) -> Reply:
+    def _meet_fault(self, query: Query, call: Call, asked: Search | None) -> Reply:
         fault = self._take_fault(call) or Fault(acts=True)
-        reply = self._act(query, call) if fault.acts else self._reply(call, fault.code or Code.DONE, fault.message)
+        if not fault.acts:
+            reply = self._reply(call, fault.code or Code.DONE, fault.message)
+        elif asked is None:
+            reply = self._delete(query, call)
+        else:
+            reply = self._list(call, asked, fault)
         if fault.http_status is not None:
             reply = Reply.html(fault.http_status, fault.retry_after)
         if fault.hides_answer:
@@ -199,24 +224,24 @@ class Sandbox:
     def _take_fault(self, call: Call) -> Fault | None:
         for queue in (self._next, self._standing):
             for fault in queue:
-                if fault.hits(call.app_id, call.vendor, call.file_ids):
+                if fault.hits(call.action, call.app_id, call.vendor, call.file_ids):
                     if queue is self._next:
                         self._next.remove(fault)
                     return fault
         return None
 
-    def _act(self, query: Query, call: Call) -> Reply:
-        vendor = Vendor(call.vendor)
-        if call.action == "SearchMedia":
-            page = self._media.search(call.app_id, vendor, query.single)
-            if page is None:
-                return self._reply(call, Code.BAD_PARAMETER, "paging is out of range")
-            return self._reply(call, Code.DONE, data=page)
+    def _list(self, call: Call, asked: Search, fault: Fault) -> Reply:
+        data = self._media.search(call.app_id, Vendor(call.vendor), asked, self.listing_order)
+        if fault.lie is not None:
+            fault.lie(data[call.vendor], asked)
+        return self._reply(call, Code.DONE, data=data)
+
+    def _delete(self, query: Query, call: Call) -> Reply:
         for file_id in call.file_ids:
             if file_id in self._poisons:
                 return self._reply(call, self._poisons[file_id], "failed")
         call.acted = True
-        data = self._media.delete(call.app_id, vendor, call.file_ids, str(call.number))
+        data = self._media.delete(call.app_id, Vendor(call.vendor), call.file_ids, str(call.number))
         if query.get("ClearCache") == "true":
             data["WsItemIdReceiverResp"] = {"Code": 1, "Message": "done"}
         return self._reply(call, Code.DONE, data=data)

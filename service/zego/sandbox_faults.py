@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from service.core.model import Vendor
+    from service.zego.sandbox_search import Search
+
+Lie: TypeAlias = "Callable[[dict[str, Any], Search], None]"
+"""Changes a vendor's section of a listing before it is answered."""
+
+_LISTING = "SearchMedia"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault of a call that has passed every check. `acts` says whether the call does its work all the same.
 
-    `delay_s` passes after the work and before the answer. `app_id`, `vendor`, `more_files_than`
-    and `file_id` limit the fault to such calls.
+    `delay_s` passes after the work and before the answer. `action`, `app_id`, `vendor`,
+    `more_files_than` and `file_id` limit the fault to such calls. `lie` changes what a listing says.
     """
 
     acts: bool
@@ -27,6 +33,8 @@ class Fault:
     cut: bool = False
     drop: bool = False
     delay_s: float = 0
+    lie: Lie | None = None
+    action: str | None = None
     app_id: str | None = None
     vendor: Vendor | None = None
     more_files_than: int = -1
@@ -37,38 +45,104 @@ class Fault:
         """No answer of ZEGO reaches the caller whole."""
         return self.http_status is not None or self.cut or self.drop
 
-    def hits(self, app_id: str, vendor: str, file_ids: Sequence[str] = ()) -> bool:
-        """Tell whether a call of this app and vendor, for these files, meets the fault."""
+    def hits(self, action: str, app_id: str, vendor: str, file_ids: Sequence[str] = ()) -> bool:
+        """Tell whether such a call of this app and vendor, for these files, meets the fault."""
+        if self.action not in (None, action):
+            return False
         if self.file_id is not None and self.file_id not in file_ids:
             return False
         return self.app_id in (None, app_id) and self.vendor in (None, vendor) and len(file_ids) > self.more_files_than
 
 
-def answer_code(code: int, message: str = "", *, app_id: str | None = None, vendor: Vendor | None = None) -> Fault:
-    """A top-level `Code` for the whole call, which does nothing."""
-    return Fault(acts=False, code=code, message=message, app_id=app_id, vendor=vendor)
+def answer_code(
+    code: int,
+    message: str = "",
+    *,
+    app_id: str | None = None,
+    vendor: Vendor | None = None,
+    action: str | None = None,
+) -> Fault:
+    """A top-level `Code` for the whole call, which does nothing: 4 for a vendor that the app does not use."""
+    return Fault(acts=False, code=code, message=message, app_id=app_id, vendor=vendor, action=action)
 
 
-def answer_html(status: int, *, retry_after: str | None = None, acts: bool = False) -> Fault:
+def answer_html(status: int, *, retry_after: str | None = None, acts: bool = False, action: str | None = None) -> Fault:
     """The error page of a front end; `retry_after` is sent as the header of that name."""
-    return Fault(acts=acts, http_status=status, retry_after=retry_after)
+    return Fault(acts=acts, http_status=status, retry_after=retry_after, action=action)
 
 
-def cut_answer() -> Fault:
+def cut_answer(*, action: str | None = None) -> Fault:
     """The call works, but only half of its JSON arrives."""
-    return Fault(acts=True, cut=True)
+    return Fault(acts=True, cut=True, action=action)
 
 
-def drop_before() -> Fault:
+def drop_before(*, action: str | None = None) -> Fault:
     """The connection closes without an answer, and nothing was done."""
-    return Fault(acts=False, drop=True)
+    return Fault(acts=False, drop=True, action=action)
 
 
-def drop_after() -> Fault:
+def drop_after(*, action: str | None = None) -> Fault:
     """The connection closes without an answer, but the work was done."""
-    return Fault(acts=True, drop=True)
+    return Fault(acts=True, drop=True, action=action)
 
 
-def answer_late(seconds: float) -> Fault:
+def answer_late(seconds: float, *, action: str | None = None) -> Fault:
     """The call works, and its answer comes `seconds` later."""
-    return Fault(acts=True, delay_s=seconds)
+    return Fault(acts=True, delay_s=seconds, action=action)
+
+
+def list_fewer(count: int, *, vendor: Vendor | None = None) -> Fault:
+    """A listing that ends after `count` files and says that these are all.
+
+    Tencent's `TotalCount` is no more, and pages beyond are empty; the others' ends with its first page, of up to `count`.
+    """
+
+    def lie(section: dict[str, Any], asked: Search) -> None:
+        if "TotalCount" in section:
+            section["TotalCount"] = min(count, section["TotalCount"])
+            section["MediaInfoSet"] = section["MediaInfoSet"][: max(0, count - asked.first)]
+        else:
+            section["Keys"], section["NextMarker"] = section["Keys"][:count], ""
+
+    return Fault(acts=True, lie=lie, action=_LISTING, vendor=vendor)
+
+
+def understate_total(count: int) -> Fault:
+    """A Tencent listing whose `TotalCount` is too small, while every page holds what it should."""
+
+    def lie(section: dict[str, Any], _: Search) -> None:
+        if "TotalCount" in section:
+            section["TotalCount"] = min(count, section["TotalCount"])
+
+    return Fault(acts=True, lie=lie, action=_LISTING)
+
+
+def repeat_marker(way: Literal["same", "onward", "back"] = "same", *, vendor: Vendor | None = None) -> Fault:
+    """A listing by marker that never ends.
+
+    `same`: from the second page on, `NextMarker` is the request's own. The others follow the last page: `onward` with
+    empty pages under ever new markers, `back` with the first page again.
+    """
+
+    def lie(section: dict[str, Any], asked: Search) -> None:
+        if "NextMarker" not in section:
+            return
+        if way == "same":
+            section["NextMarker"] = asked.marker or section["NextMarker"]
+        elif not section["NextMarker"]:
+            last = section["Keys"][-1]["Key"] if section["Keys"] else asked.marker
+            section["NextMarker"] = " " if way == "back" else f"{last}~"
+
+    return Fault(acts=True, lie=lie, action=_LISTING, vendor=vendor)
+
+
+def hide_ids(*file_ids: str, vendor: Vendor | None = None) -> Fault:
+    """A listing whose entries for these files (none given: for all) have no id."""
+
+    def lie(section: dict[str, Any], _: Search) -> None:
+        for entries, key in (("MediaInfoSet", "FileId"), ("Keys", "Key")):
+            for entry in section.get(entries, ()):
+                if not file_ids or entry[key] in file_ids:
+                    del entry[key]
+
+    return Fault(acts=True, lie=lie, action=_LISTING, vendor=vendor)

@@ -1,7 +1,8 @@
 """The checks that every call to the sandbox has to pass before it may do anything: a strict reading of ZEGO's rules.
 
-docs/protocol.md, "Calling ZEGO's server API" and "DeleteMedia". Where nobody knows how lenient ZEGO is, this gate is
-strict, so that a mistake of ours shows here and not in production.
+docs/protocol.md, "Calling ZEGO's server API", "DeleteMedia" and "SearchMedia" (sandbox_search reads what its parameters
+say). Where nobody knows how lenient ZEGO is, this gate is strict, so that a mistake of ours shows here and not in
+production.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from service.core.model import Vendor
 from service.zego.signature import api_signature, parse_timestamp
@@ -26,10 +27,20 @@ MAX_FILES = 100
 _COMMON = frozenset(
     {"Action", "AppId", "SignatureNonce", "Timestamp", "Signature", "SignatureVersion", "IsTest", "Vendor"}
 )
-_KNOWN = {
-    "DeleteMedia": _COMMON | {"FileId[]", "ClearCache"},
-    "SearchMedia": _COMMON | {"NamePrefix", "PageNumber", "PageSize", "Marker", "MaxKeys"},
+_LISTS = ("FileId[]", "StreamId[]")
+_TO_LIST_KEYS = frozenset({"NamePrefix", "Marker", "MaxKeys"})
+_KNOWN: Mapping[tuple[str, str], frozenset[str]] = {
+    ("DeleteMedia", Vendor.TENCENT): frozenset({"FileId[]"}),
+    ("DeleteMedia", Vendor.WANGSU): frozenset({"FileId[]", "ClearCache"}),
+    ("DeleteMedia", Vendor.HUAWEI): frozenset({"FileId[]"}),
+    ("SearchMedia", Vendor.TENCENT): frozenset(
+        {"NamePrefix", "StartTime", "EndTime", "PageNumber", "PageSize", "FileId[]", "StreamId[]"}
+    ),
+    ("SearchMedia", Vendor.WANGSU): _TO_LIST_KEYS,
+    ("SearchMedia", Vendor.HUAWEI): _TO_LIST_KEYS,
 }
+"""What each call may carry beside the common parameters."""
+
 _NONCE = re.compile("[0-9a-f]{16}")
 
 
@@ -68,6 +79,20 @@ class Query:
     single: Mapping[str, str]
     file_ids: tuple[str, ...]
     repeated: frozenset[str]
+    stream_ids: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all its parameters."""
+        lists = (self.file_ids, self.stream_ids)
+        return frozenset(self.single) | {name for name, values in zip(_LISTS, lists, strict=True) if values}
+
+    @property
+    def page(self) -> str:
+        """What identifies a page of a listing: all parameters but the common ones, in order of their names."""
+        single = [(name, value) for name, value in self.single.items() if name not in _COMMON]
+        lists = [("FileId[]", value) for value in self.file_ids] + [("StreamId[]", value) for value in self.stream_ids]
+        return urlencode(sorted(single + lists))
 
     def get(self, name: str) -> str:
         """Return the value of a parameter, "" where it is missing."""
@@ -77,10 +102,10 @@ class Query:
 def read_query(text: str) -> Query:
     """Read a query string; whatever it holds, it can be read."""
     pairs = parse_qsl(text, keep_blank_values=True, errors="replace")
-    single = {key: value for key, value in pairs if key != "FileId[]"}
-    counts = Counter(key for key, _ in pairs if key != "FileId[]")
-    file_ids = tuple(value for key, value in pairs if key == "FileId[]")
-    return Query(single, file_ids, frozenset(key for key, count in counts.items() if count > 1))
+    single = {key: value for key, value in pairs if key not in _LISTS}
+    counts = Counter(key for key, _ in pairs if key not in _LISTS)
+    file_ids, stream_ids = (tuple(value for key, value in pairs if key == name) for name in _LISTS)
+    return Query(single, file_ids, frozenset(key for key, count in counts.items() if count > 1), stream_ids)
 
 
 @dataclass(slots=True)
@@ -126,16 +151,15 @@ class Gate:
         offered = action == "DeleteMedia" or (action == "SearchMedia" and search)
         _require(offered, Code.ACTION_UNKNOWN, "Action is not supported")
         _require(not query.repeated, Code.BAD_PARAMETER, f"given twice: {', '.join(sorted(query.repeated))}")
-        unknown = query.single.keys() - _KNOWN[action]
-        _require(not unknown, Code.BAD_PARAMETER, f"unknown: {', '.join(sorted(unknown))}")
-        _require(query.get("Vendor") in set(Vendor), Code.BAD_PARAMETER, "Vendor is not one of Tencent, Ws, Huawei")
+        vendor = query.get("Vendor")
+        _require(vendor in set(Vendor), Code.BAD_PARAMETER, "Vendor is not one of Tencent, Ws, Huawei")
+        unknown = query.names - _COMMON - _KNOWN[action, vendor]
+        _require(not unknown, Code.BAD_PARAMETER, f"unknown for {vendor}: {', '.join(sorted(unknown))}")
         for flag in ("IsTest", "ClearCache"):
             right = query.single.get(flag, "true") in ("true", "false")
             _require(right, Code.BAD_PARAMETER, f"{flag} is neither true nor false")
         if action == "DeleteMedia":
             _check_delete(query)
-        else:
-            _require(not query.file_ids, Code.BAD_PARAMETER, "the sandbox does not list by FileId[]")
 
 
 def _check_delete(query: Query) -> None:
@@ -143,8 +167,6 @@ def _check_delete(query: Query) -> None:
     _require(few_enough, Code.BAD_PARAMETER, f"{len(query.file_ids)} file ids, not 1 to {MAX_FILES}")
     _require(all(query.file_ids), Code.BAD_PARAMETER, "an empty file id")
     _require(len(set(query.file_ids)) == len(query.file_ids), Code.BAD_PARAMETER, "a file id given twice")
-    right = "ClearCache" not in query.single or query.get("Vendor") == Vendor.WANGSU
-    _require(right, Code.BAD_PARAMETER, "ClearCache is for Ws only")
 
 
 def _require(condition: object, code: Code, message: str) -> None:

@@ -6,13 +6,18 @@ docs/protocol.md, "DeleteMedia" and "SearchMedia".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from service.core.model import Vendor
+from service.zego.sandbox_search import TENCENT_LIMIT
+from service.zego.sandbox_shelf import Order, Shelf, StoredFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from service.zego.sandbox_search import Search
 
 NOT_FOUND = {
     Vendor.TENCENT: ("ResourceNotFound", "the media does not exist"),
@@ -21,18 +26,8 @@ NOT_FOUND = {
 }
 """What each vendor says of a file that it does not have."""
 
-_TENCENT_LIMIT = 5000
-_MAX_KEYS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file at a vendor."""
-
-    file_id: str
-    size_bytes: int
-    created_at: datetime
-    stream_id: str
+NEVER = "9999-12-31T23:59:59Z"
+"""How Tencent's listing says that a file does not expire."""
 
 
 @dataclass(slots=True)
@@ -49,12 +44,12 @@ class Media:
     """The files of every app and vendor, and the trouble that single files make."""
 
     def __init__(self) -> None:
-        self._files: dict[tuple[str, Vendor], dict[str, StoredFile]] = {}
+        self._shelves: dict[tuple[str, Vendor], Shelf] = {}
         self.troubles: dict[str, Trouble] = {}
 
-    def shelf(self, app_id: str, vendor: Vendor) -> dict[str, StoredFile]:
-        """The files of one app at one vendor, by id; changing it changes what is stored."""
-        return self._files.setdefault((app_id, vendor), {})
+    def shelf(self, app_id: str, vendor: Vendor) -> Shelf:
+        """The files of one app at one vendor; changing it changes what is stored."""
+        return self._shelves.setdefault((app_id, vendor), Shelf())
 
     def delete(self, app_id: str, vendor: Vendor, file_ids: Iterable[str], request_id: str) -> dict[str, Any]:
         """Delete files and return the `Data` of DeleteMedia."""
@@ -73,9 +68,9 @@ class Media:
         shelf = self.shelf(app_id, vendor)
         if trouble := self._take_trouble(file_id):
             if trouble.acts:
-                shelf.pop(file_id, None)
+                shelf.remove(file_id)
             return trouble.code, trouble.message
-        return ("", "") if shelf.pop(file_id, None) else NOT_FOUND[vendor]
+        return ("", "") if shelf.remove(file_id) else NOT_FOUND[vendor]
 
     def _take_trouble(self, file_id: str) -> Trouble | None:
         trouble = self.troubles.get(file_id)
@@ -85,60 +80,53 @@ class Media:
                 del self.troubles[file_id]
         return trouble
 
-    def search(self, app_id: str, vendor: Vendor, query: Mapping[str, str]) -> dict[str, Any] | None:
-        """Return the `Data` of SearchMedia for one page, or None where a paging parameter is out of range."""
-        if vendor is Vendor.TENCENT:
-            return self._search_tencent(app_id, query)
-        return self._search_keys(app_id, vendor, query)
-
-    def _search_tencent(self, app_id: str, query: Mapping[str, str]) -> dict[str, Any] | None:
-        number, size = _whole(query.get("PageNumber", "0")), _whole(query.get("PageSize", "10"))
-        if number is None or not size or (number + 1) * size > _TENCENT_LIMIT:
-            return None
-        files = self.shelf(app_id, Vendor.TENCENT).values()
-        found = sorted(files, key=lambda file: (file.created_at, file.file_id), reverse=True)
-        page = found[number * size : (number + 1) * size]
-        count = min(len(found), _TENCENT_LIMIT)
-        return {"Tencent": {"TotalCount": count, "MediaInfoSet": [_tencent_item(file) for file in page]}}
-
-    def _search_keys(self, app_id: str, vendor: Vendor, query: Mapping[str, str]) -> dict[str, Any] | None:
-        size = _whole(query.get("MaxKeys", str(_MAX_KEYS)))
-        if not size or size > _MAX_KEYS:
-            return None
-        prefix, marker = query.get("NamePrefix", ""), query.get("Marker", "")
+    def search(self, app_id: str, vendor: Vendor, search: Search, order: Order) -> dict[str, Any]:
+        """Return the `Data` of SearchMedia for one page; only Tencent's listing comes in an order that varies."""
         shelf = self.shelf(app_id, vendor)
-        keys = sorted(key for key in shelf if key.startswith(prefix) and key > marker)
-        page = keys[:size]
-        next_marker = page[-1] if len(keys) > size else ""
-        return {vendor.value: {"Keys": [_key_item(shelf[key]) for key in page], "NextMarker": next_marker}}
+        section = _tencent_page(shelf, search, order) if vendor is Vendor.TENCENT else _keys_page(shelf, search)
+        return {vendor.value: section}
+
+
+def _tencent_page(shelf: Shelf, search: Search, order: Order) -> dict[str, Any]:
+    count = min(shelf.count(search, order), TENCENT_LIMIT)
+    return {"TotalCount": count, "MediaInfoSet": [_tencent_item(file) for file in shelf.page(search, order)]}
+
+
+def _keys_page(shelf: Shelf, search: Search) -> dict[str, Any]:
+    found = shelf.keys_after(search.marker, search.prefix, search.size + 1)
+    page = found[: search.size]
+    return {
+        "Keys": [_key_item(file) for file in page],
+        "NextMarker": page[-1].file_id if len(found) > len(page) else "",
+    }
 
 
 def _tencent_item(file: StoredFile) -> dict[str, Any]:
-    created = f"{file.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    created = _moment(file.created_at)
     basic = {
-        "Name": file.stream_id,
+        "Name": file.listed_name,
         "CreateTime": created,
         "UpdateTime": created,
-        "ExpireTime": "9999-12-31T23:59:59Z",
+        "ExpireTime": NEVER if file.expires_at is None else _moment(file.expires_at),
         "Type": "mp4",
-        "MediaUrl": f"https://media.invalid/{file.file_id}.mp4",
+        "MediaUrl": file.media_url or f"https://media.invalid/{file.file_id}.mp4",
         "Category": "Video",
         "Status": "Normal",
         "StorageClass": "STANDARD",
     }
-    original = {"Definition": 0, "Height": 720, "Size": file.size_bytes, "Duration": 60}
+    original = {"Definition": 0, "Height": 720, "Size": file.size_bytes, "Duration": file.duration_s}
     return {"FileId": file.file_id, "BasicInfo": basic, "TranscodeInfo": {"TranscodeSet": [original]}}
 
 
 def _key_item(file: StoredFile) -> dict[str, Any]:
     return {
         "Key": file.file_id,
-        "LastModified": f"{file.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}",
+        "LastModified": _moment(file.created_at).replace("Z", ".000Z"),
         "Size": file.size_bytes,
         "ETag": "",
-        "MediaUrl": f"https://media.invalid/{file.file_id}",
+        "MediaUrl": file.media_url or f"https://media.invalid/{file.file_id}",
     }
 
 
-def _whole(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -19,6 +19,7 @@ class Call:
     """One request as the sandbox saw it.
 
     `tick` is its arrival in monotonic seconds, `in_last_second` how many calls its app made in the second up to then.
+    `page` is what a SearchMedia asked for, in order of names ("EndTime=2&PageNumber=0&…").
     `acted` says that its files were worked on; `code` is the top-level code that was answered (None: none arrived).
     """
 
@@ -31,6 +32,7 @@ class Call:
     file_ids: tuple[str, ...]
     target_bytes: int
     in_last_second: int
+    page: str = ""
     stage: Literal["arrived", "done"] = "arrived"
     acted: bool = False
     code: int | None = None
@@ -62,6 +64,7 @@ class Record:
                 file_ids=query.file_ids,
                 target_bytes=len(target.encode("latin-1", "replace")),
                 in_last_second=len(recent),
+                page=query.page if query.get("Action") == "SearchMedia" else "",
             )
             self.calls.append(call)
         return call

@@ -115,11 +115,7 @@ def ask(sandbox: Sandbox, **changes: object) -> dict[str, Any]:
         ({"ClearCache": "true"}, Code.BAD_PARAMETER),
         ({"ClearCache": "true", "Vendor": "Ws"}, Code.DONE),
         ({"Colour": "red"}, Code.BAD_PARAMETER),
-        ({"Action": "SearchMedia"}, Code.BAD_PARAMETER),
-        ({"Action": "SearchMedia", "FileId": ...}, Code.DONE),
-        ({"Action": "SearchMedia", "FileId": ..., "PageSize": "0"}, Code.BAD_PARAMETER),
-        ({"Action": "SearchMedia", "FileId": ..., "PageNumber": "500"}, Code.BAD_PARAMETER),
-        ({"Action": "SearchMedia", "FileId": ..., "Vendor": "Ws", "MaxKeys": "1001"}, Code.BAD_PARAMETER),
+        ({"StreamId[]": ["s"]}, Code.BAD_PARAMETER),
     ],
     ids=lambda value: repr(value)[:60],
 )
@@ -127,7 +123,66 @@ def test_the_gate(sandbox: Sandbox, changes: dict[str, object], code: Code) -> N
     sandbox.add_file(APP, Vendor.TENCENT, "a")
     assert ask(sandbox, **changes)["Code"] == code
     assert sandbox.calls[-1].code == code
-    assert sandbox.calls[-1].acted == (code == Code.DONE and changes.get("Action") != "SearchMedia")
+    assert sandbox.calls[-1].acted == (code == Code.DONE)
+
+
+TIME = str(int(NOW.timestamp()))
+LATER = str(int(NOW.timestamp()) + 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, Code.DONE),
+        ({"FileId": [f"f{number}" for number in range(10)]}, Code.DONE),
+        ({"FileId": [f"f{number}" for number in range(11)]}, Code.BAD_PARAMETER),
+        ({"FileId": ["a", "a"]}, Code.BAD_PARAMETER),
+        ({"FileId": [""]}, Code.BAD_PARAMETER),
+        ({"StreamId[]": [f"s{number}" for number in range(10)]}, Code.DONE),
+        ({"StreamId[]": [f"s{number}" for number in range(11)]}, Code.BAD_PARAMETER),
+        ({"StreamId[]": ["s", "s"]}, Code.BAD_PARAMETER),
+        ({"StreamId": "s"}, Code.BAD_PARAMETER),
+        ({"StartTime": TIME, "EndTime": TIME}, Code.DONE),
+        ({"StartTime": LATER, "EndTime": TIME}, Code.BAD_PARAMETER),
+        ({"StartTime": ""}, Code.BAD_PARAMETER),
+        ({"StartTime": "-1"}, Code.BAD_PARAMETER),
+        ({"EndTime": "1785585600.5"}, Code.BAD_PARAMETER),
+        ({"EndTime": "1785585600000"}, Code.BAD_PARAMETER),
+        ({"EndTime": "٣"}, Code.BAD_PARAMETER),
+        ({"StartTime": [TIME, TIME]}, Code.BAD_PARAMETER),
+        ({"NamePrefix": "é" * 10}, Code.DONE),
+        ({"NamePrefix": "é" * 10 + "x"}, Code.BAD_PARAMETER),
+        ({"PageSize": "5000"}, Code.DONE),
+        ({"PageSize": "5001"}, Code.BAD_PARAMETER),
+        ({"PageSize": "0"}, Code.BAD_PARAMETER),
+        ({"PageSize": "1000", "PageNumber": "4"}, Code.DONE),
+        ({"PageSize": "1000", "PageNumber": "5"}, Code.BAD_PARAMETER),
+        ({"PageNumber": "499"}, Code.DONE),
+        ({"PageNumber": "500"}, Code.BAD_PARAMETER),
+        ({"PageNumber": "-1"}, Code.BAD_PARAMETER),
+        ({"PageNumber": "x"}, Code.BAD_PARAMETER),
+        ({"Marker": "a"}, Code.BAD_PARAMETER),
+        ({"MaxKeys": "1"}, Code.BAD_PARAMETER),
+        ({"ClearCache": "true"}, Code.BAD_PARAMETER),
+        ({"Vendor": "Ws"}, Code.DONE),
+        ({"Vendor": "Ws", "Marker": "", "MaxKeys": "1000", "NamePrefix": "é" * 10}, Code.DONE),
+        ({"Vendor": "Huawei", "MaxKeys": "1001"}, Code.BAD_PARAMETER),
+        ({"Vendor": "Huawei", "MaxKeys": "0"}, Code.BAD_PARAMETER),
+        ({"Vendor": "Huawei", "NamePrefix": "é" * 10 + "x"}, Code.BAD_PARAMETER),
+        ({"Vendor": "Huawei", "PageSize": "1"}, Code.BAD_PARAMETER),
+        ({"Vendor": "Huawei", "StartTime": TIME}, Code.BAD_PARAMETER),
+        ({"Vendor": "Huawei", "EndTime": TIME}, Code.BAD_PARAMETER),
+        ({"Vendor": "Ws", "FileId": ["a"]}, Code.BAD_PARAMETER),
+        ({"Vendor": "Ws", "StreamId[]": ["a"]}, Code.BAD_PARAMETER),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_the_gate_of_the_listing(sandbox: Sandbox, changes: dict[str, object], code: Code) -> None:
+    sandbox.next(answer_code(1000, action="DeleteMedia"))
+    answer = ask(sandbox, **({"Action": "SearchMedia", "FileId": ...} | changes))
+    assert answer["Code"] == code
+    assert bool(answer["Data"]) == (code == Code.DONE)
+    assert (sandbox.calls[-1].code, sandbox.calls[-1].acted) == (code, False)
 
 
 def test_a_nonce_works_once_per_app(sandbox: Sandbox) -> None:
@@ -229,35 +284,6 @@ def test_without_search_it_stands_for_a_zego_that_only_deletes(sandbox: Sandbox)
     sandbox.search = False
     assert ask(sandbox, Action="SearchMedia", FileId=...)["Code"] == Code.ACTION_UNKNOWN
     assert ask(sandbox)["Code"] == 0
-
-
-def test_listing_pages_of_tencent_from_the_newest(sandbox: Sandbox) -> None:
-    for day in range(5):
-        sandbox.add_file(APP, Vendor.TENCENT, f"f{day}", created_at=NOW - timedelta(days=day), size_bytes=day)
-    pages = [
-        ask(sandbox, Action="SearchMedia", FileId=..., PageSize="2", PageNumber=str(number))["Data"]["Tencent"]
-        for number in range(3)
-    ]
-    assert [[item["FileId"] for item in page["MediaInfoSet"]] for page in pages] == [["f0", "f1"], ["f2", "f3"], ["f4"]]
-    assert pages[0]["TotalCount"] == 5
-    newest = pages[0]["MediaInfoSet"][0]
-    assert newest["BasicInfo"]["CreateTime"] == "2026-08-01T12:00:00Z"
-    assert newest["TranscodeInfo"]["TranscodeSet"][0]["Size"] == 0
-
-
-@pytest.mark.parametrize("vendor", ["Ws", "Huawei"])
-def test_listing_pages_of_keys(sandbox: Sandbox, vendor: str) -> None:
-    for key in ("x/3", "x/1", "x/2", "y/1"):
-        sandbox.add_file(APP, vendor, key, size_bytes=7)
-    marker, seen = "", []
-    for _ in range(2):
-        page = ask(
-            sandbox, Action="SearchMedia", FileId=..., Vendor=vendor, MaxKeys="2", NamePrefix="x/", Marker=marker
-        )["Data"][vendor]
-        seen += [item["Key"] for item in page["Keys"]]
-        marker = page["NextMarker"]
-    assert seen == ["x/1", "x/2", "x/3"]
-    assert marker == ""
 
 
 def test_the_hook_sees_each_call_before_and_after_the_work(sandbox: Sandbox) -> None:
