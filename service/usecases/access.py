@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from service.core.listing import Query
 from service.core.model import Transport, Vendor
 from service.usecases.diagnosis import Check, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from service.zego.answers import SearchAnswer
+    from service.core.listing import SearchAnswer
 
 _VENDOR_CODES: Final = frozenset({3, 4, 5, 8})
 """What ZEGO answers for a vendor that an app does not use; only where every vendor does is something wrong."""
@@ -49,7 +50,7 @@ class AppAccess:
     app_id: str
     name: str
     api_url: str
-    search: Callable[[Vendor], SearchAnswer]
+    search: Callable[[Vendor, Query], SearchAnswer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def check_access(app: AppAccess, now: Callable[[], datetime]) -> Access:
     ahead: timedelta | None = None
     refusals: list[str] = []
     for vendor in Vendor:
-        answer = app.search(vendor)
+        answer = app.search(vendor, Query(size=1))
         if answer.date is not None:
             ahead = answer.date - now()
         if answer.code not in _VENDOR_CODES:

@@ -22,19 +22,6 @@ _RETRY_SECONDS = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
-class SearchAnswer:
-    """What was observed of one SearchMedia call; nothing here is interpreted. `date` is the server's own clock."""
-
-    transport: Transport
-    http_status: int | None = None
-    code: int | None = None
-    message: str = ""
-    request_id: str = ""
-    date: datetime | None = None
-    unreadable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """One exchange with ZEGO as far as it got. `failure` is one line for people, with nothing secret in it."""
 
@@ -67,32 +54,18 @@ class Redaction:
 def read_delete_answer(http: HttpAnswer, redaction: Redaction, now: datetime) -> DeleteAnswer:
     """Read an answer of DeleteMedia. Never raises; `now` turns a Retry-After date into seconds."""
     text = http.body.decode("utf-8", "replace")
-    top = _read_top(http, text)
+    top = read_top(http, text)
     answer = DeleteAnswer(
         transport=http.transport,
         http_status=http.status,
-        code=_code(top),
-        message=redaction.clean(_text(top, "Message") or http.failure),
-        request_id=redaction.clean(_text(top, "RequestId")),
-        unreadable=http.transport is Transport.ANSWERED and _code(top) is None,
+        code=read_code(top),
+        message=redaction.clean(read_text(top, "Message") or http.failure),
+        request_id=redaction.clean(read_text(top, "RequestId")),
+        unreadable=http.transport is Transport.ANSWERED and read_code(top) is None,
         retry_after_s=read_retry_after(http.retry_after, now),
         raw=redaction.clean(text, MAX_RAW_CHARACTERS),
     )
     return _with_files(answer, top, redaction) if answer.code == 0 else answer
-
-
-def read_search_answer(http: HttpAnswer, redaction: Redaction) -> SearchAnswer:
-    """Read an answer of SearchMedia as far as its code. Never raises."""
-    top = _read_top(http, http.body.decode("utf-8", "replace"))
-    return SearchAnswer(
-        transport=http.transport,
-        http_status=http.status,
-        code=_code(top),
-        message=redaction.clean(_text(top, "Message") or http.failure),
-        request_id=redaction.clean(_text(top, "RequestId")),
-        date=read_http_date(http.date),
-        unreadable=http.transport is Transport.ANSWERED and _code(top) is None,
-    )
 
 
 def read_retry_after(value: str, now: datetime) -> float | None:
@@ -114,8 +87,8 @@ def read_http_date(value: str) -> datetime | None:
         return None
 
 
-def _read_top(http: HttpAnswer, text: str) -> Mapping[str, JsonValue]:
-    """The answer's top level, or nothing at all where it is not one whole JSON object."""
+def read_top(http: HttpAnswer, text: str) -> Mapping[str, JsonValue]:
+    """Return the answer's top level, or nothing at all where it is not one whole JSON object."""
     if http.transport is not Transport.ANSWERED or http.too_long:
         return {}
     value = _read_value(text.strip("\ufeff \t\r\n"))
@@ -130,18 +103,20 @@ def _read_value(text: str) -> JsonValue:
     return None if read.problem else read.value
 
 
-def _code(top: Mapping[str, JsonValue]) -> int | None:
-    text = _text(top, "Code")
+def read_code(top: Mapping[str, JsonValue]) -> int | None:
+    """Return the top-level `Code`, a number or digits; None for anything else."""
+    text = read_text(top, "Code")
     return int(text) if _CODE.fullmatch(text) else None
 
 
-def _text(holder: Mapping[str, JsonValue], key: str) -> str:
+def read_text(holder: Mapping[str, JsonValue], key: str) -> str:
+    """Return a text (or a number's digits), "" where there is none."""
     value = holder.get(key)
     return value if isinstance(value, str) else ""
 
 
 def _with_files(answer: DeleteAnswer, top: Mapping[str, JsonValue], redaction: Redaction) -> DeleteAnswer:
-    data = _read_data(top.get("Data"))
+    data = read_data(top.get("Data"))
     deleted, errors = _list(data, "Deleted"), _list(data, "Errors")
     if data is None or deleted is None or errors is None:
         return replace(answer, unreadable=True)
@@ -150,14 +125,17 @@ def _with_files(answer: DeleteAnswer, top: Mapping[str, JsonValue], redaction: R
         answer,
         deleted=frozenset(entry for entry in deleted if isinstance(entry, str)),
         errors=tuple(
-            _file_error(entry, redaction) for entry in errors if isinstance(entry, dict) and _text(entry, "Key")
+            _file_error(entry, redaction) for entry in errors if isinstance(entry, dict) and read_text(entry, "Key")
         ),
         cache_code=_cache_code(data, redaction),
     )
 
 
-def _read_data(value: JsonValue) -> dict[str, JsonValue] | None:
-    """`Data` is an object in one version of ZEGO's docs and a string holding JSON in the other."""
+def read_data(value: JsonValue) -> dict[str, JsonValue] | None:
+    """Return `Data`, which is an object in one version of ZEGO's docs and a string holding JSON in the other.
+
+    None: it is neither. Nothing at all is an empty object.
+    """
     if value is None or value == "":
         return {}
     if isinstance(value, str):
@@ -174,13 +152,13 @@ def _list(data: dict[str, JsonValue] | None, key: str) -> list[JsonValue] | None
 
 def _file_error(entry: dict[str, JsonValue], redaction: Redaction) -> FileError:
     return FileError(
-        file_id=_text(entry, "Key"),
-        code=redaction.clean(_text(entry, "Code")),
-        message=redaction.clean(_text(entry, "Message")),
-        request_id=redaction.clean(_text(entry, "RequestId")),
+        file_id=read_text(entry, "Key"),
+        code=redaction.clean(read_text(entry, "Code")),
+        message=redaction.clean(read_text(entry, "Message")),
+        request_id=redaction.clean(read_text(entry, "RequestId")),
     )
 
 
 def _cache_code(data: dict[str, JsonValue], redaction: Redaction) -> str | None:
     purge = data.get("WsItemIdReceiverResp")
-    return redaction.clean(_text(purge, "Code")) or None if isinstance(purge, dict) else None
+    return redaction.clean(read_text(purge, "Code")) or None if isinstance(purge, dict) else None

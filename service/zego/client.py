@@ -23,17 +23,30 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from service.core.model import DeleteAnswer, Transport, Vendor
-from service.zego.answers import HttpAnswer, Redaction, SearchAnswer, read_delete_answer, read_search_answer
-from service.zego.request_url import Parameters, build_url, common_parameters, delete_parameters, url_cost, url_overhead
+from service.zego.answers import HttpAnswer, Redaction, read_delete_answer
+from service.zego.listing_answers import read_search_answer
+from service.zego.request_url import (
+    Parameters,
+    build_url,
+    common_parameters,
+    delete_parameters,
+    search_parameters,
+    url_cost,
+    url_overhead,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-__all__ = ["SearchAnswer", "ZegoClient", "url_cost", "url_overhead"]
+    from service.core.listing import Query, SearchAnswer
+
+__all__ = ["ZegoClient", "url_cost", "url_overhead"]
 
 MAX_FILES = 100
 MAX_BODY_BYTES = 1024 * 1024
+MAX_LISTING_BYTES = 8 * MAX_BODY_BYTES
+"""A page of 5,000 files has some 3 MiB."""
 _CHUNK_BYTES = 65_536
 
 
@@ -93,16 +106,20 @@ class ZegoClient:
         """
         if not 1 <= len(file_ids) <= MAX_FILES:
             raise ValueError(f"DeleteMedia takes 1 to {MAX_FILES} files, not {len(file_ids)}")
-        http, redaction = self._call("DeleteMedia", delete_parameters(vendor, file_ids, clear_cache=self._clear_cache))
+        parameters = delete_parameters(vendor, file_ids, clear_cache=self._clear_cache)
+        http, redaction = self._call("DeleteMedia", parameters, MAX_BODY_BYTES)
         return read_delete_answer(http, redaction, self._now())
 
-    def search_media(self, vendor: Vendor) -> SearchAnswer:
-        """Ask for the first listed file of a vendor: a harmless call that shows whether the credentials work."""
-        page = [("PageNumber", "0"), ("PageSize", "1")] if vendor is Vendor.TENCENT else [("MaxKeys", "1")]
-        http, redaction = self._call("SearchMedia", [("Vendor", vendor.value), *page])
-        return read_search_answer(http, redaction)
+    def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
+        """Ask ZEGO once for a page of its listing (docs/protocol.md, "SearchMedia"), which changes nothing.
 
-    def _call(self, action: str, parameters: Parameters) -> tuple[HttpAnswer, Redaction]:
+        Raises:
+            ValueError: ZEGO takes no such question of this vendor, a mistake of the caller.
+        """
+        http, redaction = self._call("SearchMedia", search_parameters(vendor, query), MAX_LISTING_BYTES)
+        return read_search_answer(http, redaction, vendor, self._now())
+
+    def _call(self, action: str, parameters: Parameters, most_bytes: int) -> tuple[HttpAnswer, Redaction]:
         common = common_parameters(
             action,
             self._app_id,
@@ -113,7 +130,7 @@ class ZegoClient:
         )
         url = build_url(self._api_url, common + parameters)
         with self._line() as line:
-            http = line.get(url, self._timeouts, self._monotonic)
+            http = line.get(url, self._timeouts, self._monotonic, most_bytes)
         return http, Redaction(self._server_secret, dict(common)["Signature"])
 
     @contextmanager
@@ -153,13 +170,15 @@ class _Line:
     def close(self) -> None:
         self._session.close()
 
-    def get(self, url: str, timeouts: tuple[float, float], monotonic: Callable[[], float]) -> HttpAnswer:
+    def get(
+        self, url: str, timeouts: tuple[float, float], monotonic: Callable[[], float], most_bytes: int
+    ) -> HttpAnswer:
         self._departures.any = False
         answer = HttpAnswer(Transport.LOST)
         try:
             with self._session.get(url, timeout=timeouts, allow_redirects=False, stream=True) as response:
                 answer = _head(response)
-                return _read_body(answer, response, monotonic() + timeouts[1], monotonic)
+                return _read_body(answer, response, monotonic() + timeouts[1], monotonic, most_bytes)
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
             self.close()
             return _failed(answer, error, departed=self._departures.any)
@@ -176,14 +195,14 @@ def _head(response: requests.Response) -> HttpAnswer:
 
 
 def _read_body(
-    head: HttpAnswer, response: requests.Response, deadline: float, monotonic: Callable[[], float]
+    head: HttpAnswer, response: requests.Response, deadline: float, monotonic: Callable[[], float], most_bytes: int
 ) -> HttpAnswer:
     """Read the body to its end, the cap or the deadline: the read timeout alone would let a dripping server hold us."""
     body = bytearray()
     while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return replace(head, transport=Transport.ANSWERED, body=bytes(body[:MAX_BODY_BYTES]), too_long=True)
+        if len(body) > most_bytes:
+            return replace(head, transport=Transport.ANSWERED, body=bytes(body[:most_bytes]), too_long=True)
         if monotonic() > deadline:
             raise TimeoutError(errno.ETIMEDOUT, "timed out in the middle of the answer")
     return replace(head, transport=Transport.ANSWERED, body=bytes(body))

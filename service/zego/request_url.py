@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -11,7 +12,15 @@ from service.zego.signature import api_signature
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from service.core.listing import Query
+
+MAX_SEARCH_IDS = 10
+MAX_PREFIX_BYTES = 20
+TENCENT_REACH = 5000
+MAX_KEYS = 1000
+
 _FILE_ID_KEY = "FileId[]"
+_STREAM_ID_KEY = "StreamId[]"
 
 Parameters = list[tuple[str, str]]
 
@@ -44,6 +53,49 @@ def delete_parameters(vendor: Vendor, file_ids: Sequence[str], *, clear_cache: b
     if clear_cache and vendor is Vendor.WANGSU:
         parameters.append(("ClearCache", "true"))
     return parameters + [(_FILE_ID_KEY, file_id) for file_id in file_ids]
+
+
+def search_parameters(vendor: Vendor, query: Query) -> Parameters:
+    """The parameters of SearchMedia beside the common ones. A fraction of a second widens the window asked for.
+
+    Raises:
+        ValueError: ZEGO takes no such question of this vendor, a mistake of the caller; the message says what is wrong.
+    """
+    if len(query.prefix.encode()) > MAX_PREFIX_BYTES:
+        raise ValueError(f"SearchMedia takes a NamePrefix of up to {MAX_PREFIX_BYTES} bytes")
+    page = _tencent_page(query) if vendor is Vendor.TENCENT else _keys_page(vendor, query)
+    prefix = [("NamePrefix", query.prefix)] if query.prefix else []
+    return [("Vendor", vendor.value), *page, *prefix]
+
+
+def _tencent_page(query: Query) -> Parameters:
+    if query.marker:
+        raise ValueError("SearchMedia takes no Marker for Tencent")
+    if query.size < 1 or query.page < 0 or (query.page + 1) * query.size > TENCENT_REACH:
+        raise ValueError(f"SearchMedia reaches the {TENCENT_REACH}th file of Tencent, not {query}")
+    for ids in (query.file_ids, query.stream_ids):
+        if len(ids) > MAX_SEARCH_IDS or not all(ids) or len(set(ids)) < len(ids):
+            raise ValueError(f"SearchMedia takes up to {MAX_SEARCH_IDS} different ids, not {ids}")
+    page = [("PageNumber", str(query.page)), ("PageSize", str(query.size))]
+    files = [(_FILE_ID_KEY, file_id) for file_id in query.file_ids]
+    streams = [(_STREAM_ID_KEY, stream_id) for stream_id in query.stream_ids]
+    return _window(query) + page + files + streams
+
+
+def _window(query: Query) -> Parameters:
+    start = None if query.start is None else math.floor(query.start.timestamp())
+    end = None if query.end is None else math.ceil(query.end.timestamp())
+    if min(start or 0, end or 0) < 0 or (start is not None and end is not None and end < start):
+        raise ValueError(f"SearchMedia takes a window from 1970 on that ends after its start, not {query}")
+    return [(key, str(second)) for key, second in (("StartTime", start), ("EndTime", end)) if second is not None]
+
+
+def _keys_page(vendor: Vendor, query: Query) -> Parameters:
+    if query.start or query.end or query.page or query.file_ids or query.stream_ids:
+        raise ValueError(f"SearchMedia takes only NamePrefix and Marker for {vendor.value}, not {query}")
+    if not 1 <= query.size <= MAX_KEYS:
+        raise ValueError(f"SearchMedia takes 1 to {MAX_KEYS} MaxKeys, not {query.size}")
+    return [("MaxKeys", str(query.size)), *([("Marker", query.marker)] if query.marker else [])]
 
 
 def url_overhead(api_url: str, app_id: str, vendor: Vendor, *, is_test: bool | None, clear_cache: bool) -> int:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from service.core.listing import Query, SearchAnswer
 from service.core.model import Transport, Vendor
 from service.usecases.access import AppAccess, check_access, check_clock
 from service.usecases.diagnosis import Status
-from service.zego.answers import SearchAnswer
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -23,7 +23,8 @@ class Zego:
         self.answers = list(answers)
         self.asked: list[Vendor] = []
 
-    def __call__(self, vendor: Vendor) -> SearchAnswer:
+    def __call__(self, vendor: Vendor, query: Query) -> SearchAnswer:
+        assert query == Query(size=1)
         self.asked.append(vendor)
         return self.answers.pop(0)
 

@@ -11,11 +11,9 @@ from service.core.model import DeleteAnswer, FileError, Transport
 from service.zego.answers import (
     HttpAnswer,
     Redaction,
-    SearchAnswer,
     read_delete_answer,
     read_http_date,
     read_retry_after,
-    read_search_answer,
 )
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
@@ -136,14 +134,6 @@ def test_a_body_over_the_cap_is_unreadable_even_if_it_starts_well() -> None:
 def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
     http = HttpAnswer(transport, failure="timed out")
     assert read_delete_answer(http, Redaction(), NOW) == DeleteAnswer(transport, message="timed out")
-    assert read_search_answer(http, Redaction()) == SearchAnswer(transport, message="timed out")
-
-
-def test_a_search_answer_tells_the_clock_of_the_server() -> None:
-    answer = read_search_answer(answered('{"Code": "7", "Message": "no", "RequestId": 5}', 401), Redaction())
-    date = datetime(2026, 8, 1, 11, 59, tzinfo=UTC)
-    assert answer == SearchAnswer(Transport.ANSWERED, 401, 7, "no", "5", date, unreadable=False)
-    assert read_search_answer(answered("<html>"), Redaction()).unreadable
 
 
 @pytest.mark.parametrize(
@@ -181,7 +171,6 @@ def test_a_date_without_a_zone_is_utc(zone: str) -> None:
 def test_reading_never_raises(body: bytes, date: str, retry_after: str) -> None:
     http = HttpAnswer(Transport.ANSWERED, status=200, date=date, retry_after=retry_after, body=body)
     assert read_delete_answer(http, Redaction(), NOW).deleted == frozenset()
-    assert read_search_answer(http, Redaction()).transport is Transport.ANSWERED
 
 
 def test_a_redaction_does_not_show_its_words() -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.core.listing import Query
 from service.core.model import DeleteAnswer, FileError, Transport, Vendor
 from service.zego.client import ZegoClient, url_cost
-from service.zego.sandbox import Call, Sandbox
+from service.zego.sandbox import Call, Sandbox, StoredFile
 from service.zego.sandbox_faults import (
     Fault,
     answer_code,
@@ -144,15 +145,66 @@ def test_the_cache_of_wangsu_is_cleared_where_wanted(sandbox: Sandbox) -> None:
 def test_searching_shows_that_the_credentials_work_and_what_time_it_is_there(
     sandbox: Sandbox, client: ZegoClient, vendor: Vendor
 ) -> None:
-    answer = client.search_media(vendor)
+    answer = client.search_media(vendor, Query(size=1))
     assert (answer.transport, answer.http_status, answer.code) == (Transport.ANSWERED, 200, 0)
     assert (answer.date, answer.unreadable) == (NOW, False)
     assert [call.action for call in sandbox.calls] == ["SearchMedia"]
 
 
+def test_a_question_that_zego_does_not_take_is_never_sent(sandbox: Sandbox, client: ZegoClient) -> None:
+    with pytest.raises(ValueError, match="up to 10 different ids"):
+        client.search_media(Vendor.TENCENT, Query(size=20, file_ids=tuple("abcdefghijk")))
+    with pytest.raises(ValueError, match="5000th file"):
+        client.search_media(Vendor.TENCENT, Query(size=1000, page=5))
+    assert sandbox.calls == ()
+
+
+def test_a_marker_of_any_characters_arrives_unchanged(sandbox: Sandbox, client: ZegoClient) -> None:
+    sandbox.add_file(APP, Vendor.HUAWEI, "录制/a b+c&d=e%41?#[]'.mp4")
+    sandbox.add_file(APP, Vendor.HUAWEI, "录制/z")
+    first = client.search_media(Vendor.HUAWEI, Query(size=1))
+    assert first.next_marker == first.files[0].file_id == "录制/a b+c&d=e%41?#[]'.mp4"
+    last = client.search_media(Vendor.HUAWEI, Query(size=1, marker=first.next_marker, prefix="录制/"))
+    assert ([file.file_id for file in last.files], last.next_marker) == (["录制/z"], "")
+
+
+def test_an_overloaded_listing_tells_how_long_to_wait(sandbox: Sandbox, client: ZegoClient) -> None:
+    sandbox.next(answer_html(429, retry_after="7"))
+    answer = client.search_media(Vendor.TENCENT, Query(size=1))
+    assert (answer.http_status, answer.unreadable, answer.retry_after_s) == (429, True, 7.0)
+
+
+@pytest.mark.parametrize(("length", "readable"), [(8 * 1024 * 1024, True), (8 * 1024 * 1024 + 1, False)])
+def test_a_listing_may_be_longer_than_another_answer(length: int, *, readable: bool) -> None:
+    body = b'{"Code": 0, "Data": {"Ws": {"Keys": [], "NextMarker": ""}}}'.ljust(length)
+
+    def send(connection: socket.socket) -> None:
+        connection.recv(65536)
+        try:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + body)
+        except OSError:
+            return
+
+    with raw_server(send) as url, make_client(url) as client:
+        answer = client.search_media(Vendor.WANGSU, Query(size=1))
+    assert (answer.transport, answer.unreadable) == (Transport.ANSWERED, not readable)
+
+
+@pytest.mark.parametrize("vendor", Vendor)
+def test_the_largest_page_of_files_of_average_length_is_read(
+    sandbox: Sandbox, client: ZegoClient, vendor: Vendor
+) -> None:
+    size = 5000 if vendor is Vendor.TENCENT else 1000
+    long = [StoredFile(f"{number:0500}", NOW, media_url="https://media.invalid/" + "x" * 500) for number in range(size)]
+    sandbox.add_files(APP, vendor, long)
+    sandbox.data_as_text = True
+    answer = client.search_media(vendor, Query(size=size))
+    assert (answer.unreadable, len(answer.files)) == (False, size)
+
+
 def test_a_wrong_secret_is_an_answer(sandbox: Sandbox) -> None:
     with make_client(sandbox.url, secret="wrong") as client:
-        assert client.search_media(Vendor.TENCENT).code == Code.SIGNATURE_WRONG
+        assert client.search_media(Vendor.TENCENT, Query(size=1)).code == Code.SIGNATURE_WRONG
         assert client.delete_media(Vendor.TENCENT, ["a"]).code == Code.SIGNATURE_WRONG
     assert "wrong" not in repr(client)
 
@@ -237,7 +289,7 @@ def test_nobody_listening_means_not_sent(sandbox: Sandbox, client: ZegoClient) -
     sandbox.__exit__()
     answer = client.delete_media(Vendor.TENCENT, ["b"])
     assert (answer.transport, answer.message) == (Transport.NOT_SENT, "no connection to ZEGO: Connection refused")
-    assert client.search_media(Vendor.TENCENT).transport is Transport.NOT_SENT
+    assert client.search_media(Vendor.TENCENT, Query(size=1)).transport is Transport.NOT_SENT
 
 
 def test_an_unknown_host_means_not_sent() -> None:

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.core.listing import Query
 from service.core.model import Vendor
-from service.zego.request_url import build_url, common_parameters, delete_parameters, url_cost, url_overhead
+from service.zego.request_url import (
+    build_url,
+    common_parameters,
+    delete_parameters,
+    search_parameters,
+    url_cost,
+    url_overhead,
+)
 from service.zego.signature import api_signature
 
 API_URL = "https://rtc-api.zego.im/"
@@ -66,3 +75,85 @@ def test_only_wangsu_is_told_to_clear_its_cache(vendor: Vendor) -> None:
     told = "ClearCache=true" in delete_url(vendor, ["1"], is_test=None, clear_cache=True)
     assert told == (vendor is Vendor.WANGSU)
     assert "ClearCache" not in delete_url(vendor, ["1"], is_test=None, clear_cache=False)
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        (Query(1), ["PageNumber=0", "PageSize=1"]),
+        (Query(1000, page=4), ["PageNumber=4", "PageSize=1000"]),
+        (
+            Query(10, start=moment(5), end=moment(5), prefix="é" * 10),
+            ["StartTime=5", "EndTime=5", "PageNumber=0", "PageSize=10", f"NamePrefix={'é' * 10}"],
+        ),
+        (
+            Query(10, start=moment(5.9), end=moment(7.000001)),
+            ["StartTime=5", "EndTime=8", "PageNumber=0", "PageSize=10"],
+        ),
+        (Query(10, start=moment(0)), ["StartTime=0", "PageNumber=0", "PageSize=10"]),
+        (
+            Query(2, file_ids=("1", "2"), stream_ids=("a&b",)),
+            ["PageNumber=0", "PageSize=2", "FileId[]=1", "FileId[]=2", "StreamId[]=a&b"],
+        ),
+    ],
+    ids=str,
+)
+def test_what_tencents_listing_is_asked(query: Query, sent: list[str]) -> None:
+    parameters = search_parameters(Vendor.TENCENT, query)
+    assert [f"{name}={value}" for name, value in parameters] == ["Vendor=Tencent", *sent]
+
+
+@pytest.mark.parametrize("vendor", [Vendor.WANGSU, Vendor.HUAWEI])
+def test_what_the_others_listings_are_asked(vendor: Vendor) -> None:
+    assert search_parameters(vendor, Query(1)) == [("Vendor", vendor.value), ("MaxKeys", "1")]
+    asked = search_parameters(vendor, Query(1000, marker="é" * 500, prefix="x/"))
+    assert asked == [("Vendor", vendor.value), ("MaxKeys", "1000"), ("Marker", "é" * 500), ("NamePrefix", "x/")]
+
+
+TEN = tuple("abcdefghij")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "query"),
+    [
+        (Vendor.TENCENT, Query(0)),
+        (Vendor.TENCENT, Query(5001)),
+        (Vendor.TENCENT, Query(1000, page=5)),
+        (Vendor.TENCENT, Query(10, page=-1)),
+        (Vendor.TENCENT, Query(10, marker="m")),
+        (Vendor.TENCENT, Query(10, prefix="é" * 10 + "x")),
+        (Vendor.TENCENT, Query(10, prefix="\ud800")),
+        (Vendor.TENCENT, Query(10, file_ids=(*TEN, "k"))),
+        (Vendor.TENCENT, Query(10, file_ids=("a", "a"))),
+        (Vendor.TENCENT, Query(10, file_ids=("",))),
+        (Vendor.TENCENT, Query(10, stream_ids=(*TEN, "k"))),
+        (Vendor.TENCENT, Query(10, stream_ids=("a", "a"))),
+        (Vendor.TENCENT, Query(10, stream_ids=("",))),
+        (Vendor.TENCENT, Query(10, start=moment(6), end=moment(5))),
+        (Vendor.TENCENT, Query(10, start=moment(-1))),
+        (Vendor.TENCENT, Query(10, end=moment(-1))),
+        (Vendor.WANGSU, Query(0)),
+        (Vendor.WANGSU, Query(1001)),
+        (Vendor.WANGSU, Query(10, page=1)),
+        (Vendor.WANGSU, Query(10, start=moment(5))),
+        (Vendor.HUAWEI, Query(10, end=moment(5))),
+        (Vendor.HUAWEI, Query(10, file_ids=("a",))),
+        (Vendor.HUAWEI, Query(10, stream_ids=("a",))),
+        (Vendor.HUAWEI, Query(10, prefix="x" * 21)),
+    ],
+    ids=ascii,
+)
+def test_a_question_that_zego_takes_of_nobody_is_the_callers_mistake(vendor: Vendor, query: Query) -> None:
+    with pytest.raises(ValueError, match=r"SearchMedia takes|SearchMedia reaches|surrogates"):
+        search_parameters(vendor, query)
+
+
+@pytest.mark.parametrize("page", range(3))
+def test_ten_ids_and_the_5000th_file_can_be_asked_for(page: int) -> None:
+    size = 5000 // (page + 1)
+    asked = search_parameters(Vendor.TENCENT, Query(size, page=page, file_ids=TEN, stream_ids=TEN))
+    assert len(asked) == 23

@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.core.listing import ListedFile, SearchAnswer
+from service.core.model import Transport, Vendor
+from service.zego.answers import HttpAnswer, Redaction
+from service.zego.listing_answers import read_search_answer
+from service.zego.wirejson import storable
+
+NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
+SECRET = "9193cc662a4c0ec135ec71fb57194b38"
+
+TENCENT = """{"Tencent": {"TotalCount": 2, "MediaInfoSet": [
+  {"FileId": "5285890784273533167",
+   "BasicInfo": {"Name": "room-1", "CreateTime": "2023-07-28T09:30:06Z", "UpdateTime": "2023-07-28T09:31:06Z",
+     "ExpireTime": "9999-12-31T23:59:59Z", "Type": "mp4", "MediaUrl": "http://vod.example/a.mp4", "Vid": "v",
+     "Category": "Video", "Status": "Normal", "StorageClass": "STANDARD"},
+   "TranscodeInfo": {"TranscodeSet": [
+     {"Definition": 100020, "Height": 480, "Size": 11, "Duration": 1.5},
+     {"Definition": 0, "Height": 720, "Size": 123456, "Duration": 61.25}]}},
+  {"FileId": 5285890784273533168,
+   "BasicInfo": {"CreateTime": "2023-07-28T09:30:06.125Z", "ExpireTime": "2027-01-02T03:04:05Z"},
+   "TranscodeInfo": null}]}}"""
+LISTED = (
+    ListedFile(
+        "5285890784273533167",
+        datetime(2023, 7, 28, 9, 30, 6, tzinfo=UTC),
+        name="room-1",
+        size_bytes=123456,
+        duration_s=61.25,
+        media_url="http://vod.example/a.mp4",
+    ),
+    ListedFile(
+        "5285890784273533168",
+        datetime(2023, 7, 28, 9, 30, 6, 125_000, tzinfo=UTC),
+        expires_at=datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC),
+    ),
+)
+KEYS = """{"VENDOR": {"Keys": [
+  {"Key": "record/app/x/2023-07-28-09-30-06.mp4", "LastModified": "2023-07-28T09:31:06.000Z", "Size": 99,
+   "ETag": "\\"b1\\"", "MediaUrl": "http://obs.example/x.mp4"},
+  {"Key": "record/app/y.mp4", "LastModified": "2023-07-28T09:31:07Z", "Size": "0", "ETag": "", "MediaUrl": ""}],
+  "NextMarker": "record/app/y.mp4"}}"""
+LISTED_KEYS = (
+    ListedFile(
+        "record/app/x/2023-07-28-09-30-06.mp4",
+        datetime(2023, 7, 28, 9, 31, 6, tzinfo=UTC),
+        size_bytes=99,
+        media_url="http://obs.example/x.mp4",
+    ),
+    ListedFile("record/app/y.mp4", datetime(2023, 7, 28, 9, 31, 7, tzinfo=UTC), size_bytes=0),
+)
+
+
+def answered(body: str | bytes, status: int = 200, retry_after: str = "") -> HttpAnswer:
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    return HttpAnswer(
+        Transport.ANSWERED, status=status, date="Sat, 01 Aug 2026 11:59:00 GMT", retry_after=retry_after, body=raw
+    )
+
+
+def read(http: HttpAnswer, vendor: Vendor = Vendor.TENCENT) -> SearchAnswer:
+    return read_search_answer(http, Redaction(SECRET), vendor, NOW)
+
+
+def read_data(data: object, vendor: Vendor = Vendor.TENCENT) -> SearchAnswer:
+    return read(answered(json.dumps({"Code": 0, "Message": "success", "RequestId": "r1", "Data": data})), vendor)
+
+
+def media(**entry: Any) -> SearchAnswer:
+    whole = {"FileId": "5", "BasicInfo": {"CreateTime": "2026-01-02T03:04:05Z"}} | entry
+    return read_data({"Tencent": {"TotalCount": 1, "MediaInfoSet": [whole]}})
+
+
+def key(**entry: Any) -> SearchAnswer:
+    return read_data({"Huawei": {"Keys": [{"Key": "a"} | entry], "NextMarker": ""}}, Vendor.HUAWEI)
+
+
+def only(answer: SearchAnswer) -> ListedFile:
+    assert (answer.unreadable, answer.unnamed) == (False, 0)
+    (file,) = answer.files
+    return file
+
+
+@pytest.mark.parametrize("data", [TENCENT, json.dumps(TENCENT)], ids=["object", "string"])
+def test_a_page_of_tencent(data: str) -> None:
+    answer = read(answered(f'{{"Code": 0, "Message": "success", "RequestId": "r1", "Data": {data}}}'))
+    assert (answer.code, answer.message, answer.request_id, answer.unreadable) == (0, "success", "r1", False)
+    assert (answer.total, answer.next_marker, answer.unnamed) == (2, None, 0)
+    assert answer.files == LISTED
+
+
+@pytest.mark.parametrize("vendor", [Vendor.WANGSU, Vendor.HUAWEI])
+@pytest.mark.parametrize("spelling", [str, json.dumps], ids=["object", "string"])
+def test_a_page_of_keys(vendor: Vendor, spelling: Any) -> None:
+    data = spelling(KEYS.replace("VENDOR", vendor.value))
+    answer = read(answered(f'{{"Code": "0", "Data": {data}}}'), vendor)
+    assert (answer.code, answer.unreadable, answer.total, answer.unnamed) == (0, False, None, 0)
+    assert answer.next_marker == "record/app/y.mp4"
+    assert answer.files == LISTED_KEYS
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.678Z", datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123_456, tzinfo=UTC)),
+        ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:59Z", None),
+        ("9999-12-31T23:59:59.000Z", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("1969-12-31T23:59:59Z", None),
+        ("2026-02-30T03:04:05Z", None),
+        ("2026-01-02T24:00:01Z", None),
+        ("2026-01-02T03:04:60Z", None),
+        ("2026-01-02T03:04:05", None),
+        ("2026-01-02 03:04:05Z", None),
+        ("2026-01-02T03:04:05+08:00", None),
+        ("2026-01-02T03:04:05Z\n", None),
+        ("٢٠٢٦-01-02T03:04:05Z", None),
+        ("", None),
+        (1767323045, None),
+        (None, None),
+        ([], None),
+    ],
+    ids=str,
+)
+def test_a_moment_is_read_exactly_or_unknown(written: object, read_as: datetime | None) -> None:
+    listed = only(media(BasicInfo={"CreateTime": written, "ExpireTime": written}))
+    assert (listed.created_at, listed.expires_at) == (read_as, read_as)
+    assert only(key(LastModified=written)).created_at == read_as
+
+
+@pytest.mark.parametrize(
+    "file_id",
+    ["", "  ", None, True, [], {}, "a\x00", "\ud800", "é" * 513, "5.285890784273533e18", 5.285890784273533e18, 5.0],
+    ids=ascii,
+)
+def test_an_entry_whose_file_cannot_be_named_is_counted(file_id: object) -> None:
+    answer = media(FileId=file_id)
+    assert (answer.files, answer.unnamed, answer.total, answer.unreadable) == ((), 1, 1, False)
+
+
+@pytest.mark.parametrize("entry", [None, "5", ["5"], {}, {"FileID": "5"}], ids=str)
+def test_an_entry_without_an_id_is_counted_beside_the_others(entry: object) -> None:
+    answer = read_data({"Tencent": {"TotalCount": 3, "MediaInfoSet": [entry, {"FileId": "5"}, entry]}})
+    assert ([file.file_id for file in answer.files], answer.unnamed) == (["5"], 2)
+    answer = read_data({"Ws": {"Keys": [entry, {"Key": "5"}]}}, Vendor.WANGSU)
+    assert ([file.file_id for file in answer.files], answer.unnamed) == (["5"], 1)
+
+
+def test_only_tencents_ids_are_numbers() -> None:
+    assert only(key(Key="1.5")).file_id == "1.5"
+    assert only(key(Key="é" * 512)).file_id == "é" * 512
+    assert key(Key="é" * 513).unnamed == key(Key=" ").unnamed == key(Key="\x00").unnamed == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "read_as"),
+    [
+        *((0, 0), ("17", 17), (17.0, 17), (2**63 - 1, 2**63 - 1), (2**63, None), (-1, None), (1.5, None)),
+        *(("1e9", None), ("9" * 5000, None), (None, None), (True, None), ([], None), ("", None)),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_size_is_read_exactly_or_unknown(size: object, read_as: int | None) -> None:
+    original = {"Definition": "0", "Size": size}
+    assert only(media(TranscodeInfo={"TranscodeSet": [original]})).size_bytes == read_as
+    assert only(key(Size=size)).size_bytes == read_as
+
+
+@pytest.mark.parametrize(
+    ("duration", "read_as"),
+    [(0, 0.0), (61.25, 61.25), ("60", 60.0), (-1, None), (10**9, None), ("1e999", None), ("nan", None), (None, None)],
+    ids=str,
+)
+def test_a_duration_is_read_or_unknown(duration: object, read_as: float | None) -> None:
+    original = {"Definition": 0, "Duration": duration}
+    assert only(media(TranscodeInfo={"TranscodeSet": [original]})).duration_s == read_as
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"TranscodeSet": None},
+        {"TranscodeSet": {"Definition": 0, "Size": 1}},
+        {"TranscodeSet": [None, "0", {"Size": 1}, {"Definition": 100020, "Size": 1, "Duration": 1}]},
+    ],
+    ids=str,
+)
+def test_a_rendition_is_not_the_original(info: object) -> None:
+    listed = only(media(TranscodeInfo=info))
+    assert (listed.size_bytes, listed.duration_s) == (None, None)
+
+
+@pytest.mark.parametrize("text", ["", "a\x00b", "\ud800", "é" * 513, None, ["a"], {}, True], ids=ascii)
+def test_names_and_urls_are_whole_or_unknown(text: object) -> None:
+    listed = only(media(BasicInfo={"Name": text, "MediaUrl": text}))
+    assert (listed.name, listed.media_url) == (None, None)
+    assert only(key(MediaUrl=text)).media_url is None
+    assert only(media(BasicInfo={"Name": "é" * 512})).name == "é" * 512
+
+
+@pytest.mark.parametrize("basic", [None, [], "x", 5], ids=str)
+def test_a_file_about_which_nothing_is_told_is_a_file(basic: object) -> None:
+    assert only(media(BasicInfo=basic)) == ListedFile("5", created_at=None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        "",
+        "{cut",
+        [],
+        5,
+        {},
+        {"Ws": {"TotalCount": 0, "MediaInfoSet": []}},
+        {"Tencent": None},
+        {"Tencent": []},
+        {"Tencent": {}},
+        {"Tencent": {"TotalCount": 0}},
+        {"Tencent": {"MediaInfoSet": []}},
+        {"Tencent": {"TotalCount": 0, "MediaInfoSet": {}}},
+        {"Tencent": {"TotalCount": 0, "MediaInfoSet": "[]"}},
+        *({"Tencent": {"TotalCount": count, "MediaInfoSet": []}} for count in (None, -1, 1.5, "", "x", True, 10**15)),
+    ],
+    ids=str,
+)
+def test_a_listing_of_tencent_that_is_not_whole_is_unreadable(data: object) -> None:
+    answer = read_data(data)
+    assert (answer.code, answer.unreadable, answer.files, answer.total) == (0, True, (), None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        {"Ws": {"Keys": []}},
+        {"Huawei": None},
+        {"Huawei": {"NextMarker": ""}},
+        {"Huawei": {"Keys": {}}},
+        {"Huawei": {"Keys": "[]"}},
+        {"Huawei": {"Keys": [], "NextMarker": []}},
+        {"Huawei": {"Keys": [], "NextMarker": {}}},
+        {"Huawei": {"Keys": [], "NextMarker": True}},
+        {"Huawei": {"Keys": [], "NextMarker": "a\x00"}},
+        {"Huawei": {"Keys": [], "NextMarker": "\ud800"}},
+        {"Huawei": {"Keys": [], "NextMarker": "é" * 1025}},
+    ],
+    ids=ascii,
+)
+def test_a_listing_of_keys_that_is_not_whole_is_unreadable(data: object) -> None:
+    answer = read_data(data, Vendor.HUAWEI)
+    assert (answer.code, answer.unreadable, answer.files, answer.next_marker) == (0, True, (), None)
+
+
+@pytest.mark.parametrize("entries", [[], None], ids=str)
+def test_an_empty_listing(entries: object) -> None:
+    answer = read_data({"Tencent": {"TotalCount": "0", "MediaInfoSet": entries}})
+    assert (answer.unreadable, answer.files, answer.unnamed, answer.total) == (False, (), 0, 0)
+    answer = read_data({"Ws": {"Keys": entries, "NextMarker": ""}}, Vendor.WANGSU)
+    assert (answer.unreadable, answer.files, answer.unnamed, answer.next_marker) == (False, (), 0, "")
+
+
+@pytest.mark.parametrize("section", [{"Keys": []}, {"Keys": [], "NextMarker": None}], ids=str)
+def test_a_marker_that_is_not_told_is_not_the_end(section: object) -> None:
+    answer = read_data({"Ws": section}, Vendor.WANGSU)
+    assert (answer.unreadable, answer.next_marker) == (False, None)
+
+
+@pytest.mark.parametrize("vendor", Vendor)
+def test_a_page_that_says_something_twice_is_unreadable(vendor: Vendor) -> None:
+    entry = '{"FileId": "1", "FileId": "2", "Key": "1"}'
+    section = f'{{"TotalCount": 1, "MediaInfoSet": [{entry}], "Keys": [{entry}]}}'
+    assert read(answered(f'{{"Code": 0, "Data": {{"{vendor}": {section}}}}}'), vendor).unreadable
+
+
+def test_another_code_than_0_lists_nothing() -> None:
+    answer = read(answered('{"Code": "7", "Message": "no", "RequestId": 5, "Data": {"Tencent": 5}}', 401, "30"))
+    date = datetime(2026, 8, 1, 11, 59, tzinfo=UTC)
+    assert answer == SearchAnswer(Transport.ANSWERED, 401, 7, "no", "5", date, unreadable=False, retry_after_s=30.0)
+
+
+@pytest.mark.parametrize("body", ["", "<html>502</html>", '{"Code": 0, "Data": {"Ten', "[]", "[" * 200_000])
+def test_what_is_no_answer_of_zego_is_unreadable(body: str) -> None:
+    answer = read(answered(body, 502, "Sat, 01 Aug 2026 12:00:09 GMT"))
+    assert (answer.code, answer.unreadable, answer.http_status, answer.retry_after_s) == (None, True, 502, 9.0)
+
+
+@pytest.mark.parametrize("transport", [Transport.LOST, Transport.NOT_SENT])
+def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
+    assert read(HttpAnswer(transport, failure="timed out")) == SearchAnswer(transport, message="timed out")
+
+
+def test_a_body_over_the_cap_is_unreadable_even_if_it_is_whole() -> None:
+    body = f'{{"Code": 0, "Data": {TENCENT}}}'.encode()
+    answer = read(HttpAnswer(Transport.ANSWERED, status=200, body=body, too_long=True))
+    assert (answer.code, answer.unreadable, answer.files) == (None, True, ())
+
+
+def test_messages_are_free_of_secrets() -> None:
+    answer = read(answered(json.dumps({"Code": 5, "Message": f"\x00 {SECRET}", "RequestId": SECRET})))
+    assert (answer.message, answer.request_id) == ("\ufffd ***", "***")
+
+
+FIELDS = [
+    *("Tencent", "Ws", "Huawei", "TotalCount", "MediaInfoSet", "Keys", "NextMarker", "FileId", "Key", "Size"),
+    *("BasicInfo", "Name", "CreateTime", "ExpireTime", "MediaUrl", "TranscodeInfo", "TranscodeSet", "Definition"),
+    *("Duration", "LastModified"),
+]
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.sampled_from(["9999-12-31T23:59:59Z", "2026-01-02T03:04:05.5Z", "0", "1e999", "5285890784273533167"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(FIELDS),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+MEDIA = st.fixed_dictionaries(
+    {},
+    optional={
+        "FileId": ODD,
+        "BasicInfo": st.fixed_dictionaries(
+            {}, optional={"Name": ODD, "CreateTime": ODD, "ExpireTime": ODD, "MediaUrl": ODD}
+        ),
+        "TranscodeInfo": st.fixed_dictionaries({"TranscodeSet": st.lists(ODD, max_size=3)}),
+        "Key": ODD,
+        "LastModified": ODD,
+        "Size": ODD,
+    },
+)
+SECTION = st.fixed_dictionaries(
+    {"TotalCount": st.integers(0, 5000) | ODD, "MediaInfoSet": st.lists(MEDIA | ODD, max_size=4) | ODD}
+    | {"Keys": st.lists(MEDIA | ODD, max_size=4) | ODD, "NextMarker": ODD}
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(Vendor), SECTION | ODD, st.booleans())
+def test_whatever_a_listing_holds_what_is_read_can_be_kept(vendor: Vendor, section: Any, as_text: bool) -> None:
+    data = {vendor.value: section}
+    answer = read_data(json.dumps(data) if as_text else data, vendor)
+    for file in answer.files:
+        texts = [file.file_id, *(text for text in (file.name, file.media_url) if text is not None)]
+        assert all(text and storable(text) and len(text.encode()) <= 1024 for text in texts)
+    if not answer.unreadable:
+        entries = section["MediaInfoSet" if vendor is Vendor.TENCENT else "Keys"]
+        assert len(answer.files) + answer.unnamed == len(entries or [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary() | st.text().map(str.encode), st.text(), st.sampled_from(Vendor))
+def test_reading_never_raises(body: bytes, retry_after: str, vendor: Vendor) -> None:
+    answer = read(answered(body, retry_after=retry_after), vendor)
+    assert (answer.unreadable, answer.files) == (answer.code in (None, 0), ())
