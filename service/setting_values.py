@@ -53,6 +53,16 @@ def read_pause(value: object) -> timedelta:
         raise ValueError(f"{error}, or 0s for none at all") from None
 
 
+def read_period(value: object) -> timedelta | None:
+    """Read a duration, or `off` for None."""
+    if value in ("off", None):
+        return None
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
+
+
 def read_count(value: object) -> int:
     """Read a whole number from 1 on, written as text or as a number."""
     try:

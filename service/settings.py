@@ -32,6 +32,7 @@ from service.setting_values import (
     read_keep,
     read_listen,
     read_pause,
+    read_period,
     read_public_url,
     read_share,
     read_timezone,
@@ -127,6 +128,16 @@ class Settings(BaseModel):
     breaker_share: Annotated[float, BeforeValidator(read_share)] = Field(
         default=0.2,
         description="a larger share of an app's files due in one pass stops it, where more than 1,000 are due",
+    )
+    confirm: Literal["off", "all"] = Field(
+        default="off",
+        description="all: delete only what the vendor's listing or a person has confirmed; off: only what is in doubt",
+        examples=["all"],
+    )
+    reconcile_every: Annotated[timedelta | None, BeforeValidator(read_period)] = Field(
+        default=timedelta(hours=24),
+        description="how often the inventory is compared with the vendors' listings; off: not by itself",
+        examples=["24h"],
     )
     callback_freshness: Duration = Field(
         default=timedelta(minutes=15), description="how old a callback's timestamp may be"

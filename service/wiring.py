@@ -18,9 +18,11 @@ from service.db import revisions
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations, upgrade_database
 from service.usecases.calling import App
+from service.usecases.confirming import Confirmer
 from service.usecases.ingest import Ingest
 from service.usecases.lanes import Sweeper
 from service.usecases.policy import ensure_first_rules
+from service.usecases.reconcile import Reconciler
 from service.usecases.recording import Recorder
 from service.zego.client import ZegoClient
 
@@ -49,6 +51,7 @@ class Service:
     database: Database
     ingest: Ingest
     sweeper: Sweeper
+    reconciler: Reconciler
     clients: dict[str, ZegoClient]
     now: Clock
 
@@ -68,25 +71,40 @@ def build_service(settings: Settings, *, now: Clock = utc_now) -> Service:
     """Put the service together. Connects to nothing yet."""
     database = Database(settings.database_url)
     clients = {app.app_id: _client(app, now) for app in settings.apps}
+    apps = {app.app_id: App(clients[app.app_id], clients[app.app_id], app.calls_per_second) for app in settings.apps}
+    name = f"{socket.gethostname()}/{os.getpid()}"
+    ingest = Ingest(
+        database=database,
+        secrets={app.app_id: [s.get_secret_value() for s in app.callback_secrets] for app in settings.apps},
+        freshness=settings.callback_freshness,
+        now=now,
+        confirm_all=settings.confirm == "all",
+    )
     return Service(
         settings=settings,
         database=database,
-        ingest=Ingest(
-            database=database,
-            secrets={app.app_id: [s.get_secret_value() for s in app.callback_secrets] for app in settings.apps},
-            freshness=settings.callback_freshness,
-            now=now,
-        ),
+        ingest=ingest,
         sweeper=Sweeper(
             database=database,
-            apps={app.app_id: App(clients[app.app_id], app.calls_per_second) for app in settings.apps},
+            apps=apps,
             recorder=Recorder(
                 RetryPolicy(settings.retry_first, settings.retry_last, settings.give_up_after), random.random
             ),
             lease=settings.claim_lease,
             now=now,
-            name=f"{socket.gethostname()}/{os.getpid()}",
+            name=name,
             limits=Limits(settings.breaker_files, settings.breaker_share),
+            confirmer=Confirmer(database, apps, settings.cooling_off, settings.claim_lease, now),
+            confirm_all=settings.confirm == "all",
+        ),
+        reconciler=Reconciler(
+            database=database,
+            apps=apps,
+            cooling_off=settings.cooling_off,
+            patience=settings.claim_lease,
+            now=now,
+            name=name,
+            after_listing=lambda app_id: None,
         ),
         clients=clients,
         now=now,

@@ -29,7 +29,9 @@ from service.usecases.auditing import chain_entries, record_start
 from service.usecases.deciding import decide_older
 from service.usecases.health import beat_worker, end_beats, judge_worker
 from service.usecases.ingest import finish_callbacks
+from service.usecases.listing_reports import find_due_lanes
 from service.usecases.policy import keep_differs
+from service.usecases.reconcile import reconcile_lane
 from service.usecases.requesting import take_requests
 from service.usecases.schedule import broke_off, find_open_slot, has_open_retries
 from service.usecases.sweep import run_pass
@@ -109,6 +111,7 @@ class Worker:
         self._stopping = False
         self._passing = threading.Lock()
         self._stop_pass = threading.Event()
+        self._stop_listing = threading.Event()
         self._fence: int | None = None
         self._troubles: Counter[str] = Counter()
 
@@ -124,6 +127,7 @@ class Worker:
         log.info("worker_stopping", signal=signal.Signals(signum or 0).name)
         self._stopping = True
         self._stop_pass.set()
+        self._stop_listing.set()
         scheduler.shutdown(wait=True)
         self._end_beats()
         log.info("worker_stopped", worker=name)
@@ -159,6 +163,7 @@ class Worker:
             ("requests", self._sweep_on_request, _every(_REQUESTS)),
             ("tidy", self._tidy, _every(_MINUTE)),
             ("chain", self._chain, _every(_MINUTE)),
+            ("reconcile", self._reconcile, _every(_MINUTE)),
         ):
             scheduler.add_job(_guarded(name, job), trigger, id=name, next_run_time=now)
         return scheduler
@@ -197,6 +202,14 @@ class Worker:
             log.info("callbacks_finished", count=finished)
         if decided := decide_older(service.database, service.now):
             log.info("files_decided", count=decided)
+
+    def _reconcile(self) -> None:
+        service, every = self._service, self._service.settings.reconcile_every
+        if every is None:
+            return
+        for lane in find_due_lanes(service.database, service.app_ids, every, service.now()):
+            if not self._stopping:
+                reconcile_lane(service.reconciler, lane, self._stop_listing)
 
     def _chain(self) -> None:
         if linked := chain_entries(self._service.database):

@@ -20,7 +20,7 @@ from service.core import rules_file
 from service.core.chain import Entry, Head
 from service.core.durations import format_duration
 from service.core.model import FileState, Outcome, Role, Vendor, Verdict
-from service.db.models import AttemptRow, CallbackRow, CallRow, MediaFileRow, RunState, Trigger
+from service.db.models import AttemptRow, CallbackRow, CallRow, ListingState, MediaFileRow, RunState, Trigger
 from service.db.order_models import ErasureRow, HoldRow, PlanRow, PlanState, TokenRow
 from service.settings import AppSettings, SettingsError, load_settings, setting_names
 from service.usecases.auditing import AuditAction, Verified, entry_as_json
@@ -164,6 +164,8 @@ def test_settings_page_lists_every_key_of_an_app_and_its_default() -> None:
         (DOCS / "states.md", "Run states", "state", RunState),
         (DOCS / "states.md", "Run states", "trigger", Trigger),
         (DOCS / "states.md", "Plan states", "state", PlanState),
+        (DOCS / "reconcile.md", "Listings", "state", ListingState),
+        (DOCS / "reconcile.md", "Listings", "state", ListingState),
         (DOCS / "outcomes.md", "Outcomes", "outcome", Outcome),
         (DOCS / "callbacks.md", "Verdicts", "verdict", Verdict),
         (DOCS / "cli.md", "doctor", "status", Status),

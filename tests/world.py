@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,10 @@ from service.settings import load_settings
 from service.usecases.applying import Applied, NotAsPreviewed, PreviewNeeded, apply_rules
 from service.usecases.ingest import Receipt, receive_callback
 from service.usecases.inventory import file_as_json
+from service.usecases.listing_reports import show_listing
 from service.usecases.policy import Candidate
 from service.usecases.previewing import make_preview
+from service.usecases.reconcile import reconcile_lane
 from service.usecases.sweep import run_pass
 from service.wiring import Service, open_service
 from service.zego.sandbox import Sandbox
@@ -57,6 +60,13 @@ class Clock:
         self.time += timedelta(**delta)
 
 
+class Hasty(threading.Event):
+    """Never set, and never waited for longer than the pace of the calls asks."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(min(timeout or 0, 0.06))
+
+
 @dataclass
 class World:
     """What a test holds in its hands."""
@@ -78,7 +88,7 @@ class World:
         stream = options.pop("stream", "room")
         began = options.pop("began", ended - timedelta(hours=1))
         if stored:
-            self.sandbox.add_file(app_id, vendor, file_id, stream_id=stream)
+            self.sandbox.add_file(app_id, vendor, file_id, stream_id=stream, created_at=ended)
         self.nonces += 1
         body, content_type = callback_body(
             vendor,
@@ -108,7 +118,7 @@ class World:
 
         self.database.transact(insert)
         for file_id in ids:
-            self.sandbox.add_file(app_id, vendor, file_id, stream_id=facts.get("stream_id", "room"))
+            self.sandbox.add_file(app_id, vendor, file_id, stream_id=facts.get("stream_id", "room"), created_at=now - age)
         return ids
 
     def apply(self, text: str, *, cooling_off: timedelta = timedelta(0)) -> Applied:
@@ -128,6 +138,20 @@ class World:
         run_id = run_pass(self.service.sweeper, trigger)
         assert run_id is not None
         return run_id
+
+    def reconcile(
+        self, *vendors: Vendor, app_id: str = APP, since: datetime | None = None, patiently: bool = True
+    ) -> dict[Vendor, dict[str, Any]]:
+        """Compare an app with its listings; what came of it as JSON, by vendor. Impatient tests wait for no trouble."""
+        stop = threading.Event() if patiently else Hasty()
+        found = {}
+        for vendor in vendors or Vendor:
+            number = reconcile_lane(self.service.reconciler, (app_id, vendor), stop, since=since)
+            assert number is not None
+            listing = show_listing(self.database, number)
+            assert listing is not None
+            found[vendor] = listing
+        return found
 
     def files(self) -> dict[str, dict[str, Any]]:
         """Every file of the inventory as JSON, by file id."""
@@ -172,6 +196,7 @@ def environment(database_url: str, api_url: str, **settings: str) -> dict[str, s
         "SERVER_SECRET": SERVER_SECRET,
         "CALLBACK_SECRET": CALLBACK_SECRET,
         "API_URL": api_url,
+        "RECONCILE_EVERY": "off",
     }
     return {prefix + name: value for name, value in (plain | settings).items()}
 

@@ -23,7 +23,7 @@ _STATE = sa.Enum(
     native_enum=False,
     length=16,
 )
-_COUNTS = ("listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
+_COUNTS = ("listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "contradicted", "gone")
 _OF_FILES = (
     ("renditions", sa.Text()),
     ("name", sa.Text()),

@@ -81,6 +81,7 @@ def _examined(service: Service) -> Examined:
         keep=settings.keep,
         slots=settings.sweep_slots,
         patience=settings.claim_lease,
+        reconcile_every=settings.reconcile_every,
         now=service.now,
     )
 

@@ -24,6 +24,7 @@ from service.cli.invocation import (
     survive_odd_encodings,
 )
 from service.cli.processes import demo_command, migrate_command, serve_command, web_command, worker_command
+from service.cli.reconcile import reconcile_command
 from service.cli.rules import rules_group
 from service.cli.runs import runs_group
 from service.cli.sweep import sweep_command
@@ -74,6 +75,7 @@ for command in (
     web_command,
     worker_command,
     sweep_command,
+    reconcile_command,
     rules_group,
     files_group,
     holds_group,

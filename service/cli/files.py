@@ -210,10 +210,16 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
 def _only_some(file: dict[str, Any], now: datetime) -> list[tuple[str, str | None]]:
     """What most files do not have."""
     cooling, observed = parse_moment(file["cooling_until"]), parse_moment(file["observed_due_at"])
+    adopted, made = parse_moment(file["adopted_at"]), parse_moment(file["vendor_created_at"])
+    expires = parse_moment(file["vendor_expires_at"])
     return [
-        ("not before", cooling and f"{absolute(cooling, now)}: a change of rules moved its date earlier"),
+        ("not before", cooling and f"{absolute(cooling, now)}: it cools off"),
         ("would go", observed and f"{absolute(observed, now)}, if its rule did not only observe"),
         ("approved by", file["approval"]),
+        ("name", file["name"]),
+        ("adopted", adopted and f"{absolute(adopted, now)}: a listing showed it before any callback"),
+        ("made", made and f"{absolute(made, now)}, the vendor says"),
+        ("expires", expires and f"{absolute(expires, now)}, by the vendor's own rule"),
     ]
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.options import NUMBER, actor, by, one_json
+from service.cli.stopping import stopped_by_signals
 from service.cli.tables import make_table, number, prose, show_progress, word
 from service.cli.wording import absolute, parse_moment, relative, safe, span
 from service.core.model import Outcome
@@ -28,9 +24,7 @@ from service.usecases.sweep import run_pass
 from service.wiring import describe_waiting_keep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
-    from types import FrameType
 
     from service.core.model import Actor
     from service.usecases.dry_runs import DryRun
@@ -143,7 +137,7 @@ def _show_kept_back(invocation: Invocation, kept: KeptBack) -> None:
 
 
 def _sweep(invocation: Invocation, service: Service, approved_run: int | None, *, as_json: bool) -> int:
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         while not stop.is_set() and finish_callbacks(service.ingest):
             pass
         run_id = run_pass(
@@ -201,23 +195,3 @@ def _show_state(invocation: Invocation, service: Service, now: datetime) -> None
 def _has_rules(service: Service) -> bool:
     with service.database.read() as session:
         return current_revision(session) is not None
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """The event that SIGINT and SIGTERM set while the block runs; a second signal ends the process at once."""
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(ExitCode.FAILED)  # what is in flight is repaired by the next pass
-        stop.set()
-        # Not through the console: the signal may have come in the middle of a line.
-        os.write(sys.stderr.fileno(), b"stopping after the calls in flight; once more to stop at once\n")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

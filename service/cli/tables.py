@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 
 from service.cli.wording import cell
@@ -71,8 +79,21 @@ def show_progress(err: Output, what: str, total: int) -> Iterator[Callable[[int]
         yield lambda done: progress.advance(task, done)
 
 
-def _plain_progress(err: Output, what: str, total: int) -> Callable[[int], None]:
+@contextmanager
+def show_count(err: Output, what: str) -> Iterator[Callable[[int], None]]:
+    """Tell how far a long task is whose end nobody knows, on standard error; the function given takes how many more."""
+    if not err.on_terminal:
+        yield _plain_progress(err, what, None)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done: progress.advance(task, done)
+
+
+def _plain_progress(err: Output, what: str, total: int | None) -> Callable[[int], None]:
     """A line now and then, beginning only when the task turns out to take its time."""
+    of_all = "" if total is None else f" of {total:,}"
     done = 0
     next_line = time.monotonic() + _QUIET_S
 
@@ -80,7 +101,7 @@ def _plain_progress(err: Output, what: str, total: int) -> Callable[[int], None]
         nonlocal done, next_line
         done += more
         if time.monotonic() >= next_line:
-            err.print(f"{what}: {done:,} of {total:,}")
+            err.print(f"{what}: {done:,}{of_all}")
             next_line = time.monotonic() + _BETWEEN_LINES_S
 
     return advance

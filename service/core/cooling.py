@@ -84,11 +84,20 @@ def is_sooner(then: datetime | None, before: datetime | None) -> bool:
     return then is not None and (before is None or then < before)
 
 
-def cool(decision: Decision, until: datetime | None, now: datetime) -> Decision:
-    """The decision with the end of the cooling-off; what would be deleted before it waits."""
+def cool(decision: Decision, change: Change | None, quiet_until: datetime | None, now: datetime) -> Decision:
+    """The decision with the end of what it waits for; what would be deleted before it waits.
+
+    `quiet_until` is when a file that was adopted from a listing has been left alone for long enough.
+    """
+    waits = [] if change is None or change.cooling_until is None else [(change.cooling_until, _MOVED)]
+    if quiet_until is not None and now < quiet_until and is_sooner(decision.due_at, quiet_until):
+        waits.append((quiet_until, _ADOPTED))
+    until, why = max(waits, default=(None, ""))
     if until is None or decision.action is not Action.DELETE or until <= now:
         return replace(decision, cooling_until=until)
-    reason = (
-        f"{decision.reason}; a change of rules moved its date earlier, so it waits until {until:%Y-%m-%d %H:%M} UTC"
-    )
+    reason = f"{decision.reason}; {why}, so it waits until {until:%Y-%m-%d %H:%M} UTC"
     return replace(decision, action=Action.WAIT, reason=reason, cooling_until=until)
+
+
+_MOVED = "a change of rules moved its date earlier"
+_ADOPTED = "it was found in a listing only a while ago"

@@ -25,7 +25,7 @@ class Match:
     """What a rule asks of a file; a key that is None asks nothing, and each other one must hold.
 
     `stream` holds patterns (`*` and `?`), `app`, `vendor` and `event` exact values; one of several is enough.
-    Limits are inclusive; sizes are in bytes.
+    Limits are inclusive; sizes are in bytes. `adopted` asks whether a file is known from the vendor's listing only.
     """
 
     stream: tuple[str, ...] | None = None
@@ -36,6 +36,7 @@ class Match:
     max_duration: timedelta | None = None
     min_size: int | None = None
     max_size: int | None = None
+    adopted: bool | None = None
 
 
 class Judgement(StrEnum):
@@ -93,6 +94,7 @@ def match_implies(narrow: Match, wide: Match) -> bool:
         and (narrow.max_duration or timedelta.max) <= (wide.max_duration or timedelta.max)
         and (wide.min_size or 0) <= (narrow.min_size or 0)
         and _or_endless(narrow.max_size) <= _or_endless(wide.max_size)
+        and wide.adopted in (None, narrow.adopted)
     )
 
 
@@ -135,6 +137,11 @@ def _judge_event(match: Match, file: MediaFile) -> Judgement:
     return _judge_value(match.event, file.event)
 
 
+def _judge_adopted(match: Match, file: MediaFile) -> Judgement:
+    # Every callback tells its event, and no listing does.
+    return _MATCHES if match.adopted in (None, not file.event) else _DIFFERS
+
+
 def _judge_value(wanted: tuple[str, ...] | None, value: str) -> Judgement:
     if wanted is None or value in wanted:
         return _MATCHES
@@ -164,6 +171,7 @@ _JUDGES: Final[tuple[tuple[str, Callable[[Match, MediaFile], Judgement]], ...]] 
     ("app", _judge_app),
     ("vendor", _judge_vendor),
     ("event", _judge_event),
+    ("adopted", _judge_adopted),
     ("stream", _judge_stream),
     ("min_duration", _judge_duration),
     ("max_duration", _judge_duration),
@@ -192,6 +200,12 @@ def _object_to_vendor(match: Match, file: MediaFile) -> MatchResult | None:
 
 def _object_to_event(match: Match, file: MediaFile) -> MatchResult | None:
     return _object_to_value("event", _judge_event(match, file), match.event, file.event)
+
+
+def _object_to_adopted(match: Match, file: MediaFile) -> MatchResult | None:
+    if _judge_adopted(match, file) is Judgement.MATCHES:
+        return None
+    return _differs("adopted", "it is known from a listing only" if match.adopted is False else "a callback announced it")
 
 
 def _object_to_value(key: str, judgement: Judgement, wanted: tuple[str, ...] | None, value: str) -> MatchResult | None:
@@ -241,6 +255,7 @@ _OBJECTIONS: Final[tuple[Callable[[Match, MediaFile], MatchResult | None], ...]]
     _object_to_app,
     _object_to_vendor,
     _object_to_event,
+    _object_to_adopted,
     _object_to_duration,
     _object_to_size,
 )

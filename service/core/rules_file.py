@@ -32,6 +32,7 @@ _MATCH_KEYS: Final = (
     "max_duration",
     "min_size",
     "max_size",
+    "adopted",
 )
 _LONGEST_NAME: Final = 100
 _LONGEST_PATTERN: Final = 255
@@ -147,12 +148,24 @@ def _read_match(table: object, place: _Place) -> Match:
         max_duration=_read_limit(table, "max_duration", place, parse_duration),
         min_size=_read_limit(table, "min_size", place, parse_size),
         max_size=_read_limit(table, "max_size", place, parse_size),
+        adopted=_read_adopted(table, place),
     )
     if match.min_duration and match.max_duration and match.min_duration > match.max_duration:
         raise place.error("match.min_duration", "is over max_duration: no file would ever match")
     if match.min_size is not None and match.max_size is not None and match.min_size > match.max_size:
         raise place.error("match.min_size", "is over max_size: no file would ever match")
     return match
+
+
+def _read_adopted(table: Mapping[str, object], place: _Place) -> bool | None:
+    adopted = table.get("adopted")
+    if adopted is not None and not isinstance(adopted, bool):
+        raise place.error("match.adopted", "must be true or false, without quotes")
+    if adopted and (conflicting := [key for key in ("stream", "event") if key in table]):
+        raise place.error(
+            f"match.{conflicting[0]}", "is not known of adopted files: leave it out, or leave out adopted = true"
+        )
+    return adopted
 
 
 def _read_texts(
@@ -277,6 +290,7 @@ def _format_match(match: Match) -> list[str]:
         *(f"{key} = {_format_list(values)}" for key, values in lists.items() if values is not None),
         *(f"{key} = {_quote(format_duration(value))}" for key, value in durations.items() if value is not None),
         *(f"{key} = {_quote(format_size(value))}" for key, value in sizes.items() if value is not None),
+        *([] if match.adopted is None else [f"adopted = {str(match.adopted).lower()}"]),
     ]
 
 

@@ -278,6 +278,8 @@ class ListingRow(Model):
     filled: Mapped[int] = mapped_column(BigInteger, default=0)
     reopened: Mapped[int] = mapped_column(BigInteger, default=0)
     missing: Mapped[int] = mapped_column(BigInteger, default=0)
+    # Files that the second look showed although the first one had not.
+    contradicted: Mapped[int] = mapped_column(BigInteger, default=0)
     gone: Mapped[int] = mapped_column(BigInteger, default=0)
     note: Mapped[str | None]
 

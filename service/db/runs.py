@@ -168,14 +168,13 @@ def record_result(attempt: AttemptRow, result: FileResult, now: datetime) -> Non
     attempt.request_id = _storable(result.request_id)
 
 
-def maybe_deleted_before(session: Session, file_keys: Sequence[int], call_id: int) -> set[int]:
-    """Those of these files that an earlier call may have deleted: its answer was never seen, or lost again."""
+def maybe_deleted_before(session: Session, file_keys: Sequence[int], call_id: int | None = None) -> set[int]:
+    """Those of these files that a call (earlier than this one) may have deleted: its answer was not seen, or lost."""
     query = select(AttemptRow.media_file_id).where(
         AttemptRow.media_file_id.in_(file_keys),
-        AttemptRow.call_id < call_id,
         AttemptRow.outcome.is_(None) | AttemptRow.outcome.in_([Outcome.UNKNOWN, Outcome.DELETED]),
     )
-    return set(session.scalars(query))
+    return set(session.scalars(query if call_id is None else query.where(AttemptRow.call_id < call_id)))
 
 
 def list_streams_left(session: Session, run_id: int) -> list[tuple[str, str]]:

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
+    from service.core.listing import Query, SearchAnswer
     from service.db.engine import Database
 
 _MAX_CLAIM_AGE_S = 5.0
-_MAX_LATENESS_S = 0.025
+MAX_LATENESS_S = 0.025
+"""A slot of the pace that is missed by more is reserved anew."""
+
 # Of the calls per second that ZEGO allows: at 19 of 20, a standstill of 50 ms put one too many into a second.
 _NOMINAL_SHARE = 0.925
 _RECORD_TRIES = 6
@@ -43,11 +46,19 @@ class Deleter(Protocol):
         """Bytes of a call's URL without any file id."""
 
 
+class Lister(Protocol):
+    """One app's way to the vendor's listing."""
+
+    def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
+        """Ask once. Trouble is an answer, never an exception."""
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """An app as the sweep sees it: how to reach it, and how many calls a second ZEGO allows it."""
 
     deleter: Deleter
+    lister: Lister
     calls_per_second: int = 20
 
     @property
@@ -162,7 +173,7 @@ class Caller:
             if readiness is not Readiness.SEND:
                 return readiness
             time.sleep(max(slot - time.monotonic(), 0))
-            if time.monotonic() - slot <= _MAX_LATENESS_S:
+            if time.monotonic() - slot <= MAX_LATENESS_S:
                 return Readiness.SEND
         return Readiness.LEAVE
 

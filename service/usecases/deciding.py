@@ -62,8 +62,7 @@ class Circumstances:
         approved = follow_approval(row.id, file, Approved(row.approval, row.due_at), changes, self._now)
         approval = approved.approval if decision.due_at == approved.due_at else None
         change = self.wait_of(file, decision)
-        until = None if change is None else change.cooling_until
-        return Decided(row, cool(decision, until, self._now), approval)
+        return Decided(row, cool(decision, change, row.quiet_until, self._now), approval)
 
     def wait_of(self, file: MediaFile, decision: Decision) -> Change | None:
         """The change of rules whose cooling-off a file waits for."""

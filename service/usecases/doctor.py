@@ -16,6 +16,7 @@ from service.usecases.access import AppAccess, check_access, check_clock
 from service.usecases.diagnosis import Check, Status
 from service.usecases.health import judge_worker
 from service.usecases.inventory import iso
+from service.usecases.listing_checks import check_listings
 from service.usecases.policy import count_to_decide, keep_differs
 from service.usecases.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_remedy
 from service.usecases.reports import find_attention
@@ -33,7 +34,7 @@ _APPS_AT_ONCE = 8
 class Examined:
     """What is looked over: the database, the apps, the KEEP setting, when sweeps are meant to start, and a clock.
 
-    `patience` is how long a worker may be silent or a sweep late.
+    `patience` is how long a worker may be silent or a sweep late, `reconcile_every` how often listings are read.
     """
 
     database: Database
@@ -41,6 +42,7 @@ class Examined:
     keep: str | None
     slots: Slots
     patience: timedelta
+    reconcile_every: timedelta | None
     now: Callable[[], datetime]
 
 
@@ -170,6 +172,11 @@ def _check_pauses(subject: Examined) -> Iterator[Check]:
         yield Check("calls", Status.OK, "no app pauses after failed calls")
 
 
+def _check_listings(subject: Examined) -> Iterator[Check]:
+    app_ids = [app.app_id for app in subject.apps]
+    yield from check_listings(subject.database, app_ids, subject.reconcile_every, subject.now())
+
+
 def _check_apps(subject: Examined) -> Iterator[Check]:
     with ThreadPoolExecutor(_APPS_AT_ONCE) as pool:
         found = list(pool.map(lambda app: check_access(app, subject.now), subject.apps))
@@ -202,4 +209,5 @@ _LOOKS: Final[dict[str, Callable[[Examined], Iterator[Check]]]] = {
     "sweeps": _check_sweeps,
     "calls": _check_pauses,
     "files": _check_files,
+    "listings": _check_listings,
 }

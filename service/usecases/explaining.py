@@ -89,7 +89,7 @@ def _explain_now(session: Session, row: MediaFileRow, attempts: Sequence[Attempt
     around = Circumstances(session, rules, now)
     file = around.facts_of(row)
     _, decision, approval = around.decide(row)
-    cooling = _describe_cooling(around.wait_of(file, decision))
+    cooling = _describe_cooling(around.wait_of(file, decision), decision, row)
     return Explanation(
         file=file_as_json(row),
         as_of=None,
@@ -180,11 +180,15 @@ def _find_erasure(session: Session, number: int | None) -> dict[str, Any] | None
     return None if row is None else erasure_as_json(row)
 
 
-def _describe_cooling(change: Change | None) -> str | None:
-    if change is None or change.cooling_until is None:
+def _describe_cooling(change: Change | None, decision: Decision, row: MediaFileRow) -> str | None:
+    if decision.cooling_until is None:
         return None
-    number, until = change.rules.revision, in_words(change.cooling_until)
-    return f"revision {number} moved its date earlier, so it is not called before {until}"
+    until = in_words(decision.cooling_until)
+    if change is not None and change.cooling_until == decision.cooling_until:
+        revision = change.rules.revision
+        return f"revision {revision} moved its date earlier, so it is not called before {until}"
+    found = in_words(row.adopted_at or row.decided_at)
+    return f"it was found in a listing on {found}, so it is not called before {until}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ class _Future:
         if self.decision.action is Action.HOLD:
             return self._describe_hold()
         if self.decision.action is Action.CONFIRM:
-            return f"nothing, until `zego-retention files confirm {self.row.id}`"
+            return f"nothing, until a listing shows it or `zego-retention files confirm {self.row.id}`"
         if self.decision.observed_due_at is not None:
             would = "would have been" if self.decision.observed_due_at <= self.now else "would be"
             return f"nothing: the rule only observes; it {would} let go on {in_words(self.decision.observed_due_at)}"
@@ -224,7 +228,7 @@ class _Future:
         if row.state is FileState.SCHEDULED and row.retry_at is not None and row.retry_at > self.now:
             step = f"asked for again after {in_words(row.retry_at)}"
         elif cooling and decision.cooling_until and decision.cooling_until > self.now:
-            step += " (cooling-off: until then the change can be taken back)"
+            step += " (cooling-off)"
         return "; but ".join([step, *self._list_obstacles()])
 
     def _describe_hold(self) -> str:

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from service.core.model import FileState, Verdict
-from service.db import figures, files, gates, inbox, plans, revisions, runs
+from service.db import figures, files, gates, inbox, listings, plans, revisions, runs
 from service.db.models import RunState
+from service.usecases.listing_reports import CALLBACK_ON_ITS_WAY
 
 if TYPE_CHECKING:
     from service.db.engine import Database
@@ -20,7 +21,9 @@ class Figures:
 
     `due` leaves out those that wait for a cooling-off (`cooling`), `observed_due` counts what rules that only observe
     would have deleted. `stopped_apps` have an open plan.
-    `blocked` and `paused` name the closed gates by app and vendor (`*`: the whole app).
+    `blocked` and `paused` name the closed gates by app and vendor (`*`: the whole app). `lost_callbacks` counts by app;
+    `listed_at` tells, by app and vendor, when the last complete listing ended, and `incomplete_listings` where the
+    newest one is not complete.
     """
 
     files: dict[str, int]
@@ -37,6 +40,9 @@ class Figures:
     runs: dict[str, int]
     last_pass_at: datetime | None
     revision: int
+    lost_callbacks: dict[str, int]
+    listed_at: tuple[tuple[str, str, datetime], ...]
+    incomplete_listings: tuple[tuple[str, str], ...]
 
 
 def count_figures(database: Database, now: datetime) -> Figures:
@@ -67,4 +73,7 @@ def count_figures(database: Database, now: datetime) -> Figures:
             runs={state.value: by_run.get(state, 0) for state in RunState},
             last_pass_at=last.finished_at if last else None,
             revision=revisions.current_number(session),
+            lost_callbacks=listings.sum_lost(session, now - CALLBACK_ON_ITS_WAY),
+            listed_at=tuple(listings.list_completed(session)),
+            incomplete_listings=tuple(listings.list_incomplete(session)),
         )

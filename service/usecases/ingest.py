@@ -72,6 +72,7 @@ class Ingest:
     freshness: timedelta
     now: Callable[[], datetime]
     quarantine: QuarantineLimits = QuarantineLimits()
+    confirm_all: bool = False
 
 
 def receive_callback(ingest: Ingest, raw: bytes, content_type: str) -> Receipt:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from service.db.engine import Database
     from service.usecases.calling import App
     from service.usecases.claiming import Admission, Claimed, Pass
+    from service.usecases.confirming import Confirmer
     from service.usecases.recording import Recorder
 
 _CALLS_IN_FLIGHT = 4
@@ -35,7 +36,10 @@ _SHORT_PAUSE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """What a pass needs: the database, a way to ZEGO for every app, the follow-up, a clock, and its own name."""
+    """What a pass needs: the database, a way to ZEGO for every app, the follow-up, a clock, and its own name.
+
+    With `confirm_all` only files that a listing or a person has confirmed go.
+    """
 
     database: Database
     apps: Mapping[str, App]
@@ -44,6 +48,8 @@ class Sweeper:
     now: Callable[[], datetime]
     name: str
     limits: Limits
+    confirmer: Confirmer
+    confirm_all: bool
 
     @property
     def breaker(self) -> Breaker:

@@ -18,6 +18,7 @@ from service.db import claims, leases, runs
 from service.db.models import RunState, Trigger
 from service.usecases.breaking import Stop
 from service.usecases.claiming import SWEEP_LEASE, Admission, Pass, release_stale
+from service.usecases.confirming import confirm_due, settle_confirmation
 from service.usecases.deciding import decide_older, decide_streams
 from service.usecases.erasing import settle_erasures
 from service.usecases.holding import settle_holds
@@ -62,6 +63,7 @@ def run_pass(
         with _signs_of_life(sweeper, fence, stop) as life:
             sweeper.database.transact(lambda session: release_stale(session, sweeper.lease, sweeper.now()))
             decide_older(sweeper.database, sweeper.now)
+            settle_confirmation(sweeper.database, confirm_all=sweeper.confirm_all, now=sweeper.now)
             settle_erasures(sweeper.database, sweeper.now)
             settle_holds(sweeper.database, sweeper.now)
             run_id = sweeper.database.transact(lambda session: _start(session, sweeper, fence, trigger, slot_at))
@@ -69,6 +71,8 @@ def run_pass(
                 return None
             life.run_id = run_id
             sweep = Pass(run_id, fence, trigger is Trigger.RETRY, approved_run)
+            if trigger not in (Trigger.RETRY, Trigger.APPROVAL):
+                confirm_due(sweeper.confirmer, stop)
             stops = _sweep_apps(sweeper, sweep, stop)
             decide_streams(sweeper.database, run_id, sweeper.now)
         _finish(sweeper, run_id, stops, interrupted=stop.is_set(), lost=life.lost)

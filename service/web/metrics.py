@@ -22,7 +22,7 @@ from service.usecases.figures import Figures, count_figures
 from service.web.remembered import Remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -54,6 +54,9 @@ _DATABASE_HELP: Final = {
     "zego_retention_gate_paused": "1 while an app backs off.",
     "zego_retention_runs": "Passes of the sweep, by state.",
     "zego_retention_last_pass_finished_timestamp_seconds": "When the last sweep (retries aside) ended, in Unix time.",
+    "zego_retention_lost_callbacks": "Media files that only a listing showed although their callback should have come.",
+    "zego_retention_last_listing_finished_timestamp_seconds": "When the last complete listing ended, in Unix time.",
+    "zego_retention_listing_incomplete": "1 while the newest listing of this app and vendor is not complete.",
     "zego_retention_rules_revision": "Number of the rule set in force; 0 while there is none.",
 }
 
@@ -131,11 +134,17 @@ def _expose(figures: Figures) -> Iterator[Metric]:
     yield _single("zego_retention_oldest_due_age_seconds", figures.oldest_due_age.total_seconds())
     yield _by_label("zego_retention_inbox_callbacks", "verdict", figures.callbacks)
     yield _single("zego_retention_inbox_unfinished", figures.unfinished)
-    yield _by_gate("zego_retention_gate_blocked", figures.blocked)
-    yield _by_gate("zego_retention_gate_paused", figures.paused)
+    yield _by_lane("zego_retention_gate_blocked", dict.fromkeys(figures.blocked, 1))
+    yield _by_lane("zego_retention_gate_paused", dict.fromkeys(figures.paused, 1))
     yield _by_label("zego_retention_runs", "state", figures.runs)
     if figures.last_pass_at is not None:
         yield _single("zego_retention_last_pass_finished_timestamp_seconds", figures.last_pass_at.timestamp())
+    yield _by_label("zego_retention_lost_callbacks", "app", figures.lost_callbacks)
+    yield _by_lane(
+        "zego_retention_last_listing_finished_timestamp_seconds",
+        {(app_id, vendor): at.timestamp() for app_id, vendor, at in figures.listed_at},
+    )
+    yield _by_lane("zego_retention_listing_incomplete", dict.fromkeys(figures.incomplete_listings, 1))
     yield _single("zego_retention_rules_revision", figures.revision)
 
 
@@ -150,8 +159,8 @@ def _by_label(name: str, label: str, counts: dict[str, int]) -> Metric:
     return family
 
 
-def _by_gate(name: str, lanes: Iterable[tuple[str, str]]) -> Metric:
+def _by_lane(name: str, values: Mapping[tuple[str, str], float]) -> Metric:
     family = GaugeMetricFamily(name, _DATABASE_HELP[name], labels=["app", "vendor"])
-    for app_id, vendor in lanes:
-        family.add_metric([app_id, vendor], 1)
+    for (app_id, vendor), value in values.items():
+        family.add_metric([app_id, vendor], value)
     return family

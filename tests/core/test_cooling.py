@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -107,15 +108,34 @@ DUE = Decision(Action.DELETE, "all", NOW - DAY, "rule")
 
 
 def test_what_cools_waits_and_says_until_when() -> None:
-    cooled = cool(DUE, NOW + DAY, NOW)
+    cooled = cool(DUE, change("30d"), None, NOW)
     assert cooled.action is Action.WAIT
-    assert "waits until 2026-03-02 12:00 UTC" in cooled.reason
+    assert "a change of rules moved its date earlier, so it waits until 2026-03-02 12:00 UTC" in cooled.reason
     assert cooled.due_at == DUE.due_at
+
+
+def test_what_was_adopted_a_while_ago_waits_and_says_until_when() -> None:
+    cooled = cool(DUE, None, NOW + DAY, NOW)
+    assert cooled.action is Action.WAIT
+    assert "it was found in a listing only a while ago, so it waits until 2026-03-02 12:00 UTC" in cooled.reason
+    assert cooled.cooling_until == NOW + DAY
+
+
+def test_the_longer_wait_counts() -> None:
+    short = change("30d")
+    assert cool(DUE, short, NOW + 2 * DAY, NOW).cooling_until == NOW + 2 * DAY
+    assert cool(DUE, change("30d", until=NOW + 3 * DAY), NOW + 2 * DAY, NOW).cooling_until == NOW + 3 * DAY
+
+
+def test_an_adopted_file_whose_date_is_further_off_waits_for_nothing() -> None:
+    later = replace(DUE, action=Action.WAIT, due_at=NOW + 5 * DAY)
+    assert cool(later, None, NOW + DAY, NOW) == later
+    assert cool(DUE, None, NOW, NOW) == DUE
 
 
 @pytest.mark.parametrize("until", [None, NOW, NOW - DAY])
 def test_what_has_cooled_goes(until: datetime | None) -> None:
-    cooled = cool(DUE, until, NOW)
+    cooled = cool(DUE, change("30d", until=until), None, NOW)
     assert cooled.action is Action.DELETE
     assert cooled.cooling_until == until
 

@@ -134,3 +134,30 @@ def test_a_condition_known_to_fail_outweighs_a_missing_fact(match: Match, file: 
 )
 def test_implication_holds_key_by_key(narrow: Match, wide: Match, *, expected: bool) -> None:
     assert match_implies(narrow, wide) is expected
+
+
+ADOPTED = replace(FILE, stream_id="", event="")
+
+
+@pytest.mark.parametrize(
+    ("file", "adopted", "judgement"),
+    [
+        (ADOPTED, True, Judgement.MATCHES),
+        (ADOPTED, False, Judgement.DIFFERS),
+        (FILE, True, Judgement.DIFFERS),
+        (FILE, False, Judgement.MATCHES),
+        (replace(FILE, stream_id=""), True, Judgement.DIFFERS),  # a merged file without a stream was announced
+    ],
+)
+def test_a_rule_tells_adopted_files_from_announced_ones(file: MediaFile, adopted: bool, judgement: Judgement) -> None:
+    result = judge(Match(adopted=adopted), file)
+    assert result.judgement is judgement
+    assert result.key == (None if judgement is Judgement.MATCHES else "adopted")
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "implies"),
+    [(True, None, True), (None, True, False), (True, True, True), (True, False, False), (False, None, True)],
+)
+def test_being_adopted_narrows_a_match(narrow: bool | None, wide: bool | None, implies: bool) -> None:
+    assert match_implies(Match(adopted=narrow), Match(adopted=wide)) is implies

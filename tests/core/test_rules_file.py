@@ -243,3 +243,23 @@ def complaint(document: str) -> str:
 def test_no_text_at_all_makes_the_reader_stumble(text: str) -> None:
     for document in (text, f'[[rules]]\nname = "x"\nkeep = "1d"\n{text}', f"[[rules]]\nname = '{text}'"):
         assert complaint(document).isprintable()
+
+
+def test_a_rule_for_adopted_files_is_read_and_written_back() -> None:
+    rules = parse_rules('[[rules]]\nname = "a"\nmatch = { adopted = true }\nkeep = "1d"\n')
+    assert rules == (RetentionRule("a", Match(adopted=True), timedelta(days=1)),)
+    assert parse_rules(format_rules(rules)) == rules
+
+
+@pytest.mark.parametrize(
+    ("match", "key"),
+    [
+        ('adopted = "true"', "match.adopted"),
+        ("adopted = 1", "match.adopted"),
+        ('adopted = true, stream = "a*"', "match.stream"),
+        ('adopted = true, event = "record"', "match.event"),
+    ],
+)
+def test_what_no_adopted_file_can_match_is_refused(match: str, key: str) -> None:
+    with pytest.raises(RulesError, match=key):
+        parse_rules(f'[[rules]]\nname = "a"\nmatch = {{ {match} }}\nkeep = "1d"\n')

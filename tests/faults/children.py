@@ -118,7 +118,7 @@ class Clock:
 
 def hurry(service: Service) -> Sweeper:
     """The service's sweeper at a pace that keeps no test waiting."""
-    return replace(service.sweeper, apps={app_id: App(c, CALLS_PER_SECOND) for app_id, c in service.clients.items()})
+    return replace(service.sweeper, apps={app_id: App(c, c, CALLS_PER_SECOND) for app_id, c in service.clients.items()})
 
 
 def sweep_once(environment: Mapping[str, str], now: datetime, blow: Blow | None, report: Connection) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.world import World
 
-LOOKS = ["rules", "callbacks", "worker", "sweeps", "calls", "files"]
+LOOKS = ["rules", "callbacks", "worker", "sweeps", "calls", "files", "listings"]
 
 
 def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP,)) -> list[Check]:
@@ -40,6 +40,7 @@ def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP
         keep=keep,
         slots=Every(timedelta(minutes=15)),
         patience=timedelta(minutes=2),
+        reconcile_every=timedelta(hours=24),
         now=world.clock,
     )
     return list(examine(subject))
@@ -300,7 +301,7 @@ def examined_at(world: World, url: str) -> list[Check]:
         client = world.service.clients[APP]
         apps = [AppAccess(APP, APP, world.sandbox.url, client.search_media)]
         every, patience = Every(timedelta(minutes=15)), timedelta(minutes=2)
-        return list(examine(Examined(database, apps, None, every, patience, world.clock)))
+        return list(examine(Examined(database, apps, None, every, patience, None, world.clock)))
     finally:
         database.dispose()
 

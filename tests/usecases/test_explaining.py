@@ -108,7 +108,7 @@ def test_a_doubtful_file_says_how_to_confirm_it(world: World) -> None:
     world.send("f", now=world.clock() - timedelta(hours=1))
     told = explain(world)
     assert [line[:2] for line in lines(told)] == [("suspicion", "unconfirmed"), ("everything", "would decide")]
-    assert told["next_step"] == "nothing, until `zego-retention files confirm 1`"
+    assert told["next_step"] == "nothing, until a listing shows it or `zego-retention files confirm 1`"
 
 
 def test_an_erased_file_names_the_request(world: World) -> None:
@@ -134,7 +134,7 @@ def test_a_cooling_file_names_the_change_that_made_it_wait(world: World) -> None
     assert told["cooling"] == "revision 2 moved its date earlier, so it is not called before 2026-03-02 12:00:00 UTC"
     assert told["next_step"] == (
         "deleted by the first sweep after 2026-03-02 12:00:00 UTC, if the rules still let it go then"
-        " (cooling-off: until then the change can be taken back)"
+        " (cooling-off)"
     )
     world.clock.move(days=2)
     assert explain(world)["cooling"] is None

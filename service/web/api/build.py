@@ -15,7 +15,7 @@ from service.core.rules_file import RulesError
 from service.db.engine import DatabaseUnavailable
 from service.usecases.inventory import NoSuchThing, NotPossible
 from service.usecases.orders import BadOrder
-from service.web.api import audit, callbacks, document, erasures, figures, files, holds, rules, runs, tokens
+from service.web.api import audit, callbacks, document, erasures, figures, files, holds, listings, rules, runs, tokens
 from service.web.api.fields import HIGHEST
 from service.web.api.forms import Problem
 from service.web.api.guard import Guard, refuse_fields
@@ -40,6 +40,7 @@ SUBJECTS: Final = (
     holds.routes,
     erasures.routes,
     runs.routes,
+    listings.routes,
     callbacks.routes,
     figures.routes,
     tokens.routes,

@@ -24,6 +24,7 @@ def show_totals(service: Service) -> JsonObject:
     """Count files by state, callbacks by verdict, passes by state, and what waits for whom."""
     found = count_figures(service.database, service.now())
     counted = asdict(found) | {"last_pass_at": iso(found.last_pass_at)}
+    counted["listed_at"] = [[app_id, vendor, iso(at)] for app_id, vendor, at in found.listed_at]
     counted["oldest_due_age_s"] = counted.pop("oldest_due_age").total_seconds()
     return counted
 

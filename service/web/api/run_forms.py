@@ -103,3 +103,6 @@ class Totals(Form):
     runs: dict[str, int] = eg({"done": 12})
     last_pass_at: str | None = eg(_AT)
     revision: int = eg(2)
+    lost_callbacks: dict[str, int] = eg({"1234567890": 2})
+    listed_at: list[list[str | None]] = eg([["1234567890", "Tencent", _AT]])
+    incomplete_listings: list[list[str]] = eg([["1234567890", "Ws"]])

@@ -1,0 +1,176 @@
+"""Confirming files that are in doubt: asked of the vendor just before their time, or with CONFIRM=all of every file.
+
+docs/reconcile.md, "Confirmation".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from service.core.listing import Query
+from service.core.model import Suspicion, Vendor
+from service.core.reconciling import BY_LISTING, drop_disputed
+from service.db import files, leases, listings, locks, revisions
+from service.usecases.adopting import NOT_DECIDED, Adopter, Page, note_difference, take_in_page
+from service.usecases.deciding import decide_again, decide_stream, lock_ranks
+from service.usecases.searching import ListingRefused, ListingUnanswered, Searcher, Stopped
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from service.core.model import Lane
+    from service.db.engine import Database, Session
+    from service.db.models import MediaFileRow
+    from service.usecases.calling import App
+
+_IDS_PER_CALL: Final = 10
+_BATCH: Final = 200
+_ASKED_AGAIN_AFTER: Final = timedelta(hours=6)
+_CONFIRM_MARK: Final = "setting/confirm"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmer:
+    """What confirming needs; `patience` is how long a pass may be silent and still go first."""
+
+    database: Database
+    apps: Mapping[str, App]
+    cooling_off: timedelta
+    patience: timedelta
+    now: Callable[[], datetime]
+
+
+def confirm_due(confirmer: Confirmer, stop: threading.Event) -> None:
+    """Look for unconfirmed files whose time has come: in the last complete listing, and at Tencent by asking for them.
+
+    Whatever stands in the way leaves them unconfirmed; it is tried again with a later pass.
+    """
+    with confirmer.database.read() as session:
+        lanes = listings.list_lanes_to_confirm(session, confirmer.now())
+    for lane in lanes:
+        _confirm_listed(confirmer, lane)
+        if lane[1] is Vendor.TENCENT and lane[0] in confirmer.apps:
+            try:
+                _ask_about(confirmer, lane, stop)
+            except (ListingRefused, ListingUnanswered) as trouble:
+                log.warning("confirmation_failed", app=lane[0], vendor=lane[1].value, detail=str(trouble))
+            except Stopped:
+                return
+
+
+def settle_confirmation(database: Database, *, confirm_all: bool, now: Callable[[], datetime]) -> int:
+    """Make what is in the inventory follow the CONFIRM setting, in batches; returns how many files changed.
+
+    With `confirm_all`, every file waits until a listing or a person confirms it; without, none waits only for that.
+    """
+    wanted = "all" if confirm_all else "off"
+    with database.read() as session:
+        mark = leases.find_lease(session, _CONFIRM_MARK)
+    if (mark.holder if mark else "off") == wanted:
+        return 0
+    total = after = 0
+    while True:
+        with database.read() as session:
+            looked_for = None if confirm_all else Suspicion.UNLISTED
+            numbers = listings.list_to_settle(session, looked_for, after, _BATCH)
+        if not numbers:
+            break
+        after = numbers[-1]
+        change = partial(_settle, numbers=numbers, confirm_all=confirm_all, now=now())
+        total += database.transact(change)
+    database.transact(lambda session: leases.leave_mark(session, _CONFIRM_MARK, wanted, now()))
+    log.info("confirmation_settled", confirm=wanted, files=total)
+    return total
+
+
+def _settle(session: Session, numbers: Sequence[int], now: datetime, *, confirm_all: bool) -> int:
+    def settle(row: MediaFileRow) -> bool:
+        if confirm_all:
+            if row.suspicion or row.confirmed_at or row.listed_at:
+                return False
+            row.suspicion = Suspicion.UNLISTED
+        elif row.suspicion is Suspicion.UNLISTED:
+            row.suspicion = None
+        return True
+
+    return _change(session, numbers, settle, now)
+
+
+def _confirm(session: Session, numbers: Sequence[int], now: datetime) -> int:
+    def confirm(row: MediaFileRow) -> bool:
+        if row.suspicion is None:
+            return False
+        disputed, note = drop_disputed(listings.describe_known(row))
+        for column, value in disputed.items():
+            setattr(row, column, value)
+        note_difference(row, note)
+        row.suspicion, row.confirmed_at, row.confirmed_by = None, now, BY_LISTING
+        return True
+
+    return _change(session, numbers, confirm, now)
+
+
+def _change(session: Session, numbers: Sequence[int], change: Callable[[MediaFileRow], bool], now: datetime) -> int:
+    """Change undecided files and decide them again; `change` says whether it changed one. Returns how many it did."""
+    locks.lock_policy_shared(session)
+    rules = revisions.current_rules(session)
+    streams = {(row.app_id, row.stream_id) for row in files.find_files(session, numbers).values()}
+    lock_ranks(session, rules, streams)
+    session.expire_all()
+    rows = files.find_files(session, numbers, lock=True).values()
+    changed = [row for row in rows if row.state not in NOT_DECIDED and change(row)]
+    session.flush()
+    decide_again(session, changed, rules, now)
+    for app_id, stream_id in streams | {(row.app_id, row.stream_id) for row in changed}:
+        decide_stream(session, app_id, stream_id, rules, now)
+    return len(changed)
+
+
+def _confirm_listed(confirmer: Confirmer, lane: Lane) -> None:
+    """Confirm what the last complete listing showed: the doubt arose after that."""
+    with confirmer.database.read() as session:
+        last = listings.last_complete(session, lane)
+    after = 0
+    while last is not None:
+        with confirmer.database.read() as session:
+            numbers = listings.list_seen_in(session, lane, last, confirmer.now(), after, _BATCH)
+        if not numbers:
+            return
+        after = numbers[-1]
+        confirmer.database.transact(partial(_confirm, numbers=numbers, now=confirmer.now()))
+
+
+def _ask_about(confirmer: Confirmer, lane: Lane, stop: threading.Event) -> None:
+    app = confirmer.apps[lane[0]]
+    searcher = Searcher(
+        confirmer.database, lane[0], app.lister, app.interval, confirmer.patience, confirmer.now, stop
+    )
+    adopter = Adopter(confirmer.cooling_off)
+    after = 0
+    while True:
+        now = confirmer.now()
+        with confirmer.database.read() as session:
+            batch = listings.list_to_confirm(session, lane, now, now - _ASKED_AGAIN_AFTER, after, _IDS_PER_CALL)
+        if not batch:
+            return
+        after = batch[-1][0]
+        asked = {file_id: number for number, file_id in batch}
+        answer = searcher.ask(lane, Query(_IDS_PER_CALL, file_ids=tuple(asked)), _nothing)
+        found = {file.file_id: file for file in answer.files if file.file_id in asked}
+        take_in_page(confirmer.database, adopter, Page(lane, None, now, list(found.values())), confirmer.now())
+        missing = [number for file_id, number in asked.items() if file_id not in found]
+        if missing:
+            confirmer.database.transact(partial(listings.note_asked, numbers=missing, at=now))
+
+
+def _nothing() -> None:
+    """A call that belongs to no listing is counted nowhere."""
