@@ -28,11 +28,17 @@ def describe_arithmetic(
         return None
     if rule is None or rule.keep is None:
         return f"due {in_words(date)}"
-    ended = "arrived" if file.ended_at == file.received_at else "ended"
-    sum_up = f"{ended} {in_words(file.ended_at)} + {format_duration(rule.keep)} = {in_words(file.ended_at + rule.keep)}"
-    if file.ended_at + rule.keep != date:
+    since = file.aged_from
+    sum_up = f"{_since(file)} {in_words(since)} + {format_duration(rule.keep)} = {in_words(since + rule.keep)}"
+    if since + rule.keep != date:
         return f"{sum_up} by today's facts; {in_words(date)} by those that were decided on"
     return sum_up if due_at else f"{sum_up}: would have been let go then, but the rule only observes"
+
+
+def _since(file: MediaFile) -> str:
+    if file.aged_from != file.ended_at:
+        return "made, says the vendor,"
+    return "arrived" if file.ended_at == file.received_at else "ended"
 
 
 def describe_erasure_date(erasure: Erasure) -> str:

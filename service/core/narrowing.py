@@ -31,10 +31,10 @@ durations and ranks."""
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule set says of every file of a kind: the rule, and how long after its end a file may go (None: never).
+    """What a rule set says of every file of a kind: the rule, and at what age a file may go (None: never).
 
-    `observed` is how long after its end a rule that only observes would have let it go; `fixed` is a due date that does
-    not count from the end.
+    Ages count from `MediaFile.aged_from`. `observed` is the age at which a rule that only observes would have let it
+    go; `fixed` is a due date that does not come from an age.
     """
 
     rule: str | None
@@ -87,8 +87,8 @@ def find_verdict(rules: Sequence[RetentionRule], file: MediaFile, as_of: datetim
     if file.erasure is not None:
         return Verdict(None, fixed=min(file.erasure.requested_at, as_of))
     decision = decide_by_rules(file, rules, as_of)
-    keep = None if decision.due_at is None else decision.due_at - file.ended_at
-    observed = None if decision.observed_due_at is None else decision.observed_due_at - file.ended_at
+    keep = None if decision.due_at is None else decision.due_at - file.aged_from
+    observed = None if decision.observed_due_at is None else decision.observed_due_at - file.aged_from
     return Verdict(decision.rule, keep, observed)
 
 

@@ -45,6 +45,7 @@ _CLOCK_SKEW: Final = timedelta(minutes=2)
 _WHY_UNCONFIRMED: Final = {
     Suspicion.STALE: "its callback was too old, or dated ahead, when it arrived",
     Suspicion.CONFLICT: "callbacks with one signature told different things",
+    Suspicion.UNLISTED: "CONFIRM=all: it has not been seen in a listing yet",
 }
 
 
@@ -57,7 +58,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """How long matching files are kept: until `keep` after their end (None: for ever).
+    """How long matching files are kept: until `keep` after `MediaFile.aged_from` (None: for ever).
 
     The newest `keep_latest` recordings of each stream are kept whatever their age. A rule that only observes decides
     as well, so that no later rule does, but lets nothing go.
@@ -213,7 +214,7 @@ def _apply(rule: RetentionRule, result: MatchResult, file: MediaFile, now: datet
         return latest
     window = format_duration(rule.keep)
     try:
-        due_at = file.ended_at + rule.keep
+        due_at = file.aged_from + rule.keep
     except OverflowError:
         return _keep(rule, f'rule "{rule.name}" keeps it for {window}, which is past the end of the calendar')
     if rule.mode is Mode.OBSERVE:

@@ -57,6 +57,7 @@ def facts_of(row: MediaFileRow, rank: int | None = None, erasure: Erasure | None
         suspicion=row.suspicion,
         rank=rank,
         erasure=erasure,
+        vendor_created_at=row.vendor_created_at,
     )
 
 

@@ -84,6 +84,14 @@ def test_files_of_one_kind_are_decided_alike(stream: str, vendor: Vendor) -> Non
     assert kinds.is_one == (len(found) == 1)
 
 
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_window_is_the_same_whatever_the_vendors_own_time_is(days: int) -> None:
+    file = replace(FILE, vendor_created_at=NOW + timedelta(days=days))
+    for stream, window in (("trial-1", timedelta(days=1)), ("other", timedelta(days=5))):
+        verdict = find_verdict(RULES, replace(file, stream_id=stream, vendor=Vendor.WANGSU), NOW)
+        assert window in (verdict.keep, verdict.observed)
+
+
 def test_an_erasure_has_its_own_date() -> None:
     verdict = find_verdict(RULES, replace(FILE, erasure=Erasure(1, NOW, "asked"), suspicion=Suspicion.STALE), NOW)
     assert (verdict.rule, verdict.keep, verdict.fixed) == (None, None, NOW)

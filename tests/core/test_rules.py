@@ -108,6 +108,24 @@ def test_a_file_is_due_when_its_window_has_passed_since_its_end(now: datetime, a
     assert decision.reason == 'rule "rest" keeps it for 30d'
 
 
+@pytest.mark.parametrize(
+    ("created_at", "since"), [(None, END), (END - DAY, END), (END, END), (END + 3 * DAY, END + 3 * DAY)]
+)
+def test_age_counts_from_the_later_of_its_end_and_the_vendors_own_time(
+    created_at: datetime | None, since: datetime
+) -> None:
+    file = replace(FILE, vendor_created_at=created_at)
+    assert decide(file, [REST], [], END).due_at == since + 30 * DAY
+    observing = replace(REST, mode=Mode.OBSERVE)
+    assert decide(file, [observing], [], END).observed_due_at == since + 30 * DAY
+
+
+def test_a_file_that_waits_for_a_listing_says_so() -> None:
+    decision = decide(replace(FILE, suspicion=Suspicion.UNLISTED), [REST], [], LATER)
+    assert decision.action is Action.CONFIRM
+    assert decision.reason.startswith("CONFIRM=all: it has not been seen in a listing yet")
+
+
 def test_a_rule_may_keep_for_ever() -> None:
     decision = decide(replace(FILE, stream_id="exam-1"), [EXAMS, REST], [], LATER)
     assert (decision.action, decision.rule, decision.due_at) == (Action.KEEP, "exams", None)
