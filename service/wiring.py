@@ -104,7 +104,7 @@ def build_service(settings: Settings, *, now: Clock = utc_now) -> Service:
             patience=settings.claim_lease,
             now=now,
             name=name,
-            after_listing=lambda app_id: None,
+            after_listing=lambda app_id: retry_set_aside(ingest, [app_id]),
         ),
         clients=clients,
         now=now,

@@ -8,6 +8,7 @@ from service.core.model import MediaFile, Suspicion
 
 _COMPARED = ("stream_id", "event", "began_at", "ended_at", "duration_s", "size_bytes", "replay_url")
 _FILLED = ("began_at", "duration_s", "size_bytes", "replay_url")
+_KEPT = ("ended_at", "received_at", "vendor_created_at", "rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +19,25 @@ class Merge:
     differences: tuple[str, ...]
 
 
-def merge_announcement(known: MediaFile, announced: MediaFile, *, end_believed: bool) -> Merge:
+def is_believed(suspicion: Suspicion | None) -> bool:
+    """Nothing speaks against what the callback says, even if its file waits for the vendor's listing."""
+    return suspicion is None or suspicion is Suspicion.UNLISTED
+
+
+def merge_announcement(
+    known: MediaFile, announced: MediaFile, *, end_believed: bool, only_listed: bool = False
+) -> Merge:
     """Merge the facts of a known file with those of another callback about it.
 
     The later end wins, missing facts are filled in, other differences are only recorded. A suspicious callback may make
-    a file live longer but teaches nothing else; a fresh one replaces what only a stale one had said. `end_believed`
-    says whether the announcement has an end of its own.
+    a file live longer but teaches nothing else; a fresh one replaces what only a stale one had said, and tells of a
+    file that was `only_listed` so far what no listing tells. `end_believed` says whether the announcement has an end of
+    its own.
     """
     merged = _facts(known, announced)
-    if end_believed and announced.ended_at > known.ended_at:
+    if only_listed and is_believed(announced.suspicion):
+        merged = _introduce(merged, announced, end_believed=end_believed)
+    if end_believed and announced.ended_at > merged.ended_at:
         merged = replace(merged, ended_at=announced.ended_at)
     merged = replace(merged, suspicion=_suspicion(known.suspicion, announced.suspicion))
     differences = tuple(
@@ -38,19 +49,32 @@ def merge_announcement(known: MediaFile, announced: MediaFile, *, end_believed: 
 
 
 def _facts(known: MediaFile, announced: MediaFile) -> MediaFile:
-    if announced.suspicion is not None:
+    if not is_believed(announced.suspicion):
         return known
     if known.suspicion is Suspicion.STALE:
-        return replace(announced, ended_at=known.ended_at, received_at=known.received_at, rank=known.rank)
+        kept = {name: getattr(known, name) for name in _KEPT}
+        return replace(announced, **kept)
     missing = {name: getattr(announced, name) for name in _FILLED if getattr(known, name) is None}
     return replace(known, **missing)
+
+
+def _introduce(known: MediaFile, announced: MediaFile, *, end_believed: bool) -> MediaFile:
+    """The facts of a file that a listing showed before its first callback came.
+
+    Where the vendor's own time is its end so far, ages go on counting from there: an earlier end makes it no older.
+    """
+    introduced = replace(known, stream_id=announced.stream_id, event=announced.event)
+    created_at = known.vendor_created_at
+    if end_believed and created_at is not None and known.ended_at <= created_at:
+        introduced = replace(introduced, ended_at=announced.ended_at)
+    return introduced
 
 
 def _suspicion(known: Suspicion | None, announced: Suspicion | None) -> Suspicion | None:
     if Suspicion.CONFLICT in (known, announced):
         return Suspicion.CONFLICT
-    # Stale news about a file that a fresh callback announced proves nothing against it, and the other way round.
-    return Suspicion.STALE if known is announced is Suspicion.STALE else None
+    # Doubtful news about a file that a fresh callback announced proves nothing against it, and the other way round.
+    return announced if known is Suspicion.STALE else known
 
 
 def _said(announced: MediaFile, name: str, *, end_believed: bool) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from service.core.model import Action, Decision, Erasure, FileState, MediaFile, Outcome, Vendor
 from service.core.patterns import matches
 from service.core.ranks import Span, newest
-from service.db.models import IS_UNDECIDED, AttemptRow, MediaFileRow
+from service.db.models import IS_ADOPTED_BY_URL, IS_UNDECIDED, AttemptRow, MediaFileRow
 from service.db.schema import insert_into
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ def find_by_identity(session: Session, app_id: str, vendor: Vendor, file_id: str
         MediaFileRow.app_id == app_id, MediaFileRow.vendor == vendor, MediaFileRow.file_id == file_id
     )
     return session.scalars(query.with_for_update()).one_or_none()
+
+
+def find_adopted_by_url(session: Session, app_id: str, urls: Sequence[str]) -> list[str]:
+    """The ids of up to two files that were adopted from Huawei's listing with one of these URLs."""
+    query = select(MediaFileRow.file_id).where(
+        IS_ADOPTED_BY_URL, MediaFileRow.app_id == app_id, MediaFileRow.replay_url.in_(urls)
+    )
+    return list(session.scalars(query.limit(2)))
 
 
 def add_file(session: Session, file: MediaFile, now: datetime) -> MediaFileRow | None:

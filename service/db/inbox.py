@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import defer
 
 from service.core.model import QUARANTINE_VERDICTS, Verdict
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.orm import Session
+
+_OF_RENDITIONS = "procedure"
+_WAITING_EVENTS = ("compose", _OF_RENDITIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,47 @@ def list_callbacks(
 def count_callbacks(session: Session, wanted: CallbackFilter) -> int:
     """How many stored callbacks there are to list."""
     return session.scalar(select(func.count()).select_from(_filtered(wanted).subquery())) or 0
+
+
+def list_set_aside(session: Session, app_id: str, after: int, limit: int) -> list[int]:
+    """Ids of an app's callbacks that wait for a listing to show their file, oldest first, beyond `after`.
+
+    Those in conflict wait as well, if they are about a file that is not known yet.
+    """
+    waits_in_doubt = and_(
+        CallbackRow.verdict == Verdict.CONFLICT,
+        CallbackRow.event.in_(_WAITING_EVENTS),
+        CallbackRow.media_file_id.is_(None),
+    )
+    query = select(CallbackRow.id).where(
+        CallbackRow.verdict.in_([Verdict.SET_ASIDE, Verdict.CONFLICT]),
+        CallbackRow.app_id == app_id,
+        CallbackRow.id > after,
+        or_(CallbackRow.verdict == Verdict.SET_ASIDE, waits_in_doubt),
+    )
+    return list(session.scalars(query.order_by(CallbackRow.id).limit(limit)))
+
+
+def find_newest(session: Session, verdict: Verdict) -> CallbackRow | None:
+    """The newest callback of one verdict, without its bytes."""
+    query = select(CallbackRow).where(CallbackRow.verdict == verdict).options(defer(CallbackRow.raw))
+    return session.scalars(query.order_by(CallbackRow.id.desc()).limit(1)).one_or_none()
+
+
+def find_oldest(session: Session, verdict: Verdict) -> CallbackRow | None:
+    """The oldest callback of one verdict, without its bytes."""
+    query = select(CallbackRow).where(CallbackRow.verdict == verdict).options(defer(CallbackRow.raw))
+    return session.scalars(query.order_by(CallbackRow.id).limit(1)).one_or_none()
+
+
+def was_announced(session: Session, file_key: int) -> bool:
+    """A believed callback has announced this file."""
+    query = select(CallbackRow.id).where(
+        CallbackRow.media_file_id == file_key,
+        CallbackRow.verdict == Verdict.ACCEPTED,
+        CallbackRow.event != _OF_RENDITIONS,
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def count_by_verdict(session: Session) -> dict[Verdict, int]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.core.announcing import merge_announcement
+from service.core.announcing import is_believed, merge_announcement
 from service.core.model import END_STATES, Callback, FileState, MediaFile, Suspicion
 from service.core.patterns import matches
+from service.core.renditions import note_renditions
 from service.core.rules import RuleSet, believe_end
-from service.db import erasures, files, revisions
+from service.db import erasures, files, inbox, revisions
 from service.usecases.deciding import decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from service.core.renditions import Rendition
     from service.db.engine import Session
     from service.db.models import MediaFileRow
 
@@ -59,7 +61,9 @@ def announce_file(
         row = files.find_by_identity(session, callback.app_id, callback.vendor, callback.file_id)
         if row is None:
             raise RuntimeError("the inventory refused a file that it does not hold")
-    if not (suspicion is not None and _is_settled(row, known_since)):
+    if is_believed(suspicion):
+        row.lost_on = None  # the callback that a listing missed was only late
+    if is_believed(suspicion) or not _is_settled(row, known_since):
         _merge(session, row, announced, rules, now, end_believed=ended_at == callback.ended_at)
     return row.id
 
@@ -85,11 +89,21 @@ def suspect_file(session: Session, file_key: int, known_since: datetime | None, 
         _decide(session, row, revisions.current_rules(session), now)
 
 
+def note_transcoding(session: Session, file_key: int, renditions: Iterable[Rendition], received_at: datetime) -> None:
+    """Note the renditions that were made of a file; nothing is decided anew."""
+    row = files.find_file(session, file_key, lock=True)
+    if row is not None:
+        row.renditions = note_renditions(row.renditions, renditions, f"{received_at:%Y-%m-%dT%H:%M:%SZ}")
+
+
 def _merge(
     session: Session, row: MediaFileRow, announced: MediaFile, rules: RuleSet, now: datetime, *, end_believed: bool
 ) -> None:
-    merge = merge_announcement(files.facts_of(row), announced, end_believed=end_believed)
-    is_news = row.state not in END_STATES and merge.file != files.facts_of(row)
+    # A listing names neither stream nor event: the first believed callback about an adopted file tells them.
+    only_listed = row.adopted_at is not None and not row.stream_id and not inbox.was_announced(session, row.id)
+    known = files.facts_of(row)
+    merge = merge_announcement(known, announced, end_believed=end_believed, only_listed=only_listed)
+    is_news = row.state not in END_STATES and merge.file != known
     left = _leave_erasure(session, row, merge.file.stream_id) if is_news else ()
     if merge.differences or left:
         _note_differences(row, announced.received_at, (*merge.differences, *left))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,13 @@ from service.usecases.reports import find_attention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from service.core.slots import Slots
 
 _APPS_AT_ONCE = 8
+_CORRECTED_AFTER: Final = timedelta(days=7)
+_LISTED_WITHIN: Final = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +122,25 @@ def _check_rules(subject: Examined) -> Iterator[Check]:
 
 
 def _check_callbacks(subject: Examined) -> Iterator[Check]:
+    now = subject.now()
     with subject.database.read() as session:
         counts = inbox.count_by_verdict(session)
+        misdirected = inbox.find_newest(session, Verdict.MISDIRECTED)
+        set_aside = inbox.find_oldest(session, Verdict.SET_ASIDE)
+    # Those on record stay there: once the console is corrected and a listing had its chance, they need nobody any more.
+    settled = (
+        {Verdict.MISDIRECTED} if misdirected is None or now - misdirected.received_at > _CORRECTED_AFTER else set()
+    )
+    settled |= {Verdict.SET_ASIDE} if set_aside is None or now - set_aside.received_at <= _LISTED_WITHIN else set()
     troubles = [(verdict, counts[verdict]) for verdict in _CALLBACK_FIXES if counts.get(verdict)]
+    troubles = [(verdict, many) for verdict, many in troubles if verdict not in settled]
     for verdict, many in troubles:
         what, fix = _CALLBACK_FIXES[verdict]
         yield Check("callbacks", Status.WARNING, f"{count(many, 'callback')} {what}", fix)
     if not troubles:
-        yield Check("callbacks", Status.OK, f"{count(sum(counts.values()), 'callback')} stored, all understood")
+        waiting = counts.get(Verdict.SET_ASIDE, 0)
+        how = f"{waiting:,} set aside until the next listing" if waiting else "all understood"
+        yield Check("callbacks", Status.OK, f"{count(sum(counts.values()), 'callback')} stored, {how}")
 
 
 def _check_worker(subject: Examined) -> Iterator[Check]:
@@ -186,6 +200,10 @@ def _check_apps(subject: Examined) -> Iterator[Check]:
         yield check_clock(max(told, key=abs, default=None))
 
 
+_WRONG_FIELD: Final = (
+    "in ZEGO's console this service's URL is entered under Cloud Recording's callback; enter it under Project → Server "
+    "callback → Recording file, and take it out there"
+)
 _CALLBACK_FIXES: Final = {
     Verdict.PENDING: ("stored, not understood yet", "the next sweep or the worker tries again; its log says why"),
     Verdict.FORGED: (
@@ -199,6 +217,14 @@ _CALLBACK_FIXES: Final = {
     Verdict.NOT_UNDERSTOOD: (
         "authentic, but not understood",
         "see `zego-retention callbacks list --verdict not_understood`",
+    ),
+    Verdict.SET_ASIDE: (
+        "set aside: some for more than two days, and no listing has shown their files",
+        "see `zego-retention callbacks list --verdict set_aside` for each one's reason",
+    ),
+    Verdict.MISDIRECTED: (
+        "of Cloud Recording, whose files are in your own storage and not deleted by this service",
+        _WRONG_FIELD,
     ),
 }
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.core.model import END_STATES, FileState
+from service.core.renditions import list_renditions
 from service.db import audit, files, locks, revisions
 from service.usecases.deciding import decide_again, decide_stream, lock_ranks
 
@@ -57,6 +58,7 @@ def file_as_json(row: MediaFileRow) -> dict[str, Any]:
         "listed_at": iso(row.listed_at),
         "adopted_at": iso(row.adopted_at),
         "lost_on": row.lost_on,
+        "renditions": list_renditions(row.renditions),
         "rule": row.rule,
         "due_at": iso(row.due_at),
         "cooling_until": iso(row.cooling_until),

@@ -99,6 +99,33 @@ def replay_callbacks(ingest: Ingest, callback_ids: Iterable[int], actor: Actor) 
         _write_down(ingest, actor, "finish_replay", subject, counts)
 
 
+def retry_set_aside(ingest: Ingest, apps: Iterable[str] | None = None) -> int:
+    """Judge again what waits for a listing to show its file; returns how many callbacks have found theirs.
+
+    For these apps (None: all that are configured), in batches. Nothing is doubled, whenever and however often it is
+    called; what spoke against a callback still does.
+    """
+    return sum(_retry_app(ingest, app_id) for app_id in (ingest.secrets if apps is None else apps))
+
+
+def _retry_app(ingest: Ingest, app_id: str) -> int:
+    found = after = 0
+    while True:
+        with ingest.database.read() as session:
+            batch = inbox.list_set_aside(session, app_id, after, _BATCH)
+        if not batch:
+            return found
+        found += sum(_finds_file(ingest, callback_id) for callback_id in batch)
+        after = batch[-1]
+
+
+def _finds_file(ingest: Ingest, callback_id: int) -> bool:
+    replay_callback(ingest, callback_id)
+    with ingest.database.read() as session:
+        row = inbox.find_callback(session, callback_id)
+        return row is not None and row.media_file_id is not None
+
+
 def _replay_one(ingest: Ingest, callback_id: int) -> Replayed | None:
     with ingest.database.read() as session:
         row = inbox.find_callback(session, callback_id)

@@ -7,28 +7,63 @@ unknown (a rule that needs it then keeps the file).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.core.model import Callback, Vendor
+from service.zego.callback_facts import (
+    OddFactError,
+    read_duration,
+    read_file_id,
+    read_identity,
+    read_moment,
+    read_size,
+    read_url,
+)
 from service.zego.envelope import Envelope, Unreadable, read_envelope
-from service.zego.wirejson import JsonValue, storable
-from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
+from service.zego.transcoding import Transcoded, read_renditions
 
-__all__ = ["Envelope", "NotUnderstood", "Uninteresting", "Unreadable", "parse_callback", "read_envelope"]
+if TYPE_CHECKING:
+    from service.zego.wirejson import JsonValue
 
-_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that a datetime holds
+__all__ = [
+    "Envelope",
+    "Misdirected",
+    "NotUnderstood",
+    "Parsed",
+    "Transcoded",
+    "Uninteresting",
+    "Unnamed",
+    "Unreadable",
+    "parse_callback",
+    "read_envelope",
+]
+
 _ID_KEYS = {"FileID": Vendor.TENCENT, "PersistentId": Vendor.WANGSU, "ObsObject": Vendor.HUAWEI}
 _CLOUD_RECORDING_KEYS = frozenset({"event_type", "task_id", "detail"})
 
-# ASCII only: int() also takes other scripts' digits.
-_SECONDS = re.compile(r"([0-9]{1,12})(\.[0-9]*)?")
+
+@dataclass(frozen=True, slots=True)
+class Unnamed:
+    """A merged file whose callback has no id for it: the vendor's listing tells it, beside the same replay URL.
+
+    `facts` is all else that is said of the file; its vendor and file id mean nothing yet.
+    """
+
+    replay_url: str
+    facts: Callback
 
 
 @dataclass(frozen=True, slots=True)
 class Uninteresting:
     """An authentic callback that announces no file. The reason is one line for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misdirected:
+    """An authentic callback of another product of ZEGO, sent here by mistake. The reason is one line for people."""
 
     reason: str
 
@@ -40,18 +75,33 @@ class NotUnderstood:
     reason: str
 
 
-def parse_callback(envelope: Envelope) -> Callback | Uninteresting | NotUnderstood:
+Parsed: TypeAlias = Callback | Unnamed | Transcoded | Uninteresting | Misdirected | NotUnderstood
+"""What a callback can turn out to be."""
+
+
+def parse_callback(envelope: Envelope) -> Parsed:
     """Say what an envelope announces. Never raises."""
     if envelope.problem:
         return NotUnderstood(envelope.problem)
-    if envelope.event == "record":
-        return _parse_recording(envelope)
-    if envelope.event == "compose":
-        return _parse_merged(envelope)
+    try:
+        return _parse(envelope)
+    except OddFactError as odd:
+        return NotUnderstood(str(odd))
+
+
+def _parse(envelope: Envelope) -> Parsed:
+    match envelope.event:
+        case "record":
+            return _parse_recording(envelope)
+        case "compose":
+            return _parse_merged(envelope)
+        case "procedure":
+            return _parse_transcoded(envelope)
     if envelope.fields.keys() >= _CLOUD_RECORDING_KEYS:
-        return Uninteresting(
+        return Misdirected(
             "this is a callback of Cloud Recording, whose files are in your own storage, where DeleteMedia does not "
-            "reach: in the ZEGO console enter this URL under Project → Server callback → Recording file instead"
+            "reach: in the ZEGO console take this URL out of Cloud Recording's callback, and enter it under Project → "
+            "Server callback → Recording file"
         )
     if not envelope.event:
         return NotUnderstood("the field event is missing")
@@ -67,99 +117,58 @@ def _parse_recording(envelope: Envelope) -> Callback | NotUnderstood:
         return NotUnderstood(f"extra_params names files of several vendors: {', '.join(present)}")
     if not present:
         return NotUnderstood(f"extra_params has none of {', '.join(_ID_KEYS)}, so the file has no id")
-    return _announce(envelope, _ID_KEYS[present[0]], present[0], extra)
+    vendor = _ID_KEYS[present[0]]
+    return _announce(envelope, vendor, read_file_id(vendor, present[0], extra.get(present[0])), extra)
 
 
-def _parse_merged(envelope: Envelope) -> Callback | Uninteresting | NotUnderstood:
+def _parse_merged(envelope: Envelope) -> Callback | Unnamed | Uninteresting | NotUnderstood:
+    has_id = envelope.fields.get("file_id") not in (None, "")
     code = envelope.fields.get("code")
-    if not isinstance(code, str) or not code:
+    # ZEGO's docs ask for attention to `code` with Tencent only, who sends an id: else the listing tells if it worked.
+    if not (isinstance(code, str) and code) and (has_id or code not in (None, "")):
         return NotUnderstood("the compose event has no code, so nobody knows whether the merge worked")
-    if code != "0":
-        return Uninteresting(f"merging failed with code {code[:40]!a}: there is no file")
-    if envelope.fields.get("file_id") in (None, ""):
-        return Uninteresting("the compose event carries no file_id (ZEGO sends one for Tencent only): no file to name")
+    if code not in (None, "", "0"):
+        return Uninteresting(f"merging failed with code {str(code)[:40]!a}: there is no file")
     extra = envelope.fields.get("extra_params")
-    return _announce(envelope, Vendor.TENCENT, "file_id", envelope.fields, extra if isinstance(extra, dict) else {})
+    facts = extra if isinstance(extra, dict) else {}
+    if has_id:
+        file_id = read_file_id(Vendor.TENCENT, "file_id", envelope.fields.get("file_id"))
+        return _announce(envelope, Vendor.TENCENT, file_id, facts)
+    unnamed = _announce(envelope, Vendor.HUAWEI, "", facts)
+    if unnamed.replay_url is None:
+        return NotUnderstood("the compose event has neither a file_id nor a replay_url that the file could be found by")
+    return Unnamed(unnamed.replay_url, unnamed)
 
 
-def _announce(
-    envelope: Envelope,
-    vendor: Vendor,
-    id_key: str,
-    id_holder: dict[str, JsonValue],
-    extra: dict[str, JsonValue] | None = None,
-) -> Callback | NotUnderstood:
-    """Build the callback, with the id under `id_key` of `id_holder` and informing facts from `extra` (or the same)."""
-    try:
-        file_id = _file_id(vendor, id_key, id_holder.get(id_key))
-        stream_id = _identity("stream_alias", envelope.fields.get("stream_alias"))
-        facts = id_holder if extra is None else extra
-        duration_s, size_bytes = _duration(facts.get("Duration")), _size(facts.get("FileSize"))
-        replay_url = _url(envelope.fields.get("replay_url"))
-    except _OddError as odd:
-        return NotUnderstood(str(odd))
+def _parse_transcoded(envelope: Envelope) -> Transcoded | Uninteresting | NotUnderstood:
+    ids = [envelope.fields[key] for key in ("fileId", "file_id") if envelope.fields.get(key) not in (None, "")]
+    if not ids:
+        return NotUnderstood("the procedure event has neither fileId nor file_id, so its source file has no name")
+    if ids[1:] and ids[0] != ids[1]:
+        return NotUnderstood("fileId and file_id of the procedure event name two files")
+    file_id = read_file_id(Vendor.TENCENT, "fileId", ids[0])
+    status, extra = envelope.fields.get("status"), envelope.fields.get("extra_params")
+    if isinstance(status, str) and status.upper() == "FAILED":
+        return Uninteresting("transcoding failed: there is no rendition")
+    renditions = read_renditions(extra)
+    if renditions is None:
+        return NotUnderstood("extra_params holds no list media.transcode, so nobody knows what came of the transcoding")
+    if not renditions:
+        return Uninteresting("the procedure event tells of no rendition that was made")
+    return Transcoded(envelope.app_id, file_id, renditions)
+
+
+def _announce(envelope: Envelope, vendor: Vendor, file_id: str, facts: dict[str, JsonValue]) -> Callback:
+    """Build the callback, with informing facts from `facts`."""
     return Callback(
         app_id=envelope.app_id,
         vendor=vendor,
         file_id=file_id,
-        stream_id=stream_id,
+        stream_id=read_identity("stream_alias", envelope.fields.get("stream_alias")),
         event=envelope.event,
-        began_at=_moment(envelope.fields.get("begin_time")),
-        ended_at=_moment(envelope.fields.get("end_time")),
-        duration_s=duration_s,
-        size_bytes=size_bytes,
-        replay_url=replay_url,
+        began_at=read_moment(envelope.fields.get("begin_time")),
+        ended_at=read_moment(envelope.fields.get("end_time")),
+        duration_s=read_duration("Duration", facts.get("Duration")),
+        size_bytes=read_size("FileSize", facts.get("FileSize")),
+        replay_url=read_url("replay_url", envelope.fields.get("replay_url")),
     )
-
-
-class _OddError(Exception):
-    """A value that identifies the file or decides its fate cannot be kept as it is."""
-
-
-def _file_id(vendor: Vendor, name: str, value: JsonValue) -> str:
-    file_id = _identity(name, value)
-    if not file_id.strip():
-        raise _OddError(f"{name} is empty")
-    if vendor is Vendor.TENCENT and is_rounded(file_id):
-        raise _OddError(f"{name} is a rounded number, which names no file")
-    return file_id
-
-
-def _identity(name: str, value: JsonValue) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise _OddError(f"{name} is neither text nor a number")
-    if not storable(value):
-        raise _OddError(f"{name} holds a character that no database can keep")
-    if len(value.encode()) > MAX_ID_BYTES:
-        raise _OddError(f"{name} is longer than {MAX_ID_BYTES} bytes")
-    return value
-
-
-def _moment(value: JsonValue) -> datetime | None:
-    match = _SECONDS.fullmatch(value) if isinstance(value, str) else None
-    seconds = int(match[1]) if match else _LAST_SECOND + 1
-    return datetime.fromtimestamp(seconds, UTC) if seconds <= _LAST_SECOND else None
-
-
-def _duration(value: JsonValue) -> float | None:
-    try:
-        return read_duration(value)
-    except ValueError as error:
-        raise _OddError(f"Duration is {error}") from None
-
-
-def _size(value: JsonValue) -> int | None:
-    try:
-        return read_size(value)
-    except ValueError as error:
-        raise _OddError(f"FileSize is {error}") from None
-
-
-def _url(value: JsonValue) -> str | None:
-    if not isinstance(value, str) or not value:
-        return None
-    if not storable(value):
-        raise _OddError("replay_url holds a character that no database can keep")
-    return value if len(value.encode()) <= MAX_ID_BYTES else None

@@ -11,7 +11,7 @@ from service.core.model import Vendor
 from service.zego.signature import callback_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 Shape: TypeAlias = Literal[
@@ -59,6 +59,43 @@ def callback_body(  # noqa: PLR0913 (a callback's facts, each by its own name)
     }
     kept = {name: value for name, value in (fields | extra).items() if value is not None}
     return encode_body(sign_fields(kept, secret=secret, now=now, nonce=nonce), shape)
+
+
+def merge_fields(app_id: str, replay_url: str, *, file_id: str | None = None, code: str = "0") -> dict[str, Any]:
+    """The fields of a `compose` callback, unsigned. Only Tencent's carry a file id."""
+    fields = {"event": "compose", "appid": app_id, "task_id": "merge-1", "replay_url": replay_url, "code": code}
+    return fields | ({} if file_id is None else {"file_id": file_id})
+
+
+def transcoding_fields(app_id: str, file_id: str, heights: Iterable[int] = (360, 720)) -> dict[str, Any]:
+    """The fields of a `procedure` callback, unsigned: renditions of these heights were made of a file of Tencent."""
+    renditions = [
+        {
+            "code": "0",
+            "message": "",
+            "replay_url": f"https://media.invalid/{quote(file_id)}/{height}.mp4",
+            "size": height * 1000,
+            "duration": 3600.5,
+            "video": {"height": height, "width": height * 16 // 9},
+        }
+        for height in heights
+    ]
+    fields: dict[str, Any] = {"event": "procedure", "appid": app_id, "task_id": "procedure-1", "status": "SUCCESS"}
+    return fields | {"fileId": file_id, "extra_params": {"media": {"transcode": renditions}}}
+
+
+def cloud_recording_fields(app_id: str) -> dict[str, Any]:
+    """The fields of a callback of Cloud Recording, another product of ZEGO, unsigned."""
+    uploaded = {"file_id": "room_stream_VA_20211124113602084.mp4", "file_size": 25349026, "status": 3}
+    return {
+        "app_id": int(app_id),
+        "task_id": "XBT1j6Tr5ThjTrO7",
+        "room_id": "room",
+        "event_type": 1,
+        "message": "",
+        "sequence": 0,
+        "detail": {"upload_status": 1, "file_info": [uploaded]},
+    }
 
 
 def sign_fields(fields: Mapping[str, Any], *, secret: str, now: datetime, nonce: str | None = None) -> dict[str, Any]:

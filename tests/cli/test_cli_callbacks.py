@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.usecases.ingest import receive_callback
+from service.zego.sandbox_callbacks import cloud_recording_fields, encode_body, sign_fields, transcoding_fields
 from tests.world import APP, CALLBACK_SECRET
 
 if TYPE_CHECKING:
@@ -26,6 +27,29 @@ def test_list_shows_the_newest_first_with_verdict_and_reason(run: Run, world: Wo
     table = run("callbacks", "list", "--limit", 2)
     assert "fits none of this app's callback secrets" in table.out
     assert table.err == "1 more: see them with --limit or --json\n"
+
+
+def take_in(world: World, fields: dict[str, object]) -> None:
+    receive_callback(world.service.ingest, *encode_body(sign_fields(fields, secret=CALLBACK_SECRET, now=world.clock())))
+
+
+def test_one_of_another_product_is_listed_with_the_console_field_to_correct(run: Run, world: World) -> None:
+    take_in(world, cloud_recording_fields(APP))
+    [told] = run("callbacks", "list", "--verdict", "misdirected", "--json").objects
+    assert (told["verdict"], told["file"]) == ("misdirected", None)
+    assert "take this URL out of Cloud Recording's callback" in told["reason"]
+    assert "Project → Server callback → Recording file" in told["reason"]
+    assert "Cloud Recording" in run("callbacks", "list").out
+
+
+def test_what_was_set_aside_is_replayed_like_any_other(run: Run, world: World) -> None:
+    take_in(world, transcoding_fields(APP, "f1"))
+    told = run("callbacks", "replay", "--verdict", "set_aside", "--json").object
+    assert (told["old"], told["new"]) == ("set_aside", "set_aside")
+    world.send("f1")
+    told = run("callbacks", "replay", "--verdict", "set_aside", "--json").object
+    assert (told["old"], told["new"], told["reason"]) == ("set_aside", "accepted", "noted renditions of media file 1")
+    assert [each["height"] for each in run("files", "show", 1, "--json").object["renditions"]] == [360, 720]
 
 
 def test_show_gives_the_body_back_as_it_came_without_steering_the_terminal(run: Run, world: World) -> None:

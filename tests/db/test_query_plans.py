@@ -73,6 +73,11 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "attempts before": lambda session: runs.maybe_deleted_before(session, [1, 2], 3),
     "totals of a run": lambda session: runs.count_totals(session, 1),
     "a callback's signature": lambda session: inbox.lock_signature(session, "s", NOW),
+    "callbacks that wait for a listing": lambda session: inbox.list_set_aside(session, "1", 9, 500),
+    "the oldest of a verdict": lambda session: inbox.find_oldest(session, Verdict.SET_ASIDE),
+    "the newest of a verdict": lambda session: inbox.find_newest(session, Verdict.MISDIRECTED),
+    "a file's own callback": lambda session: inbox.was_announced(session, 1),
+    "a file by its URL": lambda session: files.find_adopted_by_url(session, "1", ["https://a/b", "http://a/b"]),
     "unfinished callbacks": lambda session: inbox.list_unfinished(session, 0, 10),
     "the rules in force": revisions.current_rules,
     "the lease": lambda session: leases.find_lease(session, "sweep"),
@@ -132,7 +137,16 @@ def test_looking_for_retries_reads_retries_only(database: Database) -> None:
         assert "ix_media_files_retry" in explain(session, database, *statements[-1])
 
 
-def test_what_observing_rules_would_delete_is_read_from_an_index_of_its_own(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("index", "query"),
+    [
+        ("ix_media_files_observed", lambda session: figures.count_observed(session, NOW)),
+        ("ix_media_files_url", lambda session: files.find_adopted_by_url(session, "1", ["http://a", "https://a"])),
+    ],
+)
+def test_what_has_an_index_of_its_own_is_read_from_it(
+    database: Database, index: str, query: Callable[[Session], object]
+) -> None:
     statements: list[tuple[str, Any]] = []
 
     def remember(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
@@ -140,8 +154,8 @@ def test_what_observing_rules_would_delete_is_read_from_an_index_of_its_own(data
 
     with database.write() as session:
         event.listen(database.engine, "before_cursor_execute", remember)
-        figures.count_observed(session, NOW)
+        query(session)
         event.remove(database.engine, "before_cursor_execute", remember)
         if not database.is_sqlite:
             session.execute(text("SET LOCAL enable_seqscan = off"))
-        assert "ix_media_files_observed" in explain(session, database, *statements[-1])
+        assert index in explain(session, database, *statements[-1])

@@ -20,8 +20,10 @@ from service.usecases.claiming import SWEEP_LEASE
 from service.usecases.diagnosis import Check, Status
 from service.usecases.doctor import Examined, examine
 from service.usecases.health import beat_worker
+from service.usecases.ingest import receive_callback
+from service.zego.sandbox_callbacks import cloud_recording_fields, encode_body, merge_fields, sign_fields
 from service.zego.sandbox_faults import answer_code, answer_html
-from tests.world import APP, START, open_world
+from tests.world import APP, CALLBACK_SECRET, START, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +102,38 @@ def test_one_check_that_breaks_hides_none_of_the_others(world: World) -> None:
     checks = examined(world)
     assert one(checks, "rules").status is Status.PROBLEM
     assert [check.name for check in checks] == ["database", "migrations", *LOOKS, f"app {APP}", "clock"]
+
+
+def take_in(world: World, fields: dict[str, object]) -> None:
+    signed = sign_fields(fields, secret=CALLBACK_SECRET, now=world.clock())
+    receive_callback(world.service.ingest, *encode_body(signed))
+
+
+def test_callbacks_of_another_product_name_the_console_field_until_it_is_corrected(world: World) -> None:
+    take_in(world, cloud_recording_fields(APP))
+    world.clock.move(days=1)
+    take_in(world, cloud_recording_fields(APP))
+    world.clock.move(days=7)
+    check = one(examined(world), "callbacks")
+    assert check.status is Status.WARNING
+    assert check.text.startswith("2 callbacks of Cloud Recording")
+    assert check.fix.startswith("in ZEGO's console this service's URL is entered under Cloud Recording's callback")
+    assert "enter it under Project → Server callback → Recording file, and take it out there" in check.fix
+    world.clock.move(seconds=1)
+    assert one(examined(world), "callbacks").status is Status.OK
+
+
+def test_callbacks_that_were_set_aside_want_a_look_after_two_days(world: World) -> None:
+    take_in(world, merge_fields(APP, "https://media.invalid/1"))
+    world.clock.move(days=2)
+    take_in(world, merge_fields(APP, "https://media.invalid/2"))
+    check = one(examined(world), "callbacks")
+    assert (check.status, check.text) == (Status.OK, "2 callbacks stored, 2 set aside until the next listing")
+    world.clock.move(seconds=1)
+    check = one(examined(world), "callbacks")
+    assert check.status is Status.WARNING
+    assert check.text.startswith("2 callbacks set aside: some for more than two days")
+    assert "callbacks list --verdict set_aside" in check.fix
 
 
 def test_callbacks_that_want_a_look_are_counted(world: World) -> None:

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.model import Callback, Vendor
-from service.zego.callback import NotUnderstood, Uninteresting, parse_callback, read_envelope
-from service.zego.sandbox_callbacks import callback_body, sign_fields
+from service.zego.callback import Misdirected, NotUnderstood, Uninteresting, Unnamed, parse_callback, read_envelope
+from service.zego.sandbox_callbacks import callback_body, cloud_recording_fields, encode_body, sign_fields
 from service.zego.signature import callback_signature
+
+if TYPE_CHECKING:
+    from service.zego.callback import Parsed
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 BASE: dict[str, Any] = {
@@ -30,7 +33,7 @@ def short(value: object) -> str:
     return "10**4000" if value == 10**4000 else ascii(value)[:30]
 
 
-def parse(**changes: object) -> Callback | Uninteresting | NotUnderstood:
+def parse(**changes: object) -> Parsed:
     fields = {name: value for name, value in (BASE | changes).items() if value is not ...}
     return parse_callback(read_envelope(json.dumps(sign_fields(fields, secret="s", now=NOW)).encode(), ""))
 
@@ -212,9 +215,9 @@ def test_a_replay_url_that_no_database_can_keep_is_not_understood(url: str) -> N
     assert "replay_url" in refused(extra_params=TENCENT, replay_url=url)
 
 
-def merged(**changes: object) -> Callback | Uninteresting | NotUnderstood:
-    fields = {"event": "compose", "task_id": "t", "code": "0", "file_id": "387702307091234567"} | changes
-    return parse(extra_params=..., **fields)
+def merged(**changes: object) -> Parsed:
+    fields = {"event": "compose", "task_id": "t", "code": "0", "file_id": "387702307091234567", "extra_params": ...}
+    return parse(**(fields | changes))
 
 
 @pytest.mark.parametrize("code", ["0", 0])
@@ -226,20 +229,39 @@ def test_a_merged_file_of_tencent_is_a_file(code: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"), [({"code": "1"}, "code '1'"), ({"code": -5}, "code '-5'"), ({"file_id": ...}, "no file_id")]
+    ("changes", "reason"),
+    [({"code": "1"}, "code '1'"), ({"code": -5}, "code '-5'"), ({"code": "40000", "file_id": ...}, "code '40000'")],
 )
-def test_a_merge_that_leaves_no_named_file_is_of_no_interest(changes: dict[str, Any], reason: str) -> None:
+def test_a_merge_that_failed_is_of_no_interest(changes: dict[str, Any], reason: str) -> None:
     answer = merged(**changes)
     assert isinstance(answer, Uninteresting)
     assert reason in answer.reason
 
 
-@pytest.mark.parametrize("changes", [{"code": ...}, {"code": True}, {"file_id": ["1"]}, {"file_id": 3.8e17}])
+@pytest.mark.parametrize("code", ["0", 0, None, "", ...])
+def test_a_merged_file_without_an_id_is_known_by_its_replay_url(code: object) -> None:
+    unnamed = merged(code=code, file_id=..., extra_params={"Duration": 7, "FileSize": 9})
+    assert isinstance(unnamed, Unnamed)
+    assert unnamed.replay_url == unnamed.facts.replay_url == "https://cdn.example/1.mp4"
+    assert (unnamed.facts.vendor, unnamed.facts.event, unnamed.facts.app_id) == (Vendor.HUAWEI, "compose", "1234567890")
+    assert (unnamed.facts.stream_id, unnamed.facts.duration_s, unnamed.facts.size_bytes) == ("lesson-1", 7.0, 9)
+
+
+@pytest.mark.parametrize("url", [..., None, "", "x" * 1025, ["a"], "a\x00"], ids=short)
+def test_a_merged_file_with_neither_id_nor_url_is_not_understood(url: object) -> None:
+    answer = merged(file_id=..., replay_url=url)
+    assert isinstance(answer, NotUnderstood)
+    assert "replay_url" in answer.reason
+
+
+@pytest.mark.parametrize(
+    "changes", [{"code": ...}, {"code": True}, {"code": True, "file_id": ...}, {"file_id": ["1"]}, {"file_id": 3.8e17}]
+)
 def test_a_merge_in_doubt_is_not_understood(changes: dict[str, Any]) -> None:
     assert isinstance(merged(**changes), NotUnderstood)
 
 
-@pytest.mark.parametrize("event", ["procedure", "snapshot", "Record", "stream_close", "未知"])
+@pytest.mark.parametrize("event", ["snapshot", "Record", "stream_close", "未知"])
 def test_other_events_announce_no_file(event: str) -> None:
     answer = parse(event=event, extra_params=TENCENT)
     assert isinstance(answer, Uninteresting)
@@ -247,8 +269,8 @@ def test_other_events_announce_no_file(event: str) -> None:
 
 
 def test_a_callback_of_cloud_recording_names_the_console_field_to_use() -> None:
-    answer = parse(event=..., appid=..., app_id=1234567890, event_type=1, task_id="XBT1", detail={"file_info": []})
-    assert isinstance(answer, Uninteresting)
+    answer = parse_callback(read_envelope(*encode_body(sign_fields(cloud_recording_fields("7"), secret="s", now=NOW))))
+    assert isinstance(answer, Misdirected)
     assert "Cloud Recording" in answer.reason
     assert "Project → Server callback → Recording file" in answer.reason
 
@@ -259,6 +281,32 @@ def test_no_event_at_all_is_not_understood() -> None:
 
 def test_a_problem_of_the_envelope_is_the_reason() -> None:
     assert "'FileID' occurs twice" in refused(extra_params='{"FileID": "1", "FileID": "1"}')
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.text(), max_size=2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    code=st.just("0") | values,
+    file_id=st.just("9") | values,
+    url=st.just("https://a/b") | values,
+    extra=values | st.dictionaries(st.sampled_from(["Duration", "FileSize", "FileID"]), values),
+)
+def test_whatever_a_merge_holds_it_is_read_or_refused_with_a_reason(
+    code: Any, file_id: Any, url: Any, extra: Any
+) -> None:
+    answer = merged(code=code, file_id=file_id, replay_url=url, extra_params=extra)
+    if isinstance(answer, Callback):
+        assert (str(code), answer.vendor) == ("0", Vendor.TENCENT)
+        assert answer.file_id.strip()
+    elif isinstance(answer, Unnamed):
+        assert code in (None, "", "0", 0)
+        assert file_id in (None, "")
+        assert answer.replay_url == str(url)
+    else:
+        assert isinstance(answer, Uninteresting | NotUnderstood)
+        assert answer.reason
 
 
 @settings(max_examples=200, deadline=None)

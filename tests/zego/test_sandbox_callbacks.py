@@ -6,8 +6,16 @@ from typing import Any, get_args
 import pytest
 
 from service.core.model import Callback, Vendor
-from service.zego.callback import Uninteresting, parse_callback, read_envelope
-from service.zego.sandbox_callbacks import Shape, callback_body, encode_body, sign_fields
+from service.zego.callback import Misdirected, Transcoded, Uninteresting, Unnamed, parse_callback, read_envelope
+from service.zego.sandbox_callbacks import (
+    Shape,
+    callback_body,
+    cloud_recording_fields,
+    encode_body,
+    merge_fields,
+    sign_fields,
+    transcoding_fields,
+)
 from service.zego.signature import parse_timestamp, verify_callback
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
@@ -65,11 +73,18 @@ def test_other_events_and_forged_signatures_can_be_made() -> None:
     assert isinstance(parse_callback(envelope), Uninteresting)
 
 
-def test_a_merge_is_written_from_its_fields() -> None:
-    fields = {"event": "compose", "appid": "42", "code": "0", "file_id": "9"}
-    callback = parse_callback(read_envelope(*encode_body(sign_fields(fields, secret="s", now=NOW))))
+def parse(fields: dict[str, Any]) -> object:
+    return parse_callback(read_envelope(*encode_body(sign_fields(fields, secret="s", now=NOW))))
+
+
+def test_other_events_are_written_from_their_fields() -> None:
+    callback = parse(merge_fields("42", "https://media.invalid/9", file_id="9"))
     assert isinstance(callback, Callback)
     assert callback.file_id == "9"
+    assert isinstance(parse(merge_fields("42", "https://media.invalid/9")), Unnamed)
+    assert isinstance(parse(merge_fields("42", "https://media.invalid/9", code="1")), Uninteresting)
+    assert isinstance(parse(transcoding_fields("42", "9")), Transcoded)
+    assert isinstance(parse(cloud_recording_fields("42")), Misdirected)
 
 
 def test_nonces_have_six_digits_unless_given() -> None:

@@ -54,6 +54,16 @@ class LastOutcome(Form):
     at: str | None = eg(_AT)
 
 
+class Rendition(Form):
+    """A transcoded rendition of a file."""
+
+    height: int | None = eg(720)
+    size_bytes: int | None = eg(31457280)
+    duration_s: float | None = eg(3600.0)
+    replay_url: str | None = eg("https://cdn.example/5285890784273533167/v.f30.mp4")
+    at: str = eg(_AT)
+
+
 class File(Form):
     """A media file."""
 
@@ -77,6 +87,7 @@ class File(Form):
     listed_at: str | None = eg("2026-03-01T18:30:00Z")
     adopted_at: str | None = eg(None)
     lost_on: str | None = eg(None)
+    renditions: list[Rendition]
     rule: str | None = eg("trial rooms")
     due_at: str | None = eg("2026-03-02T12:00:00Z")
     cooling_until: str | None = eg(None)
