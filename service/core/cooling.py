@@ -7,18 +7,20 @@ known later must not let go at once what the rules of yesterday still keep.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from service.core.model import Action
-from service.core.rules import decide_by_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from service.core.file_sets import FileSet
-    from service.core.model import Decision, MediaFile
+    from service.core.model import Decision
     from service.core.rules import RuleSet
+
+DateUnder: TypeAlias = "Callable[[RuleSet, datetime | None], datetime | None]"
+"""The date that a rule set gives one file (None: never), ranked among the files announced by a moment (None: all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +38,22 @@ class Change:
     previewed: FileSet | None = None
 
 
-def find_wait(file: MediaFile, due_at: datetime | None, changes: Sequence[Change], now: datetime) -> Change | None:
+def find_wait(
+    received_at: datetime, due_at: datetime | None, changes: Sequence[Change], now: datetime, date_under: DateUnder
+) -> Change | None:
     """The change that a file waits for: the one that can be taken back the longest among those that moved its date.
 
-    Such a change came after the file, can still be taken back, and the date of today is earlier than the one that the
-    rules before it give. None: nothing has to be waited for.
+    Such a change came after the file was announced, can still be taken back, and the date of today is earlier than the
+    one that the rules before it give. Under those, only files that the change found count: what came later and goes
+    again meanwhile must not change who waits. None: nothing has to be waited for.
     """
     found = [
         (change.cooling_until, place)
         for place, change in enumerate(changes)
         if change.cooling_until is not None
         and now < change.cooling_until
-        and file.received_at <= change.applied_at
-        and is_sooner(due_at, decide_by_rules(file, change.before.rules, now).due_at)
+        and received_at <= change.applied_at
+        and is_sooner(due_at, date_under(change.before, change.applied_at))
     ]
     return changes[max(found)[1]] if found else None
 
@@ -61,17 +66,14 @@ class Approved:
     due_at: datetime | None
 
 
-def follow_approval(
-    number: int, file: MediaFile, approved: Approved, changes: Sequence[Change], now: datetime
-) -> Approved:
+def follow_approval(number: int, approved: Approved, changes: Sequence[Change], date_under: DateUnder) -> Approved:
     """What is left of an approval after changes, one after the other; `number` is the file's own.
 
     An approval is bound to the date that was shown: it ends with that date, and a preview gives a new one only to
     files that it shows as due sooner.
     """
     for change in changes:
-        before = decide_by_rules(file, change.before.rules, now).due_at
-        after = decide_by_rules(file, change.rules.rules, now).due_at
+        before, after = date_under(change.before, None), date_under(change.rules, None)
         approval = approved.approval if before == after == approved.due_at else None
         if is_sooner(after, before) and change.previewed is not None and number in change.previewed:
             approval = f"preview {change.preview_id}"

@@ -28,7 +28,8 @@ class Situation:
     """What else than the rules bears on files.
 
     `cooling_until` is the end of a cooling-off from an earlier change, and `cooling_after` what would be left of it
-    under the candidate. `held_until` None means that a hold stands until it is released.
+    under the candidate. `held_until` None means that a hold stands until it is released. `retry_day` is when what is
+    due now is asked for again (0: it does not wait).
     """
 
     is_failed: bool = False
@@ -37,6 +38,7 @@ class Situation:
     held_until: datetime | None = None
     cooling_until: datetime | None = None
     cooling_after: datetime | None = None
+    retry_day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +268,11 @@ class Reckoning:
         cooling_after = day_of(situation.cooling_after, self._as_of)
         if change.is_sooner:
             cooling_after = max(cooling_after, day_of(self._cooled_at, self._as_of))
-        _count_day(self.before, max(before, cooling), portion.amount)
-        _count_day(self.after, max(after, cooling_after), portion.amount)
-        if max(after, cooling_after) == 0:
+        # A file that is not due now is decided again, and forgets that it waits for another attempt.
+        called = max(after, cooling_after) or situation.retry_day
+        _count_day(self.before, max(before, cooling) or situation.retry_day, portion.amount)
+        _count_day(self.after, called, portion.amount)
+        if called == 0:
             self._count("due_now", portion)
 
     def _count(self, name: str, portion: Portion) -> None:

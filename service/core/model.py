@@ -135,7 +135,8 @@ class Callback:
 class MediaFile:
     """The facts of one recorded file, as far as they are known: what a decision may look at.
 
-    `rank` counts recordings of the same app and stream from the newest (1); None means it is not known.
+    `rank` counts the recordings of the same app and stream that the rule deciding it decides, from the newest (1); None
+    means it is not known.
     `received_at` is when the file was first announced; `vendor_created_at` is when the vendor's listing says it was made.
     """
 

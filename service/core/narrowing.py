@@ -93,22 +93,23 @@ def find_verdict(rules: Sequence[RetentionRule], file: MediaFile, as_of: datetim
 
 
 class Kinds:
-    """Tells files apart, within groups of one shape, as far as rules can: by bands of sizes and durations, and rank."""
+    """Tells files apart, within groups of one shape, as far as rules can but for ranks: by bands of sizes and lengths.
+
+    `is_one` says that the rules tell nothing apart, not by ranks either.
+    """
 
     def __init__(self, rules: Sequence[RetentionRule]) -> None:
         matches = [rule.match for rule in rules]
         self._sizes = _limits([size for match in matches for size in (match.min_size, match.max_size)])
         durations = [duration for match in matches for duration in (match.min_duration, match.max_duration)]
         self._durations = _limits([None if each is None else each.total_seconds() for each in durations])
-        self._deepest = max((rule.keep_latest or 0 for rule in rules), default=0)
-        self.is_one = not (self._sizes or self._durations or self._deepest)
+        self.is_one = not (self._sizes or self._durations or any(rule.keep_latest for rule in rules))
 
-    def find(self, size_bytes: int | None, duration_s: float | None, rank: int | None) -> tuple[int, int, int]:
-        """The kind of a file: those of one kind are decided alike."""
+    def find(self, size_bytes: int | None, duration_s: float | None) -> tuple[int, int]:
+        """The kind of a file: those of one kind and rank are decided alike."""
         return (
             _band(self._sizes, size_bytes) if self._sizes else 0,
             _band(self._durations, duration_s) if self._durations else 0,
-            min(rank, self._deepest + 1) if rank and self._deepest else 0,
         )
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "explain",
     "find_hold",
     "find_hold_end",
+    "find_rule",
     "find_unreachable",
     "judge",
 ]
@@ -60,8 +61,8 @@ class Mode(StrEnum):
 class RetentionRule:
     """How long matching files are kept: until `keep` after `MediaFile.aged_from` (None: for ever).
 
-    The newest `keep_latest` recordings of each stream are kept whatever their age. A rule that only observes decides
-    as well, so that no later rule does, but lets nothing go.
+    Of the recordings that it decides, the newest `keep_latest` of each stream are kept whatever their age. A rule that
+    only observes decides as well, so that no later rule does, but lets nothing go.
     """
 
     name: str
@@ -122,6 +123,15 @@ def decide_by_rules(file: MediaFile, rules: Sequence[RetentionRule], now: dateti
         if settle(rule.match, file) is not Judgement.DIFFERS:
             return _apply(rule, judge(rule.match, file), file, now)
     return Decision(Action.KEEP, None, None, "no rule matches it" if rules else "there are no rules")
+
+
+def find_rule(file: MediaFile, rules: Sequence[RetentionRule]) -> int | None:
+    """The place of the rule that decides a file; None if none matches, or the first that may cannot be judged."""
+    for place, rule in enumerate(rules):
+        judgement = settle(rule.match, file)
+        if judgement is not Judgement.DIFFERS:
+            return place if judgement is Judgement.MATCHES else None
+    return None
 
 
 def find_hold(file: MediaFile, holds: Sequence[Hold], now: datetime) -> Hold | None:
@@ -235,7 +245,7 @@ def _keep_as_latest(rule: RetentionRule, file: MediaFile) -> Decision | None:
     """
     if rule.keep_latest is None or (file.rank is None and file.suspicion is not None):
         return None
-    newest = f'rule "{rule.name}" keeps the newest {rule.keep_latest} of each stream'
+    newest = f'rule "{rule.name}" keeps the newest {rule.keep_latest} that it decides of each stream'
     if file.rank is None:
         return _keep(rule, f"{newest}, and its rank is not known")
     return _keep(rule, f"{newest}, and it is number {file.rank}") if file.rank <= rule.keep_latest else None

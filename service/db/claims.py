@@ -82,7 +82,7 @@ def next_due(
     """The next files of a lane whose time has come, oldest first; locked ones of somebody else are passed over."""
     wanted = wanted or Wanted()
     query = select(MediaFileRow).where(*_is_due(lane, now))
-    query = query.where(MediaFileRow.retry_at <= now) if wanted.only_retries else query.where(_may_be_asked(now))
+    query = query.where(MediaFileRow.retry_at <= now) if wanted.only_retries else query.where(may_be_asked(now))
     if wanted.only_passed:
         query = query.where(was_passed())
     if wanted.approval is not None:
@@ -120,7 +120,7 @@ def list_new(session: Session, app_id: str, now: datetime) -> Iterator[int]:
 def has_new(session: Session, numbers: Sequence[int], now: datetime) -> bool:
     """A pass would ask for one of these files now, and the breaker has not let it through yet."""
     is_due = (MediaFileRow.state == FileState.SCHEDULED, MediaFileRow.due_at <= now, has_cooled(now))
-    query = select(MediaFileRow.id).where(MediaFileRow.id.in_(numbers), *is_due, _may_be_asked(now), ~was_passed())
+    query = select(MediaFileRow.id).where(MediaFileRow.id.in_(numbers), *is_due, may_be_asked(now), ~was_passed())
     return session.scalar(query.limit(1)) is not None
 
 
@@ -222,7 +222,7 @@ def _is_due(lane: Lane, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (IS_SCHEDULED, *is_of_lane, MediaFileRow.due_at <= now, has_cooled(now))  # type: ignore[return-value]
 
 
-def _may_be_asked(now: datetime) -> ColumnElement[bool]:
+def may_be_asked(now: datetime) -> ColumnElement[bool]:
     """It does not wait for another attempt."""
     # An attempt in the future was made under a clock that has jumped back since; its retry may be years away.
     ahead = MediaFileRow.last_attempt_at > now
@@ -237,5 +237,5 @@ def _queries_of_new(
         yield (
             select(what)
             .select_from(MediaFileRow)
-            .where(*_is_due((app_id, vendor), now), _may_be_asked(now), ~was_passed())
+            .where(*_is_due((app_id, vendor), now), may_be_asked(now), ~was_passed())
         )

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from service.core.model import Action, Decision, Erasure, FileState, MediaFile, Outcome, Vendor
 from service.core.patterns import matches
 from service.core.ranks import Span, newest
+from service.core.rules import find_rule
 from service.db.models import IS_ADOPTED_BY_URL, IS_UNDECIDED, AttemptRow, MediaFileRow
 from service.db.schema import insert_into
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.orm import Session
+
+    from service.core.matching import Match
+    from service.core.rules import RetentionRule
 
 _WINDOW = 50_000
 
@@ -158,35 +162,53 @@ def count_older_than(session: Session, revision: int) -> int:
     return session.scalar(select(func.count()).where(IS_UNDECIDED, MediaFileRow.revision < revision)) or 0
 
 
-def newest_spans(session: Session, app_id: str, stream_id: str, count: int) -> list[Span]:
-    """The newest `count` recordings of a stream that surely exist: confirmed, undeleted, and not possibly deleted.
+def newest_spans(
+    session: Session,
+    app_id: str,
+    stream_id: str,
+    rules: Sequence[RetentionRule],
+    place: int,
+    announced_by: datetime | None = None,
+) -> list[Span]:
+    """What the rule at this place, of those that it decides, keeps of a stream as its newest recordings.
 
-    A file in flight, or one with an attempt of unknown outcome, may be gone: it protects no older one.
+    Only files that surely exist and stay but for the rules count: confirmed, not to be erased, undeleted, and not
+    possibly deleted, as one in flight may be, or one with an attempt of unknown outcome; announced by a moment, if one
+    is given.
     """
+    rule, row = rules[place], MediaFileRow
     maybe_deleted = select(AttemptRow.id).where(
         AttemptRow.media_file_id == MediaFileRow.id,
         or_(AttemptRow.outcome.is_(None), AttemptRow.outcome == Outcome.UNKNOWN),
     )
     query = (
-        select(MediaFileRow.id, MediaFileRow.began_at, MediaFileRow.ended_at)
+        select(row.id, row.vendor, row.event, row.began_at, row.ended_at, row.duration_s, row.size_bytes)
         .where(
-            MediaFileRow.app_id == app_id,
-            MediaFileRow.stream_id == stream_id,
-            MediaFileRow.state.not_in([FileState.DELETED, FileState.GONE, FileState.DELETING]),
-            MediaFileRow.suspicion.is_(None),
+            row.app_id == app_id,
+            row.stream_id == stream_id,
+            row.state.not_in([FileState.DELETED, FileState.GONE, FileState.DELETING]),
+            row.suspicion.is_(None),
+            row.erasure_id.is_(None),
             ~maybe_deleted.exists(),
+            *_may_match(rule.match),
         )
-        .order_by(MediaFileRow.ended_at.desc(), MediaFileRow.id.desc())
+        .order_by(row.ended_at.desc(), row.id.desc())
     )
+    if announced_by is not None:
+        query = query.where(row.received_at <= announced_by)
     rows = session.execute(query.execution_options(yield_per=100))
     seen: dict[int, Span] = {}
 
     def remember() -> Iterator[Span]:
-        for file_key, began_at, ended_at in rows:
-            seen[file_key] = Span(file_key, began_at, ended_at)
-            yield seen[file_key]
+        for file_key, vendor, event, began_at, ended_at, duration_s, size_bytes in rows:
+            facts = MediaFile(
+                app_id, vendor, "", stream_id, event, began_at, ended_at, ended_at, duration_s, size_bytes
+            )
+            if find_rule(facts, rules) == place:
+                seen[file_key] = Span(file_key, began_at, ended_at)
+                yield seen[file_key]
 
-    kept = newest(remember(), count)
+    kept = newest(remember(), rule.keep_latest or 0)
     rows.close()
     return [span for file_key, span in seen.items() if file_key in kept]
 
@@ -257,6 +279,21 @@ def count_overdue_unconfirmed(session: Session, now: datetime) -> int:
     """Files whose time has come but that nobody confirmed."""
     condition = and_(MediaFileRow.state == FileState.UNCONFIRMED, MediaFileRow.due_at <= now)
     return session.scalar(select(func.count()).where(condition)) or 0
+
+
+def _may_match(match: Match) -> list[ColumnElement[bool]]:
+    """What is true in SQL of every file that a match takes, as far as the database tells it exactly as we do."""
+    row = MediaFileRow
+    conditions: list[ColumnElement[bool]] = []
+    if match.vendor is not None:
+        conditions.append(row.vendor.in_(match.vendor))
+    if match.event is not None:
+        conditions.append(row.event.in_(match.event))
+    if match.min_size is not None:
+        conditions.append(row.size_bytes >= match.min_size)
+    if match.max_size is not None:
+        conditions.append(row.size_bytes <= match.max_size)
+    return conditions
 
 
 def _conditions(session: Session, wanted: FileFilter) -> list[ColumnElement[bool]]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from service.core.forecast import Amount
 from service.core.model import FileState, Outcome, Suspicion
+from service.db import claims
 from service.db.holds import hold_of
 from service.db.models import AttemptRow, MediaFileRow
 from service.db.order_models import IS_STANDING, HoldRow
@@ -69,6 +70,8 @@ class Oddity(NamedTuple):
     """It was announced after the moment as of which the inventory is read."""
     came_before: int
     """Which of the changes that were asked about it was announced before: a bit for each."""
+    retry_at: Any
+    """Until when it waits for another attempt, as `Moments` reads it; empty if it does not."""
 
 
 class Moments:
@@ -124,7 +127,7 @@ def scan_inventory(
         moments.select(row.ended_at),
         row.duration_s,
         row.size_bytes,
-        _oddity(revision, as_of, changes),
+        _oddity(revision, as_of, changes, moments),
         moments.select(row.began_at) if by_stream else null(),
     ).where(row.state.not_in([FileState.DELETED, FileState.GONE]))
     if by_stream:
@@ -144,13 +147,14 @@ def list_changed_streams(session: Session, since: datetime, limit: int) -> list[
 
 def read_oddity(text: str) -> Oddity:
     """What a scan told of an odd file."""
-    state, suspicion, erasure, newer, came_before = text.split("|")
+    state, suspicion, erasure, newer, came_before, retry_at = text.split("|")
     return Oddity(
         FileState(state),
         Suspicion(suspicion) if suspicion else None,
         int(erasure) if erasure else None,
         newer == "1",
         int(came_before),
+        retry_at,
     )
 
 
@@ -207,14 +211,15 @@ def _of_streams(query: Select[Any], streams: Collection[tuple[str, str]]) -> Ite
             yield query.where(MediaFileRow.app_id == app_id, MediaFileRow.stream_id.in_(names[start : start + _IDS]))
 
 
-def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime]) -> ColumnElement[str | None]:
-    row = MediaFileRow
+def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime], moments: Moments) -> ColumnElement[str | None]:
+    row, may_be_asked = MediaFileRow, claims.may_be_asked(as_of)
     plain = and_(
         row.state.not_in([FileState.FAILED, FileState.DELETING]),
         row.revision == revision,
         row.suspicion.is_(None),
         row.erasure_id.is_(None),
         row.received_at <= as_of,
+        may_be_asked,
         *(row.received_at > applied_at for applied_at in changes),
     )
     came_before: ColumnElement[int] = literal(0)
@@ -226,6 +231,7 @@ def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime]) -> Colu
         row.erasure_id,
         case((row.received_at > as_of, 1), else_=0),
         came_before,
+        case((may_be_asked, null()), else_=moments.select(row.retry_at)),
     )
     texts = [func.coalesce(cast(part, Text), literal("")) for part in parts]
     joined: ColumnElement[str] = texts[0]

@@ -8,23 +8,24 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from service.core.forecast import Cell, Change, Situation
-from service.core.matching import Judgement, settle
+from service.core.forecast import Cell, Change, Situation, day_of
 from service.core.model import FileState, MediaFile, Vendor
 from service.core.narrowing import Kinds, find_candidates, find_verdict, narrow, share_matches
-from service.core.ranks import Ranking, Span
 from service.core.rules import RetentionRule, RuleSet, find_hold_end
 from service.db import erasures, holds, inventory_scan, revisions
 from service.db.inventory_scan import LightFile, Moments, Oddity
+from service.usecases.scan_ranks import TODAY, ScanRanks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
     from service.core.forecast import Portion
+    from service.core.matching import Judgement
     from service.core.model import Erasure, Hold
-    from service.core.narrowing import Shape
+    from service.core.narrowing import Shape, Verdict
     from service.db.engine import Session
+    from service.usecases.scan_ranks import Counting, Ranks
 
 _FIRST = 3  # files of each portion that a preview may show
 
@@ -41,6 +42,8 @@ class _Group:
     held_until: datetime | None
     plain: Cell | None = None
     cells: dict[Any, Cell] = field(default_factory=dict)
+    counting: dict[Any, tuple[Counting, ...]] = field(default_factory=dict)
+    """By the kind of file: the rules that decide it and count recordings."""
 
 
 class Comparison:
@@ -60,10 +63,11 @@ class Comparison:
         self._as_of = as_of
         self._moments = Moments(session)
         self._cooling = revisions.list_cooling(session, in_force.revision, as_of)
-        earlier = [rule for change in self._cooling for rule in change.before.rules]
-        self._earlier_kinds = Kinds(earlier)
-        self._counting = [rule for rules in (*self._rules, earlier) for rule in rules if rule.keep_latest]
-        self._maybe_deleted = inventory_scan.list_maybe_deleted(session) if self._counting else set()
+        earlier = [change.before.rules for change in self._cooling]
+        self._earlier_kinds = Kinds(list(chain.from_iterable(earlier)))
+        self._ranks = ScanRanks(session, (*self._rules, *earlier), as_of)
+        self._stream: tuple[str, str] | None = None
+        self._is_counted = False
         self._holds: dict[str, list[Hold]] = {}
         self._held_files = self._find_held_files()
         self._groups: dict[tuple[str, str, str, str], _Group] = {}
@@ -77,7 +81,7 @@ class Comparison:
         self, progress: Callable[[int], None] | None = None, streams: Collection[tuple[str, str]] | None = None
     ) -> None:
         """Look at every file (of these streams) once; `progress` hears how many more are done."""
-        revision, by_stream = self._in_force.revision, bool(self._counting)
+        revision, by_stream = self._in_force.revision, self._ranks.are_asked_for
         waits = [change.applied_at for change in self._cooling]
         scan = inventory_scan.scan_inventory(self._session, revision, self._as_of, waits, streams, by_stream=by_stream)
         for rows in scan:
@@ -89,7 +93,7 @@ class Comparison:
         """What was counted."""
         return chain.from_iterable(cell.portions() for cell in self._cells.values())
 
-    def _count(self, rows: Sequence[Any], ranks: Sequence[int | None] | None) -> None:
+    def _count(self, rows: Sequence[Any], ranks: Sequence[Ranks] | None) -> None:
         # A million files go through here: no objects, and nothing is looked up twice.
         groups, held_files, sooner = self._groups, self._held_files, self.sooner
         for place, (number, app_id, vendor, event, stream_id, ended_at, seconds, size, oddity, _) in enumerate(rows):
@@ -97,7 +101,7 @@ class Comparison:
             group = groups.get(key) or self._open_group(key)
             cell = group.plain if oddity is None else None
             if cell is None or number in held_files:
-                cell = self._find_cell(group, LightFile(*rows[place]), ranks[place] if ranks else None)
+                cell = self._find_cell(group, LightFile(*rows[place]), ranks[place] if ranks else self._ranks.none)
             slot = bisect_left(cell.cuts, ended_at)
             count = cell.counts[slot]
             cell.counts[slot] = count + 1
@@ -119,7 +123,7 @@ class Comparison:
         group = _Group(facts, before, after, self._kinds_of(before, after), is_held, until)
         if group.kinds.is_one:
             situation = Situation(is_held=is_held, held_until=until)
-            group.plain = self._cell(group, facts, situation, (0, 0, 0))
+            group.plain = self._cell(group, facts, situation, self._ranks.none, None)
         self._groups[key] = group
         return group
 
@@ -138,11 +142,10 @@ class Comparison:
             self._kinds[before, after] = Kinds(deciding)
         return self._kinds[before, after]
 
-    def _find_cell(self, group: _Group, light: LightFile, rank: int | None) -> Cell:
+    def _find_cell(self, group: _Group, light: LightFile, ranks: Ranks) -> Cell:
         """The cell of a file that its group alone does not settle."""
-        kind = group.kinds.find(light.size_bytes, light.duration_s, rank)
-        earlier = self._earlier_kinds.find(light.size_bytes, light.duration_s, rank)
-        known = (light.oddity, kind, earlier)
+        kind = self._kind_of(group, light)
+        known = (light.oddity, kind, ranks)
         if light.number not in self._held_files and known in group.cells:
             return group.cells[known]
         oddity = None if light.oddity is None else self._read(light.oddity)
@@ -150,16 +153,21 @@ class Comparison:
             group.facts,
             size_bytes=light.size_bytes,
             duration_s=light.duration_s,
-            rank=rank,
             suspicion=oddity and oddity.suspicion,
             erasure=oddity and self._erasure_of(oddity),
         )
-        cell = self._cell(group, facts, self._situation(group, light, oddity, facts), kind)
+        cell = self._cell(group, facts, self._situation(group, light, oddity, facts, ranks), ranks, kind)
         if light.number not in self._held_files:
             group.cells[known] = cell
         return cell
 
-    def _situation(self, group: _Group, light: LightFile, oddity: Oddity | None, facts: MediaFile) -> Situation:
+    def _kind_of(self, group: _Group, light: LightFile) -> tuple[tuple[int, int], tuple[int, int]]:
+        size, duration = light.size_bytes, light.duration_s
+        return group.kinds.find(size, duration), self._earlier_kinds.find(size, duration)
+
+    def _situation(
+        self, group: _Group, light: LightFile, oddity: Oddity | None, facts: MediaFile, ranks: Ranks
+    ) -> Situation:
         is_held, until = group.is_held, group.held_until
         if light.number in self._held_files:
             ends = [hold.until for hold in self._held_files[light.number]] + ([until] if is_held else [])
@@ -171,73 +179,72 @@ class Comparison:
             is_suspect=oddity.suspicion is not None,
             is_held=is_held,
             held_until=until,
-            cooling_until=self._wait_of(self._rules[0], oddity, facts),
-            cooling_after=self._wait_of(self._rules[1], oddity, facts),
+            cooling_until=self._wait_of(0, oddity, facts, ranks),
+            cooling_after=self._wait_of(1, oddity, facts, ranks),
+            retry_day=day_of(self._moments.read(oddity.retry_at), self._as_of),
         )
 
-    def _wait_of(self, rules: Sequence[RetentionRule], oddity: Oddity, facts: MediaFile) -> datetime | None:
+    def _wait_of(self, side: int, oddity: Oddity, facts: MediaFile, ranks: Ranks) -> datetime | None:
         """Until when the changes that can still be taken back make a file wait under one of the rule sets."""
         if facts.erasure is not None:
             return None
-        verdict = find_verdict(rules, facts, self._as_of)
+        verdict = self._verdict(self._rules[side], facts, ranks[side])
         ends = [
             change.cooling_until
             for place, change in enumerate(self._cooling)
             if change.cooling_until is not None
             and oddity.came_before >> place & 1
-            and verdict.is_sooner_than(find_verdict(change.before.rules, facts, self._as_of))
+            and verdict.is_sooner_than(self._verdict(change.before.rules, facts, ranks[TODAY + place]))
         ]
         return max(ends, default=None)
 
-    def _cell(self, group: _Group, facts: MediaFile, situation: Situation, kind: tuple[int, int, int]) -> Cell:
+    def _verdict(self, rules: Sequence[RetentionRule], facts: MediaFile, rank: int | None) -> Verdict:
+        return find_verdict(rules, facts if rank is None else replace(facts, rank=rank), self._as_of)
+
+    def _cell(self, group: _Group, facts: MediaFile, situation: Situation, ranks: Ranks, kind: object) -> Cell:
         erased = facts.erasure and facts.erasure.number
         key = (
             facts.app_id,
             facts.vendor,
             group.before,
             group.after,
+            not facts.stream_id,
+            not facts.event,
             kind,
+            ranks[:TODAY],
             erased,
             facts.suspicion,
             situation if situation != _NOTHING else None,
         )
         if key not in self._cells:
-            before, after = (find_verdict(rules, facts, self._as_of) for rules in self._rules)
+            before, after = (
+                self._verdict(rules, facts, rank) for rules, rank in zip(self._rules, ranks[:TODAY], strict=True)
+            )
             change = Change(facts.app_id, facts.vendor, before, after, situation)
             self._cells[key] = Cell(change, self._as_of, self._moments.store)
         return self._cells[key]
 
-    def _rank(self, rows: Sequence[Any]) -> list[int | None]:
-        """The rank of each file within its stream, where a rule may ask for it."""
+    def _rank(self, rows: Sequence[Any]) -> list[Ranks]:
+        """The ranks of each file within its stream, where rules may ask for them."""
         ranks = []
         for row in rows:
             stream = (row[1], row[4])
             if stream != self._stream:
-                self._stream, self._ranking = stream, Ranking() if self._counts_in(stream) else None
-            ranks.append(None if self._ranking is None else self._rank_one(LightFile(*row), self._ranking))
+                self._stream, self._is_counted = stream, self._ranks.begin(*stream)
+            ranks.append(self._rank_one(LightFile(*row)) if self._is_counted else self._ranks.none)
         return ranks
 
-    _stream: tuple[str, str] | None = None
-    _ranking: Ranking | None = None
-
-    def _counts_in(self, stream: tuple[str, str]) -> bool:
-        app_id, stream_id = stream
-        if not stream_id:
-            return False
-        probe = MediaFile(app_id, "", "", stream_id, "", None, self._as_of, self._as_of)  # type: ignore[arg-type]
-        return any(settle(rule.match, probe) is not Judgement.DIFFERS for rule in self._counting)
-
-    def _rank_one(self, light: LightFile, ranking: Ranking) -> int | None:
+    def _rank_one(self, light: LightFile) -> Ranks:
+        key = (light.app_id, light.vendor, light.event, light.stream_id)
+        group = self._groups.get(key) or self._open_group(key)
+        kind = self._kind_of(group, light)
+        if kind not in group.counting:
+            facts = replace(group.facts, size_bytes=light.size_bytes, duration_s=light.duration_s)
+            group.counting[kind] = self._ranks.find_counting(facts)
+        if not group.counting[kind]:
+            return self._ranks.none
         oddity = None if light.oddity is None else self._read(light.oddity)
-        if oddity is not None and oddity.suspicion is not None:
-            return None
-        ended_at = self._moments.read(light.ended_at) or self._as_of
-        span = Span(light.number, self._moments.read(light.began_at), ended_at)
-        # What was announced after the moment that counts displaces nothing: it was not there to be compared.
-        is_sure = light.number not in self._maybe_deleted and not (
-            oddity and (oddity.state is FileState.DELETING or oddity.is_newer)
-        )
-        return ranking.place(span) if is_sure else ranking.find_rank(span)
+        return self._ranks.rank(light, oddity, group.counting[kind])
 
     def _read(self, text: str) -> Oddity:
         if text not in self._oddities:

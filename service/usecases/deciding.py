@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from service.core.cooling import Approved, cool, find_wait, follow_approval
 from service.core.model import Action, FileState
 from service.core.ranks import Span, rank_recordings
-from service.core.rules import RuleSet, decide
+from service.core.rules import RuleSet, decide, decide_by_rules, find_rule
 from service.db import erasures, files, holds, locks, revisions, runs
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ class Circumstances:
         self._rules = rules
         self._now = now
         self._cooling = revisions.list_cooling(session, rules.revision, now)
-        self._deepest = max(map(deepest_rank, (rules, *(change.before for change in self._cooling))))
-        self._newest: dict[tuple[str, str], list[Span]] = {}
+        self._newest: dict[tuple[str, str, int, int, datetime | None], list[Span]] = {}
         self._holds: dict[str, list[Hold]] = {}
         self._erasures: dict[int, Erasure] = {}
         self._changes: list[Change] = []
@@ -59,18 +59,21 @@ class Circumstances:
         decision = decide(file, self._rules.rules, self.holds_of(row), self._now)
         if file.erasure is not None:
             return Decided(row, decision, f"erasure {file.erasure.number}")
-        approved = follow_approval(row.id, file, Approved(row.approval, row.due_at), changes, self._now)
+        approved = Approved(row.approval, row.due_at)
+        approved = follow_approval(row.id, approved, changes, partial(self._date_under, row))
         approval = approved.approval if decision.due_at == approved.due_at else None
-        change = self.wait_of(file, decision)
+        change = self.wait_of(row, decision)
         return Decided(row, cool(decision, change, row.quiet_until, self._now), approval)
 
-    def wait_of(self, file: MediaFile, decision: Decision) -> Change | None:
+    def wait_of(self, row: MediaFileRow, decision: Decision) -> Change | None:
         """The change of rules whose cooling-off a file waits for."""
-        return None if file.erasure else find_wait(file, decision.due_at, self._cooling, self._now)
+        if row.erasure_id is not None:
+            return None
+        return find_wait(row.received_at, decision.due_at, self._cooling, self._now, partial(self._date_under, row))
 
     def facts_of(self, row: MediaFileRow) -> MediaFile:
-        """What is known of a file, with its rank where rules count recordings, and the request to erase it."""
-        return files.facts_of(row, self._rank_of(row), self._erasure_of(row))
+        """What is known of a file, with its rank where its rule counts recordings, and the request to erase it."""
+        return self._facts_under(row, self._rules, None)
 
     def holds_of(self, row: MediaFileRow) -> list[Hold]:
         """The holds in force of the file's app."""
@@ -78,13 +81,26 @@ class Circumstances:
             self._holds[row.app_id] = holds.list_in_force(self._session, [row.app_id], self._now)
         return self._holds[row.app_id]
 
-    def _rank_of(self, row: MediaFileRow) -> int | None:
-        if not self._deepest or not _can_be_ranked(row):
+    def _date_under(self, row: MediaFileRow, rules: RuleSet, announced_by: datetime | None) -> datetime | None:
+        return decide_by_rules(self._facts_under(row, rules, announced_by), rules.rules, self._now).due_at
+
+    def _facts_under(self, row: MediaFileRow, rules: RuleSet, announced_by: datetime | None) -> MediaFile:
+        facts = files.facts_of(row, None, self._erasure_of(row))
+        rank = self._rank_of(row, facts, rules, announced_by) if deepest_rank(rules) else None
+        return facts if rank is None else replace(facts, rank=rank)
+
+    def _rank_of(
+        self, row: MediaFileRow, facts: MediaFile, rules: RuleSet, announced_by: datetime | None
+    ) -> int | None:
+        """The rank among what the rule decides that decides it in this rule set, where that counts."""
+        place = find_rule(facts, rules.rules) if _can_be_ranked(row) else None
+        if place is None or not rules.rules[place].keep_latest:
             return None
-        stream = (row.app_id, row.stream_id)
-        if stream not in self._newest:
-            self._newest[stream] = files.newest_spans(self._session, *stream, self._deepest)
-        return _rank(row, self._newest[stream])
+        key = (row.app_id, row.stream_id, rules.revision, place, announced_by)
+        if key not in self._newest:
+            stream = (row.app_id, row.stream_id)
+            self._newest[key] = files.newest_spans(self._session, *stream, rules.rules, place, announced_by)
+        return _rank(row, self._newest[key])
 
     def _erasure_of(self, row: MediaFileRow) -> Erasure | None:
         if row.erasure_id is None:
@@ -100,13 +116,7 @@ class Circumstances:
         if revision < self._changes_after:
             self._changes = revisions.list_changes(self._session, revision, self._rules.revision)
             self._changes_after = revision
-            self._look_deeper(max(max(map(deepest_rank, (change.before, change.rules))) for change in self._changes))
         return [change for change in self._changes if revision < change.rules.revision]
-
-    def _look_deeper(self, rank: int) -> None:
-        if rank > self._deepest:
-            self._deepest = rank
-            self._newest.clear()
 
 
 def decide_rows(session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime) -> list[Decided]:

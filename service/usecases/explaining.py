@@ -89,7 +89,7 @@ def _explain_now(session: Session, row: MediaFileRow, attempts: Sequence[Attempt
     around = Circumstances(session, rules, now)
     file = around.facts_of(row)
     _, decision, approval = around.decide(row)
-    cooling = _describe_cooling(around.wait_of(file, decision), decision, row)
+    cooling = _describe_cooling(around.wait_of(row, decision), decision, row)
     return Explanation(
         file=file_as_json(row),
         as_of=None,

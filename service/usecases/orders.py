@@ -93,9 +93,12 @@ def decide_named(
         locks.lock_holds_shared(session, app_id)
     lock_ranks(session, rules, streams)
     session.expire_all()
-    rows = [row for row in files.find_files(session, numbers, lock=True).values() if take(row)]
+    locked = files.find_files(session, numbers, lock=True)
+    erasures = {number: row.erasure_id for number, row in locked.items()}
+    rows = [row for row in locked.values() if take(row)]
     session.flush()
-    freed = set()
+    # What is to be erased counts among the newest of its stream no more, and what is not deleted after all does again.
+    freed = {(row.app_id, row.stream_id) for row in rows if row.erasure_id != erasures[row.id]}
     for row, decision, approval in decide_rows(session, rows, rules, now):
         was_claimed = row.state is FileState.DELETING
         if was_claimed and decision.action is Action.DELETE:

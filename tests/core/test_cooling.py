@@ -8,7 +8,7 @@ import pytest
 from service.core.cooling import Approved, Change, cool, find_wait, follow_approval, is_sooner
 from service.core.file_sets import FileSet
 from service.core.model import Action, Decision, MediaFile, Vendor
-from service.core.rules import RuleSet
+from service.core.rules import RuleSet, decide_by_rules
 from service.core.rules_file import parse_rules
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -42,9 +42,13 @@ def change(
     return Change(keeping(before), keeping(after), applied_at, until, 102, FileSet(shown))
 
 
+def date_under(rules: RuleSet, _: datetime | None) -> datetime | None:
+    return decide_by_rules(FILE, rules.rules, NOW).due_at
+
+
 def waits_until(due_in_days: int | None, *changes: Change) -> datetime | None:
     due_at = None if due_in_days is None else ENDED + due_in_days * DAY
-    found = find_wait(FILE, due_at, changes, NOW)
+    found = find_wait(FILE.received_at, due_at, changes, NOW, date_under)
     return None if found is None else found.cooling_until
 
 
@@ -82,8 +86,20 @@ def test_a_file_that_came_after_the_change_does_not_wait() -> None:
     assert waits_until(5, change("30d", applied_at=FILE.received_at - timedelta(seconds=1))) is None
 
 
+def test_dates_before_a_change_are_asked_for_among_what_it_found() -> None:
+    asked = []
+
+    def note(rules: RuleSet, announced_by: datetime | None) -> datetime | None:
+        asked.append((rules, announced_by))
+        return None
+
+    changes = [change("30d"), change("20d", applied_at=NOW - DAY)]
+    assert find_wait(FILE.received_at, ENDED, changes, NOW, note) is not None
+    assert asked == [(keeping("30d"), NOW), (keeping("20d"), NOW - DAY)]
+
+
 def follow(approved: Approved, *changes: Change, number: int = 7) -> Approved:
-    return follow_approval(number, FILE, approved, changes, NOW)
+    return follow_approval(number, approved, changes, date_under)
 
 
 def test_only_what_its_preview_showed_is_approved() -> None:

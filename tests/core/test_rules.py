@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from service.core.matching import Judgement, Match, judge, match_implies
 from service.core.model import Action, Erasure, FileState, Hold, MediaFile, Suspicion, Vendor
-from service.core.rules import Mode, RetentionRule, RuleResult, believe_end, decide, explain, find_unreachable
+from service.core.rules import (
+    Mode,
+    RetentionRule,
+    RuleResult,
+    believe_end,
+    decide,
+    explain,
+    find_rule,
+    find_unreachable,
+)
 
 END = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -157,6 +166,13 @@ def test_the_newest_of_a_stream_are_kept_whatever_their_age(rank: int | None, ac
     assert decision.action is action
     assert (decision.due_at is None) == (action is Action.KEEP)
     assert words in decision.reason
+
+
+def test_the_rule_that_decides_a_file_is_the_first_that_matches_unless_one_cannot_be_judged() -> None:
+    assert find_rule(FILE, [EXAMS, LESSONS, REST]) == 1
+    assert find_rule(FILE, [EXAMS]) is None
+    assert find_rule(FILE, [SMALL, REST]) is None  # its size is not known
+    assert find_rule(replace(FILE, size_bytes=2_000_000), [SMALL, REST]) == 1
 
 
 def test_a_window_past_the_end_of_the_calendar_keeps() -> None:

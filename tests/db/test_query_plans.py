@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from service.core.model import FileState, Vendor, Verdict
+from service.core.rules_file import parse_rules
 from service.db import claims, coverage, figures, files, inbox, leases, plans, revisions, runs
 from service.db.claims import Wanted
 from service.db.engine import Database
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LANE = ("1", Vendor.TENCENT)
+LATEST = parse_rules('[[rules]]\nname = "all"\nmatch = { vendor = "Ws" }\nkeep = "1d"\nkeep_latest = 2\n')
 
 QUERIES: dict[str, Callable[[Session], object]] = {
     "lanes": lambda session: claims.list_due_lanes(session, NOW),
@@ -42,7 +44,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "files of an older revision": lambda session: files.older_than_revision(session, 2, 500),
     "their number": lambda session: files.count_older_than(session, 2),
     "one file": lambda session: files.find_by_identity(session, "1", Vendor.TENCENT, "f"),
-    "the newest of a stream": lambda session: files.newest_spans(session, "1", "room", 2),
+    "the newest of a stream": lambda session: files.newest_spans(session, "1", "room", LATEST, 0),
     "what a rank keeps": lambda session: files.ruled_by_rank(session, "1", "room", ["latest"]),
     "overdue and unconfirmed": lambda session: files.count_overdue_unconfirmed(session, NOW),
     "due": lambda session: figures.count_due(session, NOW),

@@ -78,6 +78,17 @@ def test_what_a_newer_recording_displaces_after_the_change(world: World) -> None
     assert_it_waits(world, "old")
 
 
+def test_what_a_recording_displaces_that_came_after_the_change_and_goes_before_it(world: World) -> None:
+    """Whichever of the two a sweep claims first, the older is still the newest that the change found."""
+    world.apply('[[rules]]\nname = "all"\nkeep = "5d"\nkeep_latest = 1\n')
+    world.send("old", age=10 * DAY)
+    assert change(world, '[[rules]]\nname = "all"\nkeep = "5d"\n').sooner == 1
+    world.clock.move(minutes=5)
+    world.send("new", age=6 * DAY)
+    assert_it_waits(world, "old")
+    assert world.stored() == set()
+
+
 def test_what_becomes_due_because_its_size_is_learned_after_the_change(world: World) -> None:
     world.send("f", age=10 * DAY, vendor=Vendor.HUAWEI, extra_params=NO_SIZE)
     assert change(world, SHORT_IF_BIG).sooner == 0

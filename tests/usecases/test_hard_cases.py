@@ -12,6 +12,7 @@ from service.core.model import Vendor, Verdict
 from service.db import claims, gates, inbox, leases
 from service.db.models import Trigger
 from service.usecases.claiming import SWEEP_LEASE, Admission, Pass, claim_chunk, open_call
+from service.usecases.erasing import ErasureRequest, request_erasure
 from service.usecases.ingest import finish_callbacks
 from service.usecases.inventory import confirm_files, list_failed, retry_files
 from service.usecases.schedule import has_open_retries
@@ -224,7 +225,7 @@ def test_an_answer_is_recorded_once_even_if_its_commit_seemed_to_fail(world: Wor
     assert world.files()[file_id]["attempts"] == 1
 
 
-def test_a_file_that_stays_after_all_protects_as_the_newest_again(world: World) -> None:
+def test_what_another_rule_deletes_or_fails_to_changes_no_rank(world: World) -> None:
     world.apply(f'[[rules]]\nname = "clips"\nmatch = {{ event = "compose" }}\nkeep = "1d"\n\n{KEEP_LATEST}')
     world.add(1, prefix="old", age=3 * DAY)
     [merged] = world.add(1, prefix="merged", age=2 * DAY, event="compose")
@@ -233,7 +234,17 @@ def test_a_file_that_stays_after_all_protects_as_the_newest_again(world: World) 
     world.sweep()
     states = world.states()
     assert states["failed"] == [merged]
-    assert "kept" not in states
+    assert states["kept"] == ["old-00000"]
+
+
+def test_erasing_the_newest_takes_back_what_was_claimed_behind_it(world: World) -> None:
+    world.apply(KEEP_LATEST)
+    world.send("older", age=5 * DAY)
+    world.send("newer", age=3 * DAY)
+    assert [file.file_id for file in claim_all(world, start(world))] == ["older"]
+    request = ErasureRequest((world.files()["newer"]["id"],), None, None, "asked to")
+    request_erasure(world.database, request, 1, TESTER, world.clock())
+    assert world.state("older") == "kept"
 
 
 def test_retrying_files_of_thousands_of_streams_needs_few_locks(world: World) -> None:

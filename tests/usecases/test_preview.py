@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import select
 
 from service.core.cooling import is_sooner
 from service.core.forecast import CATEGORIES, HORIZON_DAYS
 from service.core.model import FileState, MediaFile, Suspicion, Vendor
-from service.core.rules import RuleSet, decide_by_rules, find_hold_end
+from service.core.rules import Judgement, RuleSet, decide_by_rules, find_hold_end, judge
 from service.core.rules_file import RulesError, format_rules, parse_rules
 from service.db import files, revisions
 from service.db.models import AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
@@ -102,7 +104,7 @@ class Chance:
         )
 
     def trouble(self, world: World, *, in_flight: bool = False) -> None:
-        """Doubts, holds, erasures, failures and attempts of unknown outcome, here and there."""
+        """Doubts, holds, erasures, failures, retries and attempts of unknown outcome, here and there."""
         chance, now = self.random, world.clock()
 
         def make(session: Session) -> None:
@@ -128,10 +130,19 @@ class Chance:
                     session.add(_hold(row.app_id, now, until, vendor=row.vendor, file_id=row.file_id))
                 elif kind < 0.33 and in_flight:
                     row.state, row.claim_run_id, row.claimed_at = FileState.DELETING, run.id, now
+                else:
+                    self._let_wait(row, now)
             if chance.random() < 0.5:
                 session.add(_hold(APP, now, chance.choice([None, now + 8 * DAY]), stream_pattern="room-2*"))
 
         world.database.transact(make)
+
+    def _let_wait(self, row: MediaFileRow, now: datetime) -> None:
+        if row.state is not FileState.SCHEDULED or self.random.random() < 0.8:
+            return
+        row.retry_at = now + self.random.choice([timedelta(hours=2), 3 * DAY, -DAY])
+        # Rarely, the clock was ahead when it was asked for: then nobody waits.
+        row.last_attempt_at = now + (DAY if self.random.random() < 0.2 else -DAY)
 
 
 def _erasure(now: datetime) -> ErasureRow:
@@ -176,8 +187,41 @@ class ByHand:
             rules = revisions.current_rules(session)
             self.rules = (rules.rules, candidate)
             self.sides = [Circumstances(session, each, self.now) for each in (rules, RuleSet(0, candidate))]
-            for row in files.list_files(session, files.FileFilter()):
+            self.rows = list(files.list_files(session, files.FileFilter()))
+            self.maybe_deleted = set(session.scalars(select(AttemptRow.media_file_id)))
+            for row in self.rows:
                 self.look_at(row)
+                for side, each in zip(self.sides, self.rules, strict=True):
+                    assert (side.facts_of(row).rank or 0) == self.rank(row, each)
+
+    def rank(self, row: MediaFileRow, rules: tuple[RetentionRule, ...]) -> int:
+        """Its place among the recordings of its stream that the same rule decides, 0 where there is none to tell.
+
+        As far as that matters: behind those that the rule keeps, it is one more than they are.
+        """
+        rule = rule_of(row, rules)
+        if rule is None or not rule.keep_latest or not row.stream_id or row.suspicion:
+            return 0
+        others = [
+            other
+            for other in self.rows
+            if other is not row
+            and (other.app_id, other.stream_id) == (row.app_id, row.stream_id)
+            and rule_of(other, rules) is rule
+            and self.counts(other)
+        ]
+        recordings: list[list[MediaFileRow]] = []
+        for each in [row, *others]:
+            joined = [recording for recording in recordings if any(overlap(each, other) for other in recording)]
+            recordings = [recording for recording in recordings if recording not in joined]
+            recordings.append([each, *chain.from_iterable(joined)])
+        newer = [recording for recording in recordings if max(each.ended_at for each in recording) > row.ended_at]
+        return min(sum(row not in recording for recording in newer), rule.keep_latest) + 1
+
+    def counts(self, row: MediaFileRow) -> bool:
+        """It surely exists, and stays but for the rules."""
+        is_doubtful = row.suspicion is not None or row.erasure_id is not None or row.id in self.maybe_deleted
+        return not is_doubtful and row.state is not FileState.DELETING
 
     def look_at(self, row: MediaFileRow) -> None:
         was, becomes = (side.decide(row).decision for side in self.sides)
@@ -208,12 +252,20 @@ class ByHand:
         horizons = {"newly_due_now": 0, "newly_due_in_7_days": 7, "newly_due_in_30_days": 30}
         self.note(row, **{name: self.is_newly_due(first, then, days) for name, days in horizons.items()})
         self.note(row, rescued=self.is_newly_due(then, first, 0), observed=observed is not None and observed <= now)
-        change = self.sides[0].wait_of(self.sides[0].facts_of(row), becomes)
+        change = self.sides[0].wait_of(row, becomes)
         left = now if change is None or change.cooling_until is None else change.cooling_until
         waits_then = max(left, now + self.cooling_off) if sooner else left
-        self.count(self.in_force, first and max(first, waits))
-        self.count(self.candidate, then and max(then, waits_then))
-        self.note(row, due_now=then is not None and max(then, waits_then) <= now)
+        called = then and self.asked_at(row, max(then, waits_then))
+        self.count(self.in_force, first and self.asked_at(row, max(first, waits)))
+        self.count(self.candidate, called)
+        self.note(row, due_now=called is not None and called <= now)
+
+    def asked_at(self, row: MediaFileRow, due_at: datetime) -> datetime:
+        """What is due now is asked for when its next attempt is; what is not due yet forgets about that."""
+        is_ahead = row.last_attempt_at is not None and row.last_attempt_at > self.now
+        if due_at > self.now or row.retry_at is None or is_ahead:
+            return due_at
+        return max(due_at, row.retry_at)
 
     def note(self, row: MediaFileRow, **categories: bool) -> None:
         for name, holds in categories.items():
@@ -232,6 +284,26 @@ class ByHand:
             if moment is not None and moment <= self.now + day * DAY:
                 days[day] += 1
                 return
+
+
+def rule_of(row: MediaFileRow, rules: tuple[RetentionRule, ...]) -> RetentionRule | None:
+    """The rule that decides a file; None if there is none, or one that cannot be judged comes first."""
+    facts = files.facts_of(row)
+    for rule in rules:
+        judgement = judge(rule.match, facts).judgement
+        if judgement is not Judgement.DIFFERS:
+            return rule if judgement is Judgement.MATCHES else None
+    return None
+
+
+def overlap(one: MediaFileRow, other: MediaFileRow) -> bool:
+    """Each began before the other ended, or both ended at once."""
+    crosses = begin_of(one) < other.ended_at and begin_of(other) < one.ended_at
+    return crosses or one.ended_at == other.ended_at
+
+
+def begin_of(row: MediaFileRow) -> datetime:
+    return row.ended_at - timedelta(minutes=1) if row.began_at is None else row.began_at
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -267,7 +339,7 @@ def test_a_preview_equals_what_each_file_is_decided(world: World, seed: int) -> 
 def test_what_is_due_now_is_what_apply_and_sweep_delete(world: World, seed: int) -> None:
     chance = Chance(seed)
     chance.add_files(world, 40)
-    first, candidate = chance.rules(with_latest=False), chance.rules(with_latest=False)
+    first, candidate = chance.rules(), chance.rules()
     apply_as_previewed(world.database, Candidate(first, "a test"), world.clock)
     chance.trouble(world)
     before = everything_stored(world)
@@ -279,6 +351,38 @@ def test_what_is_due_now_is_what_apply_and_sweep_delete(world: World, seed: int)
     deleted = before - everything_stored(world)
     assert deleted == {names[number] for number in wanted}
     assert len(deleted) == preview["forecast"]["candidate"][0] == preview["changes"]["due_now"]["count"]
+
+
+@pytest.mark.parametrize("newest", [0, 1])
+@pytest.mark.parametrize(
+    ("match", "facts"),
+    [
+        (['vendor = "Huawei"', 'vendor = "Tencent"'], [{"vendor": Vendor.HUAWEI}, {"vendor": Vendor.TENCENT}]),
+        (['event = "compose"', 'event = "record"'], [{"event": "compose"}, {"event": "record"}]),
+        (['max_size = "9B"', 'min_size = "10B"'], [{"size_bytes": 9}, {"size_bytes": 10}]),
+        (['max_duration = "5s"', 'min_duration = "1m"'], [{"duration_s": 5.0}, {"duration_s": 60.0}]),
+    ],
+)
+def test_what_another_rule_deletes_protects_nothing_and_takes_no_protection(
+    world: World, match: list[str], facts: list[dict[str, Any]], newest: int
+) -> None:
+    """Whichever of the two is claimed first: lanes go by vendor, and within one what was due first goes first."""
+    older = 1 - newest
+    world.add(1, prefix="newest", age=2 * DAY, **facts[newest])
+    world.add(2, prefix="older", age=5 * DAY, **facts[older])
+    world.add(1, prefix="oldest", age=9 * DAY, **facts[older])
+    text = (
+        f'[[rules]]\nname = "first"\nmatch = {{ {match[newest]} }}\nkeep = "1d"\n\n'
+        '[[rules]]\nname = "rest"\nkeep = "1d"\nkeep_latest = 1\n'
+    )
+    candidate = Candidate(parse_rules(text), "x")
+    preview = previewing.make_preview(world.database, candidate, TESTER, timedelta(0), world.clock())
+    assert preview["changes"]["due_now"]["count"] == 2
+    apply_as_previewed(world.database, candidate, world.clock)
+    for _ in range(3):
+        world.sweep()
+        assert everything_stored(world) == {"older-00000", "older-00001"}  # two formats of one recording
+        world.clock.move(hours=1)
 
 
 @pytest.mark.parametrize("seed", range(200, 204))
@@ -368,6 +472,37 @@ def test_an_observing_rule_deletes_nothing_and_is_told(world: World) -> None:
     apply_as_previewed(world.database, candidate, world.clock)
     world.sweep()
     assert len(world.stored()) == 4
+
+
+def test_files_without_a_stream_are_not_counted_with_those_of_one(world: World) -> None:
+    world.add(1, prefix="known", stream_id="trial-1", size_bytes=1)
+    world.add(2, prefix="merged", stream_id="", size_bytes=1)
+    text = '[[rules]]\nname = "small"\nmatch = { stream = "trial-*", max_size = "5MB" }\nkeep = "1d"\n'
+    candidate = Candidate(parse_rules(text + '\n[[rules]]\nname = "rest"\nkeep = "9d"\n'), "a test")
+    changes = previewing.make_preview(world.database, candidate, TESTER, timedelta(0), world.clock())["changes"]
+    assert (changes["due_now"]["count"], changes["kept"]["count"]) == (1, 2)
+
+
+def test_what_waits_for_another_attempt_is_due_when_it_is_asked_for_again(world: World) -> None:
+    world.keep("1d")
+    [file_id] = world.add(1)
+    world.sandbox.fail_file(file_id, "Locked", "for now")
+    world.apply('[[rules]]\nname = "all"\nkeep = "1d"\n')
+    world.sweep()
+    with world.database.read() as session:
+        retry_at = session.scalar(select(MediaFileRow.retry_at))
+    assert retry_at is not None
+    waiting = retry_at - world.clock()
+    assert timedelta(0) < waiting < DAY
+    same, longer = (Candidate(parse_rules(f'[[rules]]\nname = "x"\nkeep = "{keep}"\n'), "x") for keep in ("1d", "3d"))
+    made = previewing.make_preview(world.database, same, TESTER, timedelta(0), world.clock())
+    assert made["changes"]["due_now"]["count"] == 0
+    assert made["forecast"]["in_force"][:2] == made["forecast"]["candidate"][:2] == [0, 1]
+    world.clock.move(seconds=waiting.total_seconds())
+    made = previewing.make_preview(world.database, same, TESTER, timedelta(0), world.clock())
+    assert made["changes"]["due_now"]["count"] == 1
+    made = previewing.make_preview(world.database, longer, TESTER, timedelta(0), world.clock())
+    assert made["changes"]["due_now"]["count"] == 0
 
 
 def test_an_erasure_that_was_requested_under_a_clock_ahead_is_due_now(world: World) -> None:
