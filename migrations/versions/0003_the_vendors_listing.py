@@ -37,6 +37,11 @@ _OF_FILES = (
     ("asked_at", _MOMENT),
     ("last_cache_code", sa.Text()),
 )
+_IS_UNPURGED = sa.text("last_cache_code <> '1'")
+_IS_PRUNABLE = sa.text(
+    "pruned_at IS NULL AND verdict NOT IN ('pending', 'set_aside', 'not_understood', 'forged', 'unknown_app')"
+)
+_IS_PASSING = sa.text("outcome IN ('retryable', 'rejected', 'blocked')")
 _IS_LOST = sa.text("lost_on IS NOT NULL")
 _IS_ADOPTED_BY_URL = sa.text("vendor = 'Huawei' AND adopted_at IS NOT NULL")
 
@@ -81,9 +86,36 @@ def upgrade() -> None:
         sqlite_where=_IS_ADOPTED_BY_URL,
         postgresql_where=_IS_ADOPTED_BY_URL,
     )
+    op.create_index(
+        "ix_media_files_unpurged",
+        "media_files",
+        ["last_cache_code", "last_attempt_at"],
+        unique=False,
+        sqlite_where=_IS_UNPURGED,
+        postgresql_where=_IS_UNPURGED,
+    )
+    op.create_index(
+        "ix_callbacks_prunable",
+        "callbacks",
+        ["received_at", "id"],
+        unique=False,
+        sqlite_where=_IS_PRUNABLE,
+        postgresql_where=_IS_PRUNABLE,
+    )
+    op.create_index(
+        "ix_attempts_passing",
+        "attempts",
+        ["opened_at", "id"],
+        unique=False,
+        sqlite_where=_IS_PASSING,
+        postgresql_where=_IS_PASSING,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_attempts_passing", "attempts")
+    op.drop_index("ix_callbacks_prunable", "callbacks")
+    op.drop_index("ix_media_files_unpurged", "media_files")
     op.drop_index("ix_media_files_url", "media_files")
     op.drop_index("ix_media_files_lost", "media_files")
     op.drop_column("calls", "cache_code")

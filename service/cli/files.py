@@ -12,6 +12,7 @@ from service.cli.options import NUMBER, actor, as_json, by, limit, moment, one_j
 from service.cli.tables import LISTED, make_facts, make_table, number, prose, word
 from service.cli.wording import absolute, parse_moment, relative, safe, size, span
 from service.core.model import END_STATES, FileState, Vendor
+from service.core.purge import Purge
 from service.core.wording import count
 from service.db import files
 from service.db.files import FileFilter
@@ -204,6 +205,7 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
         ("replay URL", file["replay_url"]),
         ("attempts", file["attempts"]),
         ("last outcome", last and _describe_outcome(last, now)),
+        *_describe_purge(file),
     ]
 
 
@@ -227,6 +229,15 @@ def _describe_outcome(last: dict[str, Any], now: datetime) -> str:
     said = " ".join(part for part in (last["code"], last["message"]) if part)
     request = f", request {last['request_id']}" if last["request_id"] else ""
     return f"{last['outcome']} at {absolute(parse_moment(last['at']), now)}: {said}{request}"
+
+
+def _describe_purge(file: dict[str, Any]) -> list[tuple[str, str]]:
+    """What came of purging the cache, where that was asked for."""
+    last = file["last_outcome"]
+    purge = last and last["cache_purge"]
+    if not purge:
+        return []
+    return [("cache purge", purge if purge == Purge.DONE else f"{purge}: purge it in Wangsu's console")]
 
 
 def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
@@ -283,6 +294,7 @@ def _explained_facts(explanation: Explanation, now: datetime) -> list[tuple[str,
     told = {"erasure": _describe_erasure(explanation, now), "cooling-off": explanation.cooling}
     told["approved by"] = decision["approval"]
     facts += [(name, text) for name, text in told.items() if text]
+    facts += _describe_purge(file)
     return [*facts, ("next", explanation.next_step)]
 
 

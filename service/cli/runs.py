@@ -135,6 +135,7 @@ def _facts(run: dict[str, Any], now: datetime) -> list[tuple[str, object]]:
         ("worker", run["worker"]),
         ("calls", run["calls"]),
         ("files", _outcomes(run)),
+        *([("cache purges", f"{run['purges_failed']:,} failed")] if run["purges_failed"] else []),
     ]
 
 

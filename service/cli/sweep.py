@@ -176,6 +176,11 @@ def _show_pass(invocation: Invocation, run: dict[str, Any], waiting: int, kept: 
         invocation.show("", make_table(invocation.out, [word("outcome"), number("files"), prose("meaning")], seen), "")
     else:
         invocation.show("No file was asked for.")
+    if run["purges_failed"]:
+        invocation.show(
+            f"{count(run['purges_failed'], 'file')} deleted, but not purged from Wangsu's cache: purge by hand in its"
+            f" console; `zego-retention runs show {run['id']} --json` names them."
+        )
     if waiting:
         invocation.show(f"{count(waiting, 'file')} will be asked for again when the time has come.")
     _show_kept_back(invocation, kept)

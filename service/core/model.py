@@ -242,7 +242,8 @@ class DeleteAnswer:
 
     `code` is the top-level `Code` (None: there was none to read). `unreadable` says that an HTTP answer came
     but was not a whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read).
-    `raw` is the body as text, cut.
+    `cache_code` is what it says of purging Wangsu's cache: "" if that was asked for and it says nothing, None if it was
+    not asked for. `raw` is the body as text, cut.
     """
 
     transport: Transport

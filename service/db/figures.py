@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from service.core.model import FileState
+from service.core.purge import NOT_TOLD
 from service.db.claims import has_cooled
-from service.db.models import IS_OBSERVED, MediaFileRow, RunRow, RunState
+from service.db.models import IS_OBSERVED, IS_UNPURGED, MediaFileRow, RunRow, RunState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,6 +52,18 @@ def count_observed(session: Session, now: datetime) -> dict[str, int]:
     query = select(MediaFileRow.rule, func.count()).where(IS_OBSERVED, MediaFileRow.observed_due_at <= now, is_kept)
     rows = session.execute(query.group_by(MediaFileRow.rule).order_by(MediaFileRow.rule))
     return {rule or "": count for rule, count in rows}
+
+
+def count_failed_purges(session: Session) -> int:
+    """Deleted files whose purge from Wangsu's cache failed."""
+    return session.scalar(select(func.count()).where(IS_UNPURGED, MediaFileRow.last_cache_code > NOT_TOLD)) or 0
+
+
+def find_unpurged(session: Session, since: datetime) -> dict[int, str]:
+    """Files deleted since then whose purge from Wangsu's cache is not known to be done: its code by their number."""
+    query = select(MediaFileRow.id, MediaFileRow.last_cache_code)
+    query = query.where(IS_UNPURGED, MediaFileRow.last_attempt_at >= since)
+    return dict(sorted((number, code or NOT_TOLD) for number, code in session.execute(query)))
 
 
 def count_runs_by_state(session: Session) -> dict[RunState, int]:

@@ -38,9 +38,14 @@ IS_SCHEDULED = text("state = 'scheduled'")
 IS_UNDECIDED = text("state NOT IN ('deleting', 'deleted', 'gone', 'failed')")
 IS_RETRYING = text("retry_at IS NOT NULL")
 IS_CLAIMED = text("claim_run_id IS NOT NULL")
+IS_PRUNABLE = text(
+    "pruned_at IS NULL AND verdict NOT IN ('pending', 'set_aside', 'not_understood', 'forged', 'unknown_app')"
+)
+IS_PASSING = text("outcome IN ('retryable', 'rejected', 'blocked')")
 IS_OPEN = text("outcome IS NULL")
 IS_TO_ERASE = text("erasure_id IS NOT NULL")
 IS_OBSERVED = text("observed_due_at IS NOT NULL")
+IS_UNPURGED = text("last_cache_code <> '1'")
 IS_LOST = text("lost_on IS NOT NULL")
 IS_ADOPTED_BY_URL = text("vendor = 'Huawei' AND adopted_at IS NOT NULL")
 
@@ -73,6 +78,7 @@ class CallbackRow(Model):
         Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
         Index("ix_callbacks_listing", "verdict", "id"),
         partial_index("ix_callbacks_unfinished", IS_PENDING, "id"),
+        partial_index("ix_callbacks_prunable", IS_PRUNABLE, "received_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -104,6 +110,7 @@ class MediaFileRow(Model):
         partial_index("ix_media_files_claim", IS_CLAIMED, "claim_run_id"),
         partial_index("ix_media_files_erasure", IS_TO_ERASE, "erasure_id"),
         partial_index("ix_media_files_observed", IS_OBSERVED, "observed_due_at", "rule", "state"),
+        partial_index("ix_media_files_unpurged", IS_UNPURGED, "last_cache_code", "last_attempt_at"),
         partial_index("ix_media_files_lost", IS_LOST, "app_id", "lost_on"),
         partial_index("ix_media_files_url", IS_ADOPTED_BY_URL, "app_id", "replay_url"),
         Index("ix_media_files_state", "state", "due_at", "id", "cooling_until"),
@@ -169,7 +176,7 @@ class MediaFileRow(Model):
     last_code: Mapped[str | None]
     last_message: Mapped[str | None]
     last_request_id: Mapped[str | None]
-    # What came of purging Wangsu's cache in the last call that asked for it: "1" is done.
+    # Of a deleted file, what came of purging Wangsu's cache (core/purge.py): "1" is done, None: not asked for.
     last_cache_code: Mapped[str | None]
     last_attempt_at: Mapped[datetime | None]
 
@@ -231,6 +238,7 @@ class AttemptRow(Model):
     __table_args__ = (
         Index("ix_attempts_file", "media_file_id", "id"),
         partial_index("ix_attempts_open", IS_OPEN, "run_id"),
+        partial_index("ix_attempts_passing", IS_PASSING, "opened_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, update
 
 from service.core.model import DeleteAnswer, FileState, Lane, Outcome
+from service.core.outcomes import CODE_DONE
+from service.core.purge import NOT_TOLD, PURGED
 from service.db.models import AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
 from service.db.schema import insert_into
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from service.core.outcomes import FileResult
@@ -24,10 +27,14 @@ _RAW_LIMIT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """What one run did, counted from its attempts: calls sent, and each file by its last outcome in that run."""
+    """What one run did, counted from its attempts: calls sent, and each file by its last outcome in that run.
+
+    `purges_failed` are files that it deleted without Wangsu's cache being purged of them, though that was asked for.
+    """
 
     calls: int
     outcomes: dict[Outcome | None, int]
+    purges_failed: int
 
 
 def start_run(
@@ -60,6 +67,12 @@ def latest_slot_taken(session: Session) -> datetime | None:
 def last_slot_run(session: Session, now: datetime) -> RunRow | None:
     """The pass that took the newest fire slot up to `now`."""
     query = select(RunRow).where(RunRow.slot_at <= now).order_by(RunRow.slot_at.desc()).limit(1)
+    return session.scalar(query)
+
+
+def newest_slot_run(session: Session) -> RunRow | None:
+    """The pass that took the newest fire slot of all."""
+    query = select(RunRow).where(RunRow.slot_at.is_not(None)).order_by(RunRow.slot_at.desc()).limit(1)
     return session.scalar(query)
 
 
@@ -109,7 +122,22 @@ def count_totals(session: Session, run_id: int) -> RunTotals:
     )
     outcomes = {outcome: count for outcome, count in rows}  # noqa: C416  (dict() loses the types)
     calls = session.scalar(select(func.count()).select_from(CallRow).where(CallRow.run_id == run_id)) or 0
-    return RunTotals(calls, outcomes)
+    return RunTotals(calls, outcomes, _count_failed_purges(session, run_id))
+
+
+def _count_failed_purges(session: Session, run_id: int) -> int:
+    query = (
+        select(func.count())
+        .select_from(CallRow)
+        .join(AttemptRow, AttemptRow.call_id == CallRow.id)
+        .where(CallRow.run_id == run_id, CallRow.cache_code.not_in([PURGED, NOT_TOLD]), *_was_deleted_by_its_call())
+    )
+    return session.scalar(query) or 0
+
+
+def _was_deleted_by_its_call() -> tuple[ColumnElement[bool], ...]:
+    # Not credited with the deletion of an earlier call: such an attempt carries the code of what was not found.
+    return (AttemptRow.outcome == Outcome.DELETED, AttemptRow.code == str(CODE_DONE))
 
 
 def open_call(session: Session, run_id: int, lane: Lane, files: Sequence[MediaFileRow], now: datetime) -> int:
@@ -140,8 +168,10 @@ def is_answered(session: Session, call_id: int) -> bool:
     return session.scalar(select(CallRow.answered_at).where(CallRow.id == call_id)) is not None
 
 
-def record_answer(session: Session, call_id: int, answer: DeleteAnswer, now: datetime) -> None:
-    """Keep an answer of ZEGO as it came (cut to 20,000 characters)."""
+def record_answer(
+    session: Session, call_id: int, answer: DeleteAnswer, now: datetime, *, cache_code: str | None = None
+) -> None:
+    """Keep an answer of ZEGO as it came (cut to 20,000 characters), and what came of purging the cache."""
     statement = update(CallRow).where(CallRow.id == call_id)
     session.execute(
         statement.values(
@@ -150,6 +180,7 @@ def record_answer(session: Session, call_id: int, answer: DeleteAnswer, now: dat
             code=None if answer.code is None else str(answer.code),
             message=_storable(answer.message),
             request_id=_storable(answer.request_id),
+            cache_code=None if cache_code is None else _storable(cache_code),
             raw=_storable(answer.raw)[:_RAW_LIMIT],
         )
     )
@@ -206,6 +237,16 @@ def list_attempts(session: Session, *, file_key: int | None = None, run_id: int 
     if run_id is not None:
         query = query.where(AttemptRow.run_id == run_id)
     yield from session.scalars(query.execution_options(yield_per=500))
+
+
+def find_cache_codes(session: Session, *, file_key: int | None = None, run_id: int | None = None) -> dict[int, str]:
+    """What came of purging the cache, by call, in the calls of one run or about one file; those that asked for it."""
+    query = select(CallRow.id, CallRow.cache_code).where(CallRow.cache_code.is_not(None))
+    if file_key is not None:
+        query = query.join(AttemptRow, AttemptRow.call_id == CallRow.id).where(AttemptRow.media_file_id == file_key)
+    if run_id is not None:
+        query = query.where(CallRow.run_id == run_id)
+    return {call_id: code or "" for call_id, code in session.execute(query)}
 
 
 def list_run_attempts(

@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from service.core.model import Verdict
+from service.core.purge import Purge, read_purge
 from service.core.wording import count
-from service.db import gates, inbox, probing, revisions, runs
+from service.db import figures, gates, inbox, probing, revisions, runs
 from service.db.engine import Database, DatabaseUnavailable
 from service.db.migrate import pending_migrations
 from service.usecases.access import AppAccess, check_access, check_clock
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 _APPS_AT_ONCE = 8
 _CORRECTED_AFTER: Final = timedelta(days=7)
 _LISTED_WITHIN: Final = timedelta(days=2)
+_NAMED = 10
+_PURGES_TOLD = timedelta(days=30)
+_PURGES: Final = (
+    (Purge.FAILED, "purging Wangsu's cache failed"),
+    (Purge.UNKNOWN, "nobody knows whether Wangsu's cache was purged"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,20 @@ def _check_listings(subject: Examined) -> Iterator[Check]:
     yield from check_listings(subject.database, app_ids, subject.reconcile_every, subject.now())
 
 
+def _check_purges(subject: Examined) -> Iterator[Check]:
+    with subject.database.read() as session:
+        codes = figures.find_unpurged(session, subject.now() - _PURGES_TOLD)
+    fix = "purge by hand in Wangsu's console; deleting again does not help, since the files are gone"
+    for purge, what in _PURGES:
+        numbers = [number for number, code in codes.items() if read_purge(code) is purge]
+        if numbers:
+            named = ", ".join(map(str, numbers[:_NAMED])) + (", …" if len(numbers) > _NAMED else "")
+            text = f"{what} of {count(len(numbers), 'file')} deleted in the last {_PURGES_TOLD.days} days: {named}"
+            yield Check("cache", Status.WARNING, text, fix)
+    if not codes:
+        yield Check("cache", Status.OK, "no purge of Wangsu's cache failed")
+
+
 def _check_apps(subject: Examined) -> Iterator[Check]:
     with ThreadPoolExecutor(_APPS_AT_ONCE) as pool:
         found = list(pool.map(lambda app: check_access(app, subject.now), subject.apps))
@@ -236,4 +257,5 @@ _LOOKS: Final[dict[str, Callable[[Examined], Iterator[Check]]]] = {
     "calls": _check_pauses,
     "files": _check_files,
     "listings": _check_listings,
+    "cache": _check_purges,
 }

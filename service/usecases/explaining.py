@@ -19,7 +19,6 @@ from service.usecases.inventory import NoSuchThing, attempt_as_json, file_as_jso
 from service.usecases.pauses import describe_gate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from service.core.cooling import Change
@@ -79,12 +78,16 @@ def explain_file(database: Database, file_key: int, now: datetime) -> Explanatio
         if row is None:
             raise NoSuchThing(f"there is no file {file_key}: see `zego-retention files list`")
         attempts = list(runs.list_attempts(session, file_key=file_key))
+        purges = runs.find_cache_codes(session, file_key=file_key)
+        shown = tuple(attempt_as_json(attempt, purges) for attempt in attempts)
         if row.state in END_STATES:
-            return _explain_end(session, row, attempts)
-        return _explain_now(session, row, attempts, now)
+            return _explain_end(session, row, attempts[-1] if attempts else None, shown)
+        return _explain_now(session, row, shown, now)
 
 
-def _explain_now(session: Session, row: MediaFileRow, attempts: Sequence[AttemptRow], now: datetime) -> Explanation:
+def _explain_now(
+    session: Session, row: MediaFileRow, attempts: tuple[dict[str, Any], ...], now: datetime
+) -> Explanation:
     rules = revisions.current_rules(session)
     around = Circumstances(session, rules, now)
     file = around.facts_of(row)
@@ -101,14 +104,15 @@ def _explain_now(session: Session, row: MediaFileRow, attempts: Sequence[Attempt
         holds=_list_holds(session, file, around, row, now),
         erasure=_find_erasure(session, row.erasure_id),
         cooling=cooling,
-        attempts=tuple(attempt_as_json(attempt) for attempt in attempts),
+        attempts=attempts,
         next_step=_Future(session, row, file, decision, around, now).describe(cooling),
     )
 
 
-def _explain_end(session: Session, row: MediaFileRow, attempts: Sequence[AttemptRow]) -> Explanation:
+def _explain_end(
+    session: Session, row: MediaFileRow, last: AttemptRow | None, attempts: tuple[dict[str, Any], ...]
+) -> Explanation:
     """The decision behind the last attempt, under the rules of then; without one, what is on record of the file."""
-    last = attempts[-1] if attempts else None
     of = last or row
     reason = last.reason if last else row.state_reason
     rules = revisions.find_rules(session, of.revision) or RuleSet(of.revision, ())
@@ -134,7 +138,7 @@ def _explain_end(session: Session, row: MediaFileRow, attempts: Sequence[Attempt
         holds=(),
         erasure=_find_erasure(session, row.erasure_id) if by_erasure else None,
         cooling=None,
-        attempts=tuple(attempt_as_json(attempt) for attempt in attempts),
+        attempts=attempts,
         next_step="nothing: it is deleted" if row.state is FileState.DELETED else "nothing: it is not there",
     )
 

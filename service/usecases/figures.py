@@ -32,6 +32,7 @@ class Figures:
     observed_due: int
     stopped_apps: tuple[str, ...]
     overdue_unconfirmed: int
+    purges_failed: int
     oldest_due_age: timedelta
     callbacks: dict[str, int]
     unfinished: int
@@ -65,6 +66,7 @@ def count_figures(database: Database, now: datetime) -> Figures:
             observed_due=sum(figures.count_observed(session, now).values()),
             stopped_apps=tuple(plans.open_runs(session)),
             overdue_unconfirmed=files.count_overdue_unconfirmed(session, now),
+            purges_failed=figures.count_failed_purges(session),
             oldest_due_age=max(now - oldest, timedelta(0)) if oldest else timedelta(0),
             callbacks={verdict.value: by_verdict.get(verdict, 0) for verdict in Verdict},
             unfinished=by_verdict.get(Verdict.PENDING, 0),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from service.core.model import END_STATES, FileState
+from service.core.model import END_STATES, FileState, Outcome
+from service.core.outcomes import CODE_DONE
+from service.core.purge import NOT_TOLD, read_purge
 from service.core.renditions import list_renditions
 from service.db import audit, files, locks, revisions
 from service.usecases.deciding import decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from service.core.model import Actor
     from service.db.engine import Database, Session
@@ -36,6 +38,7 @@ def file_as_json(row: MediaFileRow) -> dict[str, Any]:
             "message": row.last_message,
             "request_id": row.last_request_id,
             "at": iso(row.last_attempt_at),
+            "cache_purge": read_purge(row.last_cache_code),
         }
     return {
         "id": row.id,
@@ -70,8 +73,11 @@ def file_as_json(row: MediaFileRow) -> dict[str, Any]:
     }
 
 
-def attempt_as_json(row: AttemptRow) -> dict[str, Any]:
-    """An attempt as the API and `--json` show it."""
+def attempt_as_json(row: AttemptRow, cache_codes: Mapping[int, str] | None = None) -> dict[str, Any]:
+    """An attempt as the API and `--json` show it; `cache_codes` tells what came of purging the cache, by call."""
+    code = (cache_codes or {}).get(row.call_id) if row.outcome is Outcome.DELETED else None
+    if code is not None and row.code != str(CODE_DONE):
+        code = NOT_TOLD  # an earlier call deleted it, whose answer was never seen
     return {
         "id": row.id,
         "run": row.run_id,
@@ -88,6 +94,7 @@ def attempt_as_json(row: AttemptRow) -> dict[str, Any]:
         "code": row.code,
         "message": row.message,
         "request_id": row.request_id,
+        "cache_purge": read_purge(code),
     }
 
 

@@ -78,7 +78,8 @@ def list_run_files(
 
     def fetch(session: Session, last: int, size: int) -> list[JsonObject]:
         found = runs.list_run_attempts(session, run_id, size, after=last)
-        return [attempt_as_json(attempt) | _names(file) for attempt, file in found]
+        purges = runs.find_cache_codes(session, run_id=run_id)
+        return [attempt_as_json(attempt, purges) | _names(file) for attempt, file in found]
 
     return read_in_batches(database, fetch, after, limit)
 

@@ -10,6 +10,7 @@ import structlog
 from service.core.backoff import GiveUp, RetryPolicy, decide_pause, decide_retry
 from service.core.model import END_STATES, DeleteAnswer, FileState, Lane, Outcome
 from service.core.outcomes import CODE_FAILED, Effect, FileResult, Reading, credit_earlier_attempt
+from service.core.purge import NOT_TOLD
 from service.core.wording import in_words
 from service.db import claims, files, gates, runs
 
@@ -48,22 +49,36 @@ def record_call(
     """
     if runs.is_answered(session, call.call_id):
         return
-    runs.record_answer(session, call.call_id, answer, now)
     retry_at = _apply_effect(session, recorder, lane, reading, answer, now)
     keys = [file.key for file in call.files]
     attempts = runs.open_attempts(session, call.call_id)
     doubtful = runs.maybe_deleted_before(session, keys, call.call_id)
     rows = files.find_files(session, keys, lock=True)
+    purges: list[str | None] = []
     for file in call.files:
-        result, attempt = reading.results[file.file_id], attempts[file.key]
-        if file.key in doubtful:
-            result = credit_earlier_attempt(result)
+        told, attempt = reading.results[file.file_id], attempts[file.key]
+        result = credit_earlier_attempt(told) if file.key in doubtful else told
+        purge = _purge_of(told, result, answer)
+        purges.append(purge)
         runs.record_result(attempt, result, now)
         if row := rows.get(file.key):
             if result.outcome in (Outcome.DELETED, Outcome.GONE) and row.state not in END_STATES:
                 _remember_why(row, attempt)
-            _follow_up(row, recorder, sweep, result, retry_at, now, keep_claim=reading.split)
+            _follow_up(row, recorder, sweep, result, retry_at, now, keep_claim=reading.split, purge=purge)
+    # What it says of files that it deleted itself counts, and not that an earlier call deleted others ("").
+    told_purge = max((purge for purge in purges if purge is not None), default=None)
+    runs.record_answer(session, call.call_id, answer, now, cache_code=told_purge)
     session.flush()
+
+
+def _purge_of(told: FileResult, result: FileResult, answer: DeleteAnswer) -> str | None:
+    """What is known of purging the cache of one file; None where it was not asked for, or nothing was deleted.
+
+    Of a file that an earlier call deleted, whose answer was never seen, nobody was told.
+    """
+    if answer.cache_code is None or result.outcome is not Outcome.DELETED:
+        return None
+    return answer.cache_code if told.outcome is Outcome.DELETED else NOT_TOLD
 
 
 def _follow_up(
@@ -75,6 +90,7 @@ def _follow_up(
     now: datetime,
     *,
     keep_claim: bool,
+    purge: str | None,
 ) -> None:
     if row.state is FileState.GONE and result.outcome is Outcome.DELETED:
         # Calls of two passes crossed: this one deleted the file, and the other, recorded first, only missed it.
@@ -83,7 +99,7 @@ def _follow_up(
         return
     is_ours = row.claim_run_id == sweep.run_id and row.state is FileState.DELETING
     row.last_outcome, row.last_code, row.last_message = result.outcome, result.code, result.message
-    row.last_request_id, row.last_attempt_at = result.request_id, now
+    row.last_request_id, row.last_attempt_at, row.last_cache_code = result.request_id, now, purge
     if result.charged:
         row.attempts += 1
         row.first_attempt_at = row.first_attempt_at or now

@@ -65,6 +65,7 @@ def run_as_json(session: Session, row: RunRow) -> dict[str, Any]:
         "calls": totals.calls,
         "outcomes": {outcome.value: totals.outcomes.get(outcome, 0) for outcome in Outcome},
         "unanswered": totals.outcomes.get(None, 0),
+        "purges_failed": totals.purges_failed,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from service.core.purge import read_purge
 from service.db import files, runs
 from service.usecases.breaking import show_plans
 from service.usecases.inventory import attempt_as_json, file_as_json, iso
@@ -39,13 +40,14 @@ def describe_run(database: Database, run_id: int, limit: int | None = None) -> R
         row = runs.find_run(session, run_id)
         if row is None:
             return None
+        purges = runs.find_cache_codes(session, run_id=run_id)
         return RunDetails(
             run=run_as_json(session, row),
             plans=stopped,
             planned={} if limit is None else _describe_files(session, stopped),
             calls=tuple(call_as_json(call) for call in runs.list_calls(session, run_id)),
             attempts=tuple(
-                attempt_as_json(attempt)
+                attempt_as_json(attempt, purges)
                 | {"stream_id": file.stream_id, "vendor": file.vendor.value, "file_id": file.file_id}
                 for attempt, file in runs.list_run_attempts(session, run_id, limit)
             ),
@@ -70,5 +72,6 @@ def call_as_json(row: CallRow) -> dict[str, Any]:
         "code": row.code,
         "message": row.message,
         "request_id": row.request_id,
+        "cache_purge": read_purge(row.cache_code),
         "raw": row.raw,
     }

@@ -123,6 +123,8 @@ def _finish(sweeper: Sweeper, run_id: int, stops: Sequence[Stop], *, interrupted
         totals = runs.count_totals(session, run_id)
     counts = {outcome.value: count for outcome, count in totals.outcomes.items() if outcome}
     log.info("sweep_finished", run=run_id, state=state.value, calls=totals.calls, **counts)
+    if totals.purges_failed:
+        log.warning("purges_failed", run=run_id, files=totals.purges_failed)
 
 
 @dataclass(slots=True)

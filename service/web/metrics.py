@@ -47,6 +47,7 @@ _DATABASE_HELP: Final = {
     "zego_retention_files_observed_due": "Media files that rules which only observe would have deleted.",
     "zego_retention_breaker_open": "1 while the breaker stops an app until somebody approves its plan.",
     "zego_retention_files_overdue_unconfirmed": "Unconfirmed media files whose time has come: confirm them.",
+    "zego_retention_cache_purges_failed": "Deleted media files whose purge from Wangsu's cache failed.",
     "zego_retention_oldest_due_age_seconds": "How long the scheduled media file that is most overdue has been due.",
     "zego_retention_inbox_callbacks": "Stored callbacks, by verdict.",
     "zego_retention_inbox_unfinished": "Stored callbacks that are not understood yet.",
@@ -131,6 +132,7 @@ def _expose(figures: Figures) -> Iterator[Metric]:
     yield _single("zego_retention_files_observed_due", figures.observed_due)
     yield _by_label("zego_retention_breaker_open", "app", dict.fromkeys(figures.stopped_apps, 1))
     yield _single("zego_retention_files_overdue_unconfirmed", figures.overdue_unconfirmed)
+    yield _single("zego_retention_cache_purges_failed", figures.purges_failed)
     yield _single("zego_retention_oldest_due_age_seconds", figures.oldest_due_age.total_seconds())
     yield _by_label("zego_retention_inbox_callbacks", "verdict", figures.callbacks)
     yield _single("zego_retention_inbox_unfinished", figures.unfinished)

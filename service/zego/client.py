@@ -108,7 +108,9 @@ class ZegoClient:
             raise ValueError(f"DeleteMedia takes 1 to {MAX_FILES} files, not {len(file_ids)}")
         parameters = delete_parameters(vendor, file_ids, clear_cache=self._clear_cache)
         http, redaction = self._call("DeleteMedia", parameters, MAX_BODY_BYTES)
-        return read_delete_answer(http, redaction, self._now())
+        answer = read_delete_answer(http, redaction, self._now())
+        asks_purge = self._clear_cache and vendor is Vendor.WANGSU
+        return replace(answer, cache_code=(answer.cache_code or "") if asks_purge else None)
 
     def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
         """Ask ZEGO once for a page of its listing (docs/protocol.md, "SearchMedia"), which changes nothing.

@@ -50,6 +50,7 @@ class Sandbox:
     end_is_inclusive: bool = True
     listing_order: Order = "newest"
     data_as_text: bool = False
+    purge_code: int | None = 1
     code_as_text: bool = False
     port: int = 0
     on_request: Callable[[Call], object] | None = None
@@ -242,8 +243,8 @@ class Sandbox:
                 return self._reply(call, self._poisons[file_id], "failed")
         call.acted = True
         data = self._media.delete(call.app_id, Vendor(call.vendor), call.file_ids, str(call.number))
-        if query.get("ClearCache") == "true":
-            data["WsItemIdReceiverResp"] = {"Code": 1, "Message": "done"}
+        if query.get("ClearCache") == "true" and self.purge_code is not None:
+            data["WsItemIdReceiverResp"] = {"Code": self.purge_code, "Message": "done"}
         return self._reply(call, Code.DONE, data=data)
 
     def _reply(self, call: Call, code: int, message: str = "", data: dict[str, Any] | None = None) -> Reply:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.world import World
 
-LOOKS = ["rules", "callbacks", "worker", "sweeps", "calls", "files", "listings"]
+LOOKS = ["rules", "callbacks", "worker", "sweeps", "calls", "files", "listings", "cache"]
 
 
 def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP,)) -> list[Check]:
@@ -70,7 +70,7 @@ def test_where_all_is_well_every_line_is_ok(world: World) -> None:
     checks = [check for check in examined(world) if check.name != "worker"]
     assert {check.status for check in checks} == {Status.OK}
     assert [check.name for check in checks] == [
-        "database", "migrations", "rules", "callbacks", "sweeps", "calls", "files", f"app {APP}", "clock",
+        "database", "migrations", "rules", "callbacks", "sweeps", "calls", "files", "cache", f"app {APP}", "clock",
     ]  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class LastOutcome(Form):
     message: str | None = eg("busy")
     request_id: str | None = eg("1234567890")
     at: str | None = eg(_AT)
+    cache_purge: str | None = eg(None)
 
 
 class Rendition(Form):
@@ -122,6 +123,7 @@ class Attempt(Form):
     code: str | None = eg("0")
     message: str | None = eg("success")
     request_id: str | None = eg("1234567890")
+    cache_purge: str | None = eg(None)
 
 
 class RunFile(Attempt):

@@ -21,6 +21,7 @@ class Run(Form):
     calls: int = eg(3)
     outcomes: dict[str, int] = eg({"deleted": 250})
     unanswered: int = eg(0)
+    purges_failed: int = eg(0)
 
 
 class RunPage(Page):
@@ -62,6 +63,7 @@ class Call(Form):
     code: str | None = eg("0")
     message: str | None = eg("success")
     request_id: str | None = eg("1234567890")
+    cache_purge: str | None = eg("done")
     raw: str | None = eg('{"Code":0}')
 
 
@@ -95,6 +97,7 @@ class Totals(Form):
     observed_due: int = eg(0)
     stopped_apps: list[str] = eg([])
     overdue_unconfirmed: int = eg(0)
+    purges_failed: int = eg(0)
     oldest_due_age_s: float = eg(61.5)
     callbacks: dict[str, int] = eg({"accepted": 53})
     unfinished: int = eg(0)
