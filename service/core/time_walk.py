@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Self
 
 from service.core.listing import Query
 from service.core.second_walk import SecondSplit
 from service.core.walk import Problems, check_kind, check_text, read_whole
-from service.core.window import CEILING, Limits, Page, list_window
+from service.core.window import CEILING, Limits, Order, Page, find_order, is_whole_second, list_window
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -27,15 +26,6 @@ _FILL: Final = 0.8
 _SPARSE: Final = 0.2
 _MAX_GROWTH: Final = 8
 _BY_TIME: Final = 3
-
-
-class Order(Enum):
-    """How the vendor seems to list; a hint for where to split, which nothing else depends on."""
-
-    UNKNOWN = "unknown"
-    NEWEST_FIRST = "newest"
-    OLDEST_FIRST = "oldest"
-    MIXED = "mixed"
 
 
 class TimeWalk:
@@ -155,7 +145,7 @@ class TimeWalk:
         if self._order is Order.UNKNOWN and self._low < self._high:
             first = yield from self._list_range(self._low, self._high)
             if first is not None:
-                self._order = _find_order(first) or Order.NEWEST_FIRST
+                self._order = find_order(first) or Order.NEWEST_FIRST
                 self._check_filter(first, self._low, self._high)
         while self._low < self._high:
             yield from self._cover_next()
@@ -170,28 +160,31 @@ class TimeWalk:
                 first = yield from self._list_range(low, high, {number: hint})
                 if first is None:
                     return
-            self._order = _find_order(hint) or self._order
-            yield from self._shrink_and_list(*self._cut(low, high, self._find_limit(hint)))
+            self._order = find_order(hint) or self._order
+            yield from self._shrink_and_list(*self._cut(low, high, hint))
         elif self._width:
             yield from self._shrink_and_list(max(low, high - self._width), high)
         else:
             first = yield from self._list_range(low, high)
             if first is not None:
-                self._order = _find_order(first) or self._order
-                yield from self._shrink_and_list(*self._cut(low, high, self._find_limit(first)))
+                self._order = find_order(first) or self._order
+                yield from self._shrink_and_list(*self._cut(low, high, first))
 
     def _shrink_and_list(self, start: int, end: int) -> Generator[Query, Page, None]:
         """List a window, halving it until it can be counted: by the files seen and, for these can mislead, by time."""
         tries = 0
+        at_start = (
+            end < self._high
+        )  # stays so, whatever is learnt of the order: what is cut away must stay in what is left
         while end - start > 1:
             first = yield from self._list_range(start, end)
             if first is None or not self._check_filter(first, start, end):
                 return
-            if _find_order(first) not in {None, self._order}:
+            if find_order(first) not in {None, self._order}:
                 self._order, self._width = Order.MIXED, 0
             tries += 1
             middle = (start + end) // 2 if tries % _BY_TIME == 0 else self._find_median(first)
-            start, end = self._cut(start, end, middle)
+            start, end = _cut(start, end, middle, keep_start=at_start)
         yield from self._list_second(start)
 
     def _list_range(
@@ -214,7 +207,7 @@ class TimeWalk:
             alone = yield from list_window(self._ask(second, second), self._limits)
             if alone.saturated:
                 base, first = self._ask(second, second), alone.first
-            elif _is_whole_second(alone, first, second):
+            elif is_whole_second(alone, first, second):
                 self._settle(second, second + 1, alone)
                 return
         split = SecondSplit(base, self._limits, self._streams)
@@ -238,8 +231,10 @@ class TimeWalk:
         """A window is done with; the next one is made as wide as its density suggests, a sparse one says nothing."""
         if end == self._high:
             self._high = start
-        else:
+        elif start == self._low:
             self._low = end
+        else:
+            raise RuntimeError("a window was listed that is not at an end of what is left")
         few = count < _SPARSE * self._limits.ceiling
         span = end - start
         self._width = 0 if few else max(1, min(int(span * _FILL * self._limits.ceiling / count), span * _MAX_GROWTH))
@@ -273,42 +268,20 @@ class TimeWalk:
             return (self._low + self._high) // 2
         return times[len(times) // 2] + (-1 if self._order is Order.OLDEST_FIRST else 1)
 
-    def _cut(self, start: int, end: int, middle: int) -> tuple[int, int]:
-        """The part of a window beside what is covered already; never empty, never all of it unless it is a second."""
-        middle = min(max(middle, start + 1), end - 1)
-        if end - start <= 1:
-            return start, end
-        return (start, middle) if self._order is Order.OLDEST_FIRST else (middle, end)
+    def _cut(self, low: int, high: int, hint: Page) -> tuple[int, int]:
+        """The window to try first: at the end of what is left at which the vendor begins to list."""
+        return _cut(low, high, self._find_limit(hint), keep_start=self._order is Order.OLDEST_FIRST)
 
     def _ask(self, start: int, end: int, page: int = 0) -> Query:
         return Query(size=self._limits.size, start=_moment(start), end=_moment(end), page=page)
 
 
-def _find_order(page: Page) -> Order | None:
-    """How a page is ordered; None: it does not tell."""
-    times = page.find_seconds()
-    if len(set(times)) < 2:  # noqa: PLR2004 nothing to compare
-        return None
-    if times == sorted(times):
-        return Order.OLDEST_FIRST
-    return Order.NEWEST_FIRST if times == sorted(times, reverse=True) else Order.MIXED
-
-
-def _is_whole_second(alone: Listing, both: Page, second: int) -> bool:
-    """Whether a window that starts and ends in the same second was answered with all of that second.
-
-    An exclusive end leaves it empty. Empty it is believed only if nothing of that second was seen in the window up to
-    the next one, but files of the next one were: then ends are inclusive.
-    """
-    if not alone.matched:
-        return False
-    times = both.find_seconds()
-    if not alone.ids:
-        return len(times) == len(both.files) and bool(times) and min(times) > second
-    seen = {
-        file.file_id for file in both.files if file.created_at is not None and file.created_at.timestamp() == second
-    }
-    return seen <= alone.ids
+def _cut(start: int, end: int, middle: int, *, keep_start: bool) -> tuple[int, int]:
+    """A part of a window, with its start or its end; never empty, never all of it unless it is a second."""
+    if end - start <= 1:
+        return start, end
+    middle = min(max(middle, start + 1), end - 1)
+    return (start, middle) if keep_start else (middle, end)
 
 
 def _moment(second: int) -> datetime:

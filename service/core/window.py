@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 CEILING: Final = 5_000
 """Files that can be reached by paging, and the number at which the vendor's count stops."""
 _TRIES: Final = 3
+
+
+class Order(Enum):
+    """How the vendor seems to list; a hint for where to split, which nothing else depends on."""
+
+    UNKNOWN = "unknown"
+    NEWEST_FIRST = "newest"
+    OLDEST_FIRST = "oldest"
+    MIXED = "mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,33 @@ def list_window(query: Query, limits: Limits, known: Mapping[int, Page] | None =
         if listing.saturated or not listing.problem or listing.matched:
             break
     return listing
+
+
+def find_order(page: Page) -> Order | None:
+    """How a page is ordered; None: it does not tell."""
+    times = page.find_seconds()
+    if len(set(times)) < 2:  # noqa: PLR2004 nothing to compare
+        return None
+    if times == sorted(times):
+        return Order.OLDEST_FIRST
+    return Order.NEWEST_FIRST if times == sorted(times, reverse=True) else Order.MIXED
+
+
+def is_whole_second(alone: Listing, both: Page, second: int) -> bool:
+    """Whether a window that starts and ends in the same second was answered with all of that second.
+
+    An exclusive end leaves it empty. Empty it is believed only if nothing of that second was seen in the window up to
+    the next one, but files of the next one were: then ends are inclusive.
+    """
+    if not alone.matched:
+        return False
+    times = both.find_seconds()
+    if not alone.ids:
+        return len(times) == len(both.files) and bool(times) and min(times) > second
+    seen = {
+        file.file_id for file in both.files if file.created_at is not None and file.created_at.timestamp() == second
+    }
+    return seen <= alone.ids
 
 
 def _list_once(query: Query, limits: Limits, known: Mapping[int, Page]) -> Steps:

@@ -175,9 +175,15 @@ SMALL = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 @given(
     seconds=SMALL, order=st.sampled_from(ORDERS), inclusive=st.booleans(), cuts=st.sets(st.integers(0, 400), max_size=9)
+)
+@example(
+    seconds=[0, *[3] * 7, *[4] * 18, *[5] * 6, 6, 8, 962, *[1_999] * 3, *[2_000] * 4],
+    order="shuffled",
+    inclusive=False,
+    cuts=set(),
 )
 @example(seconds=[4] * 30, order="newest", inclusive=True, cuts=set())
 @example(seconds=[4] * 19 + [5] * 19 + [6] * 19, order="oldest", inclusive=True, cuts={3})
@@ -324,6 +330,22 @@ def test_entries_that_cannot_be_named_and_counts_that_are_not_told_are_problems(
             walk.take([ListedFile("a", SINCE, "a")], total=total, next_marker=None, unnamed=unnamed)
         assert walk.next_query() is None
         assert len(walk.problems) == 1
+
+
+def test_fractions_of_a_second_are_not_taken_for_a_whole_one() -> None:
+    vendor = Vendor(make([10] * 60 + [11]), inclusive=True, ceiling=20)
+    seconds: list[float] = [10.0] * 10 + [10.5] * 50 + [11.0]
+    vendor.times = seconds  # type: ignore[assignment]
+    vendor.files = [(at, *file[1:]) for at, file in zip(seconds, vendor.files, strict=True)]  # type: ignore[misc]
+    seen, walk = run(vendor, TimeWalk(SINCE, UNTIL, 5, ceiling=20))
+    assert (seen, walk.problems) == (everything(vendor), ())
+
+
+def test_after_many_hopeless_seconds_the_walk_ends_and_says_so() -> None:
+    vendor = Vendor(make((second for second in range(100, 160, 2) for _ in range(30)), lambda _: "s"), ceiling=20)
+    _, walk = run(vendor, TimeWalk(SINCE, UNTIL, 5, ceiling=20))
+    assert len(walk.problems) == 21
+    assert "were not listed: 20 seconds could not be listed completely" in walk.problems[-1]
 
 
 def test_an_answer_to_nothing_is_refused() -> None:
