@@ -268,6 +268,19 @@ def test_a_file_without_a_name_leaves_its_second_unresolved() -> None:
     assert len(walk.problems) == 1
 
 
+@pytest.mark.parametrize("unnamed", [0, 1])
+def test_a_file_that_prefixes_do_not_find_or_that_has_no_id_leaves_its_second_unresolved(unnamed: int) -> None:
+    vendor = Vendor(make([10] * 60), ceiling=20)
+    walk = TimeWalk(SINCE, UNTIL, 5, ceiling=20)
+    while (query := walk.next_query()) is not None:
+        files, total = vendor.answer(query)
+        lost = [file for file in files if query.prefix and not unnamed and file.file_id == "f59"]
+        kept = [file for file in files if file not in lost]
+        extra = unnamed if query.page == 1 and total >= 20 and not query.prefix else 0
+        walk.take(kept, total=total - len(lost), next_marker=None, unnamed=extra)
+    assert len(walk.problems) == 1
+
+
 def test_streams_add_files_but_prove_nothing() -> None:
     vendor = Vendor(make([10] * 60, lambda _: "same"), ceiling=20, streams={f"f{n}": f"s{n % 6}" for n in range(60)})
     seen, walk = run(vendor, TimeWalk(SINCE, UNTIL, 5, ceiling=20, streams=[f"s{n}" for n in range(6)]))
