@@ -173,9 +173,8 @@ class TimeWalk:
     def _shrink_and_list(self, start: int, end: int) -> Generator[Query, Page, None]:
         """List a window, halving it until it can be counted: by the files seen and, for these can mislead, by time."""
         tries = 0
-        at_start = (
-            end < self._high
-        )  # stays so, whatever is learnt of the order: what is cut away must stay in what is left
+        # Stays so, whatever is learnt of the order: what is cut away must touch what is left.
+        at_start = end < self._high
         while end - start > 1:
             first = yield from self._list_range(start, end)
             if first is None or not self._check_filter(first, start, end):
