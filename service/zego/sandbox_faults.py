@@ -94,7 +94,7 @@ def answer_late(seconds: float, *, action: str | None = None) -> Fault:
 def list_fewer(count: int, *, vendor: Vendor | None = None) -> Fault:
     """A listing that ends after `count` files and says that these are all.
 
-    Tencent's `TotalCount` is no more, and pages beyond are empty; the others' ends with its first page, of up to `count`.
+    Tencent's `TotalCount` is no more, and pages beyond are empty; the others end with their first page.
     """
 
     def lie(section: dict[str, Any], asked: Search) -> None:

@@ -78,7 +78,10 @@ class Shelf:
                 self.remove(file.file_id)
                 for key, files_in_order in self._sorted.items():
                     insort(files_in_order, file, key=key)
-        self.files |= new
+        if self.files:
+            self.files |= new
+        else:
+            self.files = new
 
     def remove(self, file_id: str) -> StoredFile | None:
         """Take a file away and return it, or None where there is none."""
