@@ -24,6 +24,7 @@ from service.usecases.lanes import Sweeper
 from service.usecases.policy import ensure_first_rules
 from service.usecases.reconcile import Reconciler
 from service.usecases.recording import Recorder
+from service.usecases.replaying import retry_set_aside
 from service.zego.client import ZegoClient
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ _IDS = 300
 
 
 class LightFile(NamedTuple):
-    """A file as `scan_inventory` reads it; `ended_at` and `began_at` are as `Moments` reads them.
+    """A file as `scan_inventory` reads it; `aged_from`, `began_at` and `ended_at` are as `Moments` reads them.
 
     `oddity` is None for a file that the rules alone decide; else `read_oddity` tells what there is about it.
     """
@@ -53,11 +53,12 @@ class LightFile(NamedTuple):
     vendor: str
     event: str
     stream_id: str
-    ended_at: Any
+    aged_from: Any
     duration_s: float | None
     size_bytes: int | None
     oddity: str | None
     began_at: Any
+    ended_at: Any
 
 
 class Oddity(NamedTuple):
@@ -72,6 +73,8 @@ class Oddity(NamedTuple):
     """Which of the changes that were asked about it was announced before: a bit for each."""
     retry_at: Any
     """Until when it waits for another attempt, as `Moments` reads it; empty if it does not."""
+    quiet_until: Any
+    """Until when it is left alone since it was adopted, as `Moments` reads it; empty if it is not."""
 
 
 class Moments:
@@ -84,9 +87,14 @@ class Moments:
     def __init__(self, session: Session) -> None:
         self._as_text = session.get_bind().dialect.name == "sqlite"
 
-    def select(self, column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    def select(self, column: InstrumentedAttribute[Any] | ColumnElement[Any]) -> ColumnElement[Any]:
         """A column of moments, raw."""
         return type_coerce(column, Text) if self._as_text else func.date_part("epoch", column)
+
+    def select_later(self, column: InstrumentedAttribute[Any], other: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+        """The later of two columns of moments, raw; the other one may hold none."""
+        latest = func.max if self._as_text else func.greatest
+        return self.select(latest(column, func.coalesce(other, column)))
 
     def store(self, moment: datetime) -> Any:  # noqa: ANN401  (a text or a number)
         """A moment as the scan would give it."""
@@ -124,11 +132,12 @@ def scan_inventory(
         type_coerce(row.vendor, Text),
         row.event,
         row.stream_id,
-        moments.select(row.ended_at),
+        moments.select_later(row.ended_at, row.vendor_created_at),
         row.duration_s,
         row.size_bytes,
         _oddity(revision, as_of, changes, moments),
         moments.select(row.began_at) if by_stream else null(),
+        moments.select(row.ended_at) if by_stream else null(),
     ).where(row.state.not_in([FileState.DELETED, FileState.GONE]))
     if by_stream:
         query = query.order_by(row.app_id.desc(), row.stream_id.desc(), row.ended_at.desc(), row.id.desc())
@@ -147,7 +156,7 @@ def list_changed_streams(session: Session, since: datetime, limit: int) -> list[
 
 def read_oddity(text: str) -> Oddity:
     """What a scan told of an odd file."""
-    state, suspicion, erasure, newer, came_before, retry_at = text.split("|")
+    state, suspicion, erasure, newer, came_before, retry_at, quiet_until = text.split("|")
     return Oddity(
         FileState(state),
         Suspicion(suspicion) if suspicion else None,
@@ -155,6 +164,7 @@ def read_oddity(text: str) -> Oddity:
         newer == "1",
         int(came_before),
         retry_at,
+        quiet_until,
     )
 
 
@@ -213,6 +223,7 @@ def _of_streams(query: Select[Any], streams: Collection[tuple[str, str]]) -> Ite
 
 def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime], moments: Moments) -> ColumnElement[str | None]:
     row, may_be_asked = MediaFileRow, claims.may_be_asked(as_of)
+    is_quiet = row.quiet_until > as_of
     plain = and_(
         row.state.not_in([FileState.FAILED, FileState.DELETING]),
         row.revision == revision,
@@ -220,6 +231,7 @@ def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime], moments
         row.erasure_id.is_(None),
         row.received_at <= as_of,
         may_be_asked,
+        or_(row.quiet_until.is_(None), ~is_quiet),
         *(row.received_at > applied_at for applied_at in changes),
     )
     came_before: ColumnElement[int] = literal(0)
@@ -232,6 +244,7 @@ def _oddity(revision: int, as_of: datetime, changes: Sequence[datetime], moments
         case((row.received_at > as_of, 1), else_=0),
         came_before,
         case((may_be_asked, null()), else_=moments.select(row.retry_at)),
+        case((is_quiet, moments.select(row.quiet_until)), else_=null()),
     )
     texts = [func.coalesce(cast(part, Text), literal("")) for part in parts]
     joined: ColumnElement[str] = texts[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from service.usecases.deciding import Circumstances, decide_again, decide_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from service.core.listing import ListedFile
     from service.core.model import Lane
@@ -126,7 +127,7 @@ class Adopter:
             listed_at=page.asked_at,
             listed_in=page.listing_id,
             adopted_at=now,
-            quiet_until=now + self.cooling_off if self.cooling_off else None,
+            quiet_until=self._quiet_until(now),
             lost_on=find_lost_day(created, self.first_callback_at),
             state=FileState.KEPT,
             state_reason="not decided yet",
@@ -134,6 +135,13 @@ class Adopter:
             decided_at=now,
             attempts=0,
         )
+
+    def _quiet_until(self, now: datetime) -> datetime | None:
+        """To the full minute: what is adopted together cools together, and is decided as one kind."""
+        if not self.cooling_off:
+            return None
+        until = now + self.cooling_off
+        return until + timedelta(seconds=-until.timestamp() % 60)
 
     def _update(
         self,
@@ -174,7 +182,7 @@ class Adopter:
             log.warning("file_reopened", file=row.id, app=row.app_id, was=row.state.value)
             row.state, row.approval, row.retry_at = FileState.KEPT, None, None
             row.attempts, row.first_attempt_at = 0, None
-            row.quiet_until = now + self.cooling_off if self.cooling_off else None
+            row.quiet_until = self._quiet_until(now)
             counts["reopened"] += 1
         return counts
 

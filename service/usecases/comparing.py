@@ -96,13 +96,13 @@ class Comparison:
     def _count(self, rows: Sequence[Any], ranks: Sequence[Ranks] | None) -> None:
         # A million files go through here: no objects, and nothing is looked up twice.
         groups, held_files, sooner = self._groups, self._held_files, self.sooner
-        for place, (number, app_id, vendor, event, stream_id, ended_at, seconds, size, oddity, _) in enumerate(rows):
+        for place, (number, app_id, vendor, event, stream_id, aged_from, seconds, size, oddity, *_) in enumerate(rows):
             key = (app_id, vendor, event, stream_id)
             group = groups.get(key) or self._open_group(key)
             cell = group.plain if oddity is None else None
             if cell is None or number in held_files:
                 cell = self._find_cell(group, LightFile(*rows[place]), ranks[place] if ranks else self._ranks.none)
-            slot = bisect_left(cell.cuts, ended_at)
+            slot = bisect_left(cell.cuts, aged_from)
             count = cell.counts[slot]
             cell.counts[slot] = count + 1
             if seconds:
@@ -196,7 +196,8 @@ class Comparison:
             and oddity.came_before >> place & 1
             and verdict.is_sooner_than(self._verdict(change.before.rules, facts, ranks[TODAY + place]))
         ]
-        return max(ends, default=None)
+        quiet_until = self._moments.read(oddity.quiet_until)
+        return max([*ends, *([quiet_until] if quiet_until else [])], default=None)
 
     def _verdict(self, rules: Sequence[RetentionRule], facts: MediaFile, rank: int | None) -> Verdict:
         return find_verdict(rules, facts if rank is None else replace(facts, rank=rank), self._as_of)

@@ -69,6 +69,7 @@ class Chance:
             'vendor = "Huawei"',
             f'app = "{APP}"',
             'event = "compose"',
+            'adopted = false',
             'max_size = "5MB"',
             'min_duration = "1h"',
         ]
@@ -103,6 +104,15 @@ class Chance:
             duration_s=chance.choice([None, 60.0, 3600.0, 3600.5]),
         )
 
+    def _list(self, row: MediaFileRow, now: datetime) -> None:
+        """What a listing may have told of a file, which may be all that is known of it."""
+        chance = self.random
+        if chance.random() < 0.3:
+            row.vendor_created_at = row.ended_at + timedelta(hours=chance.randint(-48, 96))
+        if chance.random() < 0.15:
+            row.stream_id = row.event = ""
+            row.adopted_at, row.quiet_until = now, now + timedelta(hours=chance.choice([-1, 0, 5, 50]))
+
     def trouble(self, world: World, *, in_flight: bool = False) -> None:
         """Doubts, holds, erasures, failures, retries and attempts of unknown outcome, here and there."""
         chance, now = self.random, world.clock()
@@ -116,6 +126,7 @@ class Chance:
             session.add(erasure := _erasure(now))
             session.flush()
             for row in rows:
+                self._list(row, now)
                 kind = chance.random()
                 if kind < 0.08:
                     row.suspicion = chance.choice(list(Suspicion))
@@ -254,6 +265,8 @@ class ByHand:
         self.note(row, rescued=self.is_newly_due(then, first, 0), observed=observed is not None and observed <= now)
         change = self.sides[0].wait_of(row, becomes)
         left = now if change is None or change.cooling_until is None else change.cooling_until
+        if row.quiet_until is not None and row.erasure_id is None:
+            left = max(left, row.quiet_until)
         waits_then = max(left, now + self.cooling_off) if sooner else left
         called = then and self.asked_at(row, max(then, waits_then))
         self.count(self.in_force, first and self.asked_at(row, max(first, waits)))

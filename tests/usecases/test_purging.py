@@ -38,7 +38,7 @@ def purging(world: World) -> Iterator[World]:
 
 
 def use(world: World, client: ZegoClient) -> None:
-    world.service = replace(world.service, sweeper=replace(world.service.sweeper, apps={APP: App(client)}))
+    world.service = replace(world.service, sweeper=replace(world.service.sweeper, apps={APP: App(client, client)}))
 
 
 def purge_of(world: World, file_id: str) -> tuple[str, str | None]:
@@ -52,7 +52,7 @@ def attempts_of(world: World, file_id: str) -> list[tuple[str, str | None]]:
 
 
 def doctor(world: World) -> list[tuple[str, str]]:
-    subject = Examined(world.database, [], None, world.service.settings.sweep_slots, timedelta(minutes=2), world.clock)
+    subject = Examined(world.database, [], None, world.service.settings.sweep_slots, timedelta(minutes=2), None, world.clock)
     return [(check.status.value, check.text) for check in examine(subject) if check.name == "cache"]
 
 
