@@ -92,6 +92,13 @@ def read_keep(value: object) -> str:
     return text
 
 
+def read_window(value: object) -> timedelta | None:
+    """Read how long to keep: a duration such as `90d`, or `forever` (None)."""
+    if value is None or (isinstance(value, timedelta) and value > timedelta(0)):
+        return value
+    return parse_keep(_text(value, "90d"))
+
+
 def read_app_id(value: object) -> str:
     """Read an AppID, a number from 1 to 4294967295 written as text or as a number."""
     text = str(value) if isinstance(value, int | str) else ""

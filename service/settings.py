@@ -36,6 +36,7 @@ from service.setting_values import (
     read_public_url,
     read_share,
     read_timezone,
+    read_window,
     split_secrets,
 )
 
@@ -141,6 +142,12 @@ class Settings(BaseModel):
     )
     callback_freshness: Duration = Field(
         default=timedelta(minutes=15), description="how old a callback's timestamp may be"
+    )
+    inbox_keep: Annotated[timedelta | None, BeforeValidator(read_window)] = Field(
+        default=timedelta(days=90), description="how long raw bodies of callbacks are kept; a duration or forever"
+    )
+    history_keep: Annotated[timedelta | None, BeforeValidator(read_window)] = Field(
+        default=None, description="how long attempts that ended no file are kept; a duration or forever"
     )
     admin_token: Secret | None = Field(default=None, description="bootstrap bearer token with the admin role")
     log_format: Literal["console", "json"] | None = Field(

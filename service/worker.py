@@ -31,6 +31,7 @@ from service.usecases.health import beat_worker, end_beats, judge_worker
 from service.usecases.ingest import finish_callbacks
 from service.usecases.listing_reports import find_due_lanes
 from service.usecases.policy import keep_differs
+from service.usecases.pruning import Keeping, prune
 from service.usecases.reconcile import reconcile_lane
 from service.usecases.requesting import take_requests
 from service.usecases.schedule import broke_off, find_open_slot, has_open_retries
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _BEAT: Final = timedelta(seconds=10)
 _MINUTE: Final = timedelta(minutes=1)
+_HOUR: Final = timedelta(hours=1)
 _CATCH_UP: Final = timedelta(seconds=10)
 _RETRIES: Final = timedelta(seconds=5)
 _REQUESTS: Final = timedelta(seconds=5)
@@ -164,6 +166,7 @@ class Worker:
             ("tidy", self._tidy, _every(_MINUTE)),
             ("chain", self._chain, _every(_MINUTE)),
             ("reconcile", self._reconcile, _every(_MINUTE)),
+            ("prune", self._prune, _every(_HOUR)),
         ):
             scheduler.add_job(_guarded(name, job), trigger, id=name, next_run_time=now)
         return scheduler
@@ -214,6 +217,20 @@ class Worker:
     def _chain(self) -> None:
         if linked := chain_entries(self._service.database):
             log.info("audit_chained", count=linked)
+
+    def _prune(self) -> None:
+        service, settings = self._service, self._service.settings
+        keeping = Keeping(settings.inbox_keep, settings.history_keep)
+        pruned = prune(service.database, keeping, service.now, lambda: self._stopping)
+        if pruned.any:
+            log.info(
+                "pruned",
+                callbacks_pruned=pruned.callbacks,
+                attempts_pruned=pruned.attempts,
+                calls_pruned=pruned.calls,
+                runs_pruned=pruned.runs,
+                listings_pruned=pruned.listings,
+            )
 
     @contextmanager
     def _one_pass(self, *, wait: bool) -> Iterator[bool]:

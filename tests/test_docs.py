@@ -18,7 +18,7 @@ from service.cli.entry import PROGRAM, cli
 from service.cli.invocation import ExitCode
 from service.core import rules_file
 from service.core.chain import Entry, Head
-from service.core.durations import format_duration
+from service.core.durations import format_duration, format_keep
 from service.core.model import FileState, Outcome, Role, Vendor, Verdict
 from service.db.models import AttemptRow, CallbackRow, CallRow, ListingState, MediaFileRow, RunState, Trigger
 from service.db.order_models import ErasureRow, HoldRow, PlanRow, PlanState, TokenRow
@@ -134,6 +134,8 @@ def _default(name: str) -> str:
     value = getattr(load_settings({}), name, None)
     if isinstance(value, timedelta):
         return format_duration(value)
+    if name == "history_keep":
+        return format_keep(value)
     return "unset" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -26,6 +26,7 @@ def test_every_setting_is_told_as_people_write_it() -> None:
     assert told["timezone"] == "UTC"
     assert told["breaker_files"] == 10_000
     assert told["keep"] == "unset"
+    assert (told["inbox_keep"], told["history_keep"]) == ("90d", "forever")
     assert told["admin_token"] == "unset"
     assert told["apps"] == []
     assert describe_settings(load(COOLING_OFF="0s"))["cooling_off"] == "0s"

@@ -48,14 +48,15 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
     assert settings.give_up_after == timedelta(days=7)
     assert settings.claim_lease == timedelta(minutes=2)
     assert settings.callback_freshness == timedelta(minutes=15)
+    assert (settings.inbox_keep, settings.history_keep) == (timedelta(days=90), None)
     assert (settings.log_format, settings.log_level, settings.warnings) == (None, "INFO", ())
 
 
 def test_every_documented_name_is_listed() -> None:
     documented = (
         "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_URL APP_ID BREAKER_FILES BREAKER_SHARE CALLBACK_FRESHNESS"
-        " CALLBACK_SECRET CLAIM_LEASE COOLING_OFF DATABASE_URL GIVE_UP_AFTER KEEP LISTEN LOG_FORMAT LOG_LEVEL"
-        " PUBLIC_URL RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY TIMEZONE"
+        " CALLBACK_SECRET CLAIM_LEASE COOLING_OFF DATABASE_URL GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN"
+        " LOG_FORMAT LOG_LEVEL PUBLIC_URL RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY TIMEZONE"
     )
     assert setting_names() == tuple(documented.split())
 
@@ -87,6 +88,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("BREAKER_FILES", "500", 500),
         ("BREAKER_SHARE", "1", 1.0),
         ("BREAKER_SHARE", "0.05", 0.05),
+        ("INBOX_KEEP", "30d", timedelta(days=30)),
+        ("INBOX_KEEP", "forever", None),
+        ("HISTORY_KEEP", "forever", None),
+        ("HISTORY_KEEP", "1s", timedelta(seconds=1)),
         ("TIMEZONE", "Asia/Shanghai", ZoneInfo("Asia/Shanghai")),
         ("SWEEP_CRON", "30 3 * * *", "30 3 * * *"),
         ("LOG_LEVEL", "debug", "DEBUG"),
@@ -142,6 +147,10 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("BREAKER_SHARE", "nan", "write a share above 0 and at most 1, for example 0.2"),
         ("COOLING_OFF", "0", "for example 30d, or 0s for none at all"),
         ("COOLING_OFF", "0d", "for example 30d, or 0s for none at all"),
+        ("INBOX_KEEP", "90", "for example 30d or forever"),
+        ("INBOX_KEEP", "0s", "for example 30d or forever"),
+        ("HISTORY_KEEP", "-1d", "for example 30d or forever"),
+        ("HISTORY_KEEP", "never", "for example 30d or forever"),
         ("ADMIN_TOKEN", "hush hush", "no spaces"),
         ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "write console or json"),

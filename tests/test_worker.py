@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import select
 
 from service.core.model import FileState, MediaFile, Outcome, Vendor, Verdict
 from service.core.rules_file import catch_all
@@ -15,7 +16,7 @@ from service.db import files, inbox, leases, runs
 from service.db.engine import Database
 from service.db.inbox import NewCallback
 from service.db.migrate import upgrade_database
-from service.db.models import RunState, Trigger
+from service.db.models import CallbackRow, RunState, Trigger
 from service.settings import load_settings
 from service.usecases.claiming import SWEEP_LEASE
 from service.usecases.policy import Candidate
@@ -215,6 +216,20 @@ def test_an_unfinished_callback_is_finished(scene: Scene) -> None:
     with scene.worker() as worker:
         wait_until(lambda: sum(scene.states().values()) == 1)
         assert worker.end() == 0
+
+
+def test_what_is_old_is_forgotten(scene: Scene) -> None:
+    with scene.database.write() as session:
+        for number in range(3):
+            new = NewCallback(APP, f"{number:040}", "", utc_now() - timedelta(days=90 * number), b"{}", "", "")
+            inbox.store_callback(session, new, Verdict.IGNORED, "")
+    with scene.worker(INBOX_KEEP="60d") as worker:
+        worker.wait_for('"event": "pruned"')
+        assert '"callbacks_pruned": 2' in worker.log()
+        assert worker.end() == 0
+    with scene.database.read() as session:
+        left = session.scalars(select(CallbackRow.raw).order_by(CallbackRow.id)).all()
+    assert left == [b"{}", b"", b""]
 
 
 def test_pending_migrations_end_it_with_one_line(postgres_url: str, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ class World:
 
         self.database.transact(insert)
         for file_id in ids:
-            self.sandbox.add_file(app_id, vendor, file_id, stream_id=facts.get("stream_id", "room"), created_at=now - age)
+            self.sandbox.add_file(
+                app_id, vendor, file_id, stream_id=facts.get("stream_id", "room"), created_at=now - age
+            )
         return ids
 
     def apply(self, text: str, *, cooling_off: timedelta = timedelta(0)) -> Applied:

@@ -23,6 +23,7 @@ from service.usecases.replaying import (
     Replayed,
     StoredCallback,
     find_missing,
+    find_pruned,
     list_to_replay,
     replay_callbacks,
     show_callback,
@@ -123,6 +124,9 @@ def _show_callback(invocation: Invocation, found: StoredCallback) -> None:
     if found.fields is not None:
         read = json.dumps(found.fields, indent=2, ensure_ascii=False)
         invocation.show("", "Read as:", safe(read, lines=True))
+    if facts["pruned_at"]:
+        invocation.show("", f"Its body was dropped {absolute(parse_moment(facts['pruned_at']), now)} (INBOX_KEEP).")
+        return
     body = safe(found.raw.decode("utf-8", "backslashreplace"), lines=True)
     invocation.show("", f"Body as it came ({count(len(found.raw), 'byte')}):", body)
 
@@ -151,7 +155,10 @@ def replay_command(
         if as_json:
             return _print_replayed(invocation, replayed)
         results = list(replayed)
+        pruned = 0 if ids else _count_pruned(service.database, Verdict(verdict) if verdict else None)
     _show_replayed(invocation, results, one_by_one=bool(ids))
+    if pruned:
+        invocation.note(f"{count(pruned, 'callback')} passed over: what they said was dropped after INBOX_KEEP")
     return _code(result.after for result in results)
 
 
@@ -161,7 +168,16 @@ def _choose(database: Database, ids: tuple[int, ...], verdict: Verdict | None) -
     missing = find_missing(database, ids)
     if missing:
         raise CommandFailed(f"there is no callback {missing[0]}: see `zego-retention callbacks list`")
+    if pruned := find_pruned(database, ids):
+        raise CommandFailed(
+            f"callback {pruned[0]} cannot be judged again: its body was dropped after INBOX_KEEP; nothing was replayed"
+        )
     return ids
+
+
+def _count_pruned(database: Database, verdict: Verdict | None) -> int:
+    with database.read() as session:
+        return inbox.count_pruned(session, verdict)
 
 
 def _print_replayed(invocation: Invocation, replayed: Iterator[Replayed]) -> int:

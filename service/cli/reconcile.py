@@ -122,4 +122,3 @@ def _judge(found: Sequence[dict[str, Any]], wanted: int) -> int:
     if ListingState.INCOMPLETE in states or states == {ListingState.UNUSED}:
         return ExitCode.NEEDS_PERSON
     return ExitCode.DONE
-

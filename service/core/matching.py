@@ -205,7 +205,9 @@ def _object_to_event(match: Match, file: MediaFile) -> MatchResult | None:
 def _object_to_adopted(match: Match, file: MediaFile) -> MatchResult | None:
     if _judge_adopted(match, file) is Judgement.MATCHES:
         return None
-    return _differs("adopted", "it is known from a listing only" if match.adopted is False else "a callback announced it")
+    return _differs(
+        "adopted", "it is known from a listing only" if match.adopted is False else "a callback announced it"
+    )
 
 
 def _object_to_value(key: str, judgement: Judgement, wanted: tuple[str, ...] | None, value: str) -> MatchResult | None:

@@ -96,9 +96,7 @@ def compare_listed(known: KnownFile, listed: ListedFile, asked_at: datetime, now
     }
     values |= {key: value for key, value in missing.items() if value is not None and getattr(known, key) is None}
     disputed, difference = drop_disputed(known)
-    return Finding(
-        values | disputed, confirms=known.suspicion is not None, reopens=reopens, difference=difference
-    )
+    return Finding(values | disputed, confirms=known.suspicion is not None, reopens=reopens, difference=difference)
 
 
 def drop_disputed(known: KnownFile) -> tuple[dict[str, Any], str | None]:

@@ -46,8 +46,11 @@ class CallbackFilter:
 def lock_signature(session: Session, signature: str, now: datetime) -> None:
     """Make every transaction that handles this signature wait for this one to end."""
     insert = insert_into(session, SignatureRow).values(signature=signature, first_seen_at=now)
-    session.execute(insert.on_conflict_do_nothing())
-    session.execute(select(SignatureRow.signature).where(SignatureRow.signature == signature).with_for_update())
+    lock = select(SignatureRow.signature).where(SignatureRow.signature == signature).with_for_update()
+    is_locked = False
+    while not is_locked:  # once, unless the row is pruned between the two
+        session.execute(insert.on_conflict_do_nothing())
+        is_locked = session.scalar(lock) is not None
 
 
 def store_callback(session: Session, new: NewCallback, verdict: Verdict, reason: str) -> tuple[CallbackRow, bool]:
@@ -117,8 +120,8 @@ def list_unfinished(session: Session, after: int, limit: int) -> list[int]:
 
 
 def list_ids(session: Session, verdict: Verdict | None, after: int, limit: int) -> list[int]:
-    """Ids of the callbacks of one verdict (None: of all), oldest first, beyond `after`."""
-    query = select(CallbackRow.id).where(CallbackRow.id > after)
+    """Ids of the callbacks of one verdict (None: of all) whose body is there, oldest first, beyond `after`."""
+    query = select(CallbackRow.id).where(CallbackRow.id > after, CallbackRow.pruned_at.is_(None))
     if verdict is not None:
         query = query.where(CallbackRow.verdict == verdict)
     return list(session.scalars(query.order_by(CallbackRow.id).limit(limit)))
@@ -178,6 +181,12 @@ def was_announced(session: Session, file_key: int) -> bool:
         CallbackRow.event != _OF_RENDITIONS,
     )
     return session.scalar(query.limit(1)) is not None
+
+
+def count_pruned(session: Session, verdict: Verdict | None) -> int:
+    """How many callbacks of one verdict (None: of all) have no body any more."""
+    query = select(func.count()).where(CallbackRow.pruned_at.is_not(None))
+    return session.scalar(query if verdict is None else query.where(CallbackRow.verdict == verdict)) or 0
 
 
 def count_by_verdict(session: Session) -> dict[Verdict, int]:

@@ -121,7 +121,9 @@ def mark_seen(session: Session, listing_id: int | None, numbers: Sequence[int], 
     return int(session.execute(statement, execution_options={"synchronize_session": False}).rowcount)  # type: ignore[attr-defined]
 
 
-def list_unseen(session: Session, listing: ListingRow, known_before: datetime, after: int, limit: int) -> list[tuple[int, str]]:
+def list_unseen(
+    session: Session, listing: ListingRow, known_before: datetime, after: int, limit: int
+) -> list[tuple[int, str]]:
     """The next files (number, file id) beyond `after` that should have been listed and were not.
 
     They are neither ended nor in the hands of a pass, and were in the inventory before `known_before`.
@@ -214,7 +216,9 @@ def deletions_in_hand(session: Session, app_id: str, alive_since: datetime) -> b
     return session.scalar(query.limit(1)) is not None
 
 
-def list_to_confirm(session: Session, lane: Lane, now: datetime, asked_before: datetime, after: int, limit: int) -> list[tuple[int, str]]:
+def list_to_confirm(
+    session: Session, lane: Lane, now: datetime, asked_before: datetime, after: int, limit: int
+) -> list[tuple[int, str]]:
     """The next unconfirmed files (number, file id) of a lane whose time has come, not asked about since a moment."""
     row = MediaFileRow
     query = (

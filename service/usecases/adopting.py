@@ -81,9 +81,7 @@ class Adopter:
         changed = [file for file, finding in compared if finding is not None and finding.is_news]
         if changed:
             counts += self._update(session, page, listed, changed, rules, now)
-        counts["listed"] += listings.mark_seen(
-            session, page.listing_id, [file.number for file in seen], page.asked_at
-        )
+        counts["listed"] += listings.mark_seen(session, page.listing_id, [file.number for file in seen], page.asked_at)
         return counts
 
     def _is_contradicted(self, file: KnownFile, page: Page) -> bool:

@@ -151,9 +151,7 @@ def _confirm_listed(confirmer: Confirmer, lane: Lane) -> None:
 
 def _ask_about(confirmer: Confirmer, lane: Lane, stop: threading.Event) -> None:
     app = confirmer.apps[lane[0]]
-    searcher = Searcher(
-        confirmer.database, lane[0], app.lister, app.interval, confirmer.patience, confirmer.now, stop
-    )
+    searcher = Searcher(confirmer.database, lane[0], app.lister, app.interval, confirmer.patience, confirmer.now, stop)
     adopter = Adopter(confirmer.cooling_off)
     after = 0
     while True:

@@ -97,7 +97,7 @@ def finish_callbacks(ingest: Ingest) -> int:
 
 
 def replay_callback(ingest: Ingest, callback_id: int) -> Verdict | None:
-    """Understand one stored callback again, with today's code; None if there is none.
+    """Understand one stored callback again, with today's code; None if there is none, or its body was dropped.
 
     One from the quarantine is verified again first, with today's secrets; any other one was authentic when it arrived.
     Its freshness is judged by when it was received. What it announced before stays announced: nothing is doubled.
@@ -137,10 +137,8 @@ def _replay(session: Session, ingest: Ingest, callback_id: int) -> Verdict | Non
     locks.lock_policy_shared(session)
     inbox.lock_signature(session, known.signature, ingest.now())
     row = inbox.find_callback(session, callback_id, lock=True)
-    if row is None:
+    if row is None or row.pruned_at is not None:
         return None
-    if row.pruned_at is not None:
-        return row.verdict  # nothing is left to judge
     try:
         envelope = read_envelope(row.raw, row.content_type)
     except Unreadable as error:

@@ -112,4 +112,5 @@ def callback_as_json(row: CallbackRow) -> JsonObject:
         "repeats": row.repeats,
         "file": row.media_file_id,
         "content_type": row.content_type,
+        "pruned_at": iso(row.pruned_at),
     }

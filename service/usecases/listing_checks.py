@@ -25,7 +25,9 @@ _REACHABLE: Final = (
 )
 
 
-def check_listings(database: Database, app_ids: Sequence[str], every: timedelta | None, now: datetime) -> Iterator[Check]:
+def check_listings(
+    database: Database, app_ids: Sequence[str], every: timedelta | None, now: datetime
+) -> Iterator[Check]:
     """Whether the vendors' listings of these apps are read, and what they showed.
 
     Raises:
@@ -47,7 +49,9 @@ def _check_app(app_id: str, found: Sequence[JsonObject], every: timedelta | None
     if not found:
         when = "RECONCILE_EVERY=off" if every is None else "the worker reads them when it runs"
         text = f"app {app_id}: the vendors' listings were not read yet ({when})"
-        yield Check("listings", Status.OK if every else Status.WARNING, text, "" if every else "`zego-retention reconcile`")
+        yield Check(
+            "listings", Status.OK if every else Status.WARNING, text, "" if every else "`zego-retention reconcile`"
+        )
     elif all(each["state"] == ListingState.UNUSED for each in found):
         text = f"app {app_id}: ZEGO lets no vendor be listed, so files that no callback announced stay unknown"
         yield Check("listings", Status.WARNING, text, "ask ZEGO to enable SearchMedia, or set RECONCILE_EVERY=off")

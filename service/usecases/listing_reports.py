@@ -91,7 +91,5 @@ def count_lost_callbacks(database: Database, now: datetime) -> list[JsonObject]:
 def list_newest(database: Database, app_ids: Iterable[str]) -> list[JsonObject]:
     """The newest listing of each app and vendor that has one."""
     with database.read() as session:
-        found = [
-            listings.newest_listing(session, (app_id, vendor)) for app_id in sorted(app_ids) for vendor in Vendor
-        ]
+        found = [listings.newest_listing(session, (app_id, vendor)) for app_id in sorted(app_ids) for vendor in Vendor]
         return [listing_as_json(row) for row in found if row is not None]

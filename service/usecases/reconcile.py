@@ -123,7 +123,12 @@ def _begin(session: Session, reconciler: Reconciler, lane: Lane, since: datetime
     last = listings.newest_listing(session, lane)
     if last is not None and last.state in (ListingState.RUNNING, ListingState.INTERRUPTED):
         if last.since == since and timedelta(0) <= now - last.started_at <= _RESUMED_FOR:
-            last.state, last.heartbeat_at, last.worker, last.finished_at = ListingState.RUNNING, now, reconciler.name, None
+            last.state, last.heartbeat_at, last.worker, last.finished_at = (
+                ListingState.RUNNING,
+                now,
+                reconciler.name,
+                None,
+            )
             return last
         last.state, last.finished_at, last.cursor = ListingState.INCOMPLETE, now, None
         last.note = "cut short, and not gone on with in time"
@@ -168,7 +173,9 @@ class _Comparison:
             log.info("vendor_not_used", app=self.lane[0], vendor=self.lane[1].value, detail=note)
         elif state is not ListingState.UNUSED:
             tell = log.info if state in (ListingState.COMPLETE, ListingState.INTERRUPTED) else log.warning
-            tell("listing_ended", app=self.lane[0], vendor=self.lane[1].value, listing=self.listing.id, state=state.value)
+            tell(
+                "listing_ended", app=self.lane[0], vendor=self.lane[1].value, listing=self.listing.id, state=state.value
+            )
 
     def _compare(self) -> tuple[ListingState, str | None]:
         is_second, walk = self._load()
@@ -177,7 +184,10 @@ class _Comparison:
             if walk.problems:
                 return ListingState.INCOMPLETE, _describe(walk.problems)
             if self.listing.since is not None:
-                return ListingState.COMPLETE, f"of what was made since {in_words(self.listing.since)}: nothing is marked gone"
+                return (
+                    ListingState.COMPLETE,
+                    f"of what was made since {in_words(self.listing.since)}: nothing is marked gone",
+                )
             if reason := self._disbelieve():
                 return ListingState.INCOMPLETE, reason
         problems = self._look_again(walk if is_second else None)

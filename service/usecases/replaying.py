@@ -161,6 +161,13 @@ def find_missing(database: Database, callback_ids: Iterable[int]) -> list[int]:
         return [callback_id for callback_id in callback_ids if inbox.find_callback(session, callback_id) is None]
 
 
+def find_pruned(database: Database, callback_ids: Iterable[int]) -> list[int]:
+    """Those of these callbacks whose body was dropped."""
+    with database.read() as session:
+        rows = [inbox.find_callback(session, callback_id) for callback_id in callback_ids]
+    return [row.id for row in rows if row is not None and row.pruned_at is not None]
+
+
 def _fields(raw: bytes, content_type: str) -> dict[str, Any] | None:
     try:
         return dict(read_envelope(raw, content_type).fields)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.usecases.ingest import receive_callback
+from service.usecases.pruning import Keeping, prune
 from service.zego.sandbox_callbacks import cloud_recording_fields, encode_body, sign_fields, transcoding_fields
 from tests.world import APP, CALLBACK_SECRET
 
@@ -132,3 +133,25 @@ def test_who_replays_is_in_the_audit(run: Run, world: World) -> None:
     ]
     assert run("callbacks", "replay", 7).code == 1
     assert len(run("audit", "list", "--json").objects) == 2
+
+
+def test_a_body_that_was_dropped_is_told_and_never_judged_again(run: Run, world: World) -> None:
+    world.send("old")
+    world.send("forged", secret="wrong")
+    world.clock.move(days=100)
+    prune(world.database, Keeping(timedelta(days=90), None), world.clock)
+    shown = run("callbacks", "show", 1)
+    assert "Its body was dropped 2026-06-09 12:00" in shown.out
+    assert "INBOX_KEEP" in shown.out
+    told = run("callbacks", "show", 1, "--json").object
+    assert (told["pruned_at"], told["raw_base64"], told["fields"]) == ("2026-06-09T12:00:00Z", "", None)
+    refused = run("callbacks", "replay", 2, 1)
+    assert (refused.code, refused.out) == (1, "")
+    assert (
+        "callback 1 cannot be judged again: its body was dropped after INBOX_KEEP; nothing was replayed" in refused.err
+    )
+    passed = run("callbacks", "replay", "--all")
+    assert passed.code == 0
+    assert "1 callback judged again." in passed.out
+    assert "1 callback passed over" in passed.err
+    assert [c["verdict"] for c in run("callbacks", "list", "--json").objects] == ["forged", "accepted"]

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 
 from service.core.model import FileState, Vendor, Verdict
 from service.core.rules_file import parse_rules
-from service.db import claims, coverage, figures, files, inbox, leases, plans, revisions, runs
+from service.db import claims, coverage, figures, files, inbox, leases, plans, pruning, revisions, runs
 from service.db.claims import Wanted
 from service.db.engine import Database
 from service.db.files import FileFilter
@@ -72,6 +72,18 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "open attempts": lambda session: claims.close_open_attempts(session, 1, NOW),
     "stale runs": lambda session: claims.list_stale_runs(session, NOW, timedelta(minutes=2)),
     "attempts of a file": lambda session: list(runs.list_attempts(session, file_key=1)),
+    "purges of a file": lambda session: runs.find_cache_codes(session, file_key=1),
+    "purges of a run": lambda session: runs.find_cache_codes(session, run_id=1),
+    "failed purges": figures.count_failed_purges,
+    "files to purge": lambda session: figures.find_unpurged(session, NOW),
+    "bodies to drop": lambda session: pruning.find_callbacks(session, NOW, None, 500),
+    "more bodies to drop": lambda session: pruning.find_callbacks(session, NOW, (NOW, 1), 500),
+    "dropping bodies": lambda session: pruning.drop_bodies(session, [1, 2], NOW),
+    "attempts to drop": lambda session: pruning.find_attempts(session, NOW, None, 500),
+    "more attempts to drop": lambda session: pruning.find_attempts(session, NOW, (NOW, 1), 500),
+    "dropping attempts": lambda session: pruning.drop_attempts(session, [1, 2]),
+    "runs to drop": lambda session: pruning.find_runs(session, NOW, 0, 500),
+    "dropping runs": lambda session: pruning.drop_runs(session, [1, 2]),
     "attempts before": lambda session: runs.maybe_deleted_before(session, [1, 2], 3),
     "totals of a run": lambda session: runs.count_totals(session, 1),
     "a callback's signature": lambda session: inbox.lock_signature(session, "s", NOW),
@@ -115,6 +127,28 @@ def test_no_daily_query_reads_a_whole_table(database: Database, name: str) -> No
             for table in BIG:
                 assert f"SCAN {table}\n" not in plan, f"{statement}\n{plan}"
                 assert f"Seq Scan on {table}" not in plan, f"{statement}\n{plan}"
+
+
+@pytest.mark.parametrize(
+    ("find", "index"),
+    [
+        (pruning.find_callbacks, "ix_callbacks_prunable"),
+        (pruning.find_attempts, "ix_attempts_passing"),
+    ],
+)
+def test_what_may_be_forgotten_is_found_over_an_index_of_its_own(database: Database, find: Any, index: str) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    with database.write() as session:
+        event.listen(database.engine, "before_cursor_execute", remember)
+        find(session, NOW, (NOW, 1), 500)
+        event.remove(database.engine, "before_cursor_execute", remember)
+        if not database.is_sqlite:
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        assert index in explain(session, database, *statements[-1])
 
 
 def explain(session: Session, database: Database, statement: str, parameters: Any) -> str:

@@ -133,8 +133,7 @@ def test_a_cooling_file_names_the_change_that_made_it_wait(world: World) -> None
     told = explain(world)
     assert told["cooling"] == "revision 2 moved its date earlier, so it is not called before 2026-03-02 12:00:00 UTC"
     assert told["next_step"] == (
-        "deleted by the first sweep after 2026-03-02 12:00:00 UTC, if the rules still let it go then"
-        " (cooling-off)"
+        "deleted by the first sweep after 2026-03-02 12:00:00 UTC, if the rules still let it go then (cooling-off)"
     )
     world.clock.move(days=2)
     assert explain(world)["cooling"] is None

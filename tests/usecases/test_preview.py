@@ -69,7 +69,7 @@ class Chance:
             'vendor = "Huawei"',
             f'app = "{APP}"',
             'event = "compose"',
-            'adopted = false',
+            "adopted = false",
             'max_size = "5MB"',
             'min_duration = "1h"',
         ]

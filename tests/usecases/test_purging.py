@@ -52,7 +52,9 @@ def attempts_of(world: World, file_id: str) -> list[tuple[str, str | None]]:
 
 
 def doctor(world: World) -> list[tuple[str, str]]:
-    subject = Examined(world.database, [], None, world.service.settings.sweep_slots, timedelta(minutes=2), None, world.clock)
+    subject = Examined(
+        world.database, [], None, world.service.settings.sweep_slots, timedelta(minutes=2), None, world.clock
+    )
     return [(check.status.value, check.text) for check in examine(subject) if check.name == "cache"]
 
 

@@ -51,7 +51,9 @@ def test_reconciling_again_changes_nothing(world: World) -> None:
         name: before[name] | {"listed_at": None} for name in before
     }
     for vendor in ALL:
-        counts = {name: found[vendor][name] for name in ("listed", "adopted", "filled", "confirmed", "reopened", "gone")}
+        counts = {
+            name: found[vendor][name] for name in ("listed", "adopted", "filled", "confirmed", "reopened", "gone")
+        }
         assert counts == {"listed": 1, "adopted": 0, "filled": 0, "confirmed": 0, "reopened": 0, "gone": 0}
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from service.core.model import Actor, Vendor
+from service.usecases.pruning import Keeping, prune
 from service.usecases.requesting import request_pass, take_requests
 from service.worker import Worker
 
@@ -103,3 +104,15 @@ def test_replaying_one_or_all_of_a_verdict_doubles_nothing(api: Api) -> None:
     assert rest["next_cursor"] is None
     assert len(api.walk("/files")) == 4
     api.post("/callbacks/99/replay", status=404)
+
+
+def test_a_callback_whose_body_was_dropped_is_shown_and_cannot_be_judged_again(api: Api) -> None:
+    world = api.world
+    world.send("old")
+    world.clock.move(days=100)
+    prune(world.database, Keeping(timedelta(days=90), None), world.clock)
+    shown = api.get("/callbacks/1")
+    assert (shown["raw_base64"], shown["text"], shown["fields"]) == ("", "", None)
+    assert shown["pruned_at"] == api.get("/callbacks")["items"][0]["pruned_at"] is not None
+    assert "its body was dropped" in api.post("/callbacks/1/replay", status=409)["detail"]
+    assert api.post("/callbacks/replay", {"verdict": "accepted"}) == {"items": [], "next_cursor": None}

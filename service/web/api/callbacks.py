@@ -10,7 +10,7 @@ from pydantic import Field
 
 from service.core.model import Role, Verdict
 from service.db.inbox import CallbackFilter
-from service.usecases.inventory import NoSuchThing
+from service.usecases.inventory import NoSuchThing, NotPossible
 from service.usecases.listing import list_callbacks
 from service.usecases.replaying import page_to_replay, replay_callbacks, show_callback
 from service.web.api.fields import Cursor, Query, Strict, Text, encode_cursor, page_of
@@ -63,7 +63,8 @@ def show_one_callback(service: Service, number: int) -> JsonObject:
 @routes.post("/callbacks/<number:number>/replay", role=Role.OPERATOR, answer=Replayed, problems=[HTTPStatus.CONFLICT])
 def replay_one_callback(service: Service, number: int, actor: Actor) -> JsonObject:
     """Judge a stored callback again, with today's settings and code; nothing is doubled."""
-    show_one_callback(service, number)
+    if show_one_callback(service, number)["pruned_at"]:
+        raise NotPossible(f"callback {number} cannot be judged again: its body was dropped after INBOX_KEEP")
     # To its end: what came of it is written down only then.
     replayed = list(replay_callbacks(service.ingest, [number], actor))
     if not replayed:

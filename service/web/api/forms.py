@@ -153,6 +153,7 @@ class Callback(Form):
     repeats: int = eg(0)
     file: int | None = eg(17)
     content_type: str = eg("application/json")
+    pruned_at: str | None = eg(None)
 
 
 class CallbackPage(Page):
