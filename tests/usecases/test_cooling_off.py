@@ -10,9 +10,9 @@ import pytest
 
 from service.core.model import Vendor
 from service.core.rules_file import parse_rules
-from service.db import files
+from service.db import files, revisions
 from service.usecases.applying import Applied, apply_rules
-from service.usecases.deciding import decide_older
+from service.usecases.deciding import decide_again, decide_older
 from service.usecases.erasing import ErasureRequest, request_erasure
 from service.usecases.ingest import replay_callback
 from service.usecases.inventory import confirm_files
@@ -22,6 +22,8 @@ from tests.world import APP, TESTER, World, open_world
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
+
+    from service.db.engine import Session
 
 DAY = timedelta(days=1)
 SHORT = '[[rules]]\nname = "all"\nkeep = "1d"\n'
@@ -55,6 +57,17 @@ def number(world: World, file_id: str) -> int:
     return found
 
 
+def decide_anew(world: World, file_id: str) -> None:
+    file_key = number(world, file_id)
+
+    def decide(session: Session) -> None:
+        row = files.find_file(session, file_key)
+        assert row is not None
+        decide_again(session, [row], revisions.current_rules(session), world.clock())
+
+    world.database.transact(decide)
+
+
 def assert_it_waits(world: World, file_id: str, vendor: Vendor = Vendor.TENCENT) -> None:
     """It is there until the change cannot be taken back any more, and gone after that."""
     world.sweep()
@@ -85,6 +98,8 @@ def test_what_a_recording_displaces_that_came_after_the_change_and_goes_before_i
     assert change(world, '[[rules]]\nname = "all"\nkeep = "5d"\n').sooner == 1
     world.clock.move(minutes=5)
     world.send("new", age=6 * DAY)
+    decide_anew(world, "old")
+    assert world.files()["old"]["cooling_until"] == "2026-03-02T12:00:00Z"
     assert_it_waits(world, "old")
     assert world.stored() == set()
 
