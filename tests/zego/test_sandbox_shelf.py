@@ -79,6 +79,16 @@ class ShelfLikeAList(RuleBasedStateMachine):
         assert self.shelf.files == self.plain
 
 
+def test_the_same_question_sees_what_came_and_went() -> None:
+    shelf, search = Shelf(), Search(0, 5, stream_ids=("s",))
+    shelf.add([StoredFile("a", NOW, stream_id="s")])
+    assert shelf.count(search, "newest") == 1
+    shelf.add([StoredFile("b", NOW, stream_id="s")])
+    assert shelf.count(search, "newest") == 2
+    shelf.remove("a")
+    assert [file.file_id for file in shelf.page(search, "newest")] == ["b"]
+
+
 TestShelfLikeAList = ShelfLikeAList.TestCase
 TestShelfLikeAList.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
