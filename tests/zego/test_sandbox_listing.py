@@ -110,7 +110,9 @@ def test_windows_of_tencent_hold_whole_seconds(sandbox: Sandbox, client: ZegoCli
     assert ids(search(client, start=NOW + 3 * SECOND)) == ["f7", "f6"]
     assert ids(search(client, end=NOW)) == ["f1", "f0"]
     assert ids(search(client, start=NOW, end=NOW)) == ["f1", "f0"]
-    sandbox.end_is_inclusive = False
+    sandbox.listing_order = "oldest"
+    assert ids(search(client, **window)) == ["f2", "f3", "f4", "f5"]
+    sandbox.end_is_inclusive, sandbox.listing_order = False, "newest"
     assert ids(search(client, **window)) == ["f3", "f2"]
     assert ids(search(client, start=NOW, end=NOW)) == []
 
