@@ -47,4 +47,4 @@ def note_renditions(noted: str | None, announced: Iterable[Rendition], at: str) 
 def _is_same(known: dict[str, Any], announced: Rendition) -> bool:
     if known["replay_url"] is not None and announced.replay_url is not None:
         return bool(known["replay_url"] == announced.replay_url)
-    return announced.height is not None and known["height"] == announced.height
+    return bool(known["height"] == announced.height)

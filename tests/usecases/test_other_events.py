@@ -99,9 +99,10 @@ def test_none_or_several_set_the_callback_aside_with_the_reason(world: World, ot
 
 def test_only_files_of_huawei_that_a_listing_showed_can_be_meant(world: World) -> None:
     adopt(world, "wangsu", vendor=Vendor.WANGSU, url=URL)
-    world.add(1, vendor=Vendor.HUAWEI, replay_url=URL)
+    world.add(1, vendor=Vendor.HUAWEI, replay_url=f"{URL}2")
     send(world, merge())
-    assert verdict_names(world) == ["set_aside"]
+    send(world, merge(f"{URL}2"))
+    assert verdict_names(world) == ["set_aside", "set_aside"]
 
 
 def test_what_was_set_aside_is_found_after_a_listing_once(world: World) -> None:
@@ -203,6 +204,15 @@ def test_a_second_callback_about_a_listed_file_does_not_tell_it_anew(world: Worl
     world.send("f1", age=3 * DAY, stored=False, stream="trial-1")
     assert replay_callback(world.service.ingest, 2) is Verdict.ACCEPTED
     assert world.files() == before
+
+
+def test_what_a_callback_told_of_a_listed_file_is_not_told_anew_once_that_one_is_disputed(world: World) -> None:
+    adopt(world, "f1", vendor=Vendor.TENCENT)
+    world.send("f1", stream="room-7", stored=False, nonce="777")
+    world.send("f1", stream="trial-1", stored=False, nonce="777")
+    world.send("f1", stream="trial-2", stored=False)
+    assert verdict_names(world) == ["conflict", "conflict", "accepted"]
+    assert (world.files()["f1"]["stream_id"], world.state("f1")) == ("room-7", "unconfirmed")
 
 
 def test_a_second_callback_that_names_a_stream_does_not_rename_a_merged_file(world: World) -> None:
