@@ -167,7 +167,6 @@ def test_settings_page_lists_every_key_of_an_app_and_its_default() -> None:
         (DOCS / "states.md", "Run states", "trigger", Trigger),
         (DOCS / "states.md", "Plan states", "state", PlanState),
         (DOCS / "reconcile.md", "Listings", "state", ListingState),
-        (DOCS / "reconcile.md", "Listings", "state", ListingState),
         (DOCS / "outcomes.md", "Outcomes", "outcome", Outcome),
         (DOCS / "callbacks.md", "Verdicts", "verdict", Verdict),
         (DOCS / "cli.md", "doctor", "status", Status),

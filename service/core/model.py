@@ -137,7 +137,8 @@ class MediaFile:
 
     `rank` counts the recordings of the same app and stream that the rule deciding it decides, from the newest (1); None
     means it is not known.
-    `received_at` is when the file was first announced; `vendor_created_at` is when the vendor's listing says it was made.
+    `received_at` is when the file was first announced, or adopted; `vendor_created_at` is when the listing says it was
+    made.
     """
 
     app_id: str

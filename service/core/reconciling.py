@@ -1,7 +1,7 @@
 """What a file in the vendor's listing changes in the inventory (docs/reconcile.md).
 
-A listing vouches for what the vendor sees: that the file exists, when it was made, its size, length and name. It names no
-stream and no event.
+A listing vouches for what the vendor sees: that the file exists, when it was made, its size, length and name. It names
+no stream and no event.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class KnownFile:
 class Finding:
     """What a listed file means for a known one: the columns that get other values, and what is to be noted of it.
 
-    `confirms`: a doubt about the file ends. `reopens`: it had ended, and is there again. `difference` is told to people.
+    `confirms`: a doubt about the file ends. `reopens`: it had ended, and is there again. `difference` is for people.
     """
 
     values: Mapping[str, Any]

@@ -261,8 +261,8 @@ class AttemptRow(Model):
 class ListingRow(Model):
     """The record of one comparison of an app and vendor with SearchMedia.
 
-    `cursor` is where it goes on after a kill, as JSON. Its counts grow with what the files' own rows tell, so that a page
-    that is read twice counts once.
+    `cursor` is where it goes on after a kill, as JSON. Its counts grow with what the files' own rows tell, so that a
+    page that is read twice counts once.
     """
 
     __tablename__ = "listings"

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Files that were listed together: of which lane, in which listing (None: asked for directly), and asked for when."""
+    """Files listed together: of which lane, in which listing (None: asked for directly), and asked for when."""
 
     lane: Lane
     listing_id: int | None
@@ -66,7 +66,7 @@ class Adopter:
     expected_before: datetime | None = None
 
     def take_in(self, session: Session, page: Page, now: datetime) -> Counter[str]:
-        """Write what a page (one of its chunks) shows, in one transaction; returns what changed, by the listing's counts.
+        """Write what a page (one of its chunks) shows, in one transaction; returns what changed, as a listing counts.
 
         Idempotent: a page that is taken in twice counts once.
         """
@@ -195,7 +195,7 @@ def take_in_page(database: Database, adopter: Adopter, page: Page, now: datetime
     """Write what a page shows, chunk by chunk, and count it in its listing; returns the counts.
 
     Raises:
-        DatabaseUnavailable: the database failed; what was written stays, and taking the page in again counts nothing twice.
+        DatabaseUnavailable: the database failed; what was written stays, and is not counted again with the same page.
     """
     total: Counter[str] = Counter()
 

@@ -44,7 +44,8 @@ def _check_app(app_id: str, found: Sequence[JsonObject], every: timedelta | None
     incomplete = [each for each in found if each["state"] == ListingState.INCOMPLETE]
     complete = [each["vendor"] for each in found if each["state"] == ListingState.COMPLETE]
     for each in incomplete:
-        text = f"app {app_id}, {each['vendor']}: listing {each['id']} of {each['started_at']} is incomplete: {each['note']}"
+        named = f"app {app_id}, {each['vendor']}: listing {each['id']} of {each['started_at']}"
+        text = f"{named} is incomplete: {each['note']}"
         yield Check("listings", Status.WARNING, text, "`zego-retention reconcile` tries again; ask ZEGO if it stays")
     if not found:
         when = "RECONCILE_EVERY=off" if every is None else "the worker reads them when it runs"

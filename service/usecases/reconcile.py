@@ -7,7 +7,6 @@ complete listing, and a second look at what it did not show, make a file `gone`.
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -26,6 +25,7 @@ from service.usecases.searching import ListingRefused, ListingUnanswered, Search
 from service.usecases.second_look import ask_for_each, mark_gone
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
@@ -52,10 +52,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """What reconciling needs: the database, a way to ZEGO for every app, how long adopted files are left alone, a clock.
+    """What reconciling needs: a database, a way to ZEGO for every app, how long adopted files are left alone, a clock.
 
-    `patience` is how long a pass may be silent and still go first; `after_listing` is called with the app of each listing
-    that ended: callbacks that waited for it are tried again.
+    `patience` is how long a pass may be silent and still go first; `after_listing` is called with the app of each
+    listing that ended: callbacks that waited for it are tried again.
     """
 
     database: Database
@@ -79,8 +79,8 @@ def reconcile_lane(
     """Compare one app and vendor with its listing; returns the number of the listing's record.
 
     A listing that was cut short within the last day is gone on with. One under way in another process is waited for
-    where `on_wait` is given (it hears who); else, or when stopped while waiting, the answer is None. `on_progress` hears
-    how many more files were listed.
+    where `on_wait` is given (it hears who); else, or when stopped while waiting, the answer is None. `on_progress`
+    hears how many more files were listed.
 
     Raises:
         DatabaseUnavailable: the database failed; the listing can be gone on with.

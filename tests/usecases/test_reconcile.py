@@ -1,4 +1,4 @@
-"""Reconcile: after it, the inventory equals what the vendors store, and nothing is gone that was not looked for twice."""
+"""After a reconcile, the inventory equals what the vendors store; nothing is gone that was not looked for twice."""
 
 from __future__ import annotations
 
