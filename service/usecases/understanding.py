@@ -86,8 +86,7 @@ def understand_callback(session: Session, row: CallbackRow, envelope: Envelope, 
         with session.begin_nested():
             row.verdict, row.reason = _settle(session, case, judging)
             # A replay moves no moment: who vouched for the file since then has still seen what the callback says.
-            is_first = row.media_file_id is not None and not had_file
-            row.finished_at = judging.now if is_first else known_since or judging.now
+            row.finished_at = known_since or judging.now
             session.flush()
     except Exception as error:
         if is_transient(error):

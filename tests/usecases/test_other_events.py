@@ -138,16 +138,29 @@ def test_conflicting_ones_wait_for_a_listing_as_well_and_put_their_files_in_doub
     assert verdict_names(world) == ["conflict", "conflict"]
     adopt(world, "first", url=URL)
     adopt(world, "second", url=f"{URL}2")
-    confirm_time = world.clock()
     assert retry_set_aside(world.service.ingest) == 2
     assert verdict_names(world) == ["conflict", "conflict"]
     assert world.states() == {"unconfirmed": ["first", "second"]}
     world.clock.move(hours=1)
     confirm_files(world.database, [file["id"] for file in world.files().values()], TESTER, world.clock())
-    assert confirm_time < world.clock()
     assert retry_set_aside(world.service.ingest) == 0
-    assert replay_callback(world.service.ingest, 1) is Verdict.CONFLICT
+    for _ in range(2):
+        world.clock.move(hours=1)
+        assert replay_callback(world.service.ingest, 1) is Verdict.CONFLICT
     assert list(world.states()) == ["scheduled"], "who vouched for it has seen the conflict"
+
+
+def test_who_vouched_for_a_file_before_it_was_found_has_not_seen_that_conflict(world: World) -> None:
+    send(world, merge(), nonce="777")
+    send(world, merge(f"{URL}2"), nonce="777")
+    adopt(world, "first", url=URL)
+    for stream in ("a", "b"):
+        world.send("first", vendor=Vendor.HUAWEI, stream=stream, stored=False, nonce="888")
+    world.clock.move(hours=1)
+    confirm_files(world.database, [world.files()["first"]["id"]], TESTER, world.clock())
+    assert world.state("first") == "kept"
+    assert retry_set_aside(world.service.ingest) == 1
+    assert world.state("first") == "unconfirmed"
 
 
 def test_a_file_that_was_found_stays_found(world: World) -> None:
