@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 from service.core.model import Actor, FileState, MediaFile, Vendor
 from service.core.rules_file import parse_rules
 from service.db import files
 from service.db.engine import Database
 from service.db.migrate import upgrade_database
-from service.db.models import Trigger
+from service.db.models import MediaFileRow, Trigger
 from service.settings import load_settings
 from service.usecases.applying import Applied, NotAsPreviewed, PreviewNeeded, apply_rules
 from service.usecases.ingest import Receipt, receive_callback
@@ -159,6 +161,11 @@ class World:
         """Every file of the inventory as JSON, by file id."""
         with self.database.read() as session:
             return {row.file_id: file_as_json(row) for row in files.list_files(session, files.FileFilter())}
+
+    def facts(self, *columns: str) -> set[tuple[Any, ...]]:
+        """Some columns of every file of the inventory."""
+        with self.database.read() as session:
+            return {tuple(row) for row in session.execute(select(*(getattr(MediaFileRow, name) for name in columns)))}
 
     def state(self, file_id: str) -> str:
         state: str = self.files()[file_id]["state"]

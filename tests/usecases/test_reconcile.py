@@ -10,10 +10,20 @@ import pytest
 from service.core.model import Vendor
 from service.usecases.inventory import confirm_files
 from service.usecases.listing_reports import count_lost_callbacks
-from service.zego.sandbox_faults import answer_code, answer_html, cut_answer
+from service.zego.sandbox_faults import (
+    answer_code,
+    answer_html,
+    cut_answer,
+    drop_after,
+    hide_ids,
+    list_fewer,
+    repeat_marker,
+    understate_total,
+)
 from tests.world import APP, TESTER
 
 if TYPE_CHECKING:
+    from service.zego.sandbox_faults import Fault
     from tests.world import World
 
 HOUR = timedelta(hours=1)
@@ -129,8 +139,6 @@ def test_a_file_that_was_announced_just_now_need_not_be_listed_yet(world: World,
 
 
 def test_a_call_whose_answer_was_lost_gets_the_credit(world: World) -> None:
-    from service.zego.sandbox_faults import drop_after  # noqa: PLC0415
-
     world.keep("1d")
     world.add(1)
     world.sandbox.next(drop_after())
@@ -307,3 +315,35 @@ def test_what_a_person_confirmed_keeps_its_facts(world: World) -> None:
     confirm_files(world.database, [world.files()["f1"]["id"]], TESTER, world.clock())
     world.reconcile(Vendor.TENCENT)
     assert world.files()["f1"]["stream_id"] == "trial-1"
+
+
+# Listings that lie
+
+
+@pytest.mark.parametrize(
+    ("vendor", "lie", "once", "says"),
+    [
+        (Vendor.TENCENT, list_fewer(3), False, "that the first look did not show came up in the second"),
+        (Vendor.WANGSU, list_fewer(3), True, "that the first look did not show came up in the second"),
+        (Vendor.TENCENT, understate_total(2), False, "counted"),
+        (Vendor.WANGSU, repeat_marker("same"), False, "leads back to a marker"),
+        (Vendor.HUAWEI, repeat_marker("back"), False, "leads back to a marker"),
+        (Vendor.HUAWEI, repeat_marker("onward"), False, "empty page"),
+        (Vendor.HUAWEI, hide_ids("file-00003"), False, "without a name"),
+        (Vendor.TENCENT, hide_ids("file-00003"), False, "without a file id"),
+    ],
+)
+def test_a_listing_that_lies_marks_nothing_gone_and_says_why(
+    world: World, vendor: Vendor, lie: Fault, once: bool, says: str
+) -> None:
+    world.add(1_005, vendor=vendor)
+    world.clock.move(hours=1)
+    world.sandbox.remove_file(APP, vendor, "file-00004")
+    if once:
+        world.sandbox.next(lie)
+    else:
+        world.sandbox.always(lie)
+    found = world.reconcile(vendor)[vendor]
+    assert (found["state"], found["gone"]) == ("incomplete", 0)
+    assert says in found["note"]
+    assert set(world.states()) == {"kept"}
