@@ -162,13 +162,9 @@ def _ask_about(confirmer: Confirmer, lane: Lane, stop: threading.Event) -> None:
             return
         after = batch[-1][0]
         asked = {file_id: number for number, file_id in batch}
-        answer = searcher.ask(lane, Query(_IDS_PER_CALL, file_ids=tuple(asked)), _nothing)
+        answer = searcher.ask(lane, Query(_IDS_PER_CALL, file_ids=tuple(asked)))
         found = {file.file_id: file for file in answer.files if file.file_id in asked}
         take_in_page(confirmer.database, adopter, Page(lane, None, now, list(found.values())), confirmer.now())
         missing = [number for file_id, number in asked.items() if file_id not in found]
         if missing:
             confirmer.database.transact(partial(listings.note_asked, numbers=missing, at=now))
-
-
-def _nothing() -> None:
-    """A call that belongs to no listing is counted nowhere."""

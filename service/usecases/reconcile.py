@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 RECONCILE_LEASES: Final = "reconcile/"
 """One process at a time lists a lane: it holds the lease `reconcile/<app>/<vendor>`."""
 
-_LEASE: Final = timedelta(minutes=5)
 _LEASE_POLL_S: Final = 0.2
 _RESUMED_FOR: Final = timedelta(hours=24)
 _SETTLED: Final = timedelta(minutes=10)
@@ -54,8 +53,8 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """What reconciling needs: a database, a way to ZEGO for every app, how long adopted files are left alone, a clock.
 
-    `patience` is how long a pass may be silent and still go first; `after_listing` is called with the app of each
-    listing that ended: callbacks that waited for it are tried again.
+    `patience` is how long a process may be silent and still count as alive; `after_listing` is called with the app of
+    each listing that ended: callbacks that waited for it are tried again.
     """
 
     database: Database
@@ -104,7 +103,7 @@ def _take_lease(
     told = False
     while not stop.is_set():
         fence = reconciler.database.transact(
-            lambda session: leases.take_lease(session, name, reconciler.name, reconciler.now(), _LEASE)
+            lambda session: leases.take_lease(session, name, reconciler.name, reconciler.now(), reconciler.patience)
         )
         if fence is not None or on_wait is None:
             return fence
@@ -233,17 +232,21 @@ class _Comparison:
             self.reconciler.patience,
             self.reconciler.now,
             self.stop,
+            self._note_call,
+            self._give_sign_of_life,
         )
         asked_at = self.reconciler.now()
-        return asked_at, searcher.ask(self.lane, query, self._note_call)
+        return asked_at, searcher.ask(self.lane, query)
 
     def _note_call(self) -> None:
         """Count a call before it is sent, and see that nobody else has taken over."""
+        self._give_sign_of_life(calls=1)
 
+    def _give_sign_of_life(self, calls: int = 0) -> None:
         def note(session: Session) -> bool:
             now = self.reconciler.now()
-            listings.count_up(session, self.listing.id, now, {"calls": 1})
-            return leases.renew_lease(session, self.lease, self.fence, now, _LEASE)
+            listings.count_up(session, self.listing.id, now, {"calls": calls})
+            return leases.renew_lease(session, self.lease, self.fence, now, self.reconciler.patience)
 
         if not self.reconciler.database.transact(note):
             raise Stopped

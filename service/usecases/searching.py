@@ -30,7 +30,8 @@ _FINAL_CODES: Final = frozenset({2, 7, 8, *UNUSED_CODES})
 _GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
 _TRIES: Final = 6
 _LONGEST_WAIT_S: Final = 30.0
-_LOOK_AT_DELETIONS_S: Final = 0.25
+_LOOK_AT_DELETIONS_S: Final = 0.5
+_SIGN_OF_LIFE_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,10 @@ class Stopped(Exception):  # noqa: N818  (a state of the world)
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """What asking for one app's files needs. `patience` is how long a pass may be silent and still count as alive."""
+    """What asking for one app's files needs. `patience` is how long a pass may be silent and still count as alive.
+
+    `on_call` hears of each call before it is sent, and `on_wait`, again and again, that there is none yet.
+    """
 
     database: Database
     app_id: str
@@ -72,9 +76,11 @@ class Searcher:
     patience: timedelta
     now: Callable[[], datetime]
     stop: threading.Event
+    on_call: Callable[[], None] = lambda: None
+    on_wait: Callable[[], None] = lambda: None
 
-    def ask(self, lane: Lane, query: Query, on_call: Callable[[], None]) -> SearchAnswer:
-        """Ask until a whole answer comes; `on_call` hears of each call before it is sent.
+    def ask(self, lane: Lane, query: Query) -> SearchAnswer:
+        """Ask until a whole answer comes.
 
         Raises:
             ListingRefused: it is final.
@@ -84,7 +90,7 @@ class Searcher:
         tries = 1
         while True:
             self._wait_for_turn()
-            on_call()
+            self.on_call()
             answer = self.lister.search_media(lane[1], query)
             if answer.code == CODE_DONE and not answer.unreadable:
                 return answer
@@ -101,6 +107,7 @@ class Searcher:
         """Let deletions go first, then wait for a slot of the app's pace; one that is missed is reserved anew."""
         while self._deletions_in_hand():
             self._pause(_LOOK_AT_DELETIONS_S)
+            self.on_wait()
         while True:
             wait = self.database.transact(lambda session: paces.reserve_slot(session, self.app_id, self.interval))
             slot = time.monotonic() + wait
@@ -113,8 +120,14 @@ class Searcher:
             return listings.deletions_in_hand(session, self.app_id, self.now() - self.patience)
 
     def _pause(self, seconds: float) -> None:
-        if self.stop.wait(seconds):
-            raise Stopped
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            if self.stop.wait(max(min(left, _SIGN_OF_LIFE_S), 0)):
+                raise Stopped
+            if left <= _SIGN_OF_LIFE_S:
+                return
+            self.on_wait()
 
 
 def _is_final(code: int) -> bool:
