@@ -59,8 +59,8 @@ def measure(count: int, vendor: Vendor, database_url: str) -> None:
 
 if __name__ == "__main__":
     files = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    of_vendor = Vendor(sys.argv[2]) if len(sys.argv) > 2 else Vendor.TENCENT  # noqa: PLR2004
-    if len(sys.argv) > 3:  # noqa: PLR2004
+    of_vendor = Vendor(sys.argv[2]) if len(sys.argv) > 2 else Vendor.TENCENT
+    if len(sys.argv) > 3:
         measure(files, of_vendor, sys.argv[3])
     else:
         with tempfile.TemporaryDirectory() as folder:
