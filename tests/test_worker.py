@@ -273,3 +273,18 @@ def test_the_trigger_sleeps_through_no_slot_and_wakes_once_for_many() -> None:
     assert trigger.get_next_fire_time(None, noon) == noon + timedelta(minutes=15)
     late = noon + timedelta(hours=5, minutes=1)
     assert trigger.get_next_fire_time(noon, late) == noon + timedelta(hours=5, minutes=15)
+
+
+def test_the_worker_reads_the_listings_at_its_start_and_adopts_what_nobody_announced(scene: Scene) -> None:
+    scene.sandbox.add_file(APP, Vendor.HUAWEI, "record/old.mp4", created_at=utc_now() - timedelta(days=90))
+    with scene.worker(RECONCILE_EVERY="24h"):
+        wait_until(lambda: scene.states() == {FileState.SCHEDULED: 1})
+        wait_until(lambda: len({call.vendor for call in scene.sandbox.calls if call.action == "SearchMedia"}) == 3)
+    assert set(scene.sandbox.files(APP, Vendor.HUAWEI)) == {"record/old.mp4"}
+
+
+def test_with_reconcile_off_the_worker_lists_nothing(scene: Scene) -> None:
+    scene.add(1)
+    with scene.worker(RECONCILE_EVERY="off"):
+        wait_until(lambda: scene.states() == {FileState.DELETED: 1})
+    assert {call.action for call in scene.sandbox.calls} == {"DeleteMedia"}

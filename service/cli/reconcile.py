@@ -49,6 +49,8 @@ def reconcile_command(
     What a complete listing and a second look do not show is marked gone. A listing that was cut short is gone on with.
     """
     from_then = moment(since) if since else None
+    if from_then is not None and from_then >= invocation.now():
+        raise click.BadParameter(f"{since} lies ahead: write a time in the past", param_hint="--since")
     with invocation.opened() as service:
         if unknown := sorted(set(app_ids) - service.app_ids):
             raise CommandFailed(f"app {unknown[0]} is not in the settings: add it, or correct --app")

@@ -121,7 +121,7 @@ def _begin(session: Session, reconciler: Reconciler, lane: Lane, since: datetime
     now = reconciler.now()
     last = listings.newest_listing(session, lane)
     if last is not None and last.state in (ListingState.RUNNING, ListingState.INTERRUPTED):
-        if last.since == since and timedelta(0) <= now - last.started_at <= _RESUMED_FOR:
+        if last.since == since and abs(now - last.started_at) <= _RESUMED_FOR:
             last.state, last.heartbeat_at, last.worker, last.finished_at = (
                 ListingState.RUNNING,
                 now,

@@ -10,12 +10,13 @@ from sqlalchemy import event, text
 
 from service.core.model import FileState, Vendor, Verdict
 from service.core.rules_file import parse_rules
-from service.db import claims, coverage, figures, files, inbox, leases, plans, pruning, revisions, runs
+from service.db import claims, coverage, figures, files, inbox, leases, listings, plans, pruning, revisions, runs
 from service.db.claims import Wanted
 from service.db.engine import Database
 from service.db.files import FileFilter
 from service.db.inbox import CallbackFilter
 from service.db.migrate import upgrade_database
+from service.db.models import ListingRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LANE = ("1", Vendor.TENCENT)
+LISTING = ListingRow(id=1, app_id="1", vendor=Vendor.WANGSU)
 LATEST = parse_rules('[[rules]]\nname = "all"\nmatch = { vendor = "Ws" }\nkeep = "1d"\nkeep_latest = 2\n')
 
 QUERIES: dict[str, Callable[[Session], object]] = {
@@ -92,6 +94,17 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "the newest of a verdict": lambda session: inbox.find_newest(session, Verdict.MISDIRECTED),
     "a file's own callback": lambda session: inbox.was_announced(session, 1),
     "a file by its URL": lambda session: files.find_adopted_by_url(session, "1", ["https://a/b", "http://a/b"]),
+    "known files of a page": lambda session: listings.find_known(session, LANE, ["a", "b"]),
+    "seen files": lambda session: listings.mark_seen(session, 1, [1, 2], NOW),
+    "files not seen": lambda session: listings.list_unseen(session, LISTING, NOW, 9, 10),
+    "their count": lambda session: listings.count_unseen(session, LISTING, NOW),
+    "known files of a lane": lambda session: listings.has_alive(session, LANE, 20, NOW),
+    "the first callback": lambda session: listings.first_callback_at(session, "1"),
+    "lost callbacks": lambda session: listings.count_lost(session, NOW),
+    "deletions in hand": lambda session: listings.deletions_in_hand(session, "1", NOW),
+    "files to confirm": lambda session: listings.list_to_confirm(session, LANE, NOW, NOW, 9, 10),
+    "lanes to confirm": lambda session: listings.list_lanes_to_confirm(session, NOW),
+    "files seen lately": lambda session: listings.list_seen_in(session, LANE, 1, NOW, 9, 200),
     "unfinished callbacks": lambda session: inbox.list_unfinished(session, 0, 10),
     "the rules in force": revisions.current_rules,
     "the lease": lambda session: leases.find_lease(session, "sweep"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.core.model import Vendor
+from service.core.model import FileState, Vendor
+from service.db import files, leases, runs
+from service.db.models import Trigger
 from service.usecases.inventory import confirm_files
-from service.usecases.listing_reports import count_lost_callbacks
+from service.usecases.listing_reports import count_lost_callbacks, find_due_lanes, show_listing
+from service.usecases.reconcile import reconcile_lane
 from service.zego.sandbox_faults import (
     answer_code,
     answer_html,
@@ -23,6 +27,7 @@ from service.zego.sandbox_faults import (
 from tests.world import APP, TESTER
 
 if TYPE_CHECKING:
+    from service.db.engine import Session
     from service.zego.sandbox_faults import Fault
     from tests.world import World
 
@@ -347,3 +352,61 @@ def test_a_listing_that_lies_marks_nothing_gone_and_says_why(
     assert (found["state"], found["gone"]) == ("incomplete", 0)
     assert says in found["note"]
     assert set(world.states()) == {"kept"}
+
+
+# Beside deletions
+
+
+def test_it_waits_while_a_living_pass_has_files_of_the_app_in_hand(world: World) -> None:
+    world.add(1)
+    put(world, Vendor.TENCENT, "f1")
+
+    def claim(session: Session) -> None:
+        run = runs.start_run(session, Trigger.COMMAND, None, "a pass", world.clock())
+        assert run is not None
+        [row] = files.list_files(session, files.FileFilter())
+        row.state, row.claim_run_id = FileState.DELETING, run.id
+
+    world.database.transact(claim)
+    stop = threading.Event()
+    threading.Timer(1.5, stop.set).start()
+    number = reconcile_lane(world.service.reconciler, (APP, Vendor.TENCENT), stop)
+    assert number is not None
+    assert not world.sandbox.calls
+    assert show_listing(world.database, number)["state"] == "interrupted"  # type: ignore[index]
+    world.clock.move(minutes=3)  # the pass has given no sign of life for too long
+    assert world.reconcile(Vendor.TENCENT)[Vendor.TENCENT]["state"] == "complete"
+
+
+def test_two_processes_do_not_list_one_lane_at_once(world: World) -> None:
+    put(world, Vendor.TENCENT, "f1")
+    lane = (APP, Vendor.TENCENT)
+
+    def take(session: Session) -> None:
+        leases.take_lease(session, f"reconcile/{APP}/Tencent", "another", world.clock(), timedelta(minutes=2))
+
+    world.database.transact(take)
+    assert reconcile_lane(world.service.reconciler, lane, threading.Event()) is None
+    assert find_due_lanes(world.database, [APP], DAY, world.clock())
+    world.clock.move(minutes=3)
+    assert reconcile_lane(world.service.reconciler, lane, threading.Event()) == 1
+
+
+def test_listings_are_due_once_a_period_and_sooner_where_they_were_cut_short(world: World) -> None:
+    def due() -> set[str]:
+        return {vendor for _, vendor in find_due_lanes(world.database, [APP], DAY, world.clock())}
+
+    assert due() == {"Tencent", "Ws", "Huawei"}
+    world.sandbox.next(*[cut_answer()] * 6)
+    world.reconcile(Vendor.WANGSU, patiently=False)
+    world.sandbox.next(answer_code(8))
+    world.reconcile(Vendor.HUAWEI)
+    world.reconcile(Vendor.TENCENT)
+    world.reconcile(Vendor.TENCENT, since=world.clock() - DAY)
+    assert due() == set()
+    world.clock.move(minutes=15)
+    assert due() == {"Ws"}
+    world.clock.move(hours=6)
+    assert due() == {"Ws", "Huawei"}
+    world.clock.move(hours=18)
+    assert due() == {"Ws", "Huawei", "Tencent"}

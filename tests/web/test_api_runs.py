@@ -10,6 +10,7 @@ from service.core.model import Actor, Vendor
 from service.usecases.pruning import Keeping, prune
 from service.usecases.requesting import request_pass, take_requests
 from service.worker import Worker
+from tests.world import APP
 
 if TYPE_CHECKING:
     from tests.web.conftest import Api
@@ -116,3 +117,24 @@ def test_a_callback_whose_body_was_dropped_is_shown_and_cannot_be_judged_again(a
     assert shown["pruned_at"] == api.get("/callbacks")["items"][0]["pruned_at"] is not None
     assert "its body was dropped" in api.post("/callbacks/1/replay", status=409)["detail"]
     assert api.post("/callbacks/replay", {"verdict": "accepted"}) == {"items": [], "next_cursor": None}
+
+
+def test_listings_and_lost_callbacks_are_shown(api: Api) -> None:
+    world = api.world
+    world.send("first")
+    world.clock.move(days=2)
+    world.sandbox.add_file(APP, Vendor.TENCENT, "lost", created_at=world.clock() - timedelta(days=1))
+    world.reconcile()
+    world.clock.move(minutes=5)
+    listed = api.walk("/listings", limit=2)
+    assert [(each["vendor"], each["adopted"], each["lost"]) for each in listed] == [
+        ("Huawei", 0, 0),
+        ("Ws", 0, 0),
+        ("Tencent", 1, 1),
+    ]
+    assert api.get("/listings/1") == listed[2]
+    assert api.get("/lost-callbacks")["items"] == [{"app_id": APP, "day": "2026-03-02", "count": 1}]
+    totals = api.get("/totals")
+    assert totals["lost_callbacks"] == {APP: 1}
+    assert [APP, "Tencent", listed[2]["finished_at"]] in totals["listed_at"]
+    assert totals["incomplete_listings"] == []
