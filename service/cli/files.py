@@ -196,7 +196,7 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
         ("next", explanation.next_step),
         ("rule", file["rule"] and f"{file['rule']} (revision {explanation.revision})"),
         ("due", absolute(parse_moment(file["due_at"]), now)),
-        *((name, text) for name, text in _only_some(file, now) if text),
+        *((name, text) for name, text in _only_some(file, explanation.cooling, now) if text),
         ("began", absolute(parse_moment(file["began_at"]), now)),
         ("ended", absolute(parse_moment(file["ended_at"]), now)),
         ("received", absolute(parse_moment(file["received_at"]), now)),
@@ -209,13 +209,13 @@ def _facts(explanation: Explanation, now: datetime) -> list[tuple[str, object]]:
     ]
 
 
-def _only_some(file: dict[str, Any], now: datetime) -> list[tuple[str, str | None]]:
+def _only_some(file: dict[str, Any], why_it_waits: str | None, now: datetime) -> list[tuple[str, str | None]]:
     """What most files do not have."""
     cooling, observed = parse_moment(file["cooling_until"]), parse_moment(file["observed_due_at"])
     adopted, made = parse_moment(file["adopted_at"]), parse_moment(file["vendor_created_at"])
     expires = parse_moment(file["vendor_expires_at"])
     return [
-        ("not before", cooling and f"{absolute(cooling, now)}: it cools off"),
+        ("not before", cooling and f"{absolute(cooling, now)}: {(why_it_waits or 'cooling-off').split(', so')[0]}"),
         ("would go", observed and f"{absolute(observed, now)}, if its rule did not only observe"),
         ("approved by", file["approval"]),
         ("name", file["name"]),

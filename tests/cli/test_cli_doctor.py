@@ -63,6 +63,8 @@ def test_without_apps_and_database_every_line_still_appears(tmp_path: Path, caps
         ["skipped", "sweeps"],
         ["skipped", "calls"],
         ["skipped", "files"],
+        ["skipped", "listings"],
+        ["skipped", "cache"],
     ]
     assert not path.parent.exists()
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 FILE_KEYS = [
     "id", "app_id", "vendor", "file_id", "stream_id", "event", "state", "state_reason", "began_at", "ended_at",
-    "received_at", "duration_s", "size_bytes", "replay_url", "rule", "due_at", "cooling_until", "observed_due_at",
+    "received_at", "duration_s", "size_bytes", "replay_url", "name", "vendor_created_at", "vendor_expires_at",
+    "listed_at", "adopted_at", "lost_on", "renditions", "rule", "due_at", "cooling_until", "observed_due_at",
     "approval", "held", "attempts", "last_outcome",
 ]  # fmt: skip
 
@@ -196,7 +197,7 @@ def test_show_tells_of_cooling_off_and_of_rules_that_only_observe(run: Run, worl
     world.send("f", age=timedelta(days=2))
     world.apply('[[rules]]\nname = "short"\nkeep = "1d"\n', cooling_off=timedelta(days=1))
     told = run("files", "show", 1).out
-    assert "2026-03-02 12:00:00 UTC (in a day): a change of rules moved its date earlier" in told
+    assert "2026-03-02 12:00:00 UTC (in a day): revision 2 moved its date earlier" in told
     assert "preview " in told
     world.apply('[[rules]]\nname = "trial run"\nkeep = "1d"\nmode = "observe"\n')
     assert "2026-02-28 12:00:00 UTC (a day ago), if its rule did not only observe" in run("files", "show", 1).out

@@ -51,6 +51,7 @@ def test_what_needs_a_person_is_said_and_ends_with_3(run: Run, world: World) -> 
     world.send("bad", age=timedelta(days=2))
     world.send("stale", age=timedelta(days=2), now=world.clock() - timedelta(hours=1))
     world.sandbox.fail_file("bad", "AccessDenied")
+    world.sandbox.search = False
     ended = run("sweep")
     assert ended.code == 3
     assert "zego-retention files retry ID" in ended.out

@@ -197,8 +197,9 @@ class Scene:
 
 @contextmanager
 def open_scene(database_url: str, **settings: str) -> Iterator[Scene]:
-    """Open a world with one fast app."""
+    """Open a world with one fast app, of a ZEGO that offers DeleteMedia only."""
     with open_world(database_url, **settings) as world:
+        world.sandbox.search = False
         world.sandbox.calls_per_second = 1_000_000
         env = environment(database_url, world.sandbox.url, **settings)
         scene = Scene(world, env, hurry(world.service))

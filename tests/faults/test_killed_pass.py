@@ -35,6 +35,7 @@ def scene(database_url: str) -> Iterator[Scene]:
     """Files of three vendors: two batches, a call to bisect, an error that passes, one that stays, and what is kept."""
     with open_scene(database_url, CLAIM_LEASE="1m") as scene:
         world = scene.world
+        world.sandbox.search = True
         world.add(9, prefix=LONG, vendor=Vendor.HUAWEI)  # seven of these fill a call
         world.add(4, prefix="file", vendor=Vendor.TENCENT)
         world.add(1, prefix="poison", vendor=Vendor.TENCENT, age=timedelta(days=3))
@@ -57,7 +58,8 @@ def assert_repaired(scene: Scene) -> None:
     files = scene.world.files()
     states = {file_id: file["state"] for file_id, file in files.items()}
     expected = dict.fromkeys(files, "deleted") | dict.fromkeys(FAILED, "failed") | dict.fromkeys(KEPT, "kept")
-    expected |= {"young-00000": "kept", "suspect": "unconfirmed"}
+    # (Put back, the suspect file is new to the vendor: it is confirmed, and its age counts from now.)
+    expected |= {"young-00000": "kept", "suspect": "scheduled"}
     assert states == expected
     untouched = {file_id for file_id, file in files.items() if file["last_outcome"] is None}
     assert untouched == KEPT

@@ -77,7 +77,7 @@ def test_two_bodies_with_one_signature_at_one_instant_are_both_unconfirmed_every
     assert len(files) == 2 * PAIRS
     assert {file["state"] for file in files.values()} == {"unconfirmed"}
     scene.sweep()
-    assert scene.world.sandbox.calls == ()
+    assert {call.action for call in scene.world.sandbox.calls} == {"SearchMedia"}
 
 
 def test_one_file_announced_twice_at_one_instant_is_one_file_every_time(scene: Scene) -> None:

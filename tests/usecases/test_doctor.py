@@ -70,7 +70,8 @@ def test_where_all_is_well_every_line_is_ok(world: World) -> None:
     checks = [check for check in examined(world) if check.name != "worker"]
     assert {check.status for check in checks} == {Status.OK}
     assert [check.name for check in checks] == [
-        "database", "migrations", "rules", "callbacks", "sweeps", "calls", "files", "cache", f"app {APP}", "clock",
+        "database", "migrations", "rules", "callbacks", "sweeps", "calls", "files", "listings", "lost callbacks",
+        "cache", f"app {APP}", "clock",
     ]  # fmt: skip
 
 
@@ -101,7 +102,8 @@ def test_one_check_that_breaks_hides_none_of_the_others(world: World) -> None:
         session.execute(text("UPDATE rule_revisions SET rules = 'not TOML at all ['"))
     checks = examined(world)
     assert one(checks, "rules").status is Status.PROBLEM
-    assert [check.name for check in checks] == ["database", "migrations", *LOOKS, f"app {APP}", "clock"]
+    looks = [*LOOKS[:-1], "lost callbacks", LOOKS[-1]]
+    assert [check.name for check in checks] == ["database", "migrations", *looks, f"app {APP}", "clock"]
 
 
 def take_in(world: World, fields: dict[str, object]) -> None:
@@ -189,9 +191,10 @@ def test_what_waits_for_a_person_is_attention(world: World) -> None:
     world.send("bad", age=timedelta(days=2))
     world.send("stale", age=timedelta(days=2), now=world.clock() - timedelta(hours=1))
     world.sandbox.fail_file("bad", "AccessDenied")
+    world.sandbox.search = False
     world.sweep()
     world.send("blocked", age=timedelta(days=2))
-    world.sandbox.next(answer_code(7))
+    world.sandbox.next(answer_code(7, action="DeleteMedia"))
     world.sweep()
     said = [check.text for check in of(examined(world), "files") if check.status is Status.ATTENTION]
     assert len(said) == 3

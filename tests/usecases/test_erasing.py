@@ -126,6 +126,7 @@ def doubt(world: World) -> ErasureRequest:
 
 def test_a_doubtful_file_goes_once_it_is_confirmed(world: World) -> None:
     erase(world, 0, doubt(world))
+    world.sandbox.search = False
     world.sweep()
     assert world.state("stale") == "unconfirmed"
     confirm_files(world.database, [1], TESTER, world.clock())

@@ -17,6 +17,7 @@ from service.usecases.reconcile import reconcile_lane
 from service.zego.sandbox_faults import (
     answer_code,
     answer_html,
+    answer_late,
     cut_answer,
     drop_after,
     hide_ids,
@@ -410,3 +411,14 @@ def test_listings_are_due_once_a_period_and_sooner_where_they_were_cut_short(wor
     assert due() == {"Ws", "Huawei"}
     world.clock.move(hours=18)
     assert due() == {"Ws", "Huawei", "Tencent"}
+
+
+def test_a_page_that_is_read_again_counts_once(world: World) -> None:
+    for number in range(1_200):
+        put(world, Vendor.TENCENT, f"f{number:04}", age=DAY + timedelta(seconds=number))
+    world.sandbox.next(answer_late(0), *[cut_answer()] * 6)
+    first = world.reconcile(Vendor.TENCENT, patiently=False)[Vendor.TENCENT]
+    assert (first["state"], first["listed"], first["calls"]) == ("interrupted", 1_000, 7)
+    found = world.reconcile(Vendor.TENCENT)[Vendor.TENCENT]
+    assert (found["id"], found["state"], found["calls"]) == (first["id"], "complete", 9)
+    assert (found["listed"], found["adopted"]) == (1_200, 1_200)
