@@ -288,14 +288,16 @@ class _Comparison:
     def _note_missing(self) -> int:
         """Count what the listing did not show, and write it down."""
 
-        def note(session: Session) -> int:
+        with self.reconciler.database.read() as session:
             missing = listings.count_unseen(session, self.listing, self.known_before)
+
+        def note(session: Session) -> None:
             row = listings.find_listing(session, self.listing.id)
             if row is not None:
                 row.missing = missing
-            return missing
 
-        return self.reconciler.database.transact(note)
+        self.reconciler.database.transact(note)
+        return missing
 
     def _disbelieve(self) -> str | None:
         """Why a complete listing is not believed all the same."""

@@ -28,7 +28,6 @@ UNUSED_CODES: Final = frozenset({3, 4, 5})
 
 _FINAL_CODES: Final = frozenset({2, 7, 8, *UNUSED_CODES})
 _GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
-_TRIES: Final = 6
 _LONGEST_WAIT_S: Final = 30.0
 _LOOK_AT_DELETIONS_S: Final = 0.5
 _SIGN_OF_LIFE_S: Final = 1.0
@@ -66,7 +65,8 @@ class Stopped(Exception):  # noqa: N818  (a state of the world)
 class Searcher:
     """What asking for one app's files needs. `patience` is how long a pass may be silent and still count as alive.
 
-    `on_call` hears of each call before it is sent, and `on_wait`, again and again, that there is none yet.
+    `on_call` hears of each call before it is sent, and `on_wait`, again and again, that there is none yet. Trouble that
+    passes is waited out until `most_tries` calls have met it.
     """
 
     database: Database
@@ -78,6 +78,7 @@ class Searcher:
     stop: threading.Event
     on_call: Callable[[], None] = lambda: None
     on_wait: Callable[[], None] = lambda: None
+    most_tries: int = 6
 
     def ask(self, lane: Lane, query: Query) -> SearchAnswer:
         """Ask until a whole answer comes.
@@ -96,7 +97,7 @@ class Searcher:
                 return answer
             if answer.code is not None and _is_final(answer.code):
                 raise ListingRefused(answer)
-            if tries == _TRIES:
+            if tries == self.most_tries:
                 raise ListingUnanswered(answer)
             wait_s = min(max(2.0 ** (tries - 1), answer.retry_after_s or 0), _LONGEST_WAIT_S)
             log.info("listing_waits", app=self.app_id, vendor=lane[1].value, code=answer.code, seconds=wait_s)
