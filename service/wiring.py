@@ -21,8 +21,8 @@ from service.usecases.calling import App
 from service.usecases.confirming import Confirmer
 from service.usecases.ingest import Ingest
 from service.usecases.lanes import Sweeper
+from service.usecases.listing_run import Reconciler
 from service.usecases.policy import ensure_first_rules
-from service.usecases.reconcile import Reconciler
 from service.usecases.recording import Recorder
 from service.usecases.replaying import retry_set_aside
 from service.zego.client import ZegoClient

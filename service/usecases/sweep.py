@@ -23,6 +23,7 @@ from service.usecases.deciding import decide_older, decide_streams
 from service.usecases.erasing import settle_erasures
 from service.usecases.holding import settle_holds
 from service.usecases.lanes import Part, sweep_app
+from service.usecases.turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from service.usecases.lanes import Sweeper
 
 _APPS_AT_ONCE = 8
-_LEASE_POLL_S = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ def run_pass(
         DatabaseUnavailable: the database failed; what is open is repaired by the next pass.
     """
     stop = stop or threading.Event()
-    fence = _wait_for_lease(sweeper, stop, on_wait)
+    fence = Turn(sweeper.database, SWEEP_LEASE, sweeper.name, sweeper.lease, sweeper.now).wait_for(stop, on_wait)
     if fence is None:
         return None
     try:
@@ -79,23 +79,6 @@ def run_pass(
         return run_id
     finally:
         sweeper.database.transact(lambda session: leases.release_lease(session, SWEEP_LEASE, fence, sweeper.now()))
-
-
-def _wait_for_lease(sweeper: Sweeper, stop: threading.Event, on_wait: Callable[[str], None] | None) -> int | None:
-    told = False
-    while not stop.is_set():
-        fence = sweeper.database.transact(
-            lambda session: leases.take_lease(session, SWEEP_LEASE, sweeper.name, sweeper.now(), sweeper.lease)
-        )
-        if fence is not None:
-            return fence
-        if on_wait and not told:
-            with sweeper.database.read() as session:
-                lease = leases.find_lease(session, SWEEP_LEASE)
-            on_wait(lease.holder if lease else "another process")
-            told = True
-        stop.wait(_LEASE_POLL_S)
-    return None
 
 
 def _start(session: Session, sweeper: Sweeper, fence: int, trigger: Trigger, slot_at: datetime | None) -> int | None:
