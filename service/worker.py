@@ -211,8 +211,14 @@ class Worker:
         if every is None:
             return
         for lane in find_due_lanes(service.database, service.app_ids, every, service.now()):
-            if not self._stopping:
+            if self._stopping:
+                return
+            try:
                 reconcile_lane(service.reconciler, lane, self._stop_listing)
+            except DatabaseUnavailable:
+                raise
+            except Exception:  # the listings behind it are read all the same
+                log.exception("listing_failed", app=lane[0], vendor=lane[1].value)
 
     def _chain(self) -> None:
         if linked := chain_entries(self._service.database):

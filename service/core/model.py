@@ -131,6 +131,10 @@ class Callback:
     replay_url: str | None
 
 
+DISPUTED_EVENT = "?"
+"""The event of a file that a listing has confirmed, but of which only doubted callbacks told an event."""
+
+
 @dataclass(frozen=True, slots=True)
 class MediaFile:
     """The facts of one recorded file, as far as they are known: what a decision may look at.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from service.core.model import END_STATES, Suspicion
+from service.core.model import DISPUTED_EVENT, END_STATES, Suspicion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +31,17 @@ _BEFORE_FIRST_CALLBACK: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file of the inventory as far as a listing can change it; `number` is its own."""
+    """A file of the inventory as far as a listing can change it; `number` is its own.
+
+    `is_announced`: what is known of it comes from a callback that is believed, stale ones before it aside.
+    """
 
     number: int
     file_id: str
     state: FileState
     received_at: datetime
+    began_at: datetime | None
+    ended_at: datetime
     decided_at: datetime
     suspicion: Suspicion | None
     stream_id: str
@@ -47,7 +52,10 @@ class KnownFile:
     replay_url: str | None
     vendor_created_at: datetime | None
     vendor_expires_at: datetime | None
+    adopted_at: datetime | None
+    lost_on: str | None
     listed_in: int | None
+    is_announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +103,42 @@ def compare_listed(known: KnownFile, listed: ListedFile, asked_at: datetime, now
         "replay_url": listed.media_url,
     }
     values |= {key: value for key, value in missing.items() if value is not None and getattr(known, key) is None}
-    disputed, difference = drop_disputed(known)
-    return Finding(values | disputed, confirms=known.suspicion is not None, reopens=reopens, difference=difference)
+    doubted, difference = drop_doubted(known, listed, values.get("vendor_created_at"))
+    return Finding(values | doubted, confirms=known.suspicion is not None, reopens=reopens, difference=difference)
 
 
-def drop_disputed(known: KnownFile) -> tuple[dict[str, Any], str | None]:
-    """What is not believed of a file any more once a listing confirms it although callbacks contradict each other.
+def drop_doubted(
+    known: KnownFile, listed: ListedFile | None, created_at: datetime | None
+) -> tuple[dict[str, Any], str | None]:
+    """What is not believed of a file any more once a listing confirms it although its callbacks are in doubt.
 
-    The body of a callback is not signed: what only disputed ones say must not choose the rule. Returns the columns that
-    are emptied, and what is to be noted.
+    The body of a callback is not signed, and a listing vouches for the file alone: what only doubted callbacks have
+    said must not choose the rule. Returns the columns that get other values, and what is to be noted. `listed` None:
+    nothing is known of the listed file but that it was listed.
     """
-    if known.suspicion is not Suspicion.CONFLICT or not (known.stream_id or known.event):
+    is_doubted = known.suspicion in (Suspicion.CONFLICT, Suspicion.STALE)
+    is_only_listed = known.adopted_at is not None and not known.event
+    if not is_doubted or known.is_announced or is_only_listed:
         return {}, None
-    said = f"{known.event or 'no event'} of stream {known.stream_id or 'unknown'}"
-    note = f"confirmed by {BY_LISTING}, which names no stream and no event; disputed callbacks said {said}"
-    return {"stream_id": "", "event": "", "began_at": None}, note
+    said = f"{known.event or 'no event'} of stream {known.stream_id or 'unknown'}, {known.duration_s or '?'} s"
+    note = f"confirmed by {BY_LISTING}, which names no stream and no event; doubted callbacks said {said}"
+    created = created_at or known.vendor_created_at
+    values = {
+        "stream_id": "",
+        "event": DISPUTED_EVENT,
+        "began_at": None,
+        "ended_at": created or known.received_at,
+        "duration_s": listed.duration_s if listed else None,
+        "size_bytes": listed.size_bytes if listed else None,
+        "replay_url": listed.media_url if listed else None,
+    }
+    return {key: value for key, value in values.items() if value != getattr(known, key)}, note
+
+
+def find_late_lost_day(known: KnownFile, created_at: datetime | None, first_callback_at: datetime | None) -> str | None:
+    """The day of a lost callback that could not be told at the adoption: the vendor's time was not believed then."""
+    is_told_first = known.adopted_at is not None and not known.event and known.vendor_created_at is None
+    return find_lost_day(created_at, first_callback_at) if is_told_first and known.lost_on is None else None
 
 
 def find_lost_day(created_at: datetime | None, first_callback_at: datetime | None) -> str | None:

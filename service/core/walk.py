@@ -100,7 +100,7 @@ def check_kind(cursor: Mapping[str, JSON], kind: str, keys: frozenset[str]) -> N
     Raises:
         ValueError: it is one.
     """
-    if cursor.get("walk") != kind or not keys <= cursor.keys():
+    if not isinstance(cursor, dict) or cursor.get("walk") != kind or not keys <= cursor.keys():
         raise ValueError(f"this is not a cursor of a listing that this version can go on with: {kind} was expected")
 
 

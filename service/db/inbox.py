@@ -173,6 +173,16 @@ def find_oldest(session: Session, verdict: Verdict) -> CallbackRow | None:
     return session.scalars(query.order_by(CallbackRow.id).limit(1)).one_or_none()
 
 
+def is_first_believed(session: Session, file_key: int) -> bool:
+    """Of the callbacks that announced this file, stale ones aside, the first was believed."""
+    query = select(CallbackRow.verdict).where(
+        CallbackRow.media_file_id == file_key,
+        CallbackRow.verdict != Verdict.STALE,
+        CallbackRow.event != _OF_RENDITIONS,
+    )
+    return session.scalar(query.order_by(CallbackRow.id).limit(1)) == Verdict.ACCEPTED
+
+
 def was_announced(session: Session, file_key: int) -> bool:
     """A believed callback has announced this file."""
     query = select(CallbackRow.id).where(

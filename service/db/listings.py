@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Text, func, or_, select, update
 
 from service.core.model import END_STATES, QUARANTINE_VERDICTS, FileState, Lane, Suspicion, Verdict
 from service.core.reconciling import KnownFile
+from service.db import inbox
 from service.db.models import IS_CLAIMED, IS_LOST, CallbackRow, ListingRow, ListingState, MediaFileRow, RunRow, RunState
 from service.db.schema import insert_into
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-_KNOWN = tuple(KnownFile.__dataclass_fields__)
+_KNOWN = tuple(name for name in KnownFile.__dataclass_fields__ if name != "is_announced")
 _ADOPTED = (
     *("app_id", "vendor", "file_id", "stream_id", "event", "ended_at", "received_at", "duration_s", "size_bytes"),
     *("replay_url", "name", "vendor_created_at", "vendor_expires_at", "listed_at", "listed_in", "adopted_at"),
@@ -48,15 +49,22 @@ def add_listing(session: Session, lane: Lane, since: datetime | None, worker: st
     return row
 
 
+def find_before(session: Session, listing: ListingRow) -> ListingRow | None:
+    """The whole listing of the same lane before this one."""
+    query = select(ListingRow).where(ListingRow.app_id == listing.app_id, ListingRow.vendor == listing.vendor)
+    query = query.where(ListingRow.id < listing.id, ListingRow.since.is_(None))
+    return session.scalar(query.order_by(ListingRow.id.desc()).limit(1))
+
+
 def find_listing(session: Session, listing_id: int) -> ListingRow | None:
     """One listing."""
     return session.get(ListingRow, listing_id)
 
 
-def newest_listing(session: Session, lane: Lane, *, of_all: bool = False) -> ListingRow | None:
-    """The newest listing of a lane; the newest that was meant to show everything if `of_all`."""
+def newest_listing(session: Session, lane: Lane, since: datetime | None = None) -> ListingRow | None:
+    """The newest listing of a lane that was meant to show everything; with `since`, of what was made since then."""
     query = select(ListingRow).where(*_of_lane(lane)).order_by(ListingRow.id.desc()).limit(1)
-    return session.scalar(query.where(ListingRow.since.is_(None)) if of_all else query)
+    return session.scalar(query.where(ListingRow.since.is_(None) if since is None else ListingRow.since == since))
 
 
 def last_complete(session: Session, lane: Lane) -> int | None:
@@ -92,10 +100,11 @@ def find_known(session: Session, lane: Lane, file_ids: Sequence[str]) -> dict[st
     return {known.file_id: known for known in (KnownFile(*values) for values in session.execute(query))}
 
 
-def describe_known(row: MediaFileRow) -> KnownFile:
-    """The same of a whole row."""
+def describe_known(session: Session, row: MediaFileRow) -> KnownFile:
+    """The same of a whole row, and whether what is known of it was believed when it was announced."""
     values: dict[str, Any] = {name: row.id if name == "number" else getattr(row, name) for name in _KNOWN}
-    return KnownFile(**values)
+    is_announced = row.suspicion is not None and inbox.is_first_believed(session, row.id)
+    return KnownFile(**values, is_announced=is_announced)
 
 
 def insert_files(session: Session, rows: Sequence[MediaFileRow]) -> list[str]:
@@ -116,7 +125,7 @@ def mark_seen(session: Session, listing_id: int | None, numbers: Sequence[int], 
     if listing_id is None:
         session.execute(update(row).where(is_among).values(listed_at=at))
         return 0
-    is_first = or_(row.listed_in.is_(None), row.listed_in != listing_id)
+    is_first = or_(row.listed_in.is_(None), row.listed_in < listing_id)
     statement = update(row).where(is_among, is_first).values(listed_at=at, listed_in=listing_id)
     return int(session.execute(statement, execution_options={"synchronize_session": False}).rowcount)  # type: ignore[attr-defined]
 
@@ -150,13 +159,18 @@ def lock_unseen(session: Session, listing: ListingRow, numbers: Sequence[int]) -
     return list(session.scalars(query.order_by(MediaFileRow.id).with_for_update()))
 
 
-def has_alive(session: Session, lane: Lane, many: int = 1, known_before: datetime | None = None) -> bool:
-    """The inventory holds at least so many files of a lane that have not ended (and were known before a moment)."""
+def has_alive(session: Session, lane: Lane) -> bool:
+    """The inventory holds files of a lane that have not ended."""
     row = MediaFileRow
     query = select(row.id).where(row.app_id == lane[0], row.vendor == lane[1], row.state.not_in(list(END_STATES)))
-    if known_before is not None:
-        query = query.where(row.received_at < known_before)
-    return session.scalar(query.offset(many - 1).limit(1)) is not None
+    return session.scalar(query.limit(1)) is not None
+
+
+def count_expected(session: Session, listing: ListingRow, known_before: datetime) -> int:
+    """How many files should have been listed."""
+    row = MediaFileRow
+    is_alive = (row.app_id == listing.app_id, row.vendor == listing.vendor, row.state.not_in(list(END_STATES)))
+    return session.scalar(select(func.count()).where(*is_alive, row.received_at < known_before)) or 0
 
 
 def first_callback_at(session: Session, app_id: str) -> datetime | None:
@@ -191,15 +205,17 @@ def sum_lost(session: Session, settled_before: datetime) -> dict[str, int]:
 def list_completed(session: Session) -> list[tuple[str, str, datetime]]:
     """When the last complete listing of each app and vendor ended."""
     row = ListingRow
-    newest = select(func.max(row.id)).where(row.state == ListingState.COMPLETE).group_by(row.app_id, row.vendor)
+    is_whole = (row.state == ListingState.COMPLETE, row.since.is_(None))
+    newest = select(func.max(row.id)).where(*is_whole).group_by(row.app_id, row.vendor)
     query = select(row.app_id, row.vendor, row.finished_at).where(row.id.in_(newest)).order_by(row.app_id, row.vendor)
     return [(app_id, vendor.value, at) for app_id, vendor, at in session.execute(query) if at is not None]
 
 
-def list_incomplete(session: Session) -> list[tuple[str, str]]:
-    """The apps and vendors whose newest listing ended without being complete."""
+def list_incomplete(session: Session, since: datetime) -> list[tuple[str, str]]:
+    """The apps and vendors whose newest listing ended without being complete, after a moment."""
     row = ListingRow
-    newest = select(func.max(row.id)).where(row.state != ListingState.RUNNING).group_by(row.app_id, row.vendor)
+    is_whole = (row.state != ListingState.RUNNING, row.since.is_(None), row.heartbeat_at > since)
+    newest = select(func.max(row.id)).where(*is_whole).group_by(row.app_id, row.vendor)
     is_lacking = row.state.in_([ListingState.INCOMPLETE, ListingState.INTERRUPTED])
     query = select(row.app_id, row.vendor).where(row.id.in_(newest), is_lacking).order_by(row.app_id, row.vendor)
     return [(app_id, vendor.value) for app_id, vendor in session.execute(query)]
@@ -217,24 +233,24 @@ def deletions_in_hand(session: Session, app_id: str, alive_since: datetime) -> b
 
 
 def list_to_confirm(
-    session: Session, lane: Lane, now: datetime, asked_before: datetime, after: int, limit: int
+    session: Session, lane: Lane, due_by: datetime, asked: tuple[datetime, datetime], after: int, limit: int
 ) -> list[tuple[int, str]]:
-    """The next unconfirmed files (number, file id) of a lane whose time has come, not asked about since a moment."""
+    """The next unconfirmed files (number, file id) of a lane that are due by a moment, not asked about between two."""
     row = MediaFileRow
     query = (
         select(row.id, row.file_id)
-        .where(row.state == FileState.UNCONFIRMED, row.due_at <= now, row.app_id == lane[0], row.vendor == lane[1])
-        .where(or_(row.asked_at.is_(None), row.asked_at < asked_before, row.asked_at > now), row.id > after)
+        .where(row.state == FileState.UNCONFIRMED, row.due_at <= due_by, row.app_id == lane[0], row.vendor == lane[1])
+        .where(or_(row.asked_at.is_(None), row.asked_at < asked[0], row.asked_at > asked[1]), row.id > after)
         .order_by(row.id)
         .limit(limit)
     )
     return [(number, file_id) for number, file_id in session.execute(query)]
 
 
-def list_lanes_to_confirm(session: Session, now: datetime) -> list[Lane]:
-    """The apps and vendors that have unconfirmed files whose time has come."""
+def list_lanes_to_confirm(session: Session, due_by: datetime) -> list[Lane]:
+    """The apps and vendors that have unconfirmed files that are due by a moment."""
     row = MediaFileRow
-    query = select(row.app_id, row.vendor).where(row.state == FileState.UNCONFIRMED, row.due_at <= now).distinct()
+    query = select(row.app_id, row.vendor).where(row.state == FileState.UNCONFIRMED, row.due_at <= due_by).distinct()
     return sorted((app_id, vendor) for app_id, vendor in session.execute(query))
 
 
@@ -243,12 +259,12 @@ def note_asked(session: Session, numbers: Sequence[int], at: datetime) -> None:
     session.execute(update(MediaFileRow).where(MediaFileRow.id.in_(numbers)).values(asked_at=at))
 
 
-def list_seen_in(session: Session, lane: Lane, listing_id: int, now: datetime, after: int, limit: int) -> list[int]:
-    """The next unconfirmed files of a lane whose time has come and that a listing showed."""
+def list_seen_in(session: Session, lane: Lane, listing_id: int, due_by: datetime, after: int, limit: int) -> list[int]:
+    """The next unconfirmed files of a lane that are due by a moment and that a listing showed."""
     row = MediaFileRow
     query = (
         select(row.id)
-        .where(row.state == FileState.UNCONFIRMED, row.due_at <= now, row.app_id == lane[0], row.vendor == lane[1])
+        .where(row.state == FileState.UNCONFIRMED, row.due_at <= due_by, row.app_id == lane[0], row.vendor == lane[1])
         .where(row.listed_in == listing_id, row.id > after)
     )
     return list(session.scalars(query.order_by(row.id).limit(limit)))
@@ -271,9 +287,10 @@ def _of_lane(lane: Lane) -> tuple[Any, ...]:
 
 def _unseen(listing: ListingRow) -> tuple[Any, ...]:
     row = MediaFileRow
+    # (Expressions, not columns: over an index, the lane would be sorted for every batch; this is read in order.)
     return (
-        row.app_id == listing.app_id,
-        row.vendor == listing.vendor,
+        row.app_id.concat("") == listing.app_id,
+        func.lower(row.vendor, type_=Text()) == listing.vendor.value.lower(),
         row.state.not_in([*END_STATES, FileState.DELETING]),
-        or_(row.listed_in.is_(None), row.listed_in != listing.id),
+        or_(row.listed_in.is_(None), row.listed_in < listing.id),
     )

@@ -99,7 +99,12 @@ def find_attempts(session: Session, before: datetime, after: Place | None, limit
 
 def drop_attempts(session: Session, numbers: Sequence[int]) -> Dropped:
     """Drop those of these attempts that nobody needs or holds now, and the calls that none is left of."""
-    query = select(AttemptRow.id, AttemptRow.call_id).where(AttemptRow.id.in_(numbers), _is_passed())
+    # The calls first: of two who drop attempts of one call, one must see that none is left.
+    of_them = select(AttemptRow.call_id).where(AttemptRow.id.in_(numbers))
+    locked = select(CallRow.id).where(CallRow.id.in_(of_them)).order_by(CallRow.id)
+    calls_held = list(session.scalars(locked.with_for_update(skip_locked=True, of=CallRow)))
+    is_held = AttemptRow.call_id.in_(calls_held)
+    query = select(AttemptRow.id, AttemptRow.call_id).where(AttemptRow.id.in_(numbers), is_held, _is_passed())
     rows = session.execute(query.with_for_update(skip_locked=True, of=AttemptRow))
     free = {number: call_id for number, call_id in rows}  # noqa: C416  (dict() loses the types)
     if not free:
@@ -119,7 +124,9 @@ def find_runs(session: Session, before: datetime, after: int, limit: int) -> lis
     """
     query = select(RunRow.id).where(RunRow.id > after, RunRow.heartbeat_at < before, _is_empty())
     newest = (runs.newest_slot_run(session), runs.last_scheduled_run(session), runs.last_full_pass(session))
-    kept = [row.id for row in newest if row is not None]
+    # (And the highest number, which SQLite would give again.)
+    highest = session.scalar(select(func.max(RunRow.id)))
+    kept = [*(row.id for row in newest if row is not None), highest]
     return list(session.scalars(query.where(RunRow.id.not_in(kept)).order_by(RunRow.id).limit(limit)))
 
 

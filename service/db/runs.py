@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from service.core.model import DeleteAnswer, FileState, Lane, Outcome
 from service.core.outcomes import CODE_DONE
@@ -199,13 +199,23 @@ def record_result(attempt: AttemptRow, result: FileResult, now: datetime) -> Non
     attempt.request_id = _storable(result.request_id)
 
 
-def maybe_deleted_before(session: Session, file_keys: Sequence[int], call_id: int | None = None) -> set[int]:
-    """Those of these files that a call (earlier than this one) may have deleted: its answer was not seen, or lost."""
+def maybe_deleted_before(session: Session, file_keys: Sequence[int], call_id: int) -> set[int]:
+    """Those of these files that an earlier call may have deleted: its answer was never seen, or lost again."""
     query = select(AttemptRow.media_file_id).where(
-        AttemptRow.media_file_id.in_(file_keys),
-        AttemptRow.outcome.is_(None) | AttemptRow.outcome.in_([Outcome.UNKNOWN, Outcome.DELETED]),
+        AttemptRow.media_file_id.in_(file_keys), AttemptRow.call_id < call_id, _may_have_deleted()
     )
-    return set(session.scalars(query if call_id is None else query.where(AttemptRow.call_id < call_id)))
+    return set(session.scalars(query))
+
+
+def maybe_deleted_since_listed(session: Session, file_keys: Sequence[int]) -> set[int]:
+    """Those of these files that a call may have deleted after a listing showed them for the last time."""
+    query = (
+        select(AttemptRow.media_file_id)
+        .join(MediaFileRow, MediaFileRow.id == AttemptRow.media_file_id)
+        .where(AttemptRow.media_file_id.in_(file_keys), _may_have_deleted())
+        .where(or_(MediaFileRow.listed_at.is_(None), AttemptRow.opened_at >= MediaFileRow.listed_at))
+    )
+    return set(session.scalars(query))
 
 
 def list_streams_left(session: Session, run_id: int) -> list[tuple[str, str]]:
@@ -272,3 +282,7 @@ def list_calls(session: Session, run_id: int, limit: int | None = None, *, after
 def _storable(text: str) -> str:
     # PostgreSQL stores neither NUL nor lone surrogates; an answer may hold anything.
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+def _may_have_deleted() -> ColumnElement[bool]:
+    return AttemptRow.outcome.is_(None) | AttemptRow.outcome.in_([Outcome.UNKNOWN, Outcome.DELETED])

@@ -6,14 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from service.core.model import END_STATES, FileState
-from service.core.reconciling import BY_LISTING, believe_created, compare_listed, find_lost_day
+from service.core.reconciling import BY_LISTING, believe_created, compare_listed, find_late_lost_day, find_lost_day
 from service.db import files, listings, locks, revisions
 from service.db.models import MediaFileRow
+from service.usecases.announce import leave_erasure
 from service.usecases.deciding import Circumstances, decide_again, decide_stream, lock_ranks
 
 if TYPE_CHECKING:
@@ -47,9 +48,14 @@ class Page:
 
     def chunks(self) -> Iterator[Page]:
         """The same files in portions, each named once."""
-        unique = list({file.file_id: file for file in self.files}.values())
-        for start in range(0, len(unique), CHUNK):
-            yield replace(self, files=unique[start : start + CHUNK])
+        unique: dict[str, ListedFile] = {}
+        for file in self.files:
+            # Listed twice with two ages, the later one counts.
+            if file.file_id not in unique or _is_later(file, unique[file.file_id]):
+                unique[file.file_id] = file
+        files = list(unique.values())
+        for start in range(0, len(files), CHUNK):
+            yield replace(self, files=files[start : start + CHUNK])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,13 @@ class Adopter:
         rules = revisions.current_rules(session)
         listed = {file.file_id: file for file in page.files}
         known = listings.find_known(session, page.lane, list(listed))
-        counts = self._adopt(session, page, [listed[file_id] for file_id in listed.keys() - known.keys()], rules, now)
         compared = [(file, compare_listed(file, listed[file.file_id], page.asked_at, now)) for file in known.values()]
         seen = [file for file, finding in compared if finding is not None]
-        counts["contradicted"] += sum(self._is_contradicted(file, page) for file in seen)
         changed = [file for file, finding in compared if finding is not None and finding.is_news]
+        # Before any row is locked, as everybody does who ranks: files of no known stream are adopted.
+        lock_ranks(session, rules, {(page.lane[0], ""), *((page.lane[0], file.stream_id) for file in changed)})
+        counts = self._adopt(session, page, [listed[file_id] for file_id in listed.keys() - known.keys()], rules, now)
+        counts["contradicted"] += sum(self._is_contradicted(file, page) for file in seen)
         if changed:
             counts += self._update(session, page, listed, changed, rules, now)
         counts["listed"] += listings.mark_seen(session, page.listing_id, [file.number for file in seen], page.asked_at)
@@ -135,11 +143,7 @@ class Adopter:
         )
 
     def _quiet_until(self, now: datetime) -> datetime | None:
-        """To the full minute: what is adopted together cools together, and is decided as one kind."""
-        if not self.cooling_off:
-            return None
-        until = now + self.cooling_off
-        return until + timedelta(seconds=-until.timestamp() % 60)
+        return find_quiet_end(self.cooling_off, now)
 
     def _update(
         self,
@@ -151,16 +155,22 @@ class Adopter:
         now: datetime,
     ) -> Counter[str]:
         streams = {(page.lane[0], file.stream_id) for file in changed}
-        lock_ranks(session, rules, streams)
         counts: Counter[str] = Counter()
         undecided = []
         for row in files.find_files(session, [file.number for file in changed], lock=True).values():
             # (Once more, now that the row is locked: what was read before may have changed since.)
-            finding = compare_listed(listings.describe_known(row), listed[row.file_id], page.asked_at, now)
+            known = listings.describe_known(session, row)
+            finding = compare_listed(known, listed[row.file_id], page.asked_at, now)
             if finding is None:
                 continue
-            counts += self._apply(row, finding, now)
-            if row.state not in NOT_DECIDED:
+            if lost_on := find_late_lost_day(known, finding.values.get("vendor_created_at"), self.first_callback_at):
+                row.lost_on = lost_on
+                counts["lost"] += 1
+            counts += self._apply(session, row, finding, now)
+            if row.state is FileState.FAILED:
+                row.decided_at = now
+            elif row.state not in END_STATES:
+                # A claim on it is broken: what was told of it may be why it stays.
                 undecided.append(row)
         session.flush()
         decide_again(session, undecided, rules, now)
@@ -168,27 +178,48 @@ class Adopter:
             decide_stream(session, app_id, stream_id, rules, now)
         return counts
 
-    def _apply(self, row: MediaFileRow, finding: Finding, now: datetime) -> Counter[str]:
+    def _apply(self, session: Session, row: MediaFileRow, finding: Finding, now: datetime) -> Counter[str]:
+        if finding.difference is not None:
+            drop_facts(session, row, finding.values, finding.difference)
+            row.quiet_until = self._quiet_until(now)
         for column, value in finding.values.items():
             setattr(row, column, value)
-        note_difference(row, finding.difference)
         counts = Counter(filled=int(bool(finding.values)))
         if finding.confirms:
             row.suspicion, row.confirmed_at, row.confirmed_by = None, now, BY_LISTING
             counts["confirmed"] += 1
         if finding.reopens:
             log.warning("file_reopened", file=row.id, app=row.app_id, was=row.state.value)
-            row.state, row.approval, row.retry_at = FileState.KEPT, None, None
+            row.state, row.approval, row.retry_at, row.last_cache_code = FileState.KEPT, None, None, None
             row.attempts, row.first_attempt_at = 0, None
             row.quiet_until = self._quiet_until(now)
             counts["reopened"] += 1
         return counts
 
 
-def note_difference(row: MediaFileRow, line: str | None) -> None:
-    """Note on a file what was said of it without being followed."""
-    if line is not None and line not in (row.differences or ""):
-        row.differences = f"{row.differences or ''}\n{line}".strip()[-_DIFFERENCES_LIMIT:]
+def find_quiet_end(cooling_off: timedelta, now: datetime) -> datetime | None:
+    """Until when a file is left alone that a listing has just brought in, or of which it leaves less believed.
+
+    To the full minute: files that were listed together cool together, and are decided as one kind.
+    """
+    if not cooling_off:
+        return None
+    until = now + cooling_off
+    return until + timedelta(seconds=-until.timestamp() % 60)
+
+
+def drop_facts(session: Session, row: MediaFileRow, values: Mapping[str, Any], note: str) -> None:
+    """Forget what only doubted callbacks told of a file, note it, and take off it what rested on it."""
+    left = leave_erasure(session, row, values.get("stream_id", row.stream_id))
+    for column, value in values.items():
+        setattr(row, column, value)
+    for line in (note, *left):
+        if line not in (row.differences or ""):
+            row.differences = f"{row.differences or ''}\n{line}".strip()[-_DIFFERENCES_LIMIT:]
+
+
+def _is_later(file: ListedFile, other: ListedFile) -> bool:
+    return file.created_at is not None and (other.created_at is None or file.created_at > other.created_at)
 
 
 def take_in_page(database: Database, adopter: Adopter, page: Page, now: datetime) -> Counter[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.core.announcing import is_believed, merge_announcement
-from service.core.model import END_STATES, Callback, FileState, MediaFile, Suspicion
+from service.core.model import DISPUTED_EVENT, END_STATES, Callback, FileState, MediaFile, Suspicion
 from service.core.patterns import matches
 from service.core.renditions import note_renditions
 from service.core.rules import RuleSet, believe_end
@@ -61,8 +61,7 @@ def announce_file(
         row = files.find_by_identity(session, callback.app_id, callback.vendor, callback.file_id)
         if row is None:
             raise RuntimeError("the inventory refused a file that it does not hold")
-    if is_believed(suspicion):
-        row.lost_on = None  # the callback that a listing missed was only late
+    row.lost_on = None  # the callback that a listing missed was only late, whatever it is worth
     if is_believed(suspicion) or not _is_settled(row, known_since):
         _merge(session, row, announced, rules, now, end_believed=ended_at == callback.ended_at)
     return row.id
@@ -81,12 +80,12 @@ def suspect_file(session: Session, file_key: int, known_since: datetime | None, 
     A person who confirmed the file after that moment has seen the conflict already.
     """
     row = files.find_file(session, file_key, lock=True)
-    if row is None or row.state in END_STATES or _is_settled(row, known_since):
+    if row is None or _is_settled(row, known_since):
         return
+    # (On a file that has ended, too: a listing may show it again.)
     row.suspicion = Suspicion.CONFLICT
     row.confirmed_at = row.confirmed_by = None
-    if row.state is not FileState.FAILED:
-        _decide(session, row, revisions.current_rules(session), now)
+    _decide(session, row, revisions.current_rules(session), now)
 
 
 def note_transcoding(session: Session, file_key: int, renditions: Iterable[Rendition], received_at: datetime) -> None:
@@ -100,21 +99,24 @@ def _merge(
     session: Session, row: MediaFileRow, announced: MediaFile, rules: RuleSet, now: datetime, *, end_believed: bool
 ) -> None:
     # A listing names neither stream nor event: the first believed callback about an adopted file tells them.
-    only_listed = row.adopted_at is not None and not row.stream_id and not inbox.was_announced(session, row.id)
+    only_listed = row.event == DISPUTED_EVENT or (
+        row.adopted_at is not None and not row.stream_id and not inbox.was_announced(session, row.id)
+    )
     known = files.facts_of(row)
     merge = merge_announcement(known, announced, end_believed=end_believed, only_listed=only_listed)
     is_news = row.state not in END_STATES and merge.file != known
-    left = _leave_erasure(session, row, merge.file.stream_id) if is_news else ()
+    left = leave_erasure(session, row, merge.file.stream_id) if is_news else ()
+    if row.state in END_STATES and merge.file.suspicion is Suspicion.CONFLICT:
+        row.suspicion = Suspicion.CONFLICT
     if merge.differences or left:
         _note_differences(row, announced.received_at, (*merge.differences, *left))
     if not is_news:
         return
     files.apply_facts(row, merge.file)
-    if row.state is not FileState.FAILED:
-        _decide(session, row, rules, now)
+    _decide(session, row, rules, now)
 
 
-def _leave_erasure(session: Session, row: MediaFileRow, stream_id: str) -> tuple[str, ...]:
+def leave_erasure(session: Session, row: MediaFileRow, stream_id: str) -> tuple[str, ...]:
     """Take an erasure of a pattern off a file of a stream that does not fit it; what is to be noted of that."""
     if row.erasure_id is None or row.stream_id == stream_id:
         return ()
@@ -130,8 +132,12 @@ def _is_settled(row: MediaFileRow, known_since: datetime | None) -> bool:
 
 
 def _decide(session: Session, row: MediaFileRow, rules: RuleSet, now: datetime) -> None:
+    """Decide a file and its stream; one that was given up is not decided, but counts in its stream all the same."""
     session.flush()
-    decide_again(session, [row], rules, now)
+    if row.state is FileState.FAILED:
+        row.decided_at = now
+    elif row.state not in END_STATES:
+        decide_again(session, [row], rules, now)
     decide_stream(session, row.app_id, row.stream_id, rules, now)
 
 

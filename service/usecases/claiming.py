@@ -10,7 +10,7 @@ from service.core.model import Action, Lane
 from service.db import claims, files, holds, leases, locks, revisions, runs
 from service.db.claims import Wanted
 from service.db.models import RunState
-from service.usecases.deciding import decide_rows, lock_ranks
+from service.usecases.deciding import decide_rows, demand_confirmation, lock_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +28,15 @@ SWEEP_LEASE = "sweep"
 class Pass:
     """The pass that is under way: its run, the fence of its lease, and whether it only looks at retries.
 
-    With `approved_run` it only carries out the plans of that run.
+    With `approved_run` it only carries out the plans of that run, with `confirm_all` it deletes only what a listing or
+    a person has confirmed.
     """
 
     run_id: int
     fence: int
     only_retries: bool = False
     approved_run: int | None = None
+    confirm_all: bool = False
 
     @property
     def approval(self) -> str | None:
@@ -132,7 +134,7 @@ def claim_chunk(
         return Chunk((), None)
     last = rows[-1]
     cursor = (last.due_at or now, last.id)
-    due = _keep_what_should_stay(session, rows, rules, now)
+    due = _keep_what_should_stay(session, sweep, rows, rules, now)
     approved = [row for row in due if sweep.approval in (None, row.approval)]
     taken = claims.claim(session, admission.choose(approved), sweep.run_id, now)
     return Chunk(tuple(Claimed(row.id, row.file_id, _is_new(row)) for row in taken), cursor)
@@ -152,7 +154,7 @@ def open_call(session: Session, sweep: Pass, lane: Lane, wanted: Sequence[Claime
         lock_ranks(session, rules, [(row.app_id, row.stream_id) for row in rows])
         session.expire_all()
     due = []
-    for row in _keep_what_should_stay(session, claims.claimed_by(session, sweep.run_id, keys), rules, now):
+    for row in _keep_what_should_stay(session, sweep, claims.claimed_by(session, sweep.run_id, keys), rules, now):
         if sweep.approval in (None, row.approval):
             due.append(row)
         else:
@@ -203,9 +205,13 @@ def _is_new(row: MediaFileRow) -> bool:
 
 
 def _keep_what_should_stay(
-    session: Session, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime
+    session: Session, sweep: Pass, rows: Sequence[MediaFileRow], rules: RuleSet, now: datetime
 ) -> list[MediaFileRow]:
     due = []
+    if sweep.confirm_all:
+        for row in rows:
+            demand_confirmation(row)
+        session.flush()
     for row, decision, approval in decide_rows(session, rows, rules, now):
         if decision.action is Action.DELETE:
             files.note_decision(row, decision, approval, rules.revision, now)

@@ -14,10 +14,10 @@ import structlog
 
 from service.core.listing import Query
 from service.core.model import Suspicion, Vendor
-from service.core.reconciling import BY_LISTING, drop_disputed
+from service.core.reconciling import BY_LISTING, drop_doubted
 from service.db import files, gates, leases, listings, locks, revisions
-from service.usecases.adopting import NOT_DECIDED, Adopter, Page, note_difference, take_in_page
-from service.usecases.deciding import decide_again, decide_stream, lock_ranks
+from service.usecases.adopting import NOT_DECIDED, Adopter, Page, drop_facts, find_quiet_end, take_in_page
+from service.usecases.deciding import decide_again, decide_stream, demand_confirmation, lock_ranks
 from service.usecases.searching import ListingRefused, ListingUnanswered, Searcher, Stopped
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _IDS_PER_CALL: Final = 10
 _BATCH: Final = 200
+_AHEAD: Final = timedelta(hours=1)
+"""How long before its time a doubted file is asked for: a pass deletes only what was confirmed before it."""
+
 _MOST_CALLS: Final = 500
 _ASKED_AGAIN_AFTER: Final = timedelta(hours=6)
 _CONFIRM_MARK: Final = "setting/confirm"
@@ -51,12 +54,12 @@ class Confirmer:
 
 
 def confirm_due(confirmer: Confirmer, stop: threading.Event) -> None:
-    """Look for unconfirmed files whose time has come: in the last complete listing, and at Tencent by asking for them.
+    """Look for unconfirmed files whose time is near: in the last complete listing, and at Tencent by asking for them.
 
     Whatever stands in the way leaves them unconfirmed; it is tried again with a later pass.
     """
     with confirmer.database.read() as session:
-        lanes = listings.list_lanes_to_confirm(session, confirmer.now())
+        lanes = listings.list_lanes_to_confirm(session, confirmer.now() + _AHEAD)
     for lane in lanes:
         _confirm_listed(confirmer, lane)
         if lane[1] is Vendor.TENCENT and lane[0] in confirmer.apps and not _is_closed(confirmer, lane):
@@ -68,10 +71,13 @@ def confirm_due(confirmer: Confirmer, stop: threading.Event) -> None:
                 return
 
 
-def settle_confirmation(database: Database, *, confirm_all: bool, now: Callable[[], datetime]) -> int:
+def settle_confirmation(
+    database: Database, cooling_off: timedelta, *, confirm_all: bool, now: Callable[[], datetime]
+) -> int:
     """Make what is in the inventory follow the CONFIRM setting, in batches; returns how many files changed.
 
-    With `confirm_all`, every file waits until a listing or a person confirms it; without, none waits only for that.
+    With `confirm_all`, every file waits until a listing or a person confirms it; without, none waits only for that, but
+    what has waited so far is left alone for the cooling-off.
     """
     wanted = "all" if confirm_all else "off"
     with database.read() as session:
@@ -86,34 +92,37 @@ def settle_confirmation(database: Database, *, confirm_all: bool, now: Callable[
         if not numbers:
             break
         after = numbers[-1]
-        change = partial(_settle, numbers=numbers, confirm_all=confirm_all, now=now())
+        quiet_until = find_quiet_end(cooling_off, now())
+        change = partial(_settle, numbers=numbers, confirm_all=confirm_all, now=now(), quiet_until=quiet_until)
         total += database.transact(change)
     database.transact(lambda session: leases.leave_mark(session, _CONFIRM_MARK, wanted, now()))
     log.info("confirmation_settled", confirm=wanted, files=total)
     return total
 
 
-def _settle(session: Session, numbers: Sequence[int], now: datetime, *, confirm_all: bool) -> int:
+def _settle(
+    session: Session, numbers: Sequence[int], now: datetime, quiet_until: datetime | None, *, confirm_all: bool
+) -> int:
     def settle(row: MediaFileRow) -> bool:
         if confirm_all:
-            if row.suspicion or row.confirmed_at or row.listed_at:
-                return False
-            row.suspicion = Suspicion.UNLISTED
-        elif row.suspicion is Suspicion.UNLISTED:
-            row.suspicion = None
+            return demand_confirmation(row)
+        if row.suspicion is not Suspicion.UNLISTED:
+            return False
+        # Somebody may have run one command without the setting: nothing goes before that can be noticed.
+        row.suspicion, row.quiet_until = None, quiet_until
         return True
 
     return _change(session, numbers, settle, now)
 
 
-def _confirm(session: Session, numbers: Sequence[int], now: datetime) -> int:
+def _confirm(session: Session, numbers: Sequence[int], now: datetime, quiet_until: datetime | None) -> int:
     def confirm(row: MediaFileRow) -> bool:
         if row.suspicion is None:
             return False
-        disputed, note = drop_disputed(listings.describe_known(row))
-        for column, value in disputed.items():
-            setattr(row, column, value)
-        note_difference(row, note)
+        doubted, note = drop_doubted(listings.describe_known(session, row), None, row.vendor_created_at)
+        if note is not None:
+            drop_facts(session, row, doubted, note)
+            row.quiet_until = quiet_until
         row.suspicion, row.confirmed_at, row.confirmed_by = None, now, BY_LISTING
         return True
 
@@ -143,11 +152,13 @@ def _confirm_listed(confirmer: Confirmer, lane: Lane) -> None:
     after = 0
     while last is not None:
         with confirmer.database.read() as session:
-            numbers = listings.list_seen_in(session, lane, last, confirmer.now(), after, _BATCH)
+            numbers = listings.list_seen_in(session, lane, last, confirmer.now() + _AHEAD, after, _BATCH)
         if not numbers:
             return
         after = numbers[-1]
-        confirmer.database.transact(partial(_confirm, numbers=numbers, now=confirmer.now()))
+        now = confirmer.now()
+        quiet_until = find_quiet_end(confirmer.cooling_off, now)
+        confirmer.database.transact(partial(_confirm, numbers=numbers, now=now, quiet_until=quiet_until))
 
 
 def _is_closed(confirmer: Confirmer, lane: Lane) -> bool:
@@ -164,11 +175,13 @@ def _ask_about(confirmer: Confirmer, lane: Lane, stop: threading.Event) -> None:
     )
     adopter = Adopter(confirmer.cooling_off)
     after = 0
-    # Deletions wait for this: whatever is left is asked for by the next pass.
+    # (Retries and the next pass wait for this: whatever is left is asked for then.)
     for _ in range(_MOST_CALLS):
         now = confirmer.now()
         with confirmer.database.read() as session:
-            batch = listings.list_to_confirm(session, lane, now, now - _ASKED_AGAIN_AFTER, after, _IDS_PER_CALL)
+            batch = listings.list_to_confirm(
+                session, lane, now + _AHEAD, (now - _ASKED_AGAIN_AFTER, now), after, _IDS_PER_CALL
+            )
         if not batch:
             return
         after = batch[-1][0]

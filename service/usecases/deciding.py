@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from service.core.cooling import Approved, cool, find_wait, follow_approval
-from service.core.model import Action, FileState
+from service.core.model import Action, FileState, Suspicion
 from service.core.ranks import Span, rank_recordings
 from service.core.rules import RuleSet, decide, decide_by_rules, find_rule
 from service.db import erasures, files, holds, locks, revisions, runs
@@ -130,6 +130,14 @@ def decide_again(session: Session, rows: Sequence[MediaFileRow], rules: RuleSet,
     for row, decision, approval in decide_rows(session, rows, rules, now):
         files.apply_decision(row, decision, approval, rules.revision, now)
     session.flush()
+
+
+def demand_confirmation(row: MediaFileRow) -> bool:
+    """With CONFIRM=all: doubt a file that neither a listing nor a person has confirmed; False if one has, or it is."""
+    if row.suspicion is not None or row.confirmed_at is not None or row.listed_at is not None:
+        return False
+    row.suspicion = Suspicion.UNLISTED
+    return True
 
 
 def lock_ranks(session: Session, rules: RuleSet, streams: Iterable[tuple[str, str]]) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from service.db.engine import Database
 
 
+_LISTED_LATELY = timedelta(days=7)
+"""A listing older than this is of an app that is not configured any more, or nobody reads listings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """How much of everything there is. Every state and verdict has its number, be it 0.
@@ -77,5 +81,5 @@ def count_figures(database: Database, now: datetime) -> Figures:
             revision=revisions.current_number(session),
             lost_callbacks=listings.sum_lost(session, now - CALLBACK_ON_ITS_WAY),
             listed_at=tuple(listings.list_completed(session)),
-            incomplete_listings=tuple(listings.list_incomplete(session)),
+            incomplete_listings=tuple(listings.list_incomplete(session, now - _LISTED_LATELY)),
         )

@@ -68,7 +68,7 @@ def find_due_lanes(database: Database, app_ids: Iterable[str], every: timedelta,
 
 
 def _is_due(session: Session, lane: Lane, every: timedelta, now: datetime) -> bool:
-    last = listings.newest_listing(session, lane, of_all=True)
+    last = listings.newest_listing(session, lane)
     if last is None or last.heartbeat_at > now + _GONE_ON_WITH_AFTER:  # (the clock has jumped back since)
         return True
     if last.state is ListingState.RUNNING:

@@ -15,9 +15,10 @@ from service.core.model import Vendor
 from service.core.time_walk import TimeWalk
 from service.core.wording import count, in_words
 from service.db import leases, listings
+from service.db.engine import DatabaseUnavailable
 from service.db.models import ListingState
 from service.usecases.adopting import Adopter, Page, take_in_page
-from service.usecases.searching import ListingRefused, ListingUnanswered, Searcher, Stopped
+from service.usecases.searching import PART_REFUSED, ListingRefused, ListingUnanswered, Searcher, Stopped
 from service.usecases.second_look import ask_for_each, mark_gone
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _SETTLED: Final = timedelta(minutes=10)
 """A file announced this shortly before a listing began need not be in it yet."""
 
 _FEW: Final = 20
+_LARGEST_SHARE: Final = 0.5
+_ALIKE: Final = 0.9
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +88,11 @@ class Comparison:
             state, note = ListingState.INTERRUPTED, f"{trouble}; the next one goes on with it"
         except ListingRefused as refusal:
             state, note = self._judge_refusal(refusal)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # one lane must not keep the others from being read
+            log.exception("listing_failed", app=self.lane[0], vendor=self.lane[1].value)
+            state, note = ListingState.INCOMPLETE, f"it failed with {type(error).__name__}: report this as a defect"
         self._finish(state, note)
         if state is ListingState.UNUSED and not was_unused:
             log.info("vendor_not_used", app=self.lane[0], vendor=self.lane[1].value, detail=note)
@@ -101,12 +109,8 @@ class Comparison:
             if walk.problems:
                 return ListingState.INCOMPLETE, _describe(walk.problems)
             if self.listing.since is not None:
-                return (
-                    ListingState.COMPLETE,
-                    f"of what was made since {in_words(self.listing.since)}: nothing is marked gone",
-                )
-            if reason := self._disbelieve():
-                return ListingState.INCOMPLETE, reason
+                since = in_words(self.listing.since)
+                return ListingState.COMPLETE, f"of what was made since {since}: nothing is marked gone"
         problems = self._look_again(walk if is_second else None)
         if problems:
             return ListingState.INCOMPLETE, _describe(problems)
@@ -114,30 +118,45 @@ class Comparison:
 
     def _look_again(self, walk: Walk | None) -> tuple[str, ...]:
         """A second look at what a complete listing did not show; what neither shows is gone."""
-        database = self.reconciler.database
-        if walk is None and not self._note_missing():
-            return ()
+        if walk is None:
+            missing = self._note_missing()
+            if not missing:
+                return ()
+            if reason := self._disbelieve(missing):
+                return (reason,)
         adopter = replace(self._adopter(), expected_before=self.known_before)
         if self.lane[1] is Vendor.TENCENT:
-            ask_for_each(database, self.listing, self.known_before, self._ask, partial(self._take_in, adopter))
+            take_in = partial(self._take_in, adopter)
+            problems = ask_for_each(self.reconciler.database, self.listing, self.known_before, self._ask, take_in)
         else:
             walk = walk or MarkerWalk()
             self._read(walk, adopter, is_second=True)
-            if walk.problems:
-                return tuple(f"second look: {problem}" for problem in walk.problems)
-        with database.read() as session:
+            problems = walk.problems
+        if problems:
+            return tuple(f"second look: {problem}" for problem in problems)
+        with self.reconciler.database.read() as session:
             row = listings.find_listing(session, self.listing.id)
         if row is None or row.contradicted:
             found = row.contradicted if row else 0
             return (f"{count(found, 'file')} that the first look did not show came up in the second",)
-        mark_gone(database, self.listing, self.known_before, self.reconciler.now)
+        mark_gone(
+            self.reconciler.database, self.listing, self.known_before, self.reconciler.now, self._give_sign_of_life
+        )
         return ()
 
     def _read(self, walk: Walk, adopter: Adopter, *, is_second: bool) -> None:
         while (query := walk.next_query()) is not None:
-            asked_at, answer = self._ask(query)
-            self._take_in(adopter, asked_at, answer)
-            walk.take(answer.files, total=answer.total, next_marker=answer.next_marker, unnamed=answer.unnamed)
+            try:
+                asked_at, answer = self._ask(query)
+            except ListingRefused as refusal:
+                # A question for a part of a second: the walk knows what to do without it.
+                is_for_a_part = query.prefix or (query.start is not None and query.start == query.end)
+                if refusal.code not in PART_REFUSED or not is_for_a_part:
+                    raise
+                walk.take((), total=None, next_marker=None)
+            else:
+                self._take_in(adopter, asked_at, answer)
+                walk.take(answer.files, total=answer.total, next_marker=answer.next_marker, unnamed=answer.unnamed)
             self._save(walk, is_second=is_second)
 
     def _ask(self, query: Query) -> tuple[datetime, SearchAnswer]:
@@ -187,7 +206,7 @@ class Comparison:
             try:
                 cursor = json.loads(self.listing.cursor)
                 return bool(cursor["second"]), kind.load(cursor["walk"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 log.warning("listing_begins_anew", app=self.lane[0], vendor=self.lane[1].value)
         if kind is MarkerWalk:
             return False, MarkerWalk()
@@ -216,16 +235,21 @@ class Comparison:
         self.reconciler.database.transact(note)
         return missing
 
-    def _disbelieve(self) -> str | None:
-        """Why a complete listing is not believed all the same."""
+    def _disbelieve(self, missing: int) -> str | None:
+        """Why a complete listing is not believed for once: most of what is known would be gone.
+
+        If the next one shows the same, it is believed.
+        """
         with self.reconciler.database.read() as session:
-            row = listings.find_listing(session, self.listing.id)
-            is_many = listings.has_alive(session, self.lane, _FEW, self.known_before)
-        if row is None or row.listed or not is_many:
+            expected = listings.count_expected(session, self.listing, self.known_before)
+            before = listings.find_before(session, self.listing)
+        if expected < _FEW or missing <= _LARGEST_SHARE * expected:
+            return None
+        if before is not None and before.state is ListingState.INCOMPLETE and before.missing >= _ALIKE * missing:
             return None
         return (
-            f"the listing is empty, but the inventory knows at least {_FEW} files: nothing is marked gone; "
-            "if they are really all gone, their deletion will say so"
+            f"the listing shows only {expected - missing:,} of {count(expected, 'file')} that are known: see whether "
+            "that can be; the next listing that shows the same is believed"
         )
 
     def _judge_refusal(self, refusal: ListingRefused) -> tuple[ListingState, str]:

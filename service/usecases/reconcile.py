@@ -66,9 +66,9 @@ def reconcile_lane(
 def _begin(session: Session, reconciler: Reconciler, lane: Lane, since: datetime | None) -> ListingRow:
     """The record of the listing: a new one, or that of one to go on with."""
     now = reconciler.now()
-    last = listings.newest_listing(session, lane)
+    last = listings.newest_listing(session, lane, since)
     if last is not None and last.state in (ListingState.RUNNING, ListingState.INTERRUPTED):
-        if last.since == since and abs(now - last.started_at) <= _RESUMED_FOR:
+        if abs(now - last.started_at) <= _RESUMED_FOR:
             last.state, last.heartbeat_at, last.worker, last.finished_at = (
                 ListingState.RUNNING,
                 now,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 UNUSED_CODES: Final = frozenset({3, 4, 5})
 """What ZEGO answers for a vendor that the app does not use, or that it may not list."""
 
+PART_REFUSED: Final = frozenset({2})
+"""What ZEGO may answer to a question that its listing does not take; another way of asking may do."""
+
 _FINAL_CODES: Final = frozenset({2, 7, 8, *UNUSED_CODES})
 _GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
 _LONGEST_WAIT_S: Final = 30.0

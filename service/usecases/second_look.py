@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -30,18 +29,24 @@ def ask_for_each(
     known_before: datetime,
     ask: Callable[[Query], tuple[datetime, SearchAnswer]],
     take_in: Callable[[datetime, SearchAnswer], object],
-) -> None:
-    """Ask Tencent for every file that its listing did not show, 10 a call; those that are there are taken in."""
+) -> tuple[str, ...]:
+    """Ask Tencent for every file that its listing did not show, 10 a call; those that are there are taken in.
+
+    Returns why the answers prove nothing; nothing else is asked then.
+    """
     after = 0
     while True:
         with database.read() as session:
             batch = listings.list_unseen(session, listing, known_before, after, _IDS_PER_CALL)
         if not batch:
-            return
+            return ()
         after = batch[-1][0]
         asked = tuple(file_id for _, file_id in batch)
         asked_at, answer = ask(Query(_IDS_PER_CALL, file_ids=asked))
-        take_in(asked_at, replace(answer, files=tuple(file for file in answer.files if file.file_id in asked)))
+        named = {file.file_id for file in answer.files}
+        if answer.unnamed or not named <= set(asked) or answer.total not in (None, len(named)):
+            return ("asked for files by their ids, the vendor answers with others, or with numbers that do not agree",)
+        take_in(asked_at, answer)
 
 
 def mark_gone(
@@ -49,10 +54,15 @@ def mark_gone(
     listing: ListingRow,
     known_before: datetime,
     now: Callable[[], datetime],
+    give_sign_of_life: Callable[[], None],
 ) -> None:
-    """Write down that what neither look showed is gone, in batches, and count it in the listing."""
+    """Write down that what neither look showed is gone, in batches, and count it in the listing.
+
+    `give_sign_of_life` raises if somebody else has taken over: what is unseen by now may be seen by them.
+    """
     after = 0
     while True:
+        give_sign_of_life()
         with database.read() as session:
             batch = listings.list_unseen(session, listing, known_before, after, _BATCH)
         if not batch:
@@ -68,7 +78,7 @@ def _mark(session: Session, listing: ListingRow, numbers: Sequence[int], now: da
     streams = {(row.app_id, row.stream_id) for row in rows}
     lock_ranks(session, rules, streams)
     session.expire_all()
-    doubtful = runs.maybe_deleted_before(session, numbers)
+    doubtful = runs.maybe_deleted_since_listed(session, numbers)
     marked = 0
     for row in listings.lock_unseen(session, listing, numbers):
         row.state = FileState.DELETED if row.id in doubtful else FileState.GONE

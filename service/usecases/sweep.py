@@ -63,18 +63,20 @@ def run_pass(
         with _signs_of_life(sweeper, fence, stop) as life:
             sweeper.database.transact(lambda session: release_stale(session, sweeper.lease, sweeper.now()))
             decide_older(sweeper.database, sweeper.now)
-            settle_confirmation(sweeper.database, confirm_all=sweeper.confirm_all, now=sweeper.now)
+            cooling_off = sweeper.confirmer.cooling_off
+            settle_confirmation(sweeper.database, cooling_off, confirm_all=sweeper.confirm_all, now=sweeper.now)
             settle_erasures(sweeper.database, sweeper.now)
             settle_holds(sweeper.database, sweeper.now)
             run_id = sweeper.database.transact(lambda session: _start(session, sweeper, fence, trigger, slot_at))
             if run_id is None:
                 return None
             life.run_id = run_id
-            sweep = Pass(run_id, fence, trigger is Trigger.RETRY, approved_run)
-            if trigger not in (Trigger.RETRY, Trigger.APPROVAL):
-                confirm_due(sweeper.confirmer, stop)
+            sweep = Pass(run_id, fence, trigger is Trigger.RETRY, approved_run, sweeper.confirm_all)
             stops = _sweep_apps(sweeper, sweep, stop)
             decide_streams(sweeper.database, run_id, sweeper.now)
+            if trigger not in (Trigger.RETRY, Trigger.APPROVAL):
+                # After the deletions, which go first; what is confirmed now can go with the next pass.
+                confirm_due(sweeper.confirmer, stop)
         _finish(sweeper, run_id, stops, interrupted=stop.is_set(), lost=life.lost)
         return run_id
     finally:

@@ -136,8 +136,11 @@ def _dispute(
     """Look for other callbacks with this one's signature, and doubt them all; says so in words if there are any."""
     other = inbox.find_same_signature(session, row)
     disputed = inbox.find_undisputed(session, row)
-    announced = [(parsed.app_id, parsed.stream_id)] if isinstance(parsed, Callback) else []
-    lock_streams_of(session, [source, *(each.media_file_id for each in disputed)], announced)
+    announced, known = [], source
+    if isinstance(parsed, Callback):
+        announced = [(parsed.app_id, parsed.stream_id)]
+        known = coverage.find_number(session, parsed.app_id, parsed.vendor, parsed.file_id)
+    lock_streams_of(session, [known, *(each.media_file_id for each in disputed)], announced)
     for each in disputed:
         each.verdict, each.reason = Verdict.CONFLICT, _SAME_SIGNATURE.format(row.id)
         if each.media_file_id is not None:

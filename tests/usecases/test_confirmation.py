@@ -48,9 +48,18 @@ def test_the_sweep_asks_tencent_for_doubted_files_ten_at_a_time_and_deletes_them
     doubt(world, "young", age=timedelta(0))
     world.sweep()
     assert [len(asked) for asked in searches(world)] == [10, 2]
-    assert world.stored() == {"young"}
     assert world.state("young") == "unconfirmed"
-    assert world.files()["f00"]["state"] == "deleted"
+    file = world.files()["f00"]
+    assert (file["state"], file["stream_id"], file["cooling_until"]) == ("scheduled", "", "2026-03-02T12:00:00Z")
+    world.clock.move(hours=22, minutes=30)
+    world.sweep()  # asks for the one that is due within an hour, too
+    assert world.state("young") == "unconfirmed"
+    world.clock.move(hours=1)
+    world.sweep()
+    assert world.state("young") == "scheduled"
+    world.clock.move(hours=1)
+    world.sweep()
+    assert world.stored() == {"young"}
 
 
 def test_what_the_vendor_does_not_show_stays_and_is_asked_for_again_after_six_hours(world: World) -> None:
@@ -101,8 +110,11 @@ def test_other_vendors_are_looked_up_in_the_last_complete_listing(world: World) 
     world.sweep()
     assert len(searches(world)) == calls
     file = world.files()["record/b.mp4"]
-    assert (file["state"], file["stream_id"]) == ("deleted", "")
+    assert (file["state"], file["stream_id"]) == ("scheduled", "")
     assert world.state("record/c.mp4") == "unconfirmed"  # no listing has shown it
+    world.clock.move(hours=25)
+    world.sweep()
+    assert world.state("record/b.mp4") == "deleted"
 
 
 def test_with_confirm_all_every_file_waits_for_the_vendor(world: World) -> None:
@@ -113,6 +125,7 @@ def test_with_confirm_all_every_file_waits_for_the_vendor(world: World) -> None:
     world.send("f2", vendor=Vendor.WANGSU, age=2 * DAY)
     world.send("ghost", age=2 * DAY, stored=False)
     assert set(world.states()) == {"unconfirmed", "scheduled"}
+    world.sweep()
     world.sweep()
     assert world.states() == {"deleted": ["before", "f1"], "unconfirmed": ["f2", "ghost"]}
     world.reconcile(Vendor.WANGSU)
@@ -132,7 +145,26 @@ def test_confirm_all_lets_a_person_confirm_and_can_be_switched_off(world: World)
     assert world.states() == {"deleted": ["f1"], "unconfirmed": ["f2", "f3"]}
     confirm_all(world, switch=False)
     world.sweep()
+    assert world.states() == {"deleted": ["f1"], "scheduled": ["f2"], "unconfirmed": ["f3"]}
+    confirm_all(world)  # one command had run without the setting: nothing has gone by that
+    world.sweep()
+    assert world.states() == {"deleted": ["f1"], "unconfirmed": ["f2", "f3"]}
+    confirm_all(world, switch=False)
+    world.sweep()
+    world.clock.move(hours=24)
+    world.sweep()
     assert world.states() == {"deleted": ["f1", "f2"], "unconfirmed": ["f3"]}
+
+
+def test_confirm_all_holds_at_the_claim_whoever_took_the_callback_in(world: World) -> None:
+    confirm_all(world)
+    world.keep("1d")
+    world.sweep()
+    world.service = replace(world.service, ingest=replace(world.service.ingest, confirm_all=False))
+    world.send("leaked", vendor=Vendor.HUAWEI, age=2 * DAY)
+    assert world.state("leaked") == "scheduled"
+    world.sweep()
+    assert world.state("leaked") == "unconfirmed"
 
 
 def test_a_retry_asks_nothing_of_the_listing(world: World) -> None:

@@ -137,6 +137,7 @@ def test_a_stale_callback_is_kept_and_its_file_is_unconfirmed(world: World, skew
     receipt = world.send("f1", age=2 * DAY, now=world.clock() + skew)
     assert receipt.answer is Answer.STORED
     assert verdict_names(world) == ["stale"]
+    world.sandbox.search = False
     world.sweep()
     assert world.states() == {"unconfirmed": ["f1"]}
     assert world.stored() == {"f1"}
