@@ -58,8 +58,8 @@ def assert_repaired(scene: Scene) -> None:
     files = scene.world.files()
     states = {file_id: file["state"] for file_id, file in files.items()}
     expected = dict.fromkeys(files, "deleted") | dict.fromkeys(FAILED, "failed") | dict.fromkeys(KEPT, "kept")
-    # (Put back, the suspect file is new to the vendor: it is confirmed, and its age counts from now.)
-    expected |= {"young-00000": "kept", "suspect": "scheduled"}
+    # (The suspect file is confirmed, but its stream is not believed, and rules ask for it.)
+    expected |= {"young-00000": "kept", "suspect": "kept"}
     assert states == expected
     untouched = {file_id for file_id, file in files.items() if file["last_outcome"] is None}
     assert untouched == KEPT
