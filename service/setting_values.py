@@ -54,8 +54,8 @@ def read_pause(value: object) -> timedelta:
 
 
 def read_period(value: object) -> timedelta | None:
-    """Read a duration, or `off` for None."""
-    if value in ("off", None):
+    """Read a duration, or `off` (in any case) for None."""
+    if value is None or (isinstance(value, str) and value.strip().lower() == "off"):
         return None
     try:
         return read_duration(value)

@@ -133,7 +133,7 @@ class Settings(BaseModel):
     confirm: Literal["off", "all"] = Field(
         default="off",
         description="all: delete only what the vendor's listing or a person has confirmed; off: only what is in doubt",
-        examples=["all"],
+        examples=["off"],
     )
     reconcile_every: Annotated[timedelta | None, BeforeValidator(read_period)] = Field(
         default=timedelta(hours=24),
@@ -198,6 +198,11 @@ class Settings(BaseModel):
     @classmethod
     def _upper(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("confirm", mode="before")
+    @classmethod
+    def _lower(cls, choice: object) -> object:
+        return choice.lower() if isinstance(choice, str) else choice
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:

@@ -97,6 +97,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("SWEEP_CRON", "30 3 * * *", "30 3 * * *"),
         ("LOG_LEVEL", "debug", "DEBUG"),
         ("LOG_FORMAT", "json", "json"),
+        ("CONFIRM", "ALL", "all"),
+        ("CONFIRM", "Off", "off"),
+        ("RECONCILE_EVERY", "OFF", None),
+        ("RECONCILE_EVERY", "12h", timedelta(hours=12)),
     ],
 )
 def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
@@ -155,6 +159,8 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("ADMIN_TOKEN", "hush hush", "no spaces"),
         ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "write console or json"),
+        ("CONFIRM", "yes", "write off or all, for example off"),
+        ("RECONCILE_EVERY", "never", "for example 30d, or off"),
     ],
 )
 def test_a_bad_value_is_named_with_an_example_of_a_right_one(name: str, value: str, hint: str) -> None:
