@@ -83,6 +83,7 @@ def _examined(service: Service) -> Examined:
         patience=settings.claim_lease,
         reconcile_every=settings.reconcile_every,
         now=service.now,
+        confirm_all=settings.confirm == "all",
     )
 
 

@@ -241,12 +241,16 @@ def _describe_purge(file: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
-    file, now = explanation.file, invocation.now()
-    invocation.show(make_facts(_explained_facts(explanation, now)), "", _HEADS[explanation.as_of is None], "")
+    now = invocation.now()
+    invocation.show(make_facts(_explained_facts(explanation, now)), "")
     columns = [prose("rule"), word("result"), prose("why")]
     rows = [(line.name, line.result.value, line.why) for line in explanation.rules]
-    none = "No rules are in force." if explanation.as_of is None else f"No attempt is on record: {file['state_reason']}"
-    invocation.show(make_table(invocation.out, columns, rows) if rows else safe(none))
+    if explanation.as_of is not None and not explanation.attempts:
+        invocation.show("This service never asked ZEGO to delete it.")
+    else:
+        none = "No rules are in force." if explanation.as_of is None else safe(explanation.file["state_reason"])
+        table = make_table(invocation.out, columns, rows) if rows else none
+        invocation.show(_HEADS[explanation.as_of is None], "", table)
     if explanation.attempts:
         columns = [word("attempt"), word("outcome"), word("code"), prose("message"), prose("request id")]
         attempts = [

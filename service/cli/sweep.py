@@ -10,7 +10,7 @@ from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.options import NUMBER, actor, by, one_json
 from service.cli.stopping import stopped_by_signals
 from service.cli.tables import make_table, number, prose, show_progress, word
-from service.cli.wording import absolute, parse_moment, relative, safe, span
+from service.cli.wording import absolute, describe_wait, parse_moment, relative, safe, span
 from service.core.model import Outcome
 from service.core.wording import count
 from service.db.models import RunState, Trigger
@@ -128,7 +128,8 @@ def _show_kept_back(invocation: Invocation, kept: KeptBack) -> None:
     if kept.cooling:
         until = absolute(kept.cooling_until, invocation.now())
         invocation.show(
-            f"{count(kept.cooling, 'more file')} wait for the cooling-off of a change of rules, until {until}."
+            f"{count(kept.cooling, 'more file')} wait for a cooling-off (of a change of rules, or of their adoption),"
+            f" the last until {until}."
         )
     if kept.held:
         invocation.show(f"{count(kept.held, 'more file')} would go, but for a hold.")
@@ -145,7 +146,7 @@ def _sweep(invocation: Invocation, service: Service, approved_run: int | None, *
             Trigger.COMMAND if approved_run is None else Trigger.APPROVAL,
             approved_run=approved_run,
             stop=stop,
-            on_wait=lambda holder: invocation.note(f"waiting for the pass of {safe(holder)} to end …"),
+            on_wait=lambda holder: invocation.note(describe_wait("pass", holder, service.settings.claim_lease)),
         )
     run = None if run_id is None else show_run(service.database, run_id)
     if run is None:

@@ -86,3 +86,15 @@ def span(seconds: float | None) -> str:
         return "-"
     brief = 60
     return f"{seconds:.1f} s" if seconds < brief else humanize.precisedelta(timedelta(seconds=round(seconds)))
+
+
+def in_hours(length: timedelta) -> str:
+    """A length of time, up to two days without days: "24 hours" leaves no doubt."""
+    brief = timedelta(days=2)
+    return humanize.precisedelta(length, suppress=["days"] if length <= brief else [])
+
+
+def describe_wait(what: str, holder: str, patience: timedelta) -> str:
+    """Who is waited for, and for how long at most if that process has died."""
+    longest = span(patience.total_seconds())
+    return f"waiting for the {what} of {safe(holder)} to end (if it has died: {longest} after its last sign of life) …"

@@ -12,32 +12,19 @@ from typing import TYPE_CHECKING, Final
 from service.core.listing import Query
 from service.core.model import Transport, Vendor
 from service.usecases.diagnosis import Check, Status
+from service.usecases.remedies import ENABLE_API, find_refusal_remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from service.core.listing import SearchAnswer
 
 _VENDOR_CODES: Final = frozenset({3, 4, 5, 8})
 """What ZEGO answers for a vendor that an app does not use; only where every vendor does is something wrong."""
 
-_GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
 _UNKNOWN_ACTION: Final = 100_000_007
 _TOO_FREQUENT: Final = 6
 _TOO_MANY_REQUESTS: Final = 429
-
-_COPY_AGAIN: Final = "copy AppID and ServerSecret again from ZEGO's console (Project → Basic information)"
-_ASK_ZEGO: Final = "ask ZEGO's support to enable the recording API (DeleteMedia, SearchMedia) for this AppID"
-_FIXES: Final[Mapping[int, str]] = {
-    7: _COPY_AGAIN,
-    100_000_001: _COPY_AGAIN,
-    100_000_004: "set this machine's clock (ZEGO takes 10 minutes of difference)",
-    100_000_005: _COPY_AGAIN,
-    100_000_010: _COPY_AGAIN,
-    100_000_011: _COPY_AGAIN,
-    100_000_016: "projects made up to 2021-11-16 need is_test = true or false, as ZEGO's console says",
-    100_000_017: _ASK_ZEGO,
-}
 
 _CLOCK_WARNING: Final = timedelta(seconds=60)
 _CLOCK_PROBLEM: Final = timedelta(minutes=10)
@@ -73,7 +60,7 @@ def check_access(app: AppAccess, now: Callable[[], datetime]) -> Access:
             return Access(_judge(app, vendor, answer), ahead)
         refusals.append(f"{vendor.value}: {_said(answer)}")
     text = f"ZEGO refuses every vendor ({', '.join(refusals)})"
-    return Access(Check(_name(app), Status.PROBLEM, text, _ASK_ZEGO), ahead)
+    return Access(Check(_name(app), Status.PROBLEM, text, ENABLE_API), ahead)
 
 
 def check_clock(ahead: timedelta | None) -> Check:
@@ -108,8 +95,7 @@ def _judge_refusal(name: str, answer: SearchAnswer, code: int) -> Check:
     if code == _UNKNOWN_ACTION:
         text = f"SearchMedia is not offered here, so the credentials cannot be tried out ({_said(answer)})"
         return Check(name, Status.WARNING, text, "the first sweep that has something due tells")
-    if code in _FIXES or code in _GATEWAY_CODES:
-        fix = _FIXES.get(code, "correct AppID, ServerSecret or API_URL, or ask ZEGO's support")
+    if fix := find_refusal_remedy(code):
         return Check(name, Status.PROBLEM, f"ZEGO does not let it in: {_said(answer)}", fix)
     return Check(name, Status.WARNING, f"ZEGO answered {_said(answer)}", "run doctor again; if it stays, ask ZEGO")
 

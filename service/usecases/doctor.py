@@ -44,7 +44,8 @@ _PURGES: Final = (
 class Examined:
     """What is looked over: the database, the apps, the KEEP setting, when sweeps are meant to start, and a clock.
 
-    `patience` is how long a worker may be silent or a sweep late, `reconcile_every` how often listings are read.
+    `patience` is how long a worker may be silent or a sweep late, `reconcile_every` how often listings are
+    read, `confirm_all` whether every file waits for one.
     """
 
     database: Database
@@ -54,6 +55,7 @@ class Examined:
     patience: timedelta
     reconcile_every: timedelta | None
     now: Callable[[], datetime]
+    confirm_all: bool = False
 
 
 def examine(subject: Examined) -> Iterator[Check]:
@@ -178,6 +180,12 @@ def _check_files(subject: Examined) -> Iterator[Check]:
     yield from (Check("files", Status.ATTENTION, sentence) for sentence in sentences)
     if not sentences:
         yield Check("files", Status.OK, "none waits for a person")
+    with subject.database.read() as session:
+        cooling, until = figures.count_cooling(session, subject.now())
+    if cooling:
+        text = f"{count(cooling, 'file')} whose date has come: waiting for a cooling-off, the last until {iso(until)}"
+        fix = "they are deleted then: see `zego-retention files list`; rules and holds can still keep them"
+        yield Check("files", Status.OK, text, fix)
 
 
 def _check_pauses(subject: Examined) -> Iterator[Check]:
@@ -195,7 +203,8 @@ def _check_pauses(subject: Examined) -> Iterator[Check]:
 
 def _check_listings(subject: Examined) -> Iterator[Check]:
     app_ids = [app.app_id for app in subject.apps]
-    yield from check_listings(subject.database, app_ids, subject.reconcile_every, subject.now())
+    every, confirm_all = subject.reconcile_every, subject.confirm_all
+    yield from check_listings(subject.database, app_ids, every, subject.now(), confirm_all=confirm_all)
 
 
 def _check_purges(subject: Examined) -> Iterator[Check]:

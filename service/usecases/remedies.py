@@ -1,10 +1,13 @@
-"""What a person can do about a database that cannot be used."""
+"""What a person can do about a database that cannot be used, and about a ZEGO that refuses."""
 
 from __future__ import annotations
 
 import os
 import pwd
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ELSEWHERE: Final = "or set DATABASE_URL to another place"
 _REMEDIES: Final = {
@@ -15,6 +18,40 @@ _REMEDIES: Final = {
     "file is not a database": f"move that file away, put a backup in its place, {_ELSEWHERE}",
     "readonly database": "run it as the user of the service, who can write the file and its folder",
 }
+
+_GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
+_COPY_AGAIN: Final = "copy AppID and ServerSecret again from ZEGO's console (Project → Basic information)"
+ENABLE_API: Final = "ask ZEGO's support to enable the recording API (DeleteMedia, SearchMedia) for this AppID"
+_ENABLE_SEARCH: Final = "ask ZEGO's support to enable SearchMedia for this AppID, or set RECONCILE_EVERY=off"
+_REFUSALS: Final[Mapping[int, str]] = {
+    7: _COPY_AGAIN,
+    100_000_001: _COPY_AGAIN,
+    100_000_004: "set this machine's clock (ZEGO takes 10 minutes of difference)",
+    100_000_005: _COPY_AGAIN,
+    100_000_010: _COPY_AGAIN,
+    100_000_011: _COPY_AGAIN,
+    100_000_016: "projects made up to 2021-11-16 need is_test = true or false, as ZEGO's console says",
+    100_000_017: ENABLE_API,
+}
+_LISTING_REFUSALS: Final[Mapping[int, str]] = {
+    3: _ENABLE_SEARCH,
+    4: "ask ZEGO's support which CDN stores the project's recordings, and whether that was changed",
+    5: _ENABLE_SEARCH,
+    8: _ENABLE_SEARCH,
+    100_000_007: _ENABLE_SEARCH,
+}
+
+
+def find_refusal_remedy(code: int) -> str | None:
+    """What helps where ZEGO answers with this code that it does not let an app in; None for any other code."""
+    if code in _GATEWAY_CODES:
+        return _REFUSALS.get(code, "correct AppID, ServerSecret or API_URL, or ask ZEGO's support")
+    return _REFUSALS.get(code)
+
+
+def find_listing_remedy(code: int) -> str | None:
+    """What helps where ZEGO answers with this code instead of a listing; None if nothing is known."""
+    return _LISTING_REFUSALS.get(code) or find_refusal_remedy(code)
 
 
 def find_remedy(trouble: str) -> str | None:

@@ -31,8 +31,9 @@ class Attention:
 class KeptBack:
     """Files whose date has come and that are not deleted all the same.
 
-    `cooling` wait until a change of rules can no longer be taken back (the last of them until `cooling_until`), `held`
-    would go without a hold, `observed` counts by rule what rules that only observe would have deleted.
+    `cooling` wait until a change of rules can no longer be taken back, or for as long after their adoption (the last of
+    them until `cooling_until`), `held` would go without a hold, `observed` counts by rule what rules that only observe
+    would have deleted.
     """
 
     cooling: int

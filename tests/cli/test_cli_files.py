@@ -192,6 +192,17 @@ def test_explain_of_a_deleted_file_says_that_it_speaks_of_then(run: Run, world: 
     assert "+ 1d = 2026-02-28 12:00:00 UTC" in told
 
 
+def test_explain_of_a_file_that_a_listing_did_not_show_speaks_of_no_letting_go(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("f", stored=False)
+    world.clock.move(hours=1)
+    assert world.reconcile(Vendor.TENCENT)[Vendor.TENCENT]["gone"] == 1
+    told = run("files", "explain", 1).out
+    assert "the vendor does not have it any more: listing 1 of" in told
+    assert told.endswith("\nThis service never asked ZEGO to delete it.\n")
+    assert "What counted" not in told
+
+
 def test_show_tells_of_cooling_off_and_of_rules_that_only_observe(run: Run, world: World) -> None:
     world.keep("30d")
     world.send("f", age=timedelta(days=2))

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.cli import main
 from service.core.model import Vendor
 from service.zego.sandbox_faults import answer_code, answer_late, hide_ids
 from tests.world import APP, environment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from service.zego.sandbox import Call
     from tests.cli.conftest import Run
     from tests.world import World
@@ -38,7 +41,8 @@ def test_it_shows_a_row_for_each_app_and_vendor_and_what_happens_to_adopted_file
         [APP, "Ws", "unused", "0", "0"],
         [APP, "Huawei", "complete", "3", "3"],
     ]
-    assert "3 files adopted: the rules decide them like any other; none is called before" in ended.out
+    assert "3 files adopted: the rules decide them like any other, but delete none for 24 hours." in ended.out
+    assert "doctor" not in ended.out
     assert (ended.code, ended.err) == (0, "")
 
 
@@ -63,7 +67,54 @@ def test_an_app_that_may_list_nothing_is_told_so_and_ends_with_3(run: Run, world
     world.sandbox.always(answer_code(3, "no permission", action="SearchMedia"))
     ended = run("reconcile", "--app", APP)
     assert ended.code == 3
-    assert "ZEGO refuses to list: 3 no permission" in ended.out
+    [told] = [line for line in ended.out.splitlines() if line.startswith("App ")]
+    assert told == (
+        f"App {APP}, every vendor: ZEGO refuses to list: 3 no permission → ask ZEGO's support to enable SearchMedia for"
+        " this AppID, or set RECONCILE_EVERY=off."
+    )
+
+
+def test_a_vendor_asked_for_by_name_that_the_app_does_not_use_is_told_and_needs_nobody(run: Run, world: World) -> None:
+    world.sandbox.always(answer_code(4, "no such CDN", action="SearchMedia"))
+    ended = run("reconcile", "--app", APP, "--vendor", "Ws")
+    assert ended.code == 0
+    assert f"App {APP}, Ws: ZEGO refuses to list: 4 no such CDN: the app does not seem to use Ws." in ended.out
+
+
+def test_a_wrong_secret_is_told_once_with_its_fix(run: Run, world: World) -> None:
+    world.sandbox.always(answer_code(7, "wrong signature"))
+    ended = run("reconcile", "--app", APP)
+    assert ended.code == 3
+    [told] = [line for line in ended.out.splitlines() if line.startswith("App ")]
+    assert told.startswith(f"App {APP}, every vendor: ZEGO refuses to list: 7 wrong signature → copy AppID and")
+
+
+def test_what_since_means_is_said_once(run: Run, world: World) -> None:
+    store(world, 1)
+    ended = run("reconcile", "--app", APP, "--since", "2026-02-01")
+    said = "Of what was made since 2026-02-01 00:00:00 UTC: nothing is marked gone."
+    assert (ended.code, ended.out.count("nothing is marked gone"), said in ended.out) == (0, 1, True)
+
+
+def test_a_sweep_tells_that_adopted_files_cool_off(run: Run, world: World) -> None:
+    world.keep("1d")
+    store(world, 3)
+    run("reconcile", "--app", APP)
+    said = (
+        "3 more files wait for a cooling-off (of a change of rules, or of their adoption),"
+        " the last until 2026-03-02 12:00:00 UTC (in a day)."
+    )
+    assert said in run("sweep", "--dry-run").out
+    assert said in run("sweep").out
+
+
+def test_a_slip_in_the_command_line_leaves_no_new_database_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new.db"
+    assert main(["reconcile", "--app", "42"], environ=environment(f"sqlite:///{path}", "https://127.0.0.1/")) == 1
+    assert "app 42 is not in the settings: add it, or correct --app" in capsys.readouterr().err
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -71,8 +122,8 @@ def test_an_app_that_may_list_nothing_is_told_so_and_ends_with_3(run: Run, world
     [
         (["--app", "42"], 1, "app 42 is not in the settings"),
         (["--vendor", "Tencnt"], 2, "Tencent"),
-        (["--since", "yesterday"], 2, "yesterday"),
-        (["--since", "2027-01-01"], 2, "lies ahead"),
+        (["--since", "yesterday"], 2, "Invalid value for '--since': 'yesterday'"),
+        (["--since", "2027-01-01"], 2, "Invalid value for --since: 2027-01-01 00:00 UTC lies ahead"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_asked(
@@ -99,10 +150,10 @@ def test_it_names_the_lost_callbacks(run: Run, world: World) -> None:
 def test_ctrl_c_ends_it_after_the_call_in_flight_and_the_next_one_goes_on(
     run: Run, world: World, database_url: str
 ) -> None:
-    store(world, 1_500)
+    store(world, 1_500, Vendor.WANGSU)
     world.sandbox.always(answer_late(0.5))
     variables = os.environ | environment(database_url, world.sandbox.url)
-    command = [sys.executable, "-m", "service", "reconcile", "--vendor", "Huawei", "--app", APP]
+    command = [sys.executable, "-m", "service", "reconcile", "--vendor", "Ws", "--vendor", "Huawei", "--app", APP]
     world.clock.time = world.clock.time.now(world.clock.time.tzinfo)
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         interrupted = threading.Event()
@@ -117,5 +168,6 @@ def test_ctrl_c_ends_it_after_the_call_in_flight_and_the_next_one_goes_on(
     world.sandbox.on_request = None
     assert process.returncode == 1
     assert "stopping after the calls in flight" in err
-    told = run("reconcile", "--vendor", "Huawei", "--app", APP, "--json").object
+    assert f"app {APP}: stopped before Huawei; the next `zego-retention reconcile` reads them" in err
+    told = run("reconcile", "--vendor", "Ws", "--app", APP, "--json").object
     assert (told["id"], told["state"], told["listed"]) == (1, "complete", 1_500)

@@ -201,7 +201,9 @@ def test_it_waits_for_a_pass_in_progress_and_says_for_whose(world: World, databa
     world.database.transact(lambda s: take_lease(s, SWEEP_LEASE, "host/7", now, timedelta(minutes=5)))
     process = start_sweep(world, database_url)
     assert process.stderr is not None
-    assert process.stderr.readline() == "waiting for the pass of host/7 to end …\n"
+    assert process.stderr.readline() == (
+        "waiting for the pass of host/7 to end (if it has died: 2 minutes after its last sign of life) …\n"
+    )
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")

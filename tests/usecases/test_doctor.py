@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from service.core.model import Verdict
+from service.core.model import Vendor, Verdict
 from service.core.slots import Every
 from service.db.engine import Database
 from service.db.inbox import find_callback
@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 LOOKS = ["rules", "callbacks", "worker", "sweeps", "calls", "files", "listings", "cache"]
 
 
-def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP,)) -> list[Check]:
+def examined(
+    world: World,
+    keep: str | None = None,
+    apps: tuple[str, ...] = (APP,),
+    *,
+    reconcile_every: timedelta | None = timedelta(hours=24),
+    confirm_all: bool = False,
+) -> list[Check]:
     clients = world.service.clients
     subject = Examined(
         database=world.database,
@@ -42,8 +49,9 @@ def examined(world: World, keep: str | None = None, apps: tuple[str, ...] = (APP
         keep=keep,
         slots=Every(timedelta(minutes=15)),
         patience=timedelta(minutes=2),
-        reconcile_every=timedelta(hours=24),
+        reconcile_every=reconcile_every,
         now=world.clock,
+        confirm_all=confirm_all,
     )
     return list(examine(subject))
 
@@ -352,3 +360,66 @@ def test_an_app_that_pauses_is_told_with_its_trouble(world: World) -> None:
     assert told.status is Status.WARNING
     for words in (APP, "1 call in a row failed", "http 502", "2026-03-01T12:00"):
         assert words in told.text
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (3, "ask ZEGO's support to enable SearchMedia for this AppID, or set RECONCILE_EVERY=off"),
+        (4, "ask ZEGO's support which CDN stores"),
+        (7, "copy AppID and ServerSecret again"),
+        (100_000_005, "copy AppID and ServerSecret again"),
+        (100_000_007, "or set RECONCILE_EVERY=off"),
+    ],
+)
+def test_listings_that_zego_refuses_alike_are_one_line_with_the_fix(world: World, code: int, fix: str) -> None:
+    world.sandbox.always(answer_code(code, "no"))
+    world.reconcile()
+    told = one(examined(world), "listings")
+    assert told.status is Status.WARNING
+    assert told.text.startswith(f"app {APP}, every vendor: ")
+    assert f"ZEGO refuses to list: {code} no" in told.text
+    assert "doctor" not in told.text
+    assert fix in told.fix
+
+
+def test_of_a_vendor_that_alone_is_refused_the_listing_is_named(world: World) -> None:
+    world.add(1)
+    world.sandbox.next(answer_code(4, "no"))
+    world.reconcile()
+    told = one(examined(world), "listings").text
+    assert told == f"app {APP}, Tencent: listing 1 of 2026-03-01T12:00:00Z is incomplete: ZEGO refuses to list: 4 no"
+
+
+def test_with_listings_off_old_ones_are_no_trouble(world: World) -> None:
+    off = one(examined(world, reconcile_every=None), "listings")
+    assert (off.status, off.text.endswith("not read by themselves (RECONCILE_EVERY=off)")) == (Status.OK, True)
+    world.add(1)
+    world.sandbox.next(answer_code(7, "no"))
+    world.reconcile()
+    off = one(examined(world, reconcile_every=None), "listings")
+    assert off.status is Status.OK
+    assert off.text.endswith("(RECONCILE_EVERY=off); the newest ones: Tencent incomplete, Ws complete, Huawei complete")
+
+
+def test_where_every_file_waits_for_a_listing_that_does_not_come_a_person_is_told(world: World) -> None:
+    assert one(examined(world, confirm_all=True), "listings").status is Status.OK
+    _, told = of(examined(world, reconcile_every=None, confirm_all=True), "listings")
+    assert (told.status, "CONFIRM=all, but RECONCILE_EVERY=off" in told.text) == (Status.WARNING, True)
+    world.sandbox.always(answer_code(3, "no"))
+    world.reconcile()
+    for every in (timedelta(hours=24), None):
+        _, told = of(examined(world, reconcile_every=every, confirm_all=True), "listings")
+        assert (told.status, "CONFIRM=all, but ZEGO lets no vendor be listed" in told.text) == (Status.WARNING, True)
+        assert "`zego-retention files confirm ID`" in told.fix
+
+
+def test_files_that_go_when_they_have_cooled_off_are_counted(world: World) -> None:
+    world.keep("1d")
+    for number in range(3):
+        world.sandbox.add_file(APP, Vendor.TENCENT, str(number), created_at=world.clock() - timedelta(days=9))
+    world.reconcile(Vendor.TENCENT)
+    _, told = of(examined(world), "files")
+    assert told.status is Status.OK
+    assert told.text == "3 files whose date has come: waiting for a cooling-off, the last until 2026-03-02T12:00:00Z"
+    assert "zego-retention files list" in told.fix
