@@ -120,7 +120,7 @@ class Settings(BaseModel):
     )
     cooling_off: Annotated[timedelta, BeforeValidator(read_pause)] = Field(
         default=timedelta(hours=24),
-        description="how long files whose date a change of rules moved earlier are left alone; 0s: not at all",
+        description="how long adopted files, and those that a change of rules made due sooner, wait; 0s: not at all",
         examples=["24h"],
     )
     breaker_files: Annotated[int, BeforeValidator(read_count)] = Field(

@@ -127,8 +127,9 @@ def _show_kept_back(invocation: Invocation, kept: KeptBack) -> None:
     """What is not deleted although its date has come, one line each."""
     if kept.cooling:
         until = absolute(kept.cooling_until, invocation.now())
+        wait = "waits" if kept.cooling == 1 else "wait"
         invocation.show(
-            f"{count(kept.cooling, 'more file')} wait for a cooling-off (of a change of rules, or of their adoption),"
+            f"{count(kept.cooling, 'more file')} {wait} for a cooling-off (of a change of rules, or of their adoption),"
             f" the last until {until}."
         )
     if kept.held:
