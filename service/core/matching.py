@@ -134,11 +134,11 @@ def _judge_vendor(match: Match, file: MediaFile) -> Judgement:
 
 
 def _judge_event(match: Match, file: MediaFile) -> Judgement:
-    return _judge_value(match.event, file.event)
+    return _judge_value(match.event, file.known_event)
 
 
 def _judge_adopted(match: Match, file: MediaFile) -> Judgement:
-    # Every callback tells its event, and no listing does.
+    # Every callback tells its event, and no listing does; a disputed one was told as well.
     return _MATCHES if match.adopted in (None, not file.event) else _DIFFERS
 
 
@@ -199,7 +199,7 @@ def _object_to_vendor(match: Match, file: MediaFile) -> MatchResult | None:
 
 
 def _object_to_event(match: Match, file: MediaFile) -> MatchResult | None:
-    return _object_to_value("event", _judge_event(match, file), match.event, file.event)
+    return _object_to_value("event", _judge_event(match, file), match.event, file.known_event)
 
 
 def _object_to_adopted(match: Match, file: MediaFile) -> MatchResult | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -131,7 +131,7 @@ class Callback:
     replay_url: str | None
 
 
-DISPUTED_EVENT = "?"
+DISPUTED_EVENT: Final = "?"
 """The event of a file that a listing has confirmed, but of which only doubted callbacks told an event."""
 
 
@@ -142,7 +142,7 @@ class MediaFile:
     `rank` counts the recordings of the same app and stream that the rule deciding it decides, from the newest (1); None
     means it is not known.
     `received_at` is when the file was first announced, or adopted; `vendor_created_at` is when the listing says it was
-    made.
+    made. `event` is empty if no callback has announced it, and `DISPUTED_EVENT` if none of those that did is believed.
     """
 
     app_id: str
@@ -160,6 +160,11 @@ class MediaFile:
     rank: int | None = None
     erasure: Erasure | None = None
     vendor_created_at: datetime | None = None
+
+    @property
+    def known_event(self) -> str:
+        """The event that announced it; empty if it is not known."""
+        return "" if self.event == DISPUTED_EVENT else self.event
 
     @property
     def aged_from(self) -> datetime:

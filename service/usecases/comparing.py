@@ -210,7 +210,7 @@ class Comparison:
             group.before,
             group.after,
             not facts.stream_id,
-            not facts.event,
+            not facts.known_event,
             kind,
             ranks[:TODAY],
             erased,

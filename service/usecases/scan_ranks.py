@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from service.core.matching import Judgement, settle
+from service.core.matching import Judgement, Match, settle
 from service.core.model import FileState, MediaFile
 from service.core.ranks import Ranking, Span
 from service.core.rules import find_rule
@@ -43,6 +43,8 @@ class ScanRanks:
         """The rule sets in force and to come, then those before each change that can be taken back."""
         self._rule_sets = rule_sets
         self._counting = [rule for rules in rule_sets for rule in rules if rule.keep_latest]
+        # Nothing else is known of a stream as a whole: what else a rule asks for must not rule it out.
+        self._asked = {Match(stream=rule.match.stream, app=rule.match.app) for rule in self._counting}
         self._as_of = as_of
         self._moments = inventory_scan.Moments(session)
         self._maybe_deleted = inventory_scan.list_maybe_deleted(session) if self._counting else set()
@@ -61,7 +63,7 @@ class ScanRanks:
         if not stream_id:
             return False
         probe = MediaFile(app_id, "", "", stream_id, "", None, self._as_of, self._as_of)  # type: ignore[arg-type]
-        return any(settle(rule.match, probe) is not Judgement.DIFFERS for rule in self._counting)
+        return any(settle(match, probe) is not Judgement.DIFFERS for match in self._asked)
 
     def find_counting(self, facts: MediaFile) -> tuple[Counting, ...]:
         """The rules that decide a file, those that count recordings."""

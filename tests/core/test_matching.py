@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.core.matching import Judgement, Match, judge, match_implies
-from service.core.model import MediaFile, Vendor
+from service.core.matching import Judgement, Match, judge, match_implies, settle
+from service.core.model import DISPUTED_EVENT, MediaFile, Vendor
 
 END = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -70,6 +70,8 @@ def test_the_first_key_that_fails_is_named(match: Match, key: str) -> None:
     [
         (Match(stream=("*",)), replace(FILE, stream_id=""), "stream"),
         (Match(event=("record",)), replace(FILE, event=""), "event"),
+        (Match(event=("record", "compose")), replace(FILE, event=DISPUTED_EVENT), "event"),
+        (Match(event=("compose",), adopted=False), replace(FILE, event=DISPUTED_EVENT), "event"),
         (Match(min_duration=MINUTE), replace(FILE, duration_s=None), "min_duration"),
         (Match(max_duration=MINUTE), replace(FILE, duration_s=float("nan")), "max_duration"),
         (Match(min_duration=MINUTE), replace(FILE, duration_s=float("inf")), "min_duration"),
@@ -137,6 +139,7 @@ def test_implication_holds_key_by_key(narrow: Match, wide: Match, *, expected: b
 
 
 ADOPTED = replace(FILE, stream_id="", event="")
+DISPUTED = replace(FILE, stream_id="", event=DISPUTED_EVENT)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +150,21 @@ ADOPTED = replace(FILE, stream_id="", event="")
         (FILE, True, Judgement.DIFFERS),
         (FILE, False, Judgement.MATCHES),
         (replace(FILE, stream_id=""), True, Judgement.DIFFERS),  # a merged file without a stream was announced
+        (DISPUTED, True, Judgement.DIFFERS),  # by callbacks that contradict each other
+        (DISPUTED, False, Judgement.MATCHES),
     ],
 )
 def test_a_rule_tells_adopted_files_from_announced_ones(file: MediaFile, adopted: bool, judgement: Judgement) -> None:
     result = judge(Match(adopted=adopted), file)
     assert result.judgement is judgement
+    assert settle(Match(adopted=adopted), file) is judgement
     assert result.key == (None if judgement is Judgement.MATCHES else "adopted")
+
+
+def test_words_for_a_file_that_only_disputed_callbacks_announced() -> None:
+    assert judge(Match(adopted=True), DISPUTED).why == "a callback announced it"
+    assert judge(Match(event=("record",)), DISPUTED).why == "its event is not known"
+    assert judge(Match(event=("record",), adopted=True), DISPUTED).judgement is Judgement.DIFFERS
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from sqlalchemy import select
 
 from service.core.cooling import is_sooner
 from service.core.forecast import CATEGORIES, HORIZON_DAYS
-from service.core.model import FileState, MediaFile, Suspicion, Vendor
+from service.core.model import DISPUTED_EVENT, FileState, MediaFile, Suspicion, Vendor
 from service.core.rules import Judgement, RuleSet, decide_by_rules, find_hold_end, judge
 from service.core.rules_file import RulesError, format_rules, parse_rules
 from service.db import files, revisions
 from service.db.models import AttemptRow, CallRow, MediaFileRow, RunRow, RunState, Trigger
 from service.db.order_models import ErasureRow, HoldRow
 from service.usecases import previewing
+from service.usecases.applying import PreviewNeeded, apply_rules
 from service.usecases.comparing import Comparison
 from service.usecases.deciding import Circumstances
 from service.usecases.erasing import ErasureRequest, request_erasure
@@ -70,6 +71,7 @@ class Chance:
             f'app = "{APP}"',
             'event = "compose"',
             "adopted = false",
+            "adopted = true",
             'max_size = "5MB"',
             'min_duration = "1h"',
         ]
@@ -110,8 +112,10 @@ class Chance:
         if chance.random() < 0.3:
             row.vendor_created_at = row.ended_at + timedelta(hours=chance.randint(-48, 96))
         if chance.random() < 0.15:
-            row.stream_id = row.event = ""
-            row.adopted_at, row.quiet_until = now, now + timedelta(hours=chance.choice([-1, 0, 5, 50]))
+            row.stream_id, row.event = "", chance.choice(["", "", DISPUTED_EVENT])
+            row.adopted_at = now
+        if chance.random() < 0.2:
+            row.quiet_until = now + timedelta(hours=chance.choice([-1, 0, 5, 50]))
 
     def trouble(self, world: World, *, in_flight: bool = False) -> None:
         """Doubts, holds, erasures, failures, retries and attempts of unknown outcome, here and there."""
@@ -494,6 +498,34 @@ def test_files_without_a_stream_are_not_counted_with_those_of_one(world: World) 
     candidate = Candidate(parse_rules(text + '\n[[rules]]\nname = "rest"\nkeep = "9d"\n'), "a test")
     changes = previewing.make_preview(world.database, candidate, TESTER, timedelta(0), world.clock())["changes"]
     assert (changes["due_now"]["count"], changes["kept"]["count"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "condition", ["adopted = false", 'event = "record"', 'vendor = "Tencent"', 'stream = "room-*", app = "{app}"']
+)
+def test_what_is_asked_of_single_files_does_not_keep_their_streams_from_being_counted(
+    world: World, condition: str
+) -> None:
+    world.keep("365d")
+    for number in range(5):
+        world.send(f"f{number}", age=(number + 2) * DAY, stream="room-1")
+    match = f"match = {{{{ {condition} }}}}".format(app=APP)
+    rules = parse_rules(f'[[rules]]\nname = "counted"\n{match}\nkeep = "1d"\nkeep_latest = 1\n')
+    made = previewing.make_preview(world.database, Candidate(rules, "x"), TESTER, timedelta(0), world.clock())
+    assert (made["sooner"], made["changes"]["due_now"]["count"], made["changes"]["kept"]["count"]) == (4, 4, 1)
+    with pytest.raises(PreviewNeeded):
+        apply_rules(world.database, Candidate(rules, "x"), TESTER, timedelta(0), world.clock)
+
+
+def test_sizes_count_alike_whether_an_event_is_disputed_or_told(world: World) -> None:
+    """What an event leaves open must not be taken for what a size leaves open."""
+    world.keep("365d")
+    world.add(2, prefix="told", event="record", size_bytes=9)
+    world.add(1, prefix="disputed", event=DISPUTED_EVENT, size_bytes=9)
+    text = '[[rules]]\nname = "small"\nmatch = { event = "record", max_size = "9B" }\nkeep = "1d"\n'
+    candidate = Candidate(parse_rules(text), "x")
+    made = previewing.make_preview(world.database, candidate, TESTER, timedelta(0), world.clock())
+    assert (made["sooner"], made["changes"]["kept"]["count"]) == (2, 1)
 
 
 def test_what_waits_for_another_attempt_is_due_when_it_is_asked_for_again(world: World) -> None:
