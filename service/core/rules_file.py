@@ -110,6 +110,12 @@ def _read_rule(table: Mapping[str, object], place: _Place) -> RetentionRule:
     keep_latest = _read_keep_latest(table["keep_latest"], place) if "keep_latest" in table else None
     if keep is None and keep_latest is not None:
         raise place.error("keep_latest", 'has no effect beside keep = "forever": leave one of them out')
+    if match.adopted and keep_latest is not None:
+        raise place.error(
+            "keep_latest",
+            "would keep all adopted files, for no stream is known of them to count them in: leave it out, or leave out"
+            " adopted = true",
+        )
     mode = _read_text(table["mode"], "mode", place, _parse_mode) if "mode" in table else Mode.ENFORCE
     return RetentionRule(name, match, keep, keep_latest, mode)
 

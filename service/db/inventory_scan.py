@@ -40,6 +40,7 @@ SCAN_BATCH: Final = 10_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _IDS = 300
+_HALF = 1 << 32
 
 
 class LightFile(NamedTuple):
@@ -204,11 +205,13 @@ def sum_up(session: Session) -> list[tuple[FileState, str | None, str, Vendor, A
     """Files by state, rule, app and vendor: how many, how many seconds, how many bytes."""
     row = MediaFileRow
     keys = (row.state, row.rule, row.app_id, row.vendor)
-    sums = (func.count(), func.sum(row.duration_s), func.sum(row.size_bytes))
+    # In two halves: a sum of sizes near the largest that a column holds overflows on SQLite.
+    halves = (func.sum(row.size_bytes // _HALF), func.sum(row.size_bytes % _HALF))
+    sums = (func.count(), func.sum(row.duration_s), *halves)
     query = select(*keys, *sums).group_by(*keys)
     return [
-        (state, rule, app_id, vendor, Amount(count, float(seconds or 0), int(size or 0)))
-        for state, rule, app_id, vendor, count, seconds, size in session.execute(query)
+        (state, rule, app_id, vendor, Amount(count, float(seconds or 0), int(high or 0) * _HALF + int(low or 0)))
+        for state, rule, app_id, vendor, count, seconds, high, low in session.execute(query)
     ]
 
 

@@ -127,6 +127,10 @@ def matching(condition: str) -> str:
             rule('keep = "forever"', "keep_latest = 1"),
             'rule 1 "one", keep_latest: has no effect beside keep = "forever"',
         ),
+        (
+            rule("match = { adopted = true }", KEEP, "keep_latest = 1"),
+            'rule 1 "one", keep_latest: would keep all adopted files',
+        ),
         (rule(KEEP, "match = {}"), 'rule 1 "one", match: must hold a condition'),
         (rule(KEEP, 'match = "trial-*"'), 'rule 1 "one", match: must hold a condition'),
         (matching('streem = "x"'), 'rule 1 "one", match.streem: unknown key, did you mean stream?'),
@@ -243,6 +247,11 @@ def complaint(document: str) -> str:
 def test_no_text_at_all_makes_the_reader_stumble(text: str) -> None:
     for document in (text, f'[[rules]]\nname = "x"\nkeep = "1d"\n{text}', f"[[rules]]\nname = '{text}'"):
         assert complaint(document).isprintable()
+
+
+def test_a_rule_for_announced_files_may_count_recordings() -> None:
+    [rule] = parse_rules('[[rules]]\nname = "a"\nmatch = { adopted = false }\nkeep = "1d"\nkeep_latest = 1\n')
+    assert (rule.match.adopted, rule.keep_latest) == (False, 1)
 
 
 def test_a_rule_for_adopted_files_is_read_and_written_back() -> None:

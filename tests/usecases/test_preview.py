@@ -462,6 +462,18 @@ def test_a_forecast_sums_up_and_looks_ahead(world: World) -> None:
     assert found["by_rule"][0]["name"] == "everything"
 
 
+def test_totals_and_previews_hold_the_largest_sizes(world: World) -> None:
+    sizes = [2**63 - 1, 2**63 - 1, 2**63 - 2, 5]
+    for place, size in enumerate(sizes):
+        world.add(1, prefix=f"f{place}", size_bytes=size, stream_id=f"s{place}")
+    world.keep("10d")
+    found = previewing.forecast(world.database, DAY, world.clock())
+    assert found["by_state"] == [{"name": "scheduled", "count": 4, "hours": 0.0, "bytes": sum(sizes)}]
+    candidate = Candidate(parse_rules('[[rules]]\nname = "new"\nkeep = "1d"\n'), "x")
+    made = previewing.make_preview(world.database, candidate, TESTER, DAY, world.clock())
+    assert made["changes"]["newly_due_now"]["bytes"] == sum(sizes)
+
+
 def test_files_that_an_older_revision_decided_are_forecast_as_they_will_be(world: World) -> None:
     world.add(3)
     world.keep("30d")
