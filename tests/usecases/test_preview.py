@@ -359,6 +359,7 @@ def test_what_is_due_now_is_what_apply_and_sweep_delete(world: World, seed: int)
     first, candidate = chance.rules(), chance.rules()
     apply_as_previewed(world.database, Candidate(first, "a test"), world.clock)
     chance.trouble(world)
+    hide_what_is_in_doubt(world)
     before = everything_stored(world)
     wanted = ByHand(world, candidate, timedelta(0)).found["due_now"]
     preview = previewing.make_preview(world.database, Candidate(candidate, "x"), TESTER, timedelta(0), world.clock())
@@ -426,6 +427,13 @@ def leave_behind(world: World, rules: tuple[RetentionRule, ...]) -> None:
         revisions.add_revision(session, revision)
 
     world.database.transact(add)
+
+
+def hide_what_is_in_doubt(world: World) -> None:
+    """A sweep asks the listing about files in doubt: one that it confirms may take the place of another's newest."""
+    with world.database.read() as session:
+        for row in session.scalars(select(MediaFileRow).where(MediaFileRow.suspicion.is_not(None))):
+            world.sandbox.remove_file(row.app_id, row.vendor, row.file_id)
 
 
 def everything_stored(world: World) -> set[str]:
