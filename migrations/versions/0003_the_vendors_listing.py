@@ -44,6 +44,7 @@ _IS_PRUNABLE = sa.text(
 _IS_PASSING = sa.text("outcome IN ('retryable', 'rejected', 'blocked')")
 _IS_LOST = sa.text("lost_on IS NOT NULL")
 _IS_ADOPTED_BY_URL = sa.text("vendor = 'Huawei' AND adopted_at IS NOT NULL")
+_IS_QUIET = sa.text("quiet_until IS NOT NULL AND stream_id <> ''")
 
 
 def upgrade() -> None:
@@ -77,6 +78,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=_IS_LOST,
         postgresql_where=_IS_LOST,
+    )
+    op.create_index(
+        "ix_media_files_quiet",
+        "media_files",
+        ["quiet_until", "app_id", "stream_id"],
+        unique=False,
+        sqlite_where=_IS_QUIET,
+        postgresql_where=_IS_QUIET,
     )
     op.create_index(
         "ix_media_files_url",
@@ -117,6 +126,7 @@ def downgrade() -> None:
     op.drop_index("ix_callbacks_prunable", "callbacks")
     op.drop_index("ix_media_files_unpurged", "media_files")
     op.drop_index("ix_media_files_url", "media_files")
+    op.drop_index("ix_media_files_quiet", "media_files")
     op.drop_index("ix_media_files_lost", "media_files")
     op.drop_column("calls", "cache_code")
     op.drop_column("callbacks", "pruned_at")

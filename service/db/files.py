@@ -13,7 +13,7 @@ from service.core.model import Action, Decision, Erasure, FileState, MediaFile, 
 from service.core.patterns import matches
 from service.core.ranks import Span, newest
 from service.core.rules import find_rule
-from service.db.models import IS_ADOPTED_BY_URL, IS_UNDECIDED, AttemptRow, MediaFileRow
+from service.db.models import IS_ADOPTED_BY_URL, IS_QUIET, IS_UNDECIDED, AttemptRow, MediaFileRow
 from service.db.schema import insert_into
 
 if TYPE_CHECKING:
@@ -168,13 +168,14 @@ def newest_spans(
     stream_id: str,
     rules: Sequence[RetentionRule],
     place: int,
+    now: datetime,
     announced_by: datetime | None = None,
 ) -> list[Span]:
     """What the rule at this place, of those that it decides, keeps of a stream as its newest recordings.
 
     Only files that surely exist and stay but for the rules count: confirmed, not to be erased, undeleted, and not
-    possibly deleted, as one in flight may be, or one with an attempt of unknown outcome; announced by a moment, if one
-    is given.
+    possibly deleted, as one in flight may be, or one with an attempt of unknown outcome; and not still left alone
+    because a listing showed them only a while before `now`. Announced by a moment, if one is given.
     """
     rule, row = rules[place], MediaFileRow
     maybe_deleted = select(AttemptRow.id).where(
@@ -189,6 +190,7 @@ def newest_spans(
             row.state.not_in([FileState.DELETED, FileState.GONE, FileState.DELETING]),
             row.suspicion.is_(None),
             row.erasure_id.is_(None),
+            or_(row.quiet_until.is_(None), row.quiet_until <= now),
             ~maybe_deleted.exists(),
             *_may_match(rule.match),
         )
@@ -211,6 +213,22 @@ def newest_spans(
     kept = newest(remember(), rule.keep_latest or 0)
     rows.close()
     return [span for file_key, span in seen.items() if file_key in kept]
+
+
+def list_quieted_streams(session: Session, now: datetime, limit: int) -> list[tuple[str, str]]:
+    """Streams with files that have been left alone for long enough since a listing showed them; at most `limit`."""
+    row = MediaFileRow
+    query = select(row.app_id, row.stream_id).where(IS_QUIET, row.quiet_until <= now).distinct()
+    return [(app_id, stream_id) for app_id, stream_id in session.execute(query.limit(limit))]
+
+
+def end_quiet(session: Session, app_id: str, stream_id: str, now: datetime) -> None:
+    """Note on the files of a stream that nobody has to leave them alone any more."""
+    row = MediaFileRow
+    query = select(row).where(IS_QUIET, row.app_id == app_id, row.stream_id == stream_id, row.quiet_until <= now)
+    for each in session.scalars(query.order_by(row.id).with_for_update()):
+        each.quiet_until = None
+    session.flush()
 
 
 def ruled_by_rank(session: Session, app_id: str, stream_id: str, rules: Iterable[str]) -> list[MediaFileRow]:

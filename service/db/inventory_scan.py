@@ -75,7 +75,7 @@ class Oddity(NamedTuple):
     retry_at: Any
     """Until when it waits for another attempt, as `Moments` reads it; empty if it does not."""
     quiet_until: Any
-    """Until when it is left alone since it was adopted, as `Moments` reads it; empty if it is not."""
+    """Until when it is left alone since a listing showed it, as `Moments` reads it; empty if it is not."""
 
 
 class Moments:

@@ -48,6 +48,7 @@ IS_OBSERVED = text("observed_due_at IS NOT NULL")
 IS_UNPURGED = text("last_cache_code <> '1'")
 IS_LOST = text("lost_on IS NOT NULL")
 IS_ADOPTED_BY_URL = text("vendor = 'Huawei' AND adopted_at IS NOT NULL")
+IS_QUIET = text("quiet_until IS NOT NULL AND stream_id <> ''")
 
 
 class ListingState(StrEnum):
@@ -112,6 +113,7 @@ class MediaFileRow(Model):
         partial_index("ix_media_files_observed", IS_OBSERVED, "observed_due_at", "rule", "state"),
         partial_index("ix_media_files_unpurged", IS_UNPURGED, "last_cache_code", "last_attempt_at"),
         partial_index("ix_media_files_lost", IS_LOST, "app_id", "lost_on"),
+        partial_index("ix_media_files_quiet", IS_QUIET, "quiet_until", "app_id", "stream_id"),
         partial_index("ix_media_files_url", IS_ADOPTED_BY_URL, "app_id", "replay_url"),
         Index("ix_media_files_state", "state", "due_at", "id", "cooling_until"),
         Index("ix_media_files_listing", "state", "id"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.db.models import MediaFileRow
 
 BATCH = 500
+_QUIETED = 1_000  # streams decided again at the end of a pass; the next one goes on
 _BREATH_S = 0.02  # between two batches others get their turn to write, arriving callbacks above all
 
 
@@ -99,7 +100,8 @@ class Circumstances:
         key = (row.app_id, row.stream_id, rules.revision, place, announced_by)
         if key not in self._newest:
             stream = (row.app_id, row.stream_id)
-            self._newest[key] = files.newest_spans(self._session, *stream, rules.rules, place, announced_by)
+            found = files.newest_spans(self._session, *stream, rules.rules, place, self._now, announced_by)
+            self._newest[key] = found
         return _rank(row, self._newest[key])
 
     def _erasure_of(self, row: MediaFileRow) -> Erasure | None:
@@ -176,19 +178,25 @@ def decide_older(database: Database, now: Callable[[], datetime], progress: Call
 
 
 def decide_streams(database: Database, run_id: int, now: Callable[[], datetime]) -> None:
-    """After a run: a file that was to go but stays counts among the newest of its stream again."""
+    """After a run: a file that was to go but stays counts among the newest of its stream again.
+
+    So does one that has been left alone for long enough since a listing showed it: it may take another's place now.
+    """
     with database.read() as session:
         if not deepest_rank(revisions.current_rules(session)):
             return
         streams = runs.list_streams_left(session, run_id)
+        quieted = files.list_quieted_streams(session, now(), _QUIETED)
 
     def decide_one(session: Session, stream: tuple[str, str]) -> None:
         locks.lock_policy_shared(session)
         rules = revisions.current_rules(session)
         lock_ranks(session, rules, [stream])
-        decide_stream(session, *stream, rules, now())
+        moment = now()
+        files.end_quiet(session, *stream, moment)
+        decide_stream(session, *stream, rules, moment)
 
-    for stream in streams:
+    for stream in {*streams, *quieted}:
         database.transact(partial(decide_one, stream=stream))
 
 

@@ -110,7 +110,8 @@ class ScanRanks:
         if oddity is None:
             return True
         # What was announced after the moment that counts displaces nothing: it was not there to be compared.
-        return not (oddity.state is FileState.DELETING or oddity.is_newer or oddity.erasure_id is not None)
+        is_new = oddity.is_newer or bool(oddity.quiet_until)
+        return not (is_new or oddity.state is FileState.DELETING or oddity.erasure_id is not None)
 
     def _span(self, light: LightFile) -> Span:
         ended_at = self._moments.read(light.ended_at) or self._as_of

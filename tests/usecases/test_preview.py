@@ -236,7 +236,8 @@ class ByHand:
     def counts(self, row: MediaFileRow) -> bool:
         """It surely exists, and stays but for the rules."""
         is_doubtful = row.suspicion is not None or row.erasure_id is not None or row.id in self.maybe_deleted
-        return not is_doubtful and row.state is not FileState.DELETING
+        is_quiet = row.quiet_until is not None and row.quiet_until > self.now
+        return not is_doubtful and not is_quiet and row.state is not FileState.DELETING
 
     def look_at(self, row: MediaFileRow) -> None:
         was, becomes = (side.decide(row).decision for side in self.sides)
