@@ -30,6 +30,7 @@ _WORDS: Final = {
     "unconfirmed": "unconfirmed",
     "failed": "given up",
 }
+_EFFECTS: Final = {"kept": "kept", "unjudged": "not judged", "later": "later", "due": "due now"}
 _FORECAST_DAYS: Final = (0, 1, 7, 30, 60, 90)
 _ADDED: Final = ("newly_due_now", "newly_due_in_30_days", "sooner", "rescued", "observed", "kept")
 """Categories of which a few files are shown."""
@@ -76,9 +77,22 @@ def list_of(number_of_files: int) -> str:
 
 
 def _show_effects(invocation: Invocation, preview: dict[str, Any]) -> None:
-    columns = [prose("rule"), number("kept"), number("later"), number("due now")]
-    rows = [(e["rule"] or "(no rule)", e["kept"], e["later"], e["due"]) for e in preview["effects"]]
+    effects = preview["effects"]
+    # (A preview of an earlier release does not tell how many could not be judged.)
+    unjudged = [effect.get("unjudged", 0) for effect in effects]
+    shown = ["kept", *(["unjudged"] if any(unjudged) else []), "later", "due"]
+    columns = [prose("rule"), *(number(_EFFECTS[name]) for name in shown)]
+    rows = [(effect["rule"] or "(no rule)", *(effect.get(name, 0) for name in shown)) for effect in effects]
     invocation.show(make_table(invocation.out, columns, rows), "")
+    if any(unjudged):
+        invocation.show(_describe_unjudged(sum(unjudged)), "")
+
+
+def _describe_unjudged(files: int) -> str:
+    return (
+        f"{count(files, 'kept file')} could not be judged for lack of a fact, such as the stream of files that only a "
+        "listing shows; `zego-retention files explain ID` tells which"
+    )
 
 
 def _show_changes(invocation: Invocation, preview: dict[str, Any]) -> None:

@@ -191,7 +191,8 @@ CATEGORIES: Final = (
 )
 """What a file can have in common with others in a preview; documented in docs/rules.md."""
 
-_EFFECTS: Final = ("kept", "later", "due")
+_EFFECTS: Final = ("kept", "later", "due", "unjudged")
+_NO_EFFECT: Final = [0] * len(_EFFECTS)
 _HORIZONS: Final = (("newly_due_now", 0), ("newly_due_in_7_days", 7), ("newly_due_in_30_days", 30))
 
 
@@ -211,11 +212,12 @@ class Reckoning:
     def effects(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """For each rule of the candidate, in this order: files it keeps for good, lets go later, and lets go now.
 
-        Files that no rule decides come last, under None.
+        `unjudged` are those of the kept ones for which a fact is missing. Files that no rule decides come last, under
+        None.
         """
         shown = [*names, *([None] if None in self._effects else [])]
         return [
-            {"rule": name, **dict(zip(_EFFECTS, self._effects.get(name, [0, 0, 0]), strict=True))} for name in shown
+            {"rule": name, **dict(zip(_EFFECTS, self._effects.get(name, _NO_EFFECT), strict=True))} for name in shown
         ]
 
     def add_all(self, portions: Iterable[Portion]) -> None:
@@ -233,7 +235,9 @@ class Reckoning:
             return
         self._compare(portion)
         effect = 0 if portion.after_day == NEVER else 2 if portion.after_day == 0 else 1
-        self._effects.setdefault(change.after.rule, [0, 0, 0])[effect] += portion.amount.count
+        effects = self._effects.setdefault(change.after.rule, [*_NO_EFFECT])
+        effects[effect] += portion.amount.count
+        effects[3] += portion.amount.count if change.after.lacks_fact else 0
         if situation.is_held:
             self._count("held", portion)
         elif situation.is_suspect:

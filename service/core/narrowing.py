@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from service.core.matching import Judgement, settle
-from service.core.rules import decide_by_rules
+from service.core.rules import decide_by_rules, is_kept_for_lack_of_a_fact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +34,15 @@ class Verdict:
     """What a rule set says of every file of a kind: the rule, and at what age a file may go (None: never).
 
     Ages count from `MediaFile.aged_from`. `observed` is the age at which a rule that only observes would have let it
-    go; `fixed` is a due date that does not come from an age.
+    go; `fixed` is a due date that does not come from an age. `lacks_fact` says that it keeps them only because
+    something about them is not known: verdicts are the same whether it does or not.
     """
 
     rule: str | None
     keep: timedelta | None = None
     observed: timedelta | None = None
     fixed: datetime | None = None
+    lacks_fact: bool = field(default=False, compare=False)
 
     def is_sooner_than(self, other: Verdict) -> bool:
         """It gives an earlier date than another verdict on the same files; never counts as the latest date."""
@@ -89,7 +91,7 @@ def find_verdict(rules: Sequence[RetentionRule], file: MediaFile, as_of: datetim
     decision = decide_by_rules(file, rules, as_of)
     keep = None if decision.due_at is None else decision.due_at - file.aged_from
     observed = None if decision.observed_due_at is None else decision.observed_due_at - file.aged_from
-    return Verdict(decision.rule, keep, observed)
+    return Verdict(decision.rule, keep, observed, lacks_fact=is_kept_for_lack_of_a_fact(file, rules))
 
 
 class Kinds:

@@ -37,6 +37,7 @@ __all__ = [
     "find_hold_end",
     "find_rule",
     "find_unreachable",
+    "is_kept_for_lack_of_a_fact",
     "judge",
 ]
 
@@ -132,6 +133,17 @@ def find_rule(file: MediaFile, rules: Sequence[RetentionRule]) -> int | None:
         if judgement is not Judgement.DIFFERS:
             return place if judgement is Judgement.MATCHES else None
     return None
+
+
+def is_kept_for_lack_of_a_fact(file: MediaFile, rules: Sequence[RetentionRule]) -> bool:
+    """The rules keep a file because one cannot be judged for it, or counts recordings and its stream is not known."""
+    for rule in rules:
+        judgement = settle(rule.match, file)
+        if judgement is Judgement.MATCHES:
+            return rule.keep is not None and file.rank is None and _keep_as_latest(rule, file) is not None
+        if judgement is Judgement.UNKNOWN:
+            return True
+    return False
 
 
 def find_hold(file: MediaFile, holds: Sequence[Hold], now: datetime) -> Hold | None:

@@ -123,13 +123,23 @@ def test_applying_the_same_rules_again_changes_nothing(run: Run, rules: Path) ->
     assert "The same rules are in force already as revision 1" in run("rules", "apply", rules).out
 
 
+def test_preview_tells_what_it_cannot_judge_for_lack_of_a_fact(run: Run, world: World, rules: Path) -> None:
+    world.add(3, prefix="found", stream_id="", event="")
+    world.add(1, prefix="old", stream_id="trial-1")
+    told = run("rules", "preview", rules, "--json").object
+    assert {"rule": "trial rooms", "kept": 3, "later": 0, "due": 1, "unjudged": 3} in told["effects"]
+    shown = run("rules", "preview", rules).out
+    assert "not judged" in shown
+    assert "3 kept files could not be judged for lack of a fact" in " ".join(shown.split())
+
+
 def test_preview_counts_and_changes_nothing(run: Run, world: World, rules: Path) -> None:
     world.send("old", stream="trial-1", age=timedelta(days=2))
     world.send("kept", stream="room", age=timedelta(days=40))
     before = world.files()
     told = run("rules", "preview", rules, "--json").object
     assert (told["id"], told["files"], told["sooner"], told["cooling_off"]) == (1, 2, 1, "1d")
-    assert {"rule": "trial rooms", "kept": 0, "later": 0, "due": 1} in told["effects"]
+    assert {"rule": "trial rooms", "kept": 0, "later": 0, "due": 1, "unjudged": 0} in told["effects"]
     table = run("rules", "preview", rules)
     assert (table.code, table.err) == (0, "")
     assert "1 file would become due sooner; the cooling-off of 1d keeps them from being called at once." in table.out

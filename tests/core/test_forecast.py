@@ -113,7 +113,7 @@ def test_a_hold_that_ends_counts_from_its_end() -> None:
 def test_what_a_rule_only_observes_is_told() -> None:
     reckoning = reckon(cell_of(change(Verdict("a", DAY), Verdict("a", observed=DAY)), 4 * DAY))
     assert counts(reckoning) == {"rescued": 1, "later": 1, "kept": 1, "observed": 1}
-    assert reckoning.effects(["a"]) == [{"rule": "a", "kept": 1, "later": 0, "due": 0}]
+    assert reckoning.effects(["a"]) == [{"rule": "a", "kept": 1, "later": 0, "due": 0, "unjudged": 0}]
 
 
 def test_parts_are_summed_up_the_largest_first() -> None:

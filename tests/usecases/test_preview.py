@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,7 @@ class ByHand:
 
     def __init__(self, world: World, candidate: tuple[RetentionRule, ...], cooling_off: timedelta) -> None:
         self.now, self.cooling_off = world.clock(), cooling_off
+        self.unjudged: dict[str, int] = {}
         self.found: dict[str, set[int]] = {name: set() for name in CATEGORIES}
         self.in_force, self.candidate = [0] * (HORIZON_DAYS + 1), [0] * (HORIZON_DAYS + 1)
         with world.database.read() as session:
@@ -247,6 +249,9 @@ class ByHand:
         if row.state is FileState.FAILED:
             self.note(row, failed=True)
             return
+        name = self.lacks_fact_for(row, self.rules[1])
+        if name is not None:
+            self.unjudged[name] = self.unjudged.get(name, 0) + 1
         self.note(
             row,
             moved=was.rule != becomes.rule,
@@ -259,6 +264,19 @@ class ByHand:
         self.note(row, held=is_held, unconfirmed=not is_held and row.suspicion is not None)
         if row.suspicion is None and not (is_held and until is None):
             self.look_ahead(row, was, becomes, until or self.now, sooner=sooner)
+
+    def lacks_fact_for(self, row: MediaFileRow, rules: tuple[RetentionRule, ...]) -> str | None:
+        """The rule that keeps a file because something is not known of it."""
+        if row.erasure_id is not None:
+            return None
+        facts = files.facts_of(row)
+        for rule in rules:
+            judgement = judge(rule.match, facts).judgement
+            if judgement is Judgement.UNKNOWN:
+                return rule.name
+            if judgement is Judgement.MATCHES:
+                return rule.name if rule.keep_latest and not row.stream_id and row.suspicion is None else None
+        return None
 
     def look_ahead(self, row: MediaFileRow, was: Decision, becomes: Decision, until: datetime, *, sooner: bool) -> None:
         now, waits = self.now, was.cooling_until or self.now
@@ -343,6 +361,9 @@ def test_a_preview_equals_what_each_file_is_decided(world: World, seed: int) -> 
     with world.database.read() as session:
         comparison = Comparison(session, revisions.current_rules(session), candidate, world.clock())
         comparison.run()
+    assert {
+        effect["rule"]: effect["unjudged"] for effect in preview["effects"] if effect["unjudged"]
+    } == by_hand.unjudged
     assert set(comparison.sooner) == wanted["sooner"]
     assert preview["sooner"] == len(wanted["sooner"])
     counted = {name: change["count"] for name, change in preview["changes"].items()}
@@ -455,7 +476,7 @@ def test_a_preview_changes_nothing_and_is_stored(world: World) -> None:
     assert (newly["count"], newly["hours"], newly["bytes"]) == (3, 1.5, 3_000_000)
     assert newly["by_rule"] == [{"name": "new", "count": 3, "hours": 1.5, "bytes": 3_000_000}]
     assert [part["name"] for part in newly["by_app"]] == [APP]
-    assert made["effects"] == [{"rule": "new", "kept": 0, "later": 0, "due": 3}]
+    assert made["effects"] == [{"rule": "new", "kept": 0, "later": 0, "due": 3, "unjudged": 0}]
     assert made["forecast"]["candidate"][:2] == [0, 3]
     assert made["forecast"]["in_force"][28] == 3
     sample = made["samples"]["newly_due_now"][0]
@@ -547,6 +568,25 @@ def test_sizes_count_alike_whether_an_event_is_disputed_or_told(world: World) ->
     candidate = Candidate(parse_rules(text), "x")
     made = previewing.make_preview(world.database, candidate, TESTER, timedelta(0), world.clock())
     assert (made["sooner"], made["changes"]["kept"]["count"]) == (2, 1)
+
+
+def test_files_that_a_rule_keeps_for_lack_of_a_fact_are_told(world: World) -> None:
+    world.add(2, prefix="found", stream_id="", event="")
+    world.add(1, prefix="known", stream_id="room-1")
+    world.add(1, prefix="trial", stream_id="trial-1")
+    text = (
+        '[[rules]]\nname = "trials"\nmatch = { stream = "trial-*", event = "record" }\nkeep = "1d"\n\n'
+        '[[rules]]\nname = "rest"\nkeep = "1d"\nkeep_latest = 1\n'
+    )
+    trials, rest = parse_rules(text)
+
+    def effects(*rules: RetentionRule) -> list[tuple[int, int]]:
+        made = previewing.make_preview(world.database, Candidate(rules, "x"), TESTER, DAY, world.clock())
+        return [(effect["kept"], effect["unjudged"]) for effect in made["effects"]]
+
+    assert effects(trials, rest) == [(2, 2), (1, 0)]
+    assert effects(rest) == [(4, 2)]
+    assert effects(replace(rest, keep=None, keep_latest=None)) == [(4, 0)]
 
 
 def test_what_waits_for_another_attempt_is_due_when_it_is_asked_for_again(world: World) -> None:
