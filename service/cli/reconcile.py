@@ -159,7 +159,7 @@ def _tell_not_begun(invocation: Invocation, lanes: Sequence[Lane], found: Sequen
 
 def _judge(found: Sequence[dict[str, Any]], wanted: int) -> int:
     states = {listing["state"] for listing in found}
-    if len(found) < wanted or ListingState.INTERRUPTED in states:
+    if len(found) < wanted or states & {ListingState.INTERRUPTED, ListingState.RUNNING}:
         return ExitCode.FAILED
     unused = Counter(listing["app_id"] for listing in found if listing["state"] == ListingState.UNUSED)
     if ListingState.INCOMPLETE in states or len(Vendor) in unused.values():

@@ -28,7 +28,7 @@ _REACHABLE: Final = (
     "the rules look after them"
 )
 _REFUSED: Final = re.compile(r"ZEGO refuses to list: (\d+)")
-_ADDED: Final = re.compile(r"; `zego-retention doctor` tells what to do$|: the app does not seem to use \w+$")
+_ADDED: Final = re.compile(r": the app does not seem to use \w+$")
 _TRY_AGAIN: Final = "`zego-retention reconcile` tries again; ask ZEGO if it stays"
 
 

@@ -257,7 +257,7 @@ class Comparison:
             is_known = listings.has_alive(session, self.lane)
         if refusal.is_unused and not is_known:
             return ListingState.UNUSED, f"{refusal}: the app does not seem to use {self.lane[1]}"
-        return ListingState.INCOMPLETE, f"{refusal}; `zego-retention doctor` tells what to do"
+        return ListingState.INCOMPLETE, str(refusal)
 
     def _finish(self, state: ListingState, note: str | None) -> None:
         def finish(session: Session) -> None:
