@@ -140,7 +140,7 @@ def list_unseen(
     row = MediaFileRow
     query = (
         select(row.id, row.file_id)
-        .where(*_unseen(listing), row.received_at < known_before, row.id > after)
+        .where(*_unseen_in_order(listing), row.received_at < known_before, row.id > after)
         .order_by(row.id)
         .limit(limit)
     )
@@ -287,10 +287,16 @@ def _of_lane(lane: Lane) -> tuple[Any, ...]:
 
 def _unseen(listing: ListingRow) -> tuple[Any, ...]:
     row = MediaFileRow
-    # (Expressions, not columns: over an index, the lane would be sorted for every batch; this is read in order.)
     return (
-        row.app_id.concat("") == listing.app_id,
-        func.lower(row.vendor, type_=Text()) == listing.vendor.value.lower(),
+        row.app_id == listing.app_id,
+        row.vendor == listing.vendor,
         row.state.not_in([*END_STATES, FileState.DELETING]),
         or_(row.listed_in.is_(None), row.listed_in < listing.id),
     )
+
+
+def _unseen_in_order(listing: ListingRow) -> tuple[Any, ...]:
+    """The same for whoever reads on by number: over an index, the lane would be sorted for every batch."""
+    row = MediaFileRow
+    in_lane = (row.app_id.concat("") == listing.app_id, func.lower(row.vendor, type_=Text()) == listing.vendor.lower())
+    return (*in_lane, *_unseen(listing)[2:])
