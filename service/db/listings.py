@@ -221,6 +221,13 @@ def list_incomplete(session: Session, since: datetime) -> list[tuple[str, str]]:
     return [(app_id, vendor.value) for app_id, vendor in session.execute(query)]
 
 
+def list_some_streams(session: Session, app_id: str, limit: int) -> list[str]:
+    """The first streams of an app, by their ids."""
+    row = MediaFileRow
+    query = select(row.stream_id).where(row.app_id == app_id, row.stream_id > "").distinct()
+    return list(session.scalars(query.order_by(row.stream_id).limit(limit)))
+
+
 def deletions_in_hand(session: Session, app_id: str, alive_since: datetime) -> bool:
     """A pass that is alive has files of this app in its hands."""
     query = (

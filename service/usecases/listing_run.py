@@ -37,6 +37,7 @@ _SETTLED: Final = timedelta(minutes=10)
 """A file announced this shortly before a listing began need not be in it yet."""
 
 _FEW: Final = 20
+_STREAMS: Final = 500
 _LARGEST_SHARE: Final = 0.5
 _ALIKE: Final = 0.9
 
@@ -201,16 +202,25 @@ class Comparison:
 
     def _load(self) -> tuple[bool, Walk]:
         """Where to go on: whether with the second look, and the walk through the listing."""
-        kind: type[Any] = TimeWalk if self.lane[1] is Vendor.TENCENT else MarkerWalk
+        load: Callable[[Any], Walk] = MarkerWalk.load
+        begin: Callable[[], Walk] = MarkerWalk
+        if self.lane[1] is Vendor.TENCENT:
+            streams = self._list_streams()
+            load = partial(TimeWalk.load, streams=streams)
+            until = self.listing.started_at.replace(microsecond=0)
+            begin = partial(TimeWalk, self.listing.since, until, streams=streams)
         if self.listing.cursor is not None:
             try:
                 cursor = json.loads(self.listing.cursor)
-                return bool(cursor["second"]), kind.load(cursor["walk"])
+                return bool(cursor["second"]), load(cursor["walk"])
             except (ValueError, KeyError, TypeError, AttributeError):
                 log.warning("listing_begins_anew", app=self.lane[0], vendor=self.lane[1].value)
-        if kind is MarkerWalk:
-            return False, MarkerWalk()
-        return False, TimeWalk(self.listing.since, self.listing.started_at.replace(microsecond=0))
+        return False, begin()
+
+    def _list_streams(self) -> list[str]:
+        """Streams to ask for where names do not tell the files of one second apart."""
+        with self.reconciler.database.read() as session:
+            return listings.list_some_streams(session, self.lane[0], _STREAMS)
 
     def _save(self, walk: Walk, *, is_second: bool) -> None:
         cursor = json.dumps({"second": is_second, "walk": walk.dump()})

@@ -102,6 +102,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "their count": lambda session: listings.count_unseen(session, LISTING, NOW),
     "known files of a lane": lambda session: listings.has_alive(session, LANE),
     "the first callback": lambda session: listings.first_callback_at(session, "1"),
+    "some streams": lambda session: listings.list_some_streams(session, "1", 500),
     "lost callbacks": lambda session: listings.count_lost(session, NOW),
     "deletions in hand": lambda session: listings.deletions_in_hand(session, "1", NOW),
     "files to confirm": lambda session: listings.list_to_confirm(session, LANE, NOW, (NOW, NOW), 9, 10),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from service.core.model import Vendor
+from service.usecases.calling import App
 from service.usecases.listing_reports import count_lost_callbacks
 from service.zego.sandbox import StoredFile
 from tests.world import APP
@@ -110,3 +112,22 @@ def test_every_lost_callback_is_counted_and_none_is_invented(world: World, seed:
     world.clock.move(minutes=5)
     assert {file_id for file_id, file in files.items() if file["lost_on"]} == lost - removed
     assert sum(each["count"] for each in count_lost_callbacks(world.database, world.clock())) == len(lost - removed)
+
+
+def test_a_second_that_names_do_not_tell_apart_is_named_and_its_known_streams_are_listed(world: World) -> None:
+    made = world.clock() - DAY
+    streams = ["room-1", "room-2"]
+    world.sandbox.calls_per_second = 1_000_000
+    world.sandbox.add_files(
+        APP,
+        Vendor.TENCENT,
+        (StoredFile(f"f{number:05}", made, stream_id=streams[number % 2], name="课" * 10) for number in range(5_600)),
+    )
+    for number, stream in enumerate(streams):
+        world.send(f"known-{number}", stream=stream)
+    service = world.service
+    apps = {APP: App(service.clients[APP], service.clients[APP], 100_000)}
+    world.service = replace(service, reconciler=replace(service.reconciler, apps=apps))
+    found = world.reconcile(Vendor.TENCENT)[Vendor.TENCENT]
+    assert (found["state"], found["adopted"], found["gone"]) == ("incomplete", 5_600, 0)
+    assert "more than 5,000 files were made in the second 2026-02-28T12:00:00Z" in found["note"]
