@@ -1,1 +1,1 @@
-"""All that is known of ZEGO's wire, and nothing else."""
+"""ZEGO's wire and nothing else: callbacks read, calls signed and sent, answers read. Only `client` imports requests."""

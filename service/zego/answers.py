@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from service.core.model import DeleteAnswer, FileError, Transport
+from service.zego.messages import DeleteAnswer, FileError, Transport
 from service.zego.wirejson import JsonValue, make_storable, read_json
 
 if TYPE_CHECKING:

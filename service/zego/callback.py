@@ -1,61 +1,34 @@
 """The second step into a callback: what its fields announce (docs/protocol.md, "The callback").
 
-`read_envelope` (the first step) is offered here too. A callback becomes a `Callback` only if its file can be named
-without doubt and nothing in it is beyond what a database holds; a fact that only informs and is no number becomes
-unknown (a rule that needs it then keeps the file).
+A callback becomes an `Announcement` only if its file can be named with certainty and everything in it can be stored. A
+fact that only informs and is no number becomes unknown (a rule that needs it then keeps the file).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from service.core.model import Callback, Vendor
-from service.zego.callback_facts import (
-    OddFactError,
-    read_duration,
-    read_file_id,
-    read_identity,
-    read_moment,
-    read_size,
-    read_url,
-)
-from service.zego.envelope import Envelope, Unreadable, read_envelope
-from service.zego.transcoding import Transcoded, read_renditions
+from service.model import Announcement, Vendor
+from service.zego.wirejson import storable
+from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
 
 if TYPE_CHECKING:
+    from service.zego.envelope import Envelope
     from service.zego.wirejson import JsonValue
 
-__all__ = [
-    "Envelope",
-    "Misdirected",
-    "NotUnderstood",
-    "Parsed",
-    "Transcoded",
-    "Uninteresting",
-    "Unnamed",
-    "Unreadable",
-    "parse_callback",
-    "read_envelope",
-]
+_ID_KEYS: Final = {"FileID": Vendor.TENCENT, "PersistentId": Vendor.WANGSU, "ObsObject": Vendor.HUAWEI}
+_CLOUD_RECORDING_KEYS: Final = frozenset({"event_type", "task_id", "detail"})
+_LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that a datetime holds
 
-_ID_KEYS = {"FileID": Vendor.TENCENT, "PersistentId": Vendor.WANGSU, "ObsObject": Vendor.HUAWEI}
-_CLOUD_RECORDING_KEYS = frozenset({"event_type", "task_id", "detail"})
+# ASCII only: int() also takes other scripts' digits.
+_SECONDS = re.compile(r"([0-9]{1,12})(\.[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Unnamed:
-    """A merged file whose callback has no id for it: the vendor's listing tells it, beside the same replay URL.
-
-    `facts` is all else that is said of the file; its vendor and file id mean nothing yet.
-    """
-
-    replay_url: str
-    facts: Callback
-
-
-@dataclass(frozen=True, slots=True)
-class Uninteresting:
+class Ignored:
     """An authentic callback that announces no file. The reason is one line for people."""
 
     reason: str
@@ -70,13 +43,17 @@ class Misdirected:
 
 @dataclass(frozen=True, slots=True)
 class NotUnderstood:
-    """A callback whose file cannot be named without doubt. The reason is one line for people."""
+    """A callback whose file cannot be named with certainty. The reason is one line for people."""
 
     reason: str
 
 
-Parsed: TypeAlias = Callback | Unnamed | Transcoded | Uninteresting | Misdirected | NotUnderstood
+Parsed: TypeAlias = Announcement | Ignored | Misdirected | NotUnderstood
 """What a callback can turn out to be."""
+
+
+class _UnusableFactError(Exception):
+    """A value that identifies the file or decides its fate cannot be stored as it is."""
 
 
 def parse_callback(envelope: Envelope) -> Parsed:
@@ -85,8 +62,8 @@ def parse_callback(envelope: Envelope) -> Parsed:
         return NotUnderstood(envelope.problem)
     try:
         return _parse(envelope)
-    except OddFactError as odd:
-        return NotUnderstood(str(odd))
+    except _UnusableFactError as error:
+        return NotUnderstood(str(error))
 
 
 def _parse(envelope: Envelope) -> Parsed:
@@ -96,7 +73,7 @@ def _parse(envelope: Envelope) -> Parsed:
         case "compose":
             return _parse_merged(envelope)
         case "procedure":
-            return _parse_transcoded(envelope)
+            return Ignored("a procedure event announces renditions of a file that is known by itself, not a file")
     if envelope.fields.keys() >= _CLOUD_RECORDING_KEYS:
         return Misdirected(
             "this is a callback of Cloud Recording, whose files are in your own storage, where DeleteMedia does not "
@@ -105,10 +82,10 @@ def _parse(envelope: Envelope) -> Parsed:
         )
     if not envelope.event:
         return NotUnderstood("the field event is missing")
-    return Uninteresting(f"the event {envelope.event!a} announces no recording")
+    return Ignored(f"the event {envelope.event!a} announces no recording")
 
 
-def _parse_recording(envelope: Envelope) -> Callback | NotUnderstood:
+def _parse_recording(envelope: Envelope) -> Announcement | NotUnderstood:
     extra = envelope.fields.get("extra_params")
     if not isinstance(extra, dict):
         return NotUnderstood("extra_params holds no JSON object, so the file has no id")
@@ -118,57 +95,88 @@ def _parse_recording(envelope: Envelope) -> Callback | NotUnderstood:
     if not present:
         return NotUnderstood(f"extra_params has none of {', '.join(_ID_KEYS)}, so the file has no id")
     vendor = _ID_KEYS[present[0]]
-    return _announce(envelope, vendor, read_file_id(vendor, present[0], extra.get(present[0])), extra)
+    return _announce(envelope, vendor, _file_id(vendor, present[0], extra.get(present[0])), extra)
 
 
-def _parse_merged(envelope: Envelope) -> Callback | Unnamed | Uninteresting | NotUnderstood:
-    has_id = envelope.fields.get("file_id") not in (None, "")
+def _parse_merged(envelope: Envelope) -> Announcement | Ignored | NotUnderstood:
     code = envelope.fields.get("code")
-    # ZEGO's docs ask for attention to `code` with Tencent only, who sends an id: else the listing tells if it worked.
-    if not (isinstance(code, str) and code) and (has_id or code not in (None, "")):
+    if code not in (None, "", "0") and isinstance(code, str):
+        return Ignored(f"merging failed with code {code[:40]!a}: there is no file")
+    if envelope.fields.get("file_id") in (None, ""):
+        return Ignored("the merged file has no file_id (Huawei sends none): the vendor's listing shows the file")
+    if code != "0":
         return NotUnderstood("the compose event has no code, so nobody knows whether the merge worked")
-    if code not in (None, "", "0"):
-        return Uninteresting(f"merging failed with code {str(code)[:40]!a}: there is no file")
+    file_id = _file_id(Vendor.TENCENT, "file_id", envelope.fields.get("file_id"))
     extra = envelope.fields.get("extra_params")
-    facts = extra if isinstance(extra, dict) else {}
-    if has_id:
-        file_id = read_file_id(Vendor.TENCENT, "file_id", envelope.fields.get("file_id"))
-        return _announce(envelope, Vendor.TENCENT, file_id, facts)
-    unnamed = _announce(envelope, Vendor.HUAWEI, "", facts)
-    if unnamed.replay_url is None:
-        return NotUnderstood("the compose event has neither a file_id nor a replay_url that the file could be found by")
-    return Unnamed(unnamed.replay_url, unnamed)
+    return _announce(envelope, Vendor.TENCENT, file_id, extra if isinstance(extra, dict) else {})
 
 
-def _parse_transcoded(envelope: Envelope) -> Transcoded | Uninteresting | NotUnderstood:
-    ids = [envelope.fields[key] for key in ("fileId", "file_id") if envelope.fields.get(key) not in (None, "")]
-    if not ids:
-        return NotUnderstood("the procedure event has neither fileId nor file_id, so its source file has no name")
-    if ids[1:] and ids[0] != ids[1]:
-        return NotUnderstood("fileId and file_id of the procedure event name two files")
-    file_id = read_file_id(Vendor.TENCENT, "fileId", ids[0])
-    status, extra = envelope.fields.get("status"), envelope.fields.get("extra_params")
-    if isinstance(status, str) and status.upper() == "FAILED":
-        return Uninteresting("transcoding failed: there is no rendition")
-    renditions = read_renditions(extra)
-    if renditions is None:
-        return NotUnderstood("extra_params holds no list media.transcode, so nobody knows what came of the transcoding")
-    if not renditions:
-        return Uninteresting("the procedure event tells of no rendition that was made")
-    return Transcoded(envelope.app_id, file_id, renditions)
-
-
-def _announce(envelope: Envelope, vendor: Vendor, file_id: str, facts: dict[str, JsonValue]) -> Callback:
-    """Build the callback, with informing facts from `facts`."""
-    return Callback(
+def _announce(envelope: Envelope, vendor: Vendor, file_id: str, facts: dict[str, JsonValue]) -> Announcement:
+    fields = envelope.fields
+    return Announcement(
         app_id=envelope.app_id,
         vendor=vendor,
         file_id=file_id,
-        stream_id=read_identity("stream_alias", envelope.fields.get("stream_alias")),
+        stream_id=_identity("stream_alias", fields.get("stream_alias")),
         event=envelope.event,
-        began_at=read_moment(envelope.fields.get("begin_time")),
-        ended_at=read_moment(envelope.fields.get("end_time")),
-        duration_s=read_duration("Duration", facts.get("Duration")),
-        size_bytes=read_size("FileSize", facts.get("FileSize")),
-        replay_url=read_url("replay_url", envelope.fields.get("replay_url")),
+        began_at=_moment(fields.get("begin_time")),
+        ended_at=_moment(fields.get("end_time")),
+        duration_s=_duration(facts.get("Duration")),
+        size_bytes=_size(facts.get("FileSize")),
+        replay_url=_url("replay_url", fields.get("replay_url")),
     )
+
+
+def _file_id(vendor: Vendor, name: str, value: JsonValue) -> str:
+    file_id = _identity(name, value)
+    if not file_id.strip():
+        raise _UnusableFactError(f"{name} is empty")
+    if vendor is Vendor.TENCENT and is_rounded(file_id):
+        raise _UnusableFactError(f"{name} is a rounded number, which names no file")
+    return file_id
+
+
+def _identity(name: str, value: JsonValue) -> str:
+    """A text by which rules or people know a file; "" where there is none."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _UnusableFactError(f"{name} is neither text nor a number")
+    _require_storable(name, value)
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise _UnusableFactError(f"{name} is longer than {MAX_ID_BYTES} bytes")
+    return value
+
+
+def _moment(value: JsonValue) -> datetime | None:
+    """A moment given as Unix seconds; None for anything else."""
+    match = _SECONDS.fullmatch(value) if isinstance(value, str) else None
+    seconds = int(match[1]) if match else _LAST_SECOND + 1
+    return datetime.fromtimestamp(seconds, UTC) if seconds <= _LAST_SECOND else None
+
+
+def _duration(value: JsonValue) -> float | None:
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise _UnusableFactError(f"Duration is {error}") from None
+
+
+def _size(value: JsonValue) -> int | None:
+    try:
+        return read_size(value)
+    except ValueError as error:
+        raise _UnusableFactError(f"FileSize is {error}") from None
+
+
+def _url(name: str, value: JsonValue) -> str | None:
+    """A URL; None where there is none, or one that is too long to be stored."""
+    if not isinstance(value, str) or not value:
+        return None
+    _require_storable(name, value)
+    return value if len(value.encode()) <= MAX_ID_BYTES else None
+
+
+def _require_storable(name: str, text: str) -> None:
+    if not storable(text):
+        raise _UnusableFactError(f"{name} holds a character that no database can store")

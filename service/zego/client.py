@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -22,16 +22,16 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from service.core.model import DeleteAnswer, Transport, Vendor
 from service.zego.answers import HttpAnswer, Redaction, read_delete_answer
 from service.zego.listing_answers import read_search_answer
+from service.zego.messages import Transport
 from service.zego.request_url import (
+    MAX_FILES,
     Parameters,
     build_url,
     common_parameters,
     delete_parameters,
     search_parameters,
-    url_cost,
     url_overhead,
 )
 
@@ -39,15 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from service.core.listing import Query, SearchAnswer
+    from service.model import Vendor
+    from service.zego.messages import DeleteAnswer, Query, SearchAnswer
 
-__all__ = ["ZegoClient", "url_cost", "url_overhead"]
-
-MAX_FILES = 100
-MAX_BODY_BYTES = 1024 * 1024
-MAX_LISTING_BYTES = 8 * MAX_BODY_BYTES
+MAX_BODY_BYTES: Final = 1024 * 1024
+MAX_LISTING_BYTES: Final = 8 * MAX_BODY_BYTES
 """A page of 5,000 files has some 3 MiB."""
-_CHUNK_BYTES = 65_536
+_CHUNK_BYTES: Final = 65_536
 
 
 class ZegoClient:
@@ -57,15 +55,15 @@ class ZegoClient:
     its own. They are kept for the next calls, since a TLS handshake to another continent costs more than the call.
     """
 
-    def __init__(  # noqa: PLR0913 (an app's settings, each by its own name)
+    def __init__(  # noqa: PLR0913  (an app's settings, each by its own name)
         self,
         app_id: str,
         server_secret: str,
         api_url: str,
-        is_test: bool | None,  # noqa: FBT001
-        clear_cache: bool,  # noqa: FBT001
         *,
         now: Callable[[], datetime],
+        is_test: bool | None = None,
+        clear_cache: bool = False,
         connect_timeout_s: float = 5,
         read_timeout_s: float = 30,
         monotonic: Callable[[], float] = time.monotonic,
@@ -78,7 +76,7 @@ class ZegoClient:
         self._now = now
         self._timeouts = (connect_timeout_s, read_timeout_s)
         self._monotonic = monotonic
-        self._idle: deque[_Line] = deque()
+        self._idle: deque[_Connection] = deque()
 
     def __repr__(self) -> str:
         return f"ZegoClient(app_id={self._app_id!r}, api_url={self._api_url!r})"
@@ -98,8 +96,13 @@ class ZegoClient:
         """Bytes of this app's DeleteMedia URL before its first file id (`url_cost` says what each id adds)."""
         return url_overhead(self._api_url, self._app_id, vendor, is_test=self._is_test, clear_cache=self._clear_cache)
 
-    def delete_media(self, vendor: Vendor, file_ids: Sequence[str]) -> DeleteAnswer:
+    def delete_media(
+        self, vendor: Vendor, file_ids: Sequence[str], *, may_send: Callable[[], bool] | None = None
+    ) -> DeleteAnswer:
         """Ask ZEGO once to delete these files (docs/protocol.md, "DeleteMedia"); deletion cannot be undone.
+
+        `may_send` is asked once the connection stands, right before the first byte leaves: connecting can take seconds.
+        If it says no, nothing is sent and the answer is `NOT_SENT`.
 
         Raises:
             ValueError: not 1 to 100 ids, a mistake of the caller.
@@ -107,10 +110,8 @@ class ZegoClient:
         if not 1 <= len(file_ids) <= MAX_FILES:
             raise ValueError(f"DeleteMedia takes 1 to {MAX_FILES} files, not {len(file_ids)}")
         parameters = delete_parameters(vendor, file_ids, clear_cache=self._clear_cache)
-        http, redaction = self._call("DeleteMedia", parameters, MAX_BODY_BYTES)
-        answer = read_delete_answer(http, redaction, self._now())
-        asks_purge = self._clear_cache and vendor is Vendor.WANGSU
-        return replace(answer, cache_code=(answer.cache_code or "") if asks_purge else None)
+        http, redaction = self._call("DeleteMedia", parameters, MAX_BODY_BYTES, may_send)
+        return read_delete_answer(http, redaction, self._now())
 
     def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
         """Ask ZEGO once for a page of its listing (docs/protocol.md, "SearchMedia"), which changes nothing.
@@ -121,7 +122,9 @@ class ZegoClient:
         http, redaction = self._call("SearchMedia", search_parameters(vendor, query), MAX_LISTING_BYTES)
         return read_search_answer(http, redaction, vendor, self._now())
 
-    def _call(self, action: str, parameters: Parameters, most_bytes: int) -> tuple[HttpAnswer, Redaction]:
+    def _call(
+        self, action: str, parameters: Parameters, max_bytes: int, may_send: Callable[[], bool] | None = None
+    ) -> tuple[HttpAnswer, Redaction]:
         common = common_parameters(
             action,
             self._app_id,
@@ -131,20 +134,20 @@ class ZegoClient:
             is_test=self._is_test,
         )
         url = build_url(self._api_url, common + parameters)
-        with self._line() as line:
-            http = line.get(url, self._timeouts, self._monotonic, most_bytes)
+        with self._borrow_connection() as connection:
+            http = connection.get(url, self._timeouts, self._monotonic, max_bytes, may_send)
         return http, Redaction(self._server_secret, dict(common)["Signature"])
 
     @contextmanager
-    def _line(self) -> Iterator[_Line]:
+    def _borrow_connection(self) -> Iterator[_Connection]:
         try:
-            line = self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
-            line = _Line()
+            connection = _Connection()
         try:
-            yield line
+            yield connection
         finally:
-            self._idle.append(line)
+            self._idle.append(connection)
 
 
 class _Session(requests.Session):
@@ -157,33 +160,38 @@ class _Session(requests.Session):
         """None: there is nowhere to go."""
 
 
-class _Line:
+class _Connection:
     """One session, used by one call at a time, that knows whether any byte of the request has left."""
 
     def __init__(self) -> None:
-        self._departures = _Departures()
+        self._watch = _SendWatch()
         self._session = _Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "zego-retention"})
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _WatchedAdapter(self._departures))
+            self._session.mount(scheme, _WatchedAdapter(self._watch))
 
     def close(self) -> None:
         self._session.close()
 
     def get(
-        self, url: str, timeouts: tuple[float, float], monotonic: Callable[[], float], most_bytes: int
+        self,
+        url: str,
+        timeouts: tuple[float, float],
+        monotonic: Callable[[], float],
+        max_bytes: int,
+        may_send: Callable[[], bool] | None,
     ) -> HttpAnswer:
-        self._departures.any = False
+        self._watch.start(may_send)
         answer = HttpAnswer(Transport.LOST)
         try:
             with self._session.get(url, timeout=timeouts, allow_redirects=False, stream=True) as response:
                 answer = _head(response)
-                return _read_body(answer, response, monotonic() + timeouts[1], monotonic, most_bytes)
+                return _read_body(answer, response, monotonic() + timeouts[1], monotonic, max_bytes)
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
             self.close()
-            return _failed(answer, error, departed=self._departures.any)
+            return _failed(answer, error, sent=self._watch.sent)
 
 
 def _head(response: requests.Response) -> HttpAnswer:
@@ -197,23 +205,23 @@ def _head(response: requests.Response) -> HttpAnswer:
 
 
 def _read_body(
-    head: HttpAnswer, response: requests.Response, deadline: float, monotonic: Callable[[], float], most_bytes: int
+    head: HttpAnswer, response: requests.Response, deadline: float, monotonic: Callable[[], float], max_bytes: int
 ) -> HttpAnswer:
     """Read the body to its end, the cap or the deadline: the read timeout alone would let a dripping server hold us."""
     body = bytearray()
     while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         body += chunk
-        if len(body) > most_bytes:
-            return replace(head, transport=Transport.ANSWERED, body=bytes(body[:most_bytes]), too_long=True)
+        if len(body) > max_bytes:
+            return replace(head, transport=Transport.ANSWERED, body=bytes(body[:max_bytes]), too_long=True)
         if monotonic() > deadline:
             raise TimeoutError(errno.ETIMEDOUT, "timed out in the middle of the answer")
     return replace(head, transport=Transport.ANSWERED, body=bytes(body))
 
 
-def _failed(answer: HttpAnswer, error: Exception, *, departed: bool) -> HttpAnswer:
-    if departed:
+def _failed(answer: HttpAnswer, error: Exception, *, sent: bool) -> HttpAnswer:
+    if sent:
         return replace(answer, transport=Transport.LOST, failure=f"no whole answer came back: {_reason(error)}")
-    return replace(answer, transport=Transport.NOT_SENT, failure=f"no connection to ZEGO: {_reason(error)}")
+    return replace(answer, transport=Transport.NOT_SENT, failure=f"nothing was sent to ZEGO: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:
@@ -225,43 +233,58 @@ def _reason(error: BaseException) -> str:
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
-class _Departures:
-    """Whether any byte of the present request has been handed to a standing connection."""
+class _SendWatch:
+    """Whether any byte of the present request has been handed to a standing connection, and whether it may be."""
 
-    __slots__ = ("any",)
+    __slots__ = ("_may_send", "sent")
 
     def __init__(self) -> None:
-        self.any = False
+        self.start(None)
+
+    def start(self, may_send: Callable[[], bool] | None) -> None:
+        """Begin a new request."""
+        self.sent = False
+        self._may_send = may_send
+
+    def before_send(self) -> None:
+        """Note that bytes leave now.
+
+        Raises:
+            OSError: they may not.
+        """
+        if not self.sent and self._may_send is not None and not self._may_send():
+            raise OSError(errno.ECANCELED, "the request was held back before it was sent")
+        self.sent = True
 
 
 class _WatchedAdapter(HTTPAdapter):
-    """Sends over connections that report departures.
+    """Sends over connections that report when bytes leave.
 
-    The exceptions alone do not tell: a TLS handshake and an answer that time out look the same.
+    The exceptions alone do not show it: a TLS handshake and an answer that time out look the same.
     """
 
-    def __init__(self, departures: _Departures) -> None:
-        self._departures = departures
+    def __init__(self, watch: _SendWatch) -> None:
+        self._watch = watch
         super().__init__(max_retries=0)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (handed on as they are)
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (handed on as they are)
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _watched_pools(self._departures)
+        self.poolmanager.pool_classes_by_scheme = _watched_pools(self._watch)
 
 
-def _watched_pools(departures: _Departures) -> dict[str, type[HTTPConnectionPool]]:
+def _watched_pools(watch: _SendWatch) -> dict[str, type[HTTPConnectionPool]]:
     class PlainConnection(HTTPConnection):
-        def send(self, data: Any) -> None:  # noqa: ANN401 (as in http.client)
+        def send(self, data: Any) -> None:  # noqa: ANN401  (as in http.client)
             if self.sock is None:
                 self.connect()
-            departures.any = True
+            watch.before_send()
             super().send(data)
 
     class TlsConnection(HTTPSConnection):
-        def send(self, data: Any) -> None:  # noqa: ANN401 (as in http.client)
+        def send(self, data: Any) -> None:  # noqa: ANN401  (as in http.client)
             if self.sock is None:
                 self.connect()
-            departures.any = True
+            watch.before_send()
             super().send(data)
 
     class PlainPool(HTTPConnectionPool):

@@ -21,7 +21,7 @@ _BLANK = "\ufeff \t\r\n"
 _PERCENT_ROUNDS = 2
 
 
-class Unreadable(Exception):  # noqa: N818 (it is the name of an answer, not of a defect)
+class Unreadable(Exception):  # noqa: N818  (an answer to the sender, not a defect)
     """A body in which no signature can be found: the sender gets 400. Its text is one line for people."""
 
 
@@ -80,15 +80,15 @@ def _unwrap(text: str) -> str:
     for _ in range(_PERCENT_ROUNDS):
         if not text.startswith("%"):
             break
-        text = unquote(_settle_plus(text), errors="surrogateescape").strip(_BLANK)
+        text = unquote(_escape_plus(text), errors="surrogateescape").strip(_BLANK)
     return text
 
 
-def _settle_plus(text: str) -> str:
+def _escape_plus(text: str) -> str:
     """Write every bare `+` as what its encoder meant, a space or a plus.
 
     Form encoders write a space as `+` and always escape a colon, which every JSON object and URL has. Encoders that
-    let `+` stand for itself write a space as `%20`, and let a colon stand too. So the text tells which one was at work.
+    let `+` stand for itself write a space as `%20`, and let a colon stand too. So the text shows which one was at work.
     """
     plus_is_space = "%20" not in text and ":" not in text
     return text.replace("+", "%20" if plus_is_space else "%2B")
@@ -110,7 +110,7 @@ def _read_object(text: str, content_type: str) -> ReadJson:
 
 def _read_form(text: str) -> ReadJson:
     pairs = parse_qsl(
-        _settle_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
+        _escape_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
     )
     fields: dict[str, JsonValue] = dict(pairs)
     return ReadJson(fields, None if len(fields) == len(pairs) else "a form field occurs twice")

@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from service.core.listing import ListedFile, SearchAnswer
-from service.core.model import Transport, Vendor
+from service.model import Vendor
 from service.zego.answers import read_code, read_data, read_http_date, read_retry_after, read_text, read_top
+from service.zego.messages import ListedFile, SearchAnswer, Transport
 from service.zego.wirejson import storable
 from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
 
@@ -63,9 +63,9 @@ def _with_media(answer: SearchAnswer, section: dict[str, JsonValue]) -> SearchAn
 
 
 def _with_keys(answer: SearchAnswer, section: dict[str, JsonValue]) -> SearchAnswer:
-    entries, told = _entries(section, "Keys"), section.get("NextMarker")
-    marker = _text(told, MAX_MARKER_BYTES)
-    if entries is None or (marker is None and told is not None):
+    entries, written = _entries(section, "Keys"), section.get("NextMarker")
+    marker = _text(written, MAX_MARKER_BYTES)
+    if entries is None or (marker is None and written is not None):
         return replace(answer, unreadable=True)
     return _with_files(replace(answer, next_marker=marker), entries, _read_key)
 
@@ -98,7 +98,6 @@ def _read_media(entry: dict[str, JsonValue]) -> ListedFile | None:
         size_bytes=_known(read_size, original.get("Size")),
         duration_s=_known(read_duration, original.get("Duration")),
         media_url=_short_text(basic.get("MediaUrl")),
-        expires_at=_moment(basic.get("ExpireTime")),
     )
 
 
@@ -127,9 +126,9 @@ def _names_a_file(text: str) -> bool:
     return bool(text.strip()) and _text(text, MAX_ID_BYTES) is not None
 
 
-def _text(value: JsonValue, most_bytes: int) -> str | None:
+def _text(value: JsonValue, max_bytes: int) -> str | None:
     """A text that every database can hold, whole or not at all."""
-    fits = isinstance(value, str) and storable(value) and len(value.encode()) <= most_bytes
+    fits = isinstance(value, str) and storable(value) and len(value.encode()) <= max_bytes
     return str(value) if fits else None
 
 
@@ -143,7 +142,7 @@ def _dict(holder: dict[str, JsonValue], key: str) -> dict[str, JsonValue]:
 
 
 def _known(read: Callable[[JsonValue], _Figure | None], value: JsonValue) -> _Figure | None:
-    """A figure, or None where there is none or it is beyond all reason."""
+    """A figure, or None where there is none or it is larger than any file can be."""
     try:
         return read(value)
     except ValueError:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from service.core.model import Vendor
+from service.model import Vendor
 from service.zego.signature import api_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from service.core.listing import Query
+    from service.zego.messages import Query
 
-MAX_SEARCH_IDS = 10
-MAX_PREFIX_BYTES = 20
-TENCENT_REACH = 5000
-MAX_KEYS = 1000
+MAX_FILES: Final = 100
+"""Files of one call of DeleteMedia."""
+TENCENT_REACH: Final = 5000
+"""The last file that pages of one window of Tencent's listing reach; `TotalCount` stops here too."""
+MAX_KEYS: Final = 1000
+"""Files of one page of the listing of Ws and Huawei."""
 
-_FILE_ID_KEY = "FileId[]"
-_STREAM_ID_KEY = "StreamId[]"
+_FILE_ID_KEY: Final = "FileId[]"
 
 Parameters = list[tuple[str, str]]
 
@@ -61,11 +62,8 @@ def search_parameters(vendor: Vendor, query: Query) -> Parameters:
     Raises:
         ValueError: ZEGO takes no such question of this vendor, a mistake of the caller; the message says what is wrong.
     """
-    if len(query.prefix.encode()) > MAX_PREFIX_BYTES:
-        raise ValueError(f"SearchMedia takes a NamePrefix of up to {MAX_PREFIX_BYTES} bytes")
     page = _tencent_page(query) if vendor is Vendor.TENCENT else _keys_page(vendor, query)
-    prefix = [("NamePrefix", query.prefix)] if query.prefix else []
-    return [("Vendor", vendor.value), *page, *prefix]
+    return [("Vendor", vendor.value), *page]
 
 
 def _tencent_page(query: Query) -> Parameters:
@@ -73,13 +71,7 @@ def _tencent_page(query: Query) -> Parameters:
         raise ValueError("SearchMedia takes no Marker for Tencent")
     if query.size < 1 or query.page < 0 or (query.page + 1) * query.size > TENCENT_REACH:
         raise ValueError(f"SearchMedia reaches the {TENCENT_REACH}th file of Tencent, not {query}")
-    for ids in (query.file_ids, query.stream_ids):
-        if len(ids) > MAX_SEARCH_IDS or not all(ids) or len(set(ids)) < len(ids):
-            raise ValueError(f"SearchMedia takes up to {MAX_SEARCH_IDS} different ids, not {ids}")
-    page = [("PageNumber", str(query.page)), ("PageSize", str(query.size))]
-    files = [(_FILE_ID_KEY, file_id) for file_id in query.file_ids]
-    streams = [(_STREAM_ID_KEY, stream_id) for stream_id in query.stream_ids]
-    return _window(query) + page + files + streams
+    return [*_window(query), ("PageNumber", str(query.page)), ("PageSize", str(query.size))]
 
 
 def _window(query: Query) -> Parameters:
@@ -91,8 +83,8 @@ def _window(query: Query) -> Parameters:
 
 
 def _keys_page(vendor: Vendor, query: Query) -> Parameters:
-    if query.start or query.end or query.page or query.file_ids or query.stream_ids:
-        raise ValueError(f"SearchMedia takes only NamePrefix and Marker for {vendor.value}, not {query}")
+    if query.start or query.end or query.page:
+        raise ValueError(f"SearchMedia takes only a Marker for {vendor.value}, not {query}")
     if not 1 <= query.size <= MAX_KEYS:
         raise ValueError(f"SearchMedia takes 1 to {MAX_KEYS} MaxKeys, not {query.size}")
     return [("MaxKeys", str(query.size)), *([("Marker", query.marker)] if query.marker else [])]

@@ -23,15 +23,15 @@ def callback_signature(secret: str, timestamp: str, nonce: str) -> str:
 
 
 def verify_callback(secrets: Sequence[str], signature: str, timestamp: str, nonce: str) -> bool:
-    """Tell whether one of the app's callback secrets made this signature. Never raises, whatever the strings hold.
+    """Whether one of the app's callback secrets made this signature. Never raises, whatever the strings hold.
 
     The three signed parts are joined without a separator, so other splits of the same digits verify too: the strict
-    shapes refuse 24 of the 25 for the published example, its age the last one. An empty secret verifies nothing.
+    shapes refuse 24 of the 25 for the published example, its age shows the last one. An empty secret verifies nothing.
     """
     if not (_SIGNATURE.fullmatch(signature) and _TIMESTAMP.fullmatch(timestamp) and _NONCE.fullmatch(nonce)):
         return False
     given = signature.lower()
-    # A list, so that every secret is tried: the time taken does not tell which one fitted.
+    # A list, so that every secret is tried: the time taken does not show which one fitted.
     fits = [hmac.compare_digest(callback_signature(secret, timestamp, nonce), given) for secret in secrets if secret]
     return any(fits)
 

@@ -21,7 +21,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class ReadJson:
-    """What JSON text held. `problem` names a fault that leaves the meaning in doubt (a duplicate key, NaN)."""
+    """What JSON text held. `problem` names a fault that leaves the meaning uncertain (a duplicate key, NaN)."""
 
     value: JsonValue
     problem: str | None
@@ -70,7 +70,7 @@ def read_json(text: str) -> ReadJson:
 
 
 def storable(text: str) -> bool:
-    """Tell whether every database can hold the text: no NUL, no lone surrogate."""
+    """Whether every database can hold the text: no NUL, no lone surrogate."""
     return not _UNSTORABLE.search(text)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from service.zego.wirejson import JsonValue
 
 MAX_ID_BYTES = 1024
-"""Longest file id or URL that is kept (docs/protocol.md, "The callback")."""
+"""Longest file id or URL that is stored (docs/protocol.md, "The callback")."""
 MAX_SIZE_BYTES = 2**63 - 1
 MAX_DURATION_S = 10 * 366 * 86_400
 """Ten years: no recording is longer, so a longer one is a wrong unit."""

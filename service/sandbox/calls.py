@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from service.zego.sandbox_gate import Query
+    from service.sandbox.request import Request
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Call:
     message: str = ""
 
 
-class Record:
+class CallLog:
     """The calls so far. Safe to share between threads."""
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class Record:
         self._recent: dict[str, deque[float]] = defaultdict(deque)
         self._lock = threading.Lock()
 
-    def add(self, target: str, query: Query, *, at: datetime, tick: float) -> Call:
+    def add(self, target: str, request: Request, *, at: datetime, tick: float) -> Call:
         """Note a request that has just arrived."""
         with self._lock:
-            recent = self._recent[query.get("AppId")]
+            recent = self._recent[request.get("AppId")]
             recent.append(tick)
             while tick - recent[0] >= 1:
                 recent.popleft()
@@ -58,18 +58,18 @@ class Record:
                 number=len(self.calls) + 1,
                 at=at,
                 tick=tick,
-                app_id=query.get("AppId"),
-                action=query.get("Action"),
-                vendor=query.get("Vendor"),
-                file_ids=query.file_ids,
+                app_id=request.get("AppId"),
+                action=request.get("Action"),
+                vendor=request.get("Vendor"),
+                file_ids=request.file_ids,
                 target_bytes=len(target.encode("latin-1", "replace")),
                 in_last_second=len(recent),
-                page=query.page if query.get("Action") == "SearchMedia" else "",
+                page=request.page if request.get("Action") == "SearchMedia" else "",
             )
             self.calls.append(call)
         return call
 
-    def most_in_a_second(self, app_ids: Iterable[str]) -> int:
+    def max_in_a_second(self, app_ids: Iterable[str]) -> int:
         """The most calls that arrived within any second, of the busiest of these apps."""
         chosen = set(app_ids)
         with self._lock:

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back, and how badly."""
+    """What goes back, and how. `drop` breaks the connection instead, after `delay_s`."""
 
     status: int
     body: bytes
@@ -34,13 +34,8 @@ class Reply:
         page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1><hr>front end</body></html>"
         return cls(status, page.encode(), "text/html", retry_after=retry_after)
 
-    def with_transport(self, *, cut: bool, drop: bool, delay_s: float) -> Reply:
-        """The same answer on a bad line: cut in half, not sent at all, or late."""
-        body = self.body[: len(self.body) // 2] if cut else self.body
-        return replace(self, body=body, drop=drop, delay_s=delay_s)
 
-
-class SandboxServer(ThreadingHTTPServer):
+class LoopbackServer(ThreadingHTTPServer):
     """Serves `answer(request target)` on 127.0.0.1. Stopping it also breaks the connections that are open."""
 
     daemon_threads = True
@@ -82,7 +77,7 @@ class SandboxServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as in socketserver)
-        """Stay silent about clients that hang up: they are part of the play."""
+        """Stay silent about clients that hang up: tests make them do so."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -90,7 +85,8 @@ class SandboxServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open, as ZEGO's front end does
     disable_nagle_algorithm = True
-    server: SandboxServer
+    wbufsize = -1  # an answer leaves in one piece
+    server: LoopbackServer
 
     def do_GET(self) -> None:
         reply = self.server.answer(self.path)

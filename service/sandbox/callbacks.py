@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote, quote_plus, urlencode
 
-from service.core.model import Vendor
+from service.model import Vendor
 from service.zego.signature import callback_signature
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""A strict ZEGO on loopback, for the demo and the tests: it checks every call, stores files and fails on command.
-
-`python -m service.zego.sandbox --help` tells how to run one from the command line.
-"""
+"""The sandbox itself: apps and their files, what is made to go wrong, and the answer to each call."""
 
 from __future__ import annotations
 
@@ -9,25 +6,31 @@ import json
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from service.core.model import Vendor
-from service.zego.sandbox_faults import Fault
-from service.zego.sandbox_gate import Code, Gate, Query, RefusedError, read_query
-from service.zego.sandbox_http import Reply, SandboxServer
-from service.zego.sandbox_media import Media, Trouble
-from service.zego.sandbox_record import Call, Record
-from service.zego.sandbox_search import Search, read_search
-from service.zego.sandbox_shelf import Order, StoredFile
+from service.model import Vendor
+from service.sandbox.calls import Call, CallLog
+from service.sandbox.faults import Fault
+from service.sandbox.loopback import LoopbackServer, Reply
+from service.sandbox.request import (
+    Code,
+    Gate,
+    RefusedError,
+    Request,
+    Search,
+    check_action,
+    check_rate,
+    read_request,
+    read_search,
+)
+from service.sandbox.storage import Order, Storage, StoredFile, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
-__all__ = ["Call", "Sandbox", "StoredFile"]
-
-MAX_TARGET_BYTES = 8192
+MAX_TARGET_BYTES: Final = 8192
 """Longest request target taken, as by common front ends (docs/protocol.md, "DeleteMedia")."""
 
 
@@ -35,39 +38,37 @@ MAX_TARGET_BYTES = 8192
 class Sandbox:
     """A ZEGO for the given apps (`app_id` -> server secret); a context manager that serves on 127.0.0.1 while open.
 
-    `on_request` is called with each call when it has arrived and again when it is done, before its answer leaves.
-    `data_as_text` and `code_as_text` choose between the spellings that ZEGO's docs know. With `search=False` it stands
-    for a ZEGO that knows DeleteMedia only. `end_is_inclusive` (does a window hold the second of its `EndTime`?) and
-    `listing_order` (of Tencent) stand for what ZEGO does not document. Any part may be changed while it runs.
+    `now` is the clock that calls are checked against. Every answer is delayed by `latency_s`. `on_request` is called
+    with each call when it has arrived and again when it is done, before its answer leaves (`Call.stage`).
+    `data_as_text` and `code_as_text` choose between the spellings that ZEGO's docs know. With `knows_search=False` it
+    stands for a ZEGO that knows DeleteMedia only. `end_is_inclusive` (does a window hold the second of its `EndTime`?)
+    and `listing_order` (of Tencent) stand for what ZEGO does not document. Any part may be changed while it runs.
     """
 
     apps: Mapping[str, str] = field(repr=False)
     now: Callable[[], datetime]
-    monotonic: Callable[[], float] = time.monotonic
-    tolerance: timedelta = timedelta(seconds=600)
     calls_per_second: int = 20
-    search: bool = True
+    latency_s: float = 0
+    port: int = 0
+    monotonic: Callable[[], float] = time.monotonic
+    knows_search: bool = True
     end_is_inclusive: bool = True
     listing_order: Order = "newest"
     data_as_text: bool = False
-    purge_code: int | None = 1
     code_as_text: bool = False
-    port: int = 0
+    purge_code: int | None = 1
     on_request: Callable[[Call], object] | None = None
-    _record: Record = field(default_factory=Record)
-    _media: Media = field(default_factory=Media)
+    _log: CallLog = field(default_factory=CallLog)
+    _storage: Storage = field(default_factory=Storage)
     _poisons: dict[str, int] = field(default_factory=dict)
     _next: deque[Fault] = field(default_factory=deque)
     _standing: list[Fault] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _server: SandboxServer | None = None
-    _gate: Gate = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._gate = Gate(self.tolerance)
+    _gate: Gate = field(default_factory=Gate)
+    _server: LoopbackServer | None = None
 
     def __enter__(self) -> Self:
-        self._server = SandboxServer(self.port, self._answer)
+        self._server = LoopbackServer(self.port, self._answer)
         self._server.start()
         return self
 
@@ -84,7 +85,7 @@ class Sandbox:
 
     # Files
 
-    def add_file(  # noqa: PLR0913 (a file's facts, each by its own name)
+    def add_file(  # noqa: PLR0913  (a file's facts, each by its own name)
         self,
         app_id: str,
         vendor: Vendor | str,
@@ -95,40 +96,39 @@ class Sandbox:
         stream_id: str = "",
         name: str | None = None,
         duration_s: float = 60,
-        expires_at: datetime | None = None,
         media_url: str | None = None,
     ) -> None:
         """Store a file, created now unless said otherwise, with its stream's id as its name unless it has one."""
         created_at = created_at or self.now()
-        file = StoredFile(file_id, created_at, size_bytes, stream_id, name, duration_s, expires_at, media_url)
+        file = StoredFile(file_id, created_at, size_bytes, stream_id, name, duration_s, media_url)
         self.add_files(app_id, vendor, [file])
 
     def add_files(self, app_id: str, vendor: Vendor | str, files: Iterable[StoredFile]) -> None:
-        """Store many files at once: the quick way to a full shelf."""
+        """Store many files at once."""
         with self._lock:
-            self._media.shelf(app_id, Vendor(vendor)).add(files)
+            self._storage.files(app_id, Vendor(vendor)).add(files)
 
     def remove_file(self, app_id: str, vendor: Vendor | str, file_id: str) -> None:
         """Let somebody else delete a file."""
         with self._lock:
-            self._media.shelf(app_id, Vendor(vendor)).remove(file_id)
+            self._storage.files(app_id, Vendor(vendor)).remove(file_id)
 
     def files(self, app_id: str, vendor: Vendor | str) -> dict[str, StoredFile]:
-        """The files stored at this moment, by id."""
+        """A copy of the files stored at this moment, by id."""
         with self._lock:
-            return dict(self._media.shelf(app_id, Vendor(vendor)).files)
+            return dict(self._storage.files(app_id, Vendor(vendor)).by_id)
 
     # Faults
 
     def fail_file(self, file_id: str, code: str, message: str = "", times: int | None = None) -> None:
         """Answer DeleteMedia for this file with a per-file error, `times` times (None: until healed)."""
         with self._lock:
-            self._media.troubles[file_id] = Trouble(code, message, times)
+            self._storage.troubles[file_id] = Trouble(code, message, times)
 
     def omit_file(self, file_id: str, *, acts: bool = False, times: int | None = None) -> None:
         """Mention this file in neither list; `acts` says whether it is deleted all the same."""
         with self._lock:
-            self._media.troubles[file_id] = Trouble(None, times=times, acts=acts)
+            self._storage.troubles[file_id] = Trouble(None, times=times, acts=acts)
 
     def poison(self, file_id: str, code: int) -> None:
         """Fail every whole call that asks for this file with a top-level code, until it is healed."""
@@ -136,10 +136,10 @@ class Sandbox:
             self._poisons[file_id] = code
 
     def heal(self, file_id: str) -> None:
-        """Take back whatever trouble this file was told to make."""
+        """Take back whatever trouble this file was made to cause."""
         with self._lock:
             self._poisons.pop(file_id, None)
-            self._media.troubles.pop(file_id, None)
+            self._storage.troubles.pop(file_id, None)
 
     def next(self, *faults: Fault) -> None:
         """Let the next calls that pass the checks meet these faults, one each."""
@@ -162,65 +162,59 @@ class Sandbox:
     @property
     def calls(self) -> tuple[Call, ...]:
         """Every request so far, in order of arrival."""
-        return tuple(self._record.calls)
+        return tuple(self._log.calls)
 
     def max_calls_in_any_second(self, app_id: str | None = None) -> int:
         """The most calls that arrived within any second, of one app or of the busiest."""
-        return self._record.most_in_a_second(self.apps if app_id is None else [app_id])
+        return self._log.max_in_a_second(self.apps if app_id is None else [app_id])
 
     # Answering
 
     def _answer(self, target: str) -> Reply:
         path, _, text = target.partition("?")
-        query = read_query(text)
-        call = self._record.add(target, query, at=self.now(), tick=self.monotonic())
-        self._tell(call)
+        request = read_request(text)
+        call = self._log.add(target, request, at=self.now(), tick=self.monotonic())
+        self._report(call)
         with self._lock:
-            reply = self._judge(path, query, call)
+            reply = self._judge(path, request, call)
         call.stage = "done"
-        self._tell(call)
-        return reply
+        self._report(call)
+        return replace(reply, delay_s=reply.delay_s + self.latency_s)
 
-    def _tell(self, call: Call) -> None:
+    def _report(self, call: Call) -> None:
         if self.on_request is not None:
             self.on_request(call)
 
-    def _judge(self, path: str, query: Query, call: Call) -> Reply:
+    def _judge(self, path: str, request: Request, call: Call) -> Reply:
         if call.target_bytes > MAX_TARGET_BYTES:
             return Reply.html(414)
         if path != "/":
             return Reply.html(404)
         try:
-            self._gate.authenticate(query, self.apps, call.at)
-            self._check_rate(call)
-            self._gate.check_action(query, search=self.search)
-            asked = self._read_search(query)
+            self._gate.authenticate(request, self.apps, call.at)
+            check_rate(call.in_last_second, self.calls_per_second)
+            check_action(request, knows_search=self.knows_search)
+            asked = None
+            if call.action == "SearchMedia":
+                asked = read_search(request, end_is_inclusive=self.end_is_inclusive)
         except RefusedError as refused:
             return self._reply(call, refused.code, str(refused))
-        return self._meet_fault(query, call, asked)
+        return self._meet_fault(request, call, asked)
 
-    def _read_search(self, query: Query) -> Search | None:
-        if query.get("Action") != "SearchMedia":
-            return None
-        return read_search(query, end_is_inclusive=self.end_is_inclusive)
-
-    def _check_rate(self, call: Call) -> None:
-        if call.in_last_second > self.calls_per_second:
-            raise RefusedError(Code.TOO_FREQUENT, f"more than {self.calls_per_second} calls in a second")
-
-    def _meet_fault(self, query: Query, call: Call, asked: Search | None) -> Reply:
+    def _meet_fault(self, request: Request, call: Call, asked: Search | None) -> Reply:
         fault = self._take_fault(call) or Fault(acts=True)
         if not fault.acts:
             reply = self._reply(call, fault.code or Code.DONE, fault.message)
         elif asked is None:
-            reply = self._delete(query, call)
+            reply = self._delete(request, call)
         else:
             reply = self._list(call, asked, fault)
         if fault.http_status is not None:
             reply = Reply.html(fault.http_status, fault.retry_after)
         if fault.hides_answer:
             call.code = None
-        return reply.with_transport(cut=fault.cut, drop=fault.drop, delay_s=fault.delay_s)
+        body = reply.body[: len(reply.body) // 2] if fault.cut else reply.body
+        return replace(reply, body=body, drop=fault.drop, delay_s=fault.delay_s)
 
     def _take_fault(self, call: Call) -> Fault | None:
         for queue in (self._next, self._standing):
@@ -232,18 +226,18 @@ class Sandbox:
         return None
 
     def _list(self, call: Call, asked: Search, fault: Fault) -> Reply:
-        data = self._media.search(call.app_id, Vendor(call.vendor), asked, self.listing_order)
-        if fault.lie is not None:
-            fault.lie(data[call.vendor], asked)
+        data = self._storage.search(call.app_id, Vendor(call.vendor), asked, self.listing_order)
+        if fault.change is not None:
+            fault.change(data[call.vendor], asked)
         return self._reply(call, Code.DONE, data=data)
 
-    def _delete(self, query: Query, call: Call) -> Reply:
+    def _delete(self, request: Request, call: Call) -> Reply:
         for file_id in call.file_ids:
             if file_id in self._poisons:
                 return self._reply(call, self._poisons[file_id], "failed")
         call.acted = True
-        data = self._media.delete(call.app_id, Vendor(call.vendor), call.file_ids, str(call.number))
-        if query.get("ClearCache") == "true" and self.purge_code is not None:
+        data = self._storage.delete(call.app_id, Vendor(call.vendor), call.file_ids, str(call.number))
+        if request.get("ClearCache") == "true" and self.purge_code is not None:
             data["WsItemIdReceiverResp"] = {"Code": self.purge_code, "Message": "done"}
         return self._reply(call, Code.DONE, data=data)
 
@@ -256,9 +250,3 @@ class Sandbox:
             "Data": json.dumps(data or {}) if self.data_as_text else data or {},
         }
         return Reply(200, json.dumps(content, ensure_ascii=False).encode(), date=call.at)
-
-
-if __name__ == "__main__":
-    from service.zego.sandbox_command import main
-
-    main()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.core.model import Vendor
-    from service.zego.sandbox_search import Search
+    from service.model import Vendor
+    from service.sandbox.request import Search
 
-Lie: TypeAlias = "Callable[[dict[str, Any], Search], None]"
+ListingChange: TypeAlias = "Callable[[dict[str, Any], Search], None]"
 """Changes a vendor's section of a listing before it is answered."""
 
 _LISTING = "SearchMedia"
@@ -21,8 +21,8 @@ _LISTING = "SearchMedia"
 class Fault:
     """One fault of a call that has passed every check. `acts` says whether the call does its work all the same.
 
-    `delay_s` passes after the work and before the answer. `action`, `app_id`, `vendor`,
-    `more_files_than` and `file_id` limit the fault to such calls. `lie` changes what a listing says.
+    `delay_s` passes after the work and before the answer. `action`, `app_id`, `vendor`, `more_files_than` and `file_id`
+    limit the fault to such calls. `change` changes what a listing says.
     """
 
     acts: bool
@@ -33,7 +33,7 @@ class Fault:
     cut: bool = False
     drop: bool = False
     delay_s: float = 0
-    lie: Lie | None = None
+    change: ListingChange | None = None
     action: str | None = None
     app_id: str | None = None
     vendor: Vendor | None = None
@@ -46,7 +46,7 @@ class Fault:
         return self.http_status is not None or self.cut or self.drop
 
     def hits(self, action: str, app_id: str, vendor: str, file_ids: Sequence[str] = ()) -> bool:
-        """Tell whether such a call of this app and vendor, for these files, meets the fault."""
+        """Whether such a call of this app and vendor, for these files, meets the fault."""
         if self.action not in (None, action):
             return False
         if self.file_id is not None and self.file_id not in file_ids:
@@ -97,52 +97,43 @@ def list_fewer(count: int, *, vendor: Vendor | None = None) -> Fault:
     Tencent's `TotalCount` is no more, and pages beyond are empty; the others end with their first page.
     """
 
-    def lie(section: dict[str, Any], asked: Search) -> None:
+    def change(section: dict[str, Any], asked: Search) -> None:
         if "TotalCount" in section:
             section["TotalCount"] = min(count, section["TotalCount"])
             section["MediaInfoSet"] = section["MediaInfoSet"][: max(0, count - asked.first)]
         else:
             section["Keys"], section["NextMarker"] = section["Keys"][:count], ""
 
-    return Fault(acts=True, lie=lie, action=_LISTING, vendor=vendor)
+    return Fault(acts=True, change=change, action=_LISTING, vendor=vendor)
 
 
 def understate_total(count: int) -> Fault:
     """A Tencent listing whose `TotalCount` is too small, while every page holds what it should."""
 
-    def lie(section: dict[str, Any], _: Search) -> None:
+    def change(section: dict[str, Any], _: Search) -> None:
         if "TotalCount" in section:
             section["TotalCount"] = min(count, section["TotalCount"])
 
-    return Fault(acts=True, lie=lie, action=_LISTING)
+    return Fault(acts=True, change=change, action=_LISTING)
 
 
-def repeat_marker(way: Literal["same", "onward", "back"] = "same", *, vendor: Vendor | None = None) -> Fault:
-    """A listing by marker that never ends.
+def repeat_marker(*, vendor: Vendor | None = None) -> Fault:
+    """A listing by marker that never ends: from the second page on, `NextMarker` is the request's own."""
 
-    `same`: from the second page on, `NextMarker` is the request's own. The others follow the last page: `onward` with
-    empty pages under ever new markers, `back` with the first page again.
-    """
-
-    def lie(section: dict[str, Any], asked: Search) -> None:
-        if "NextMarker" not in section:
-            return
-        if way == "same":
+    def change(section: dict[str, Any], asked: Search) -> None:
+        if "NextMarker" in section:
             section["NextMarker"] = asked.marker or section["NextMarker"]
-        elif not section["NextMarker"]:
-            last = section["Keys"][-1]["Key"] if section["Keys"] else asked.marker
-            section["NextMarker"] = " " if way == "back" else f"{last}~"
 
-    return Fault(acts=True, lie=lie, action=_LISTING, vendor=vendor)
+    return Fault(acts=True, change=change, action=_LISTING, vendor=vendor)
 
 
 def hide_ids(*file_ids: str, vendor: Vendor | None = None) -> Fault:
     """A listing whose entries for these files (none given: for all) have no id."""
 
-    def lie(section: dict[str, Any], _: Search) -> None:
+    def change(section: dict[str, Any], _: Search) -> None:
         for entries, key in (("MediaInfoSet", "FileId"), ("Keys", "Key")):
             for entry in section.get(entries, ()):
                 if not file_ids or entry[key] in file_ids:
                     del entry[key]
 
-    return Fault(acts=True, lie=lie, action=_LISTING, vendor=vendor)
+    return Fault(acts=True, change=change, action=_LISTING, vendor=vendor)

@@ -1,0 +1,227 @@
+"""A call to the sandbox, read as strictly as ZEGO may read it.
+
+docs/protocol.md, "Calling ZEGO's server API", "DeleteMedia" and "SearchMedia". Where nobody knows how lenient ZEGO is,
+this is strict, so that a mistake of ours shows here and not in production. What this service never asks for
+(renditions, filters by name, stream or file) is refused as unknown.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlencode
+
+from service.model import Vendor
+from service.zego.signature import api_signature, parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_FILES: Final = 100
+TENCENT_LIMIT: Final = 5000
+MAX_KEYS: Final = 1000
+
+_COMMON: Final = frozenset(
+    {"Action", "AppId", "SignatureNonce", "Timestamp", "Signature", "SignatureVersion", "IsTest", "Vendor"}
+)
+_FILE_IDS: Final = "FileId[]"
+_KEYS_PAGE: Final = frozenset({"Marker", "MaxKeys"})
+_KNOWN: Final[Mapping[tuple[str, str], frozenset[str]]] = {
+    ("DeleteMedia", Vendor.TENCENT): frozenset({_FILE_IDS}),
+    ("DeleteMedia", Vendor.WANGSU): frozenset({_FILE_IDS, "ClearCache"}),
+    ("DeleteMedia", Vendor.HUAWEI): frozenset({_FILE_IDS}),
+    ("SearchMedia", Vendor.TENCENT): frozenset({"StartTime", "EndTime", "PageNumber", "PageSize"}),
+    ("SearchMedia", Vendor.WANGSU): _KEYS_PAGE,
+    ("SearchMedia", Vendor.HUAWEI): _KEYS_PAGE,
+}
+"""What each call may carry beside the common parameters."""
+_NONCE = re.compile("[0-9a-f]{16}")
+_WHOLE = re.compile("[0-9]{1,10}")
+
+
+class Code(IntEnum):
+    """Top-level codes that the sandbox gives by itself."""
+
+    DONE = 0
+    BAD_PARAMETER = 2
+    TOO_FREQUENT = 6
+    APP_ID_FORMAT = 100000001
+    TIMESTAMP_MISSING = 100000002
+    TIMESTAMP_FORMAT = 100000003
+    SIGNATURE_EXPIRED = 100000004
+    SIGNATURE_WRONG = 100000005
+    ACTION_MISSING = 100000006
+    ACTION_UNKNOWN = 100000007
+    NONCE_MISSING = 100000008
+    SIGNATURE_MISSING = 100000009
+    APP_UNKNOWN = 100000010
+    VERSION_MISSING = 100000013
+    VERSION_UNKNOWN = 100000014
+
+
+class RefusedError(Exception):
+    """The call is answered with a code and does nothing."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The parameters of one call; `single` holds the last value of each but the file ids."""
+
+    single: Mapping[str, str]
+    file_ids: tuple[str, ...]
+    repeated: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all its parameters."""
+        return frozenset(self.single) | ({_FILE_IDS} if self.file_ids else set())
+
+    @property
+    def page(self) -> str:
+        """What identifies a page of a listing: all parameters but the common ones, in order of their names."""
+        return urlencode(sorted((name, value) for name, value in self.single.items() if name not in _COMMON))
+
+    def get(self, name: str) -> str:
+        """Return the value of a parameter, "" where it is missing."""
+        return self.single.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A page of a listing: `size` files from the `first` on, or beyond the marker.
+
+    Only files created from `start` on and before `before` count.
+    """
+
+    first: int
+    size: int
+    start: datetime | None = None
+    before: datetime | None = None
+    marker: str = ""
+
+
+def read_request(text: str) -> Request:
+    """Read a query string; whatever it holds, it can be read."""
+    pairs = parse_qsl(text, keep_blank_values=True, errors="replace")
+    single = [(key, value) for key, value in pairs if key != _FILE_IDS]
+    counts = Counter(key for key, _ in single)
+    return Request(
+        dict(single),
+        tuple(value for key, value in pairs if key == _FILE_IDS),
+        frozenset(key for key, count in counts.items() if count > 1),
+    )
+
+
+@dataclass(slots=True)
+class Gate:
+    """Checks calls against the apps' secrets, the clock and the nonces seen before."""
+
+    tolerance: timedelta = timedelta(seconds=600)
+    _nonces: set[tuple[str, str]] = field(default_factory=set)
+
+    def authenticate(self, request: Request, apps: Mapping[str, str], now: datetime) -> None:
+        """Check who calls; `apps` maps app ids to server secrets.
+
+        Raises:
+            RefusedError: app, time, nonce, version or signature are not right.
+        """
+        app_id, nonce, timestamp = request.get("AppId"), request.get("SignatureNonce"), request.get("Timestamp")
+        _require(_WHOLE.fullmatch(app_id), Code.APP_ID_FORMAT, "AppId format error")
+        _require(app_id in apps, Code.APP_UNKNOWN, "no ServerSecret for this AppId")
+        _require(timestamp, Code.TIMESTAMP_MISSING, "Timestamp is empty")
+        sent_at = parse_timestamp(timestamp)
+        if sent_at is None:
+            raise RefusedError(Code.TIMESTAMP_FORMAT, "Timestamp format error")
+        _require(abs(now - sent_at) <= self.tolerance, Code.SIGNATURE_EXPIRED, "signature expired")
+        _require(nonce, Code.NONCE_MISSING, "SignatureNonce is empty")
+        _require(request.get("Signature"), Code.SIGNATURE_MISSING, "Signature is empty")
+        _require(request.get("SignatureVersion"), Code.VERSION_MISSING, "SignatureVersion is empty")
+        _require(request.get("SignatureVersion") == "2.0", Code.VERSION_UNKNOWN, "SignatureVersion is not supported")
+        right = api_signature(app_id, nonce, apps[app_id], timestamp)
+        given = request.get("Signature").encode()
+        _require(hmac.compare_digest(right.encode(), given), Code.SIGNATURE_WRONG, "signature error")
+        _require(_NONCE.fullmatch(nonce), Code.SIGNATURE_WRONG, "SignatureNonce is not 16 hex digits")
+        _require((app_id, nonce) not in self._nonces, Code.SIGNATURE_WRONG, "SignatureNonce was used before")
+        self._nonces.add((app_id, nonce))
+
+
+def check_rate(calls_in_last_second: int, limit: int) -> None:
+    """Check how often an app calls.
+
+    Raises:
+        RefusedError: too often.
+    """
+    _require(calls_in_last_second <= limit, Code.TOO_FREQUENT, f"more than {limit} calls in a second")
+
+
+def check_action(request: Request, *, knows_search: bool) -> None:
+    """Check what is asked for.
+
+    Raises:
+        RefusedError: the action is unknown, or one of its parameters is missing, unknown, repeated or wrong.
+    """
+    action, vendor = request.get("Action"), request.get("Vendor")
+    _require(action, Code.ACTION_MISSING, "Action is empty")
+    offered = action == "DeleteMedia" or (action == "SearchMedia" and knows_search)
+    _require(offered, Code.ACTION_UNKNOWN, "Action is not supported")
+    _require_parameter(not request.repeated, f"given twice: {', '.join(sorted(request.repeated))}")
+    _require_parameter(vendor in set(Vendor), "Vendor is not one of Tencent, Ws, Huawei")
+    unknown = request.names - _COMMON - _KNOWN[action, vendor]
+    _require_parameter(not unknown, f"unknown for {vendor}: {', '.join(sorted(unknown))}")
+    for flag in ("IsTest", "ClearCache"):
+        right = request.single.get(flag, "true") in ("true", "false")
+        _require_parameter(right, f"{flag} is neither true nor false")
+    if action == "DeleteMedia":
+        _check_file_ids(request.file_ids)
+
+
+def _check_file_ids(file_ids: tuple[str, ...]) -> None:
+    _require_parameter(1 <= len(file_ids) <= MAX_FILES, f"{len(file_ids)} file ids, not 1 to {MAX_FILES}")
+    _require_parameter(all(file_ids), "an empty file id")
+    _require_parameter(len(set(file_ids)) == len(file_ids), "a file id given twice")
+
+
+def read_search(request: Request, *, end_is_inclusive: bool) -> Search:
+    """Read the parameters of SearchMedia, whose names have been checked.
+
+    Raises:
+        RefusedError: one of them is wrong.
+    """
+    if request.get("Vendor") != Vendor.TENCENT:
+        size = _whole(request, "MaxKeys", MAX_KEYS)
+        _require_parameter(1 <= size <= MAX_KEYS, "MaxKeys is not 1 to 1000")
+        return Search(0, size, marker=request.get("Marker"))
+    number, size = _whole(request, "PageNumber", 0), _whole(request, "PageSize", 10)
+    _require_parameter(size >= 1 and (number + 1) * size <= TENCENT_LIMIT, "paging is out of range")
+    start, end = _moment(request, "StartTime"), _moment(request, "EndTime")
+    _require_parameter(start is None or end is None or start <= end, "EndTime is before StartTime")
+    before = end + timedelta(seconds=1) if end is not None and end_is_inclusive else end
+    return Search(number * size, size, start, before)
+
+
+def _moment(request: Request, name: str) -> datetime | None:
+    return datetime.fromtimestamp(_whole(request, name, 0), UTC) if name in request.single else None
+
+
+def _whole(request: Request, name: str, default: int) -> int:
+    text = request.single.get(name, str(default))
+    _require_parameter(_WHOLE.fullmatch(text), f"{name} is not a whole number")
+    return int(text)
+
+
+def _require_parameter(condition: object, message: str) -> None:
+    _require(condition, Code.BAD_PARAMETER, message)
+
+
+def _require(condition: object, code: Code, message: str) -> None:
+    if not condition:
+        raise RefusedError(code, message)

@@ -1,0 +1,105 @@
+"""What is asked of ZEGO's server API and what was observed of its answers; nothing here is interpreted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Transport(StrEnum):
+    """How far a call to ZEGO got."""
+
+    ANSWERED = "answered"
+    """An HTTP answer was read to its end."""
+    NOT_SENT = "not_sent"
+    """No byte of the request left: ZEGO cannot have seen it."""
+    LOST = "lost"
+    """The request may have arrived, but no whole answer came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """One entry of `Data.Errors`: the CDN vendor's own words about one file."""
+
+    file_id: str
+    code: str
+    message: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAnswer:
+    """What was observed of one DeleteMedia call.
+
+    `code` is the top-level `Code` (None: there was none to read). `unreadable`: an HTTP answer came, but it was not a
+    whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read). `cache_code` is what it says of
+    purging Wangsu's cache (None: nothing). `raw` is the body as text, cut.
+    """
+
+    transport: Transport
+    http_status: int | None = None
+    code: int | None = None
+    message: str = ""
+    request_id: str = ""
+    deleted: frozenset[str] = frozenset()
+    errors: tuple[FileError, ...] = ()
+    unreadable: bool = False
+    retry_after_s: float | None = None
+    cache_code: str | None = None
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One file as the vendor's listing shows it (docs/protocol.md, "SearchMedia"); None: not known.
+
+    `created_at` is Tencent's `CreateTime` or the others' `LastModified`.
+    """
+
+    file_id: str
+    created_at: datetime | None
+    name: str | None = None
+    size_bytes: int | None = None
+    duration_s: float | None = None
+    media_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question to SearchMedia: a page of `size` files.
+
+    Tencent takes `start` and `end` (of creation, whole seconds) and `page` (from 0); Ws and Huawei take `marker`. What
+    is not set is not asked.
+    """
+
+    size: int
+    start: datetime | None = None
+    end: datetime | None = None
+    page: int = 0
+    marker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """What was observed of one SearchMedia call.
+
+    `date` is the server's own clock. `files` are those with a usable id; `unnamed` counts the entries without one.
+    `total` is Tencent's `TotalCount`; `next_marker` is that of Ws and Huawei, empty at the end. None: not answered.
+    """
+
+    transport: Transport
+    http_status: int | None = None
+    code: int | None = None
+    message: str = ""
+    request_id: str = ""
+    date: datetime | None = None
+    unreadable: bool = False
+    retry_after_s: float | None = None
+    files: tuple[ListedFile, ...] = ()
+    unnamed: int = 0
+    total: int | None = None
+    next_marker: str | None = None
