@@ -1,0 +1,126 @@
+"""`keep_latest`: which recordings of a stream are the newest, of those that one rule decides.
+
+It is judged when files are taken for a call, and by the same functions in previews, dry runs and explanations. Files
+whose times overlap are formats of one recording and share its rank. Where that joins two recordings by mistake, more is
+kept than asked for, never less.
+"""
+
+from __future__ import annotations
+
+import heapq
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from service.model import END_STATES, FileState, Outcome, WaitReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from service.model import MediaFile
+
+_ASSUMED_LENGTH: Final = timedelta(minutes=1)
+_DOES_NOT_COUNT: Final = END_STATES | {FileState.DELETING, FileState.UNCONFIRMED}
+
+
+class Span(NamedTuple):
+    """When a file was recorded; without `began_at` only the instant of its end is known. `id` is the caller's."""
+
+    id: int
+    began_at: datetime | None
+    ended_at: datetime
+
+    @property
+    def start(self) -> datetime:
+        """The begin, or a minute before the end where it is not known: formats of one recording end close together."""
+        return self.ended_at - _ASSUMED_LENGTH if self.began_at is None else min(self.began_at, self.ended_at)
+
+
+def span_of(file: MediaFile) -> Span:
+    """When a file was recorded."""
+    return Span(file.id, file.began_at, file.ended_at)
+
+
+def counts_as_recording(file: MediaFile, now: datetime) -> bool:
+    """Whether a file may count as a newer recording, so that older ones need not be kept in its place.
+
+    Not if it has ended or may end (claimed, to be erased, its last outcome unknown), nor if nothing reliable says that
+    it exists (not confirmed, adopted only a while ago).
+    """
+    is_adopted_lately = (
+        file.wait_reason is WaitReason.ADOPTION and file.wait_until is not None and now < file.wait_until
+    )
+    return (
+        file.state not in _DOES_NOT_COUNT
+        and file.suspicion is None
+        and file.erasure_id is None
+        and file.last_outcome is not Outcome.UNKNOWN
+        and not is_adopted_lately
+    )
+
+
+def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
+    """The ids of the files that belong to the newest `count` recordings, reading one span more than needed.
+
+    Two files overlap if each began before the other ended, or if both ended at the same instant; chains of overlaps are
+    one recording, and one that begins when another ends is another. One pass is enough: a span that ends no later than
+    all before it overlaps one of them exactly if it ends after their earliest start, or together with the last.
+
+    Raises:
+        ValueError: the spans are not ordered by `ended_at`, newest first.
+    """
+    ids: set[int] = set()
+    recordings = 0
+    earliest = last = None
+    for span in spans_newest_first:
+        ended_at = span.ended_at
+        if last is not None and ended_at > last:
+            raise ValueError("the spans are not ordered by their end, newest first")
+        if earliest is None or (ended_at <= earliest and ended_at != last):
+            recordings += 1
+            earliest = span.start
+        earliest, last = min(earliest, span.start), ended_at
+        if recordings > count:
+            break
+        ids.add(span.id)
+    return frozenset(ids)
+
+
+def find_kept_as_latest(file: MediaFile, spans_newest_first: Iterable[Span], keep_latest: int) -> str | None:
+    """The reason why a file is kept, if it belongs to the newest `keep_latest` recordings of its stream; else None.
+
+    `spans_newest_first` are those files of its app and stream that its rule decides and that count
+    (`counts_as_recording`), by their end; whether the file itself is among them makes no difference.
+    """
+    own = span_of(file)
+    others = (span for span in spans_newest_first if span.id != file.id)
+    in_order = heapq.merge(others, [own], key=_find_end, reverse=True)
+    if file.id not in newest(in_order, keep_latest):
+        return None
+    return describe_latest(file.rule, keep_latest)
+
+
+def describe_latest(rule: str | None, keep_latest: int) -> str:
+    """Being one of the newest as the reason why a file is kept."""
+    if keep_latest == 1:
+        return f'rule "{rule}" keeps the newest recording of each stream, and it belongs to that'
+    return f'rule "{rule}" keeps the newest {keep_latest} recordings of each stream, and it belongs to them'
+
+
+def keep_as_latest(file: MediaFile, reason: str, now: datetime) -> MediaFile:
+    """The row of a file that is kept for its rank.
+
+    It has no date: when it is decided again, and may be deleted then, that counts as brought forward from "never".
+    """
+    return file._replace(
+        state=FileState.KEPT,
+        state_reason=reason,
+        state_at=file.state_at if file.state is FileState.KEPT else now,
+        due_at=None,
+        call_after=None,
+        moved_by=None,
+    )
+
+
+def _find_end(span: Span) -> datetime:
+    return span.ended_at
