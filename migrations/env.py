@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Literal
 
 from alembic import context
 
-from service.db import models, order_models
-from service.db.engine import Database
-from service.db.schema import Model, UtcDateTime
+from service.audit import store as audit
+from service.audit import token_store
+from service.callbacks import store as callbacks
+from service.database import Database
+from service.database.schema import UtcDateTime, metadata
+from service.files import store as files
+from service.holds import store as holds
+from service.leader import store as leader
+from service.listing import store as listing
+from service.preview import store as preview
+from service.rules import store as rules
 from service.settings import SettingsError, load_settings
+from service.sweep import store as sweep
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from sqlalchemy import Connection
 
 
-TABLES = (models, order_models)
+STORES = (audit, token_store, callbacks, files, holds, leader, listing, preview, rules, sweep)
 """The modules whose tables make up the schema: importing them is what declares the tables."""
 
 
@@ -29,7 +38,7 @@ def _render_item(kind: str, item: object, _context: AutogenContext) -> str | Lit
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Model.metadata,
+        target_metadata=metadata,
         render_as_batch=connection.dialect.name == "sqlite",
         render_item=_render_item,
         compare_type=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, SecretStr
 
-from service.core.durations import format_duration, format_keep
+from service.units import format_duration, format_keep
 
 if TYPE_CHECKING:
     from service.settings import Settings

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
-from service.core.durations import parse_duration, parse_keep
+from service.units import parse_duration, parse_keep
 
 _APP_ID: Final = re.compile(r"[1-9][0-9]{0,9}")
 _LARGEST_APP_ID: Final = 2**32 - 1

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.core.slots import Cron, Every, Slots
+from service.slots import Cron, Every, Slots
 from service.setting_sources import Found, Names, Raw, SettingsError, Table, find_settings
 from service.setting_values import (
     Listen,

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
+from service.model import Vendor
 from service.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_FILES_HELP: Final = (
-    "JSON list of stored files, each an object with app_id, vendor, file_id and, if wanted, size_bytes, stream_id and "
-    "created_at (ISO 8601)"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,24 +22,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--app", type=_app, action="append", required=True, metavar="APP_ID:SECRET", help="an app; may be given again"
     )
-    parser.add_argument("--files", type=Path, metavar="FILE.json", help=_FILES_HELP)
+    parser.add_argument(
+        "--file",
+        dest="files",
+        type=_file,
+        action="append",
+        default=[],
+        metavar="APP_ID:VENDOR:FILE_ID",
+        help="a stored file, made now; may be given again",
+    )
     parser.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="delay of every answer")
     parser.add_argument("--no-search", dest="search", action="store_false", help="know DeleteMedia only")
     chosen = parser.parse_args(arguments)
-    sandbox = Sandbox(
-        dict(chosen.app),
-        lambda: datetime.now(UTC),
-        port=chosen.port,
-        latency_s=chosen.latency,
-        knows_search=chosen.search,
-    )
+    sandbox = Sandbox(dict(chosen.app), lambda: datetime.now(UTC), latency_s=chosen.latency, port=chosen.port)
+    sandbox.knows_search = chosen.search
+    for file in chosen.files:
+        sandbox.add_file(*file)
     try:
-        if chosen.files:
-            _load_files(sandbox, chosen.files)
         with sandbox, suppress(KeyboardInterrupt):
             print(sandbox.url, flush=True)  # noqa: T201  (its one output)
             threading.Event().wait()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         parser.error(str(error))
 
 
@@ -56,25 +53,12 @@ def _app(text: str) -> tuple[str, str]:
     return app_id, secret
 
 
-def _load_files(sandbox: Sandbox, path: Path) -> None:
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(entries, list):
-        raise ValueError(f"{path}: write a {_FILES_HELP}")  # noqa: TRY004  (shown to a person)
-    for place, entry in enumerate(entries, start=1):
-        try:
-            _load_file(sandbox, dict(entry))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: file {place}: {error!r}; write a {_FILES_HELP}") from None
-
-
-def _load_file(sandbox: Sandbox, facts: dict[str, Any]) -> None:
-    app_id = str(facts.pop("app_id"))
-    if app_id not in sandbox.apps:
-        raise ValueError(f"app_id {app_id} is none of --app")
-    if "created_at" in facts:
-        created_at = datetime.fromisoformat(facts["created_at"])
-        facts["created_at"] = created_at.replace(tzinfo=created_at.tzinfo or UTC)
-    sandbox.add_file(app_id, facts.pop("vendor"), facts.pop("file_id"), **facts)
+def _file(text: str) -> tuple[str, Vendor, str]:
+    app_id, _, rest = text.partition(":")
+    vendor, _, file_id = rest.partition(":")
+    if not (app_id and file_id and vendor in set(Vendor)):
+        raise argparse.ArgumentTypeError("a file is written APP_ID:VENDOR:FILE_ID, e.g. 1234567890:Huawei:a/b.mp4")
+    return app_id, Vendor(vendor), file_id
 
 
 if __name__ == "__main__":

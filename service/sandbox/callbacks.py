@@ -11,7 +11,7 @@ from service.model import Vendor
 from service.zego.signature import callback_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
 Shape: TypeAlias = Literal[
@@ -67,21 +67,11 @@ def merge_fields(app_id: str, replay_url: str, *, file_id: str | None = None, co
     return fields | ({} if file_id is None else {"file_id": file_id})
 
 
-def transcoding_fields(app_id: str, file_id: str, heights: Iterable[int] = (360, 720)) -> dict[str, Any]:
-    """The fields of a `procedure` callback, unsigned: renditions of these heights were made of a file of Tencent."""
-    renditions = [
-        {
-            "code": "0",
-            "message": "",
-            "replay_url": f"https://media.invalid/{quote(file_id)}/{height}.mp4",
-            "size": height * 1000,
-            "duration": 3600.5,
-            "video": {"height": height, "width": height * 16 // 9},
-        }
-        for height in heights
-    ]
+def transcoding_fields(app_id: str, file_id: str) -> dict[str, Any]:
+    """The fields of a `procedure` callback, unsigned: a rendition was made of a file of Tencent."""
+    rendition = {"code": "0", "replay_url": f"https://media.invalid/{quote(file_id)}/360.mp4", "size": 360_000}
     fields: dict[str, Any] = {"event": "procedure", "appid": app_id, "task_id": "procedure-1", "status": "SUCCESS"}
-    return fields | {"fileId": file_id, "extra_params": {"media": {"transcode": renditions}}}
+    return fields | {"fileId": file_id, "extra_params": {"media": {"transcode": [rendition]}}}
 
 
 def cloud_recording_fields(app_id: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ _WHOLE = re.compile("[0-9]{1,10}")
 
 
 class Code(IntEnum):
-    """Top-level codes that the sandbox gives by itself."""
+    """Top-level codes that the sandbox gives on its own."""
 
     DONE = 0
     BAD_PARAMETER = 2
@@ -62,6 +62,14 @@ class Code(IntEnum):
     APP_UNKNOWN = 100000010
     VERSION_MISSING = 100000013
     VERSION_UNKNOWN = 100000014
+
+
+_REQUIRED: Final = {
+    "Timestamp": Code.TIMESTAMP_MISSING,
+    "SignatureNonce": Code.NONCE_MISSING,
+    "Signature": Code.SIGNATURE_MISSING,
+    "SignatureVersion": Code.VERSION_MISSING,
+}
 
 
 class RefusedError(Exception):
@@ -137,14 +145,12 @@ class Gate:
         app_id, nonce, timestamp = request.get("AppId"), request.get("SignatureNonce"), request.get("Timestamp")
         _require(_WHOLE.fullmatch(app_id), Code.APP_ID_FORMAT, "AppId format error")
         _require(app_id in apps, Code.APP_UNKNOWN, "no ServerSecret for this AppId")
-        _require(timestamp, Code.TIMESTAMP_MISSING, "Timestamp is empty")
+        for name, code in _REQUIRED.items():
+            _require(request.get(name), code, f"{name} is empty")
         sent_at = parse_timestamp(timestamp)
         if sent_at is None:
             raise RefusedError(Code.TIMESTAMP_FORMAT, "Timestamp format error")
         _require(abs(now - sent_at) <= self.tolerance, Code.SIGNATURE_EXPIRED, "signature expired")
-        _require(nonce, Code.NONCE_MISSING, "SignatureNonce is empty")
-        _require(request.get("Signature"), Code.SIGNATURE_MISSING, "Signature is empty")
-        _require(request.get("SignatureVersion"), Code.VERSION_MISSING, "SignatureVersion is empty")
         _require(request.get("SignatureVersion") == "2.0", Code.VERSION_UNKNOWN, "SignatureVersion is not supported")
         right = api_signature(app_id, nonce, apps[app_id], timestamp)
         given = request.get("Signature").encode()

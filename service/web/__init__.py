@@ -1,1 +1,1 @@
-"""The web side: thin Flask views over the use cases."""
+"""The web side."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from service.model import Announcement, Vendor
 from service.zego.wirejson import storable
 from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.zego.envelope import Envelope
     from service.zego.wirejson import JsonValue
 
@@ -25,6 +27,7 @@ _LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that
 
 # ASCII only: int() also takes other scripts' digits.
 _SECONDS = re.compile(r"([0-9]{1,12})(\.[0-9]*)?")
+_Figure = TypeVar("_Figure", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +124,9 @@ def _announce(envelope: Envelope, vendor: Vendor, file_id: str, facts: dict[str,
         event=envelope.event,
         began_at=_moment(fields.get("begin_time")),
         ended_at=_moment(fields.get("end_time")),
-        duration_s=_duration(facts.get("Duration")),
-        size_bytes=_size(facts.get("FileSize")),
-        replay_url=_url("replay_url", fields.get("replay_url")),
+        duration_s=_figure(read_duration, "Duration", facts.get("Duration")),
+        size_bytes=_figure(read_size, "FileSize", facts.get("FileSize")),
+        replay_url=_url(fields.get("replay_url")),
     )
 
 
@@ -155,25 +158,18 @@ def _moment(value: JsonValue) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds <= _LAST_SECOND else None
 
 
-def _duration(value: JsonValue) -> float | None:
+def _figure(read: Callable[[JsonValue], _Figure | None], name: str, value: JsonValue) -> _Figure | None:
     try:
-        return read_duration(value)
+        return read(value)
     except ValueError as error:
-        raise _UnusableFactError(f"Duration is {error}") from None
+        raise _UnusableFactError(f"{name} is {error}") from None
 
 
-def _size(value: JsonValue) -> int | None:
-    try:
-        return read_size(value)
-    except ValueError as error:
-        raise _UnusableFactError(f"FileSize is {error}") from None
-
-
-def _url(name: str, value: JsonValue) -> str | None:
+def _url(value: JsonValue) -> str | None:
     """A URL; None where there is none, or one that is too long to be stored."""
     if not isinstance(value, str) or not value:
         return None
-    _require_storable(name, value)
+    _require_storable("replay_url", value)
     return value if len(value.encode()) <= MAX_ID_BYTES else None
 
 

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.core.model import DeleteAnswer, FileError, Transport
 from service.zego.answers import (
     HttpAnswer,
     Redaction,
     read_delete_answer,
-    read_http_date,
     read_retry_after,
 )
+from service.zego.messages import DeleteAnswer, FileError, Transport
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 SECRET = "9193cc662a4c0ec135ec71fb57194b38"
@@ -125,11 +124,6 @@ def test_texts_are_storable_bounded_and_free_of_secrets() -> None:
     assert len(read("y" * 100_000).raw) == 65_536
 
 
-def test_a_body_over_the_cap_is_unreadable_even_if_it_starts_well() -> None:
-    http = HttpAnswer(Transport.ANSWERED, status=200, body=b'{"Code": 0}', too_long=True)
-    assert read_delete_answer(http, Redaction(), NOW).unreadable
-
-
 @pytest.mark.parametrize("transport", [Transport.LOST, Transport.NOT_SENT])
 def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
     http = HttpAnswer(transport, failure="timed out")
@@ -156,14 +150,6 @@ def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
     assert read_retry_after(value, NOW) == seconds
-
-
-@pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
-def test_a_date_without_a_zone_is_utc(zone: str) -> None:
-    moment = read_http_date(f"Sat, 01 Aug 2026 12:00:00 {zone}")
-    assert moment == NOW
-    assert moment is not None
-    assert moment.utcoffset() == timedelta(0)
 
 
 @settings(max_examples=300, deadline=None)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.zego.callback import Envelope, Unreadable, parse_callback, read_envelope
-from service.zego.sandbox_callbacks import Shape, encode_body, sign_fields
+from service.sandbox.callbacks import Shape, encode_body, sign_fields
+from service.zego.callback import parse_callback
+from service.zego.envelope import Envelope, Unreadable, read_envelope
 from service.zego.signature import verify_callback
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
@@ -77,7 +78,7 @@ def test_other_content_has_another_hash(change: dict[str, Any]) -> None:
     assert opened(**change).content_hash != opened().content_hash
 
 
-def test_content_that_a_duplicate_key_hides_still_counts_in_the_hash() -> None:
+def test_content_that_a_duplicate_key_hides_counts_in_the_hash() -> None:
     def hidden(value: str) -> Envelope:
         return read_envelope(b'{"stream_alias":"%s",' % value.encode() + body()[1:], "")
 
@@ -158,11 +159,6 @@ def test_bodies_without_a_signature_are_unreadable(raw: bytes) -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_a_number_of_5000_digits_is_only_a_long_text() -> None:
-    raw = body().replace(b'"1785583600"', b"9" * 5000)
-    assert read_envelope(raw, "").fields["end_time"] == "9" * 5000
-
-
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
@@ -170,6 +166,7 @@ def test_a_number_of_5000_digits_is_only_a_long_text() -> None:
         (body(extra_params='{"Duration": NaN}'), "NaN is not a JSON number"),
         (body(extra_params='{"FileID": "1"'), "extra_params cannot be read"),
         (body(extra_params="[" * 200_000 + "{"), None),
+        (body().replace(b'"1785583600"', b"9" * 5000), None),
         (body(extra_params='{"a":' * 200_000), "extra_params cannot be read: JSON nested more than 64"),
         (body(event=["record"]), "the field event is not a short text"),
         (body(event="record\x00"), "the field event is not a short text"),
@@ -178,7 +175,7 @@ def test_a_number_of_5000_digits_is_only_a_long_text() -> None:
     ],
     ids=lambda value: repr(value[:25] if value else value),
 )
-def test_a_doubtful_body_with_a_signature_is_kept_with_its_problem(raw: bytes, problem: str | None) -> None:
+def test_an_ambiguous_body_with_a_signature_is_kept_with_its_problem(raw: bytes, problem: str | None) -> None:
     envelope = read_envelope(raw, "")
     assert (envelope.problem or "").startswith(problem or "")
     assert (envelope.problem is None) == (problem is None)
@@ -191,21 +188,21 @@ def test_bytes_that_are_not_utf8_do_not_hide_the_signature() -> None:
     assert read_envelope(raw, "").content_hash != read_envelope(raw.replace(b"\xff", b"\xfd"), "").content_hash
 
 
-JSON_NOISE = st.recursive(
+NOISE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
 NAMES = st.sampled_from([*SIGNED, "app_id", "code", "file_id", "detail", "task_id", "event_type"])
 EXTRAS = st.dictionaries(
-    st.sampled_from(["FileID", "PersistentId", "ObsObject", "Duration", "FileSize"]), JSON_NOISE, max_size=5
+    st.sampled_from(["FileID", "PersistentId", "ObsObject", "Duration", "FileSize"]), NOISE, max_size=5
 )
 
 
 @st.composite
-def spoilt_bodies(draw: st.DrawFn) -> bytes:
+def damaged_bodies(draw: st.DrawFn) -> bytes:
     fields = SIGNED | {"event": draw(st.sampled_from(["record", "compose", "", "x"]))}
-    fields |= draw(st.dictionaries(NAMES, JSON_NOISE, max_size=3))
+    fields |= draw(st.dictionaries(NAMES, NOISE, max_size=3))
     if draw(st.booleans()):
         extra = draw(EXTRAS)
         fields["extra_params"] = extra if draw(st.booleans()) else json.dumps(extra)
@@ -221,9 +218,9 @@ def spoilt_bodies(draw: st.DrawFn) -> bytes:
     return raw
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(spoilt_bodies() | st.binary(max_size=200) | JSON_NOISE.map(lambda noise: json.dumps(noise).encode()))
-def test_a_malformed_body_is_unreadable_or_parsed_but_never_an_accident(raw: bytes) -> None:
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(damaged_bodies() | st.binary(max_size=200) | NOISE.map(lambda noise: json.dumps(noise).encode()))
+def test_a_malformed_body_is_unreadable_or_parsed_but_never_raises(raw: bytes) -> None:
     try:
         envelope = read_envelope(raw, "application/json")
     except Unreadable:

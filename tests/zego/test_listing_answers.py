@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.core.listing import ListedFile, SearchAnswer
-from service.core.model import Transport, Vendor
+from service.model import Vendor
 from service.zego.answers import HttpAnswer, Redaction
 from service.zego.listing_answers import read_search_answer
+from service.zego.messages import ListedFile, SearchAnswer, Transport
 from service.zego.wirejson import storable
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
@@ -40,9 +40,9 @@ LISTED = (
     ListedFile(
         "5285890784273533168",
         datetime(2023, 7, 28, 9, 30, 6, 125_000, tzinfo=UTC),
-        expires_at=datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC),
     ),
 )
+ODD_MARKERS: list[object] = [[], {}, True, "a\x00", "\ud800", "é" * 1025]
 KEYS = """{"VENDOR": {"Keys": [
   {"Key": "record/app/x/2023-07-28-09-30-06.mp4", "LastModified": "2023-07-28T09:31:06.000Z", "Size": 99,
    "ETag": "\\"b1\\"", "MediaUrl": "http://obs.example/x.mp4"},
@@ -115,14 +115,10 @@ def test_a_page_of_keys(vendor: Vendor, spelling: Any) -> None:
         ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123_456, tzinfo=UTC)),
         ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
         ("9999-12-31T23:59:59Z", None),
-        ("9999-12-31T23:59:59.000Z", None),
         ("0001-01-01T00:00:00Z", None),
-        ("1969-12-31T23:59:59Z", None),
         ("2026-02-30T03:04:05Z", None),
-        ("2026-01-02T24:00:01Z", None),
         ("2026-01-02T03:04:60Z", None),
         ("2026-01-02T03:04:05", None),
-        ("2026-01-02 03:04:05Z", None),
         ("2026-01-02T03:04:05+08:00", None),
         ("2026-01-02T03:04:05Z\n", None),
         ("٢٠٢٦-01-02T03:04:05Z", None),
@@ -134,8 +130,7 @@ def test_a_page_of_keys(vendor: Vendor, spelling: Any) -> None:
     ids=str,
 )
 def test_a_moment_is_read_exactly_or_unknown(written: object, read_as: datetime | None) -> None:
-    listed = only(media(BasicInfo={"CreateTime": written, "ExpireTime": written}))
-    assert (listed.created_at, listed.expires_at) == (read_as, read_as)
+    assert only(media(BasicInfo={"CreateTime": written})).created_at == read_as
     assert only(key(LastModified=written)).created_at == read_as
 
 
@@ -149,18 +144,11 @@ def test_an_entry_whose_file_cannot_be_named_is_counted(file_id: object) -> None
     assert (answer.files, answer.unnamed, answer.total, answer.unreadable) == ((), 1, 1, False)
 
 
-@pytest.mark.parametrize("entry", [None, "5", ["5"], {}, {"FileID": "5"}], ids=str)
-def test_an_entry_without_an_id_is_counted_beside_the_others(entry: object) -> None:
-    answer = read_data({"Tencent": {"TotalCount": 3, "MediaInfoSet": [entry, {"FileId": "5"}, entry]}})
+def test_an_entry_without_an_id_is_counted_beside_the_others() -> None:
+    answer = read_data({"Tencent": {"TotalCount": 3, "MediaInfoSet": [None, {"FileId": "5"}, {"FileID": "5"}]}})
     assert ([file.file_id for file in answer.files], answer.unnamed) == (["5"], 2)
-    answer = read_data({"Ws": {"Keys": [entry, {"Key": "5"}]}}, Vendor.WANGSU)
-    assert ([file.file_id for file in answer.files], answer.unnamed) == (["5"], 1)
-
-
-def test_only_tencents_ids_are_numbers() -> None:
-    assert only(key(Key="1.5")).file_id == "1.5"
-    assert only(key(Key="é" * 512)).file_id == "é" * 512
-    assert key(Key="é" * 513).unnamed == key(Key=" ").unnamed == key(Key="\x00").unnamed == 1
+    answer = read_data({"Ws": {"Keys": ["5", {"Key": "1.5"}, {"Key": " "}]}}, Vendor.WANGSU)
+    assert ([file.file_id for file in answer.files], answer.unnamed) == (["1.5"], 2)
 
 
 @pytest.mark.parametrize(
@@ -213,59 +201,37 @@ def test_names_and_urls_are_whole_or_unknown(text: object) -> None:
     assert only(media(BasicInfo={"Name": "é" * 512})).name == "é" * 512
 
 
-@pytest.mark.parametrize("basic", [None, [], "x", 5], ids=str)
-def test_a_file_about_which_nothing_is_told_is_a_file(basic: object) -> None:
-    assert only(media(BasicInfo=basic)) == ListedFile("5", created_at=None)
-
-
 @pytest.mark.parametrize(
-    "data",
+    "section",
     [
-        None,
-        "",
-        "{cut",
-        [],
-        5,
-        {},
-        {"Ws": {"TotalCount": 0, "MediaInfoSet": []}},
-        {"Tencent": None},
-        {"Tencent": []},
-        {"Tencent": {}},
-        {"Tencent": {"TotalCount": 0}},
-        {"Tencent": {"MediaInfoSet": []}},
-        {"Tencent": {"TotalCount": 0, "MediaInfoSet": {}}},
-        {"Tencent": {"TotalCount": 0, "MediaInfoSet": "[]"}},
-        *({"Tencent": {"TotalCount": count, "MediaInfoSet": []}} for count in (None, -1, 1.5, "", "x", True, 10**15)),
+        *(None, [], {}, {"TotalCount": 0}, {"MediaInfoSet": []}),
+        {"TotalCount": 0, "MediaInfoSet": {}},
+        {"TotalCount": 0, "MediaInfoSet": "[]"},
+        *({"TotalCount": count, "MediaInfoSet": []} for count in (None, -1, 1.5, "", "x", True, 10**15)),
     ],
     ids=str,
 )
-def test_a_listing_of_tencent_that_is_not_whole_is_unreadable(data: object) -> None:
-    answer = read_data(data)
+def test_a_listing_of_tencent_that_is_not_whole_is_unreadable(section: object) -> None:
+    answer = read_data({"Tencent": section})
     assert (answer.code, answer.unreadable, answer.files, answer.total) == (0, True, (), None)
 
 
 @pytest.mark.parametrize(
-    "data",
+    "section",
     [
-        None,
-        {},
-        {"Ws": {"Keys": []}},
-        {"Huawei": None},
-        {"Huawei": {"NextMarker": ""}},
-        {"Huawei": {"Keys": {}}},
-        {"Huawei": {"Keys": "[]"}},
-        {"Huawei": {"Keys": [], "NextMarker": []}},
-        {"Huawei": {"Keys": [], "NextMarker": {}}},
-        {"Huawei": {"Keys": [], "NextMarker": True}},
-        {"Huawei": {"Keys": [], "NextMarker": "a\x00"}},
-        {"Huawei": {"Keys": [], "NextMarker": "\ud800"}},
-        {"Huawei": {"Keys": [], "NextMarker": "é" * 1025}},
+        *(None, {"NextMarker": ""}, {"Keys": {}}, {"Keys": "[]"}),
+        *({"Keys": [], "NextMarker": odd} for odd in ODD_MARKERS),
     ],
     ids=ascii,
 )
-def test_a_listing_of_keys_that_is_not_whole_is_unreadable(data: object) -> None:
-    answer = read_data(data, Vendor.HUAWEI)
+def test_a_listing_of_keys_that_is_not_whole_is_unreadable(section: object) -> None:
+    answer = read_data({"Huawei": section}, Vendor.HUAWEI)
     assert (answer.code, answer.unreadable, answer.files, answer.next_marker) == (0, True, (), None)
+
+
+@pytest.mark.parametrize("data", [None, "", "{cut", [], 5, {}, {"Ws": {"TotalCount": 0, "MediaInfoSet": []}}], ids=str)
+def test_an_answer_without_the_vendors_part_is_unreadable(data: object) -> None:
+    assert read_data(data).unreadable
 
 
 @pytest.mark.parametrize("entries", [[], None], ids=str)
@@ -277,7 +243,7 @@ def test_an_empty_listing(entries: object) -> None:
 
 
 @pytest.mark.parametrize("section", [{"Keys": []}, {"Keys": [], "NextMarker": None}], ids=str)
-def test_a_marker_that_is_not_told_is_not_the_end(section: object) -> None:
+def test_a_marker_that_is_missing_is_not_the_end(section: object) -> None:
     answer = read_data({"Ws": section}, Vendor.WANGSU)
     assert (answer.unreadable, answer.next_marker) == (False, None)
 
@@ -306,22 +272,11 @@ def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
     assert read(HttpAnswer(transport, failure="timed out")) == SearchAnswer(transport, message="timed out")
 
 
-def test_a_body_over_the_cap_is_unreadable_even_if_it_is_whole() -> None:
-    body = f'{{"Code": 0, "Data": {TENCENT}}}'.encode()
-    answer = read(HttpAnswer(Transport.ANSWERED, status=200, body=body, too_long=True))
-    assert (answer.code, answer.unreadable, answer.files) == (None, True, ())
-
-
 def test_messages_are_free_of_secrets() -> None:
     answer = read(answered(json.dumps({"Code": 5, "Message": f"\x00 {SECRET}", "RequestId": SECRET})))
     assert (answer.message, answer.request_id) == ("\ufffd ***", "***")
 
 
-FIELDS = [
-    *("Tencent", "Ws", "Huawei", "TotalCount", "MediaInfoSet", "Keys", "NextMarker", "FileId", "Key", "Size"),
-    *("BasicInfo", "Name", "CreateTime", "ExpireTime", "MediaUrl", "TranscodeInfo", "TranscodeSet", "Definition"),
-    *("Duration", "LastModified"),
-]
 ODD = st.recursive(
     st.none()
     | st.booleans()
@@ -329,38 +284,19 @@ ODD = st.recursive(
     | st.floats()
     | st.text(st.characters())
     | st.sampled_from(["9999-12-31T23:59:59Z", "2026-01-02T03:04:05.5Z", "0", "1e999", "5285890784273533167"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(FIELDS),
-            inner,
-            max_size=5,
-        )
-    ),
-    max_leaves=20,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Name", "Size"]), inner, max_size=2),
+    max_leaves=10,
 )
-MEDIA = st.fixed_dictionaries(
-    {},
-    optional={
-        "FileId": ODD,
-        "BasicInfo": st.fixed_dictionaries(
-            {}, optional={"Name": ODD, "CreateTime": ODD, "ExpireTime": ODD, "MediaUrl": ODD}
-        ),
-        "TranscodeInfo": st.fixed_dictionaries({"TranscodeSet": st.lists(ODD, max_size=3)}),
-        "Key": ODD,
-        "LastModified": ODD,
-        "Size": ODD,
-    },
-)
+ENTRY = st.dictionaries(st.sampled_from(["FileId", "BasicInfo", "TranscodeInfo", "Key", "LastModified", "Size"]), ODD)
 SECTION = st.fixed_dictionaries(
-    {"TotalCount": st.integers(0, 5000) | ODD, "MediaInfoSet": st.lists(MEDIA | ODD, max_size=4) | ODD}
-    | {"Keys": st.lists(MEDIA | ODD, max_size=4) | ODD, "NextMarker": ODD}
+    {"TotalCount": st.integers(0, 5000) | ODD, "MediaInfoSet": st.lists(ENTRY | ODD, max_size=4) | ODD}
+    | {"Keys": st.lists(ENTRY | ODD, max_size=4) | ODD, "NextMarker": ODD}
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(Vendor), SECTION | ODD, st.booleans())
-def test_whatever_a_listing_holds_what_is_read_can_be_kept(vendor: Vendor, section: Any, as_text: bool) -> None:
+def test_whatever_a_listing_holds_what_is_read_can_be_stored(vendor: Vendor, section: Any, as_text: bool) -> None:
     data = {vendor.value: section}
     answer = read_data(json.dumps(data) if as_text else data, vendor)
     for file in answer.files:

@@ -1,0 +1,1 @@
+"""Callbacks: received, stored before they are answered, understood in batches."""

@@ -1,1 +1,0 @@
-"""The database: the only room that knows SQLAlchemy."""

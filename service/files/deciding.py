@@ -1,0 +1,89 @@
+"""The one loop that decides about files: those that are flagged, and all of them after a change of rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from service.files import store
+from service.files.policy import decide_files
+from service.leader.store import find_leader, set_progress
+from service.model import END_STATES, FileState
+from service.rules.store import find_current_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from service.database import Transaction
+    from service.files.policy import PolicyReader
+    from service.leader.leader import Leader
+    from service.model import MediaFile
+
+BATCH: Final = 500
+"""Files decided in one transaction."""
+
+_NEVER_DECIDED: Final = END_STATES | {FileState.DELETING}
+
+
+@dataclass(frozen=True, slots=True)
+class DecidingLoop:
+    """Decides about whatever is flagged or was decided under older rules. It can be killed and started at any point."""
+
+    leader: Leader
+    reader: PolicyReader
+    now: Callable[[], datetime]
+
+    def run(self) -> int:
+        """Decide until nothing is left; returns how many files were looked at.
+
+        Raises:
+            LeadLost: another process leads.
+            DatabaseUnavailable: the database refused or could not be reached.
+        """
+        total, after = 0, 0
+        while count := self.leader.transact(lambda tx: self._decide_flagged(tx, after)):  # noqa: B023
+            total += count[0]
+            after = count[1]
+        while (looked := self.leader.transact(self._decide_older)) is not None:
+            total += looked
+        return total
+
+    def _decide_flagged(self, tx: Transaction, after: int) -> tuple[int, int] | None:
+        files = store.list_flagged(tx, after, BATCH)
+        if not files:
+            return None
+        decidable = [file for file in files if file.state not in END_STATES]
+        decided = decide_files(tx, self.reader, decidable, self.now())
+        ended = [file._replace(decide_again=False) for file in files if file.state in END_STATES]
+        store.save_decisions(tx, [*decided, *ended])
+        return len(files), files[-1].id
+
+    def _decide_older(self, tx: Transaction) -> int | None:
+        """Decide the next range of files under the revision in force; None when all were.
+
+        How far it has come is written down with the decisions. Files that arrive meanwhile are decided under the newest
+        rules already.
+        """
+        row = find_leader(tx)
+        revision = find_current_number(tx)
+        if row is None or row.decided_revision == revision:
+            return None
+        # Newer rules than those that the walk began with: from the start again.
+        after = row.decided_up_to if row.walked_revision == revision else 0
+        files = store.list_in_range(tx, after, BATCH)
+        if not files:
+            set_progress(tx, decided_revision=revision, decided_up_to=0, walked_revision=revision)
+            return None
+        decidable = [file for file in files if file.state not in _NEVER_DECIDED]
+        decided = decide_files(tx, self.reader, decidable, self.now())
+        store.save_decisions(tx, [new for old, new in zip(decidable, decided, strict=True) if is_news(old, new)])
+        waiting = [file.id for file in files if file.state is FileState.DELETING]
+        store.flag_files(tx, waiting)
+        set_progress(tx, decided_up_to=files[-1].id, walked_revision=revision)
+        return len(files)
+
+
+def is_news(old: MediaFile, new: MediaFile) -> bool:
+    """Whether a decision changed more than the revision that it was made under."""
+    return old._replace(revision=new.revision) != new

@@ -1,0 +1,116 @@
+"""The policy in force: the rules, holds and erasures that decide about files, kept in memory while nothing changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.audit.store import find_head
+from service.files import store
+from service.holds.book import HoldBook
+from service.holds.store import list_holds
+from service.model import FileState
+from service.rules.decide import Decision, RuleSet, apply_decision, decide
+from service.rules.store import NO_RULES, find_current, find_revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from service.database import Transaction
+    from service.model import Erasure, MediaFile
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What was in force at one number of the audit.
+
+    `older` are the rule sets before, by revision, as far as files that were decided under them have been looked at;
+    `erasures` likewise. Both never change once they are stored.
+    """
+
+    number: int
+    rules: RuleSet
+    holds: HoldBook
+    older: dict[int, RuleSet]
+    erasures: dict[int, Erasure]
+
+    def decide(self, file: MediaFile, now: datetime) -> Decision:
+        """What is to happen to a file, without its rank among the recordings of its stream."""
+        erasure = None if file.erasure_id is None else self.erasures[file.erasure_id]
+        return decide(file, self.rules, self.holds.find(file, now), erasure, now)
+
+    def decide_file(self, file: MediaFile, now: datetime) -> MediaFile:
+        """The row of a file after a decision; everything that it needs was loaded by `PolicyReader.read`.
+
+        A file that is kept for its rank stays so while its rule and date are the same and it is not flagged: its rank
+        is looked at again only if something changed in its stream. Whoever changes facts of a file flags it first.
+        """
+        decision = self.decide(file, now)
+        old_rule = self.find_rules(file.revision).find_rule(file.rule)
+        old_latest = None if old_rule is None else old_rule.keep_latest
+        if (
+            old_latest is not None
+            and is_kept_for_rank(file)
+            and not file.decide_again
+            and (decision.rule, decision.due_at, decision.keep_latest) == (file.rule, file.due_at, old_latest)
+            and decision.state is FileState.SCHEDULED
+        ):
+            return file
+        return apply_decision(file, decision, self.rules, now, old_rule_counts=old_latest is not None)
+
+    def find_rules(self, revision: int) -> RuleSet:
+        """The rule set of a revision, among those loaded."""
+        return self.rules if revision == self.rules.revision else self.older.get(revision, NO_RULES)
+
+
+def is_kept_for_rank(file: MediaFile) -> bool:
+    """Its rule would delete it, were it not among the newest of its stream (`keep_latest`)."""
+    return file.state is FileState.KEPT and file.due_at is not None
+
+
+@dataclass(slots=True)
+class PolicyReader:
+    """Reads the policy in force; what was read before is used again while the audit has no new entry.
+
+    One for each process and database.
+    """
+
+    _last: Policy | None = field(default=None)
+
+    def read(self, tx: Transaction, files: Iterable[MediaFile] = ()) -> Policy:
+        """The policy in force in this transaction, with all that is needed to decide about `files`."""
+        number = find_head(tx).number
+        policy = self._last
+        if policy is None or policy.number != number:
+            policy = self._load(tx, number)
+        self._complete(tx, policy, files)
+        self._last = policy
+        return policy
+
+    def _load(self, tx: Transaction, number: int) -> Policy:
+        revision = find_current(tx)
+        rules = NO_RULES if revision is None else revision.rule_set
+        before = self._last
+        older = {} if before is None else {**before.older, before.rules.revision: before.rules}
+        erasures = {} if before is None else before.erasures
+        # Holds that have ended are left out when a file is looked up.
+        return Policy(number, rules, HoldBook(list_holds(tx, only_standing=True)), older, erasures)
+
+    def _complete(self, tx: Transaction, policy: Policy, files: Iterable[MediaFile]) -> None:
+        revisions, erasures = set(), set()
+        for file in files:
+            revisions.add(file.revision)
+            if file.erasure_id is not None:
+                erasures.add(file.erasure_id)
+        for number in revisions - policy.older.keys() - {policy.rules.revision}:
+            revision = find_revision(tx, number)
+            policy.older[number] = NO_RULES if revision is None else revision.rule_set
+        if missing := erasures - policy.erasures.keys():
+            policy.erasures.update(store.find_erasures(tx, missing))
+
+
+def decide_files(tx: Transaction, reader: PolicyReader, files: Sequence[MediaFile], now: datetime) -> list[MediaFile]:
+    """The rows of these files after a decision under the policy in force; none may have ended or have an open call."""
+    policy = reader.read(tx, files)
+    return [policy.decide_file(file, now) for file in files]

@@ -1,0 +1,301 @@
+"""The inventory: one row per media file, identified by app, vendor and the vendor's file id; and the erasures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from service.database.schema import BigId, Double, UtcDateTime, count_changed, enum_column, metadata, partial_index
+from service.model import END_STATES, Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from service.database import Transaction
+
+# The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
+IS_ELIGIBLE: Final = text("state = 'scheduled'")
+IS_RETRIED: Final = text("state = 'scheduled' AND last_outcome IS NOT NULL")
+IS_FLAGGED: Final = text("decide_again")
+_IS_TO_ERASE: Final = text("erasure_id IS NOT NULL")
+
+media_files: Final = Table(
+    "media_files",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("app_id", String(20), nullable=False),
+    Column("vendor", enum_column(Vendor), nullable=False),
+    Column("file_id", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("ended_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("began_at", UtcDateTime),
+    Column("duration_s", Double),
+    Column("size_bytes", BigInteger),
+    Column("replay_url", Text),
+    Column("name", Text),
+    Column("vendor_created_at", UtcDateTime),
+    Column("adopted_at", UtcDateTime),
+    Column("listed_in", BigInteger),
+    Column("missing_since", UtcDateTime),
+    Column("suspicion", enum_column(Suspicion)),
+    Column("confirmed_at", UtcDateTime),
+    Column("state", enum_column(FileState), nullable=False),
+    Column("state_reason", Text, nullable=False),
+    Column("state_at", UtcDateTime),
+    Column("rule", Text),
+    Column("due_at", UtcDateTime),
+    Column("wait_until", UtcDateTime),
+    Column("wait_reason", enum_column(WaitReason)),
+    Column("call_after", UtcDateTime),
+    Column("revision", Integer, nullable=False),
+    Column("decide_again", Boolean, nullable=False),
+    Column("moved_by", Integer),
+    Column("erasure_id", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    Column("first_attempt_at", UtcDateTime),
+    Column("last_outcome", enum_column(Outcome)),
+    Column("last_attempt_id", BigInteger),
+    UniqueConstraint("app_id", "vendor", "file_id"),
+    partial_index("ix_media_files_due", IS_ELIGIBLE, "app_id", "vendor", "call_after", "id"),
+    partial_index("ix_media_files_retry", IS_RETRIED, "app_id", "vendor", "call_after", "id"),
+    partial_index("ix_media_files_flagged", IS_FLAGGED, "id"),
+    partial_index("ix_media_files_erasure", _IS_TO_ERASE, "erasure_id"),
+    Index("ix_media_files_state", "state", "id"),
+    Index("ix_media_files_stream", "app_id", "stream_id", "ended_at"),
+)
+
+erasures: Final = Table(
+    "erasures",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("app_id", String(20)),
+    Column("stream_pattern", Text),
+    Column("file_ids", JSON, nullable=False),
+    Column("highest_id", BigInteger, nullable=False),
+    Column("files_count", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("through", Text, nullable=False),
+)
+
+COLUMNS: Final = tuple(media_files.c[name] for name in MediaFile._fields)
+"""What to select for `read_file`, in its order."""
+
+_DECIDED: Final = (
+    *("state", "state_reason", "state_at", "rule", "due_at", "wait_until", "wait_reason", "call_after", "revision"),
+    *("decide_again", "moved_by"),
+)
+_CHANGING: Final = tuple(
+    name for name in MediaFile._fields if name not in ("id", "app_id", "vendor", "file_id", "received_at")
+)
+
+
+def _update_columns(names: Sequence[str]) -> Any:  # noqa: ANN401  (SQLAlchemy's type is long and tells nothing)
+    # Named so that no parameter has the name of a column: SQLAlchemy reserves those.
+    return (
+        update(media_files)
+        .where(media_files.c.id == bindparam("file"))
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )
+
+
+_SAVE_DECISION: Final = _update_columns(_DECIDED)
+_SAVE_FILE: Final = _update_columns(_CHANGING)
+_INSERT: Final = insert(media_files).returning(media_files.c.id, sort_by_parameter_order=True)
+
+
+def read_file(row: Any) -> MediaFile:  # noqa: ANN401  (a row has no better type)
+    """A file from a row of `COLUMNS`."""
+    return MediaFile._make(row)
+
+
+def add_files(tx: Transaction, files: Sequence[MediaFile]) -> list[int]:
+    """Store new files; returns their numbers in the same order."""
+    if not files:
+        return []
+    rows = []
+    for file in files:
+        row = file._asdict()
+        del row["id"]
+        rows.append(row)
+    return [row.id for row in tx.execute(_INSERT, rows)]
+
+
+def save_files(tx: Transaction, files: Sequence[MediaFile]) -> None:
+    """Write everything that can change of these files."""
+    if files:
+        tx.execute(_SAVE_FILE, [_bind(file, _CHANGING) for file in files])
+
+
+def save_decisions(tx: Transaction, files: Sequence[MediaFile]) -> None:
+    """Write what was decided of these files, and nothing else."""
+    if files:
+        tx.execute(_SAVE_DECISION, [_bind(file, _DECIDED) for file in files])
+
+
+def find_file(tx: Transaction, number: int) -> MediaFile | None:
+    """One file."""
+    row = tx.execute(select(*COLUMNS).where(media_files.c.id == number)).one_or_none()
+    return None if row is None else read_file(row)
+
+
+def find_files(tx: Transaction, numbers: Iterable[int]) -> dict[int, MediaFile]:
+    """Files by number; those that do not exist are left out."""
+    wanted = sorted(set(numbers))
+    found = tx.execute(select(*COLUMNS).where(media_files.c.id.in_(wanted))) if wanted else ()
+    return {row.id: read_file(row) for row in found}
+
+
+def find_by_identity(tx: Transaction, app_id: str, vendor: Vendor, file_ids: Iterable[str]) -> dict[str, MediaFile]:
+    """Files of one app and vendor by the vendor's ids; those that are not known are left out."""
+    wanted = sorted(set(file_ids))
+    if not wanted:
+        return {}
+    query = select(*COLUMNS).where(
+        media_files.c.app_id == app_id, media_files.c.vendor == vendor, media_files.c.file_id.in_(wanted)
+    )
+    return {row.file_id: read_file(row) for row in tx.execute(query)}
+
+
+def find_highest_id(tx: Transaction) -> int:
+    """The highest number of the inventory; 0 while it is empty."""
+    return tx.execute(select(func.max(media_files.c.id))).scalar() or 0
+
+
+def list_in_range(tx: Transaction, after: int, limit: int, *, up_to: int | None = None) -> list[MediaFile]:
+    """Files by number, beyond `after`: one chunk of a walk over the whole inventory."""
+    query = select(*COLUMNS).where(media_files.c.id > after).order_by(media_files.c.id).limit(limit)
+    if up_to is not None:
+        query = query.where(media_files.c.id <= up_to)
+    return [read_file(row) for row in tx.execute(query)]
+
+
+def list_flagged(tx: Transaction, after: int, limit: int) -> list[MediaFile]:
+    """Files that have to be decided again, by number, beyond `after`; those with an open call wait for its answer."""
+    query = select(*COLUMNS).where(IS_FLAGGED, media_files.c.state != FileState.DELETING, media_files.c.id > after)
+    return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit))]
+
+
+def flag_files(tx: Transaction, numbers: Iterable[int]) -> int:
+    """Let files be decided again; returns how many. Ended files are left out."""
+    wanted = sorted(set(numbers))
+    return _flag(tx, media_files.c.id.in_(wanted)) if wanted else 0
+
+
+def flag_file(tx: Transaction, app_id: str, vendor: Vendor, file_id: str) -> int:
+    """Let the file of this identity be decided again, if there is one."""
+    return _flag(tx, media_files.c.app_id == app_id, media_files.c.vendor == vendor, media_files.c.file_id == file_id)
+
+
+def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_state: FileState | None = None) -> int:
+    """Let all files of these streams of an app be decided again, or only those in one state.
+
+    The empty name, which stands for unknown streams, is left out: those files share nothing.
+    """
+    wanted = sorted({stream for stream in streams if stream})
+    if not wanted:
+        return 0
+    conditions = [media_files.c.app_id == app_id, media_files.c.stream_id.in_(wanted)]
+    if only_state is not None:
+        conditions.append(media_files.c.state == only_state)
+    return _flag(tx, *conditions)
+
+
+def flag_pattern(tx: Transaction, app_id: str, pattern: str, after: int, up_to: int) -> int:
+    """Let files of an app whose stream may fit a pattern be decided again, those of unknown stream included.
+
+    Only those with numbers beyond `after`, up to `up_to`: one range of a walk.
+    """
+    fits = or_(media_files.c.stream_id == "", fits_pattern(tx, media_files.c.stream_id, pattern))
+    return _flag(tx, media_files.c.id > after, media_files.c.id <= up_to, media_files.c.app_id == app_id, fits)
+
+
+def fits_pattern(tx: Transaction, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    """The condition that a column fits a pattern of `*` and `?`, case-sensitively."""
+    if tx.dialect.name == "sqlite":  # its LIKE folds case
+        return column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
+    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
+
+
+def count_by_state(tx: Transaction) -> dict[FileState, int]:
+    """How many files there are in each state."""
+    query = select(media_files.c.state, func.count()).group_by(media_files.c.state)
+    return {state: count for state, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+
+
+def count_present(tx: Transaction, app_id: str) -> int:
+    """How many files of an app are there, as far as is known: all that have not ended."""
+    query = select(func.count()).where(media_files.c.app_id == app_id, media_files.c.state.not_in(END_STATES))
+    return int(tx.execute(query).scalar_one())
+
+
+def add_erasure(tx: Transaction, erasure: Erasure) -> int:
+    """Store an erasure; returns its number."""
+    facts = {name: getattr(erasure, name) for name in Erasure.__dataclass_fields__ if name != "id"}
+    facts["file_ids"] = list(erasure.file_ids)
+    return int(tx.execute(insert(erasures).values(facts).returning(erasures.c.id)).scalar_one())
+
+
+def find_erasures(tx: Transaction, numbers: Iterable[int]) -> dict[int, Erasure]:
+    """Erasures by number."""
+    wanted = sorted(set(numbers))
+    found = tx.execute(select(erasures).where(erasures.c.id.in_(wanted))) if wanted else ()
+    return {row.id: _read_erasure(row) for row in found}
+
+
+def list_erasures(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Erasure]:
+    """Erasures, the newest first, those below `before`."""
+    query = select(erasures).order_by(erasures.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(erasures.c.id < before)
+    return [_read_erasure(row) for row in tx.execute(query)]
+
+
+def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> int:
+    flagged = update(media_files).where(*conditions, media_files.c.state.not_in(END_STATES))
+    return count_changed(tx.execute(flagged.values(decide_again=True)))
+
+
+def _bind(file: MediaFile, names: Sequence[str]) -> dict[str, Any]:
+    bound = {f"new_{name}": getattr(file, name) for name in names}
+    bound["file"] = file.id
+    return bound
+
+
+def _read_erasure(row: Any) -> Erasure:  # noqa: ANN401  (a row has no better type)
+    return Erasure(
+        row.id,
+        row.app_id,
+        row.stream_pattern,
+        tuple(row.file_ids),
+        row.highest_id,
+        row.files_count,
+        row.reason,
+        row.requested_at,
+        row.requested_by,
+        row.through,
+    )

@@ -1,0 +1,1 @@
+"""Is everything in order: doctor, readiness, metrics."""

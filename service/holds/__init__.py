@@ -1,0 +1,1 @@
+"""Holds: a person's order to keep."""

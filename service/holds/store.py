@@ -1,0 +1,76 @@
+"""The table of holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Column, String, Table, Text, insert, select, text, update
+
+from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
+from service.model import Hold, Vendor
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.database import Transaction
+
+_IS_STANDING: Final = text("released_at IS NULL")
+
+holds: Final = Table(
+    "holds",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("app_id", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("vendor", enum_column(Vendor)),
+    Column("file_id", Text),
+    Column("stream_pattern", Text),
+    Column("until", UtcDateTime),
+    Column("placed_at", UtcDateTime, nullable=False),
+    Column("placed_by", Text, nullable=False),
+    Column("through", Text, nullable=False),
+    Column("released_at", UtcDateTime),
+    Column("released_by", Text),
+    # When its files were flagged because it had ended by itself.
+    Column("ended_at", UtcDateTime),
+    partial_index("ix_holds_standing", _IS_STANDING, "app_id"),
+)
+
+_FIELDS: Final = tuple(holds.c[name] for name in Hold.__dataclass_fields__)
+
+
+def add_hold(tx: Transaction, hold: Hold) -> int:
+    """Store a hold; returns its number. In force when the transaction commits."""
+    facts = {name: getattr(hold, name) for name in Hold.__dataclass_fields__ if name != "id"}
+    return int(tx.execute(insert(holds).values(facts).returning(holds.c.id)).scalar_one())
+
+
+def find_hold(tx: Transaction, hold_id: int) -> Hold | None:
+    """One hold."""
+    row = tx.execute(select(*_FIELDS).where(holds.c.id == hold_id)).one_or_none()
+    return None if row is None else Hold(*row)
+
+
+def list_holds(tx: Transaction, limit: int | None = None, *, after: int = 0, only_standing: bool = False) -> list[Hold]:
+    """Holds by number, beyond `after`; without those that were released, if asked so (those that ended are there)."""
+    query = select(*_FIELDS).where(holds.c.id > after).order_by(holds.c.id).limit(limit)
+    if only_standing:
+        query = query.where(_IS_STANDING)
+    return [Hold(*row) for row in tx.execute(query)]
+
+
+def release_hold(tx: Transaction, hold_id: int, released_by: str, now: datetime) -> bool:
+    """Release a hold; False if it was released before, or never was."""
+    standing = update(holds).where(holds.c.id == hold_id, _IS_STANDING)
+    return count_changed(tx.execute(standing.values(released_at=now, released_by=released_by))) == 1
+
+
+def list_ended_holds(tx: Transaction, now: datetime) -> list[Hold]:
+    """Holds that have ended by themselves, and whose files were not flagged because of it yet."""
+    query = select(*_FIELDS).where(_IS_STANDING, holds.c.until <= now, holds.c.ended_at.is_(None))
+    return [Hold(*row) for row in tx.execute(query)]
+
+
+def note_end(tx: Transaction, hold_id: int, now: datetime) -> None:
+    """Write down that the files of a hold that has ended were flagged."""
+    tx.execute(update(holds).where(holds.c.id == hold_id).values(ended_at=now))

@@ -1,0 +1,64 @@
+"""Who a process is on its machine, so that another one can say whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process: the boot of its machine, its process namespace, its number there, and when it was started.
+
+    `boot` and `namespace` are empty where the system does not say; then nobody can tell that the process is dead.
+    """
+
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+
+
+def identify_process() -> ProcessId:
+    """This process."""
+    pid = os.getpid()
+    return ProcessId(_read_boot(), _read_namespace(), pid, _read_start(pid) or "")
+
+
+def is_dead(other: ProcessId) -> bool:
+    """Whether a process certainly does not run any more; False where that cannot be known from here."""
+    if not other.boot or not other.namespace:
+        return False
+    if other.boot != _read_boot() or other.namespace != _read_namespace():
+        return False
+    return _read_start(other.pid) != other.started
+
+
+def read_boot_clock() -> float:
+    """Seconds on a clock that also runs while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _read_boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _read_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _read_start(pid: int) -> str | None:
+    """When a process was started, in the system's ticks; None if there is none (or only its remains)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,1 @@
+"""Reconciling the inventory with the vendors' listings."""

@@ -1,0 +1,1 @@
+"""Applying what people ordered, in the order of the audit."""

@@ -1,0 +1,1 @@
+"""Previews: what other rules would do, before they are in force."""

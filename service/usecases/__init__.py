@@ -1,1 +1,0 @@
-"""One module per thing the service does; collaborators are handed in."""

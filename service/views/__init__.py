@@ -1,0 +1,1 @@
+"""One form per resource, for the API, the command line and the console alike."""
