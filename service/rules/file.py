@@ -14,7 +14,7 @@ from service.rules.match import Match, match_implies
 from service.units import format_duration, format_keep, format_size, parse_duration, parse_keep, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 EVENTS: Final = ("record", "compose")
 """The callbacks that announce a file (docs/protocol.md, "The callback")."""
@@ -48,7 +48,9 @@ def parse_rules(text: str) -> tuple[RetentionRule, ...]:
         raise RulesError("rules: write each rule as a table under [[rules]], in double brackets")
     if not tables:
         raise RulesError('there are no rules: to keep everything, write one rule with keep = "forever"')
-    rules = tuple(_read_rule(table, _Place(number, table.get("name"))) for number, table in enumerate(tables, start=1))
+    rules = tuple(
+        _read_rule(table, _name_place(number, table.get("name"))) for number, table in enumerate(tables, start=1)
+    )
     _refuse_duplicates(rules)
     _refuse_unreachable(rules)
     return rules
@@ -84,18 +86,14 @@ def find_unreachable(rules: Sequence[RetentionRule]) -> tuple[RetentionRule, Ret
     return None
 
 
-class _Place:
-    """Where in the file something is wrong, in words: a rule by its number, and by its name if that can be shown."""
+def _error(place: str, key: str, problem: object) -> RulesError:
+    return RulesError(f"{place}, {key}: {problem}")
 
-    def __init__(self, number: int, name: object) -> None:
-        is_shown = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _MAX_NAME
-        self._rule = f'rule {number} "{name}"' if is_shown else f"rule {number}"
 
-    def error(self, key: str, problem: object) -> RulesError:
-        return RulesError(f"{self._rule}, {key}: {problem}")
-
-    def __str__(self) -> str:
-        return self._rule
+def _name_place(number: int, name: object) -> str:
+    """A rule by its number, and by its name if that can be shown."""
+    is_shown = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _MAX_NAME
+    return f'rule {number} "{name}"' if is_shown else f"rule {number}"
 
 
 def _read_toml(text: str) -> dict[str, object]:
@@ -106,90 +104,99 @@ def _read_toml(text: str) -> dict[str, object]:
         raise RulesError(f"not valid TOML: {problem}") from None
 
 
-def _read_rule(table: Mapping[str, object], place: _Place) -> RetentionRule:
+def _read_rule(table: Mapping[str, object], place: str) -> RetentionRule:
     _refuse_unknown_keys(table, _RULE_KEYS, f"{place}, ")
     name = _read_name(table, place)
     match = _read_match(table["match"], place) if "match" in table else Match()
     if "keep" not in table:
-        raise place.error("keep", 'is missing: write how long to keep, for example keep = "30d" or keep = "forever"')
+        raise _error(place, "keep", 'is missing: write how long to keep, for example keep = "30d" or keep = "forever"')
     keep = _read_text(table["keep"], "keep", place, parse_keep)
     keep_latest = _read_keep_latest(table["keep_latest"], place) if "keep_latest" in table else None
     if keep is None and keep_latest is not None:
-        raise place.error("keep_latest", 'has no effect beside keep = "forever": leave one of them out')
+        raise _error(place, "keep_latest", 'has no effect beside keep = "forever": leave one of them out')
     if match.adopted and keep_latest is not None:
-        raise place.error(
+        raise _error(
+            place,
             "keep_latest",
             "would keep all adopted files, whose streams are not known: leave it out, or leave out adopted = true",
         )
     return RetentionRule(name, match, keep, keep_latest)
 
 
-def _read_name(table: Mapping[str, object], place: _Place) -> str:
+def _read_name(table: Mapping[str, object], place: str) -> str:
     if "name" not in table:
-        raise place.error("name", 'is missing: give each rule a name, for example name = "trial rooms"')
+        raise _error(place, "name", 'is missing: give each rule a name, for example name = "trial rooms"')
     name = table["name"]
     if not isinstance(name, str) or not name.strip():
-        raise place.error("name", 'must be text, for example "trial rooms"')
+        raise _error(place, "name", 'must be text, for example "trial rooms"')
     if len(name) > _MAX_NAME:
-        raise place.error("name", f"has {len(name)} characters: at most {_MAX_NAME} are allowed")
+        raise _error(place, "name", f"has {len(name)} characters: at most {_MAX_NAME} are allowed")
     if not name.isprintable() or name != name.strip():
-        raise place.error("name", f"{name!a} has control characters, or spaces around it: leave them out")
+        raise _error(place, "name", f"{name!a} has control characters, or spaces around it: leave them out")
     return name
 
 
-def _read_keep_latest(value: object, place: _Place) -> int:
+def _read_keep_latest(value: object, place: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_LATEST:
-        raise place.error("keep_latest", f"must be a whole number from 1 to {_MAX_LATEST}, without quotes")
+        raise _error(place, "keep_latest", f"must be a whole number from 1 to {_MAX_LATEST}, without quotes")
     return value
 
 
-def _read_match(table: object, place: _Place) -> Match:
+def _read_match(table: object, place: str) -> Match:
     if not isinstance(table, dict) or not table:
-        raise place.error(
-            "match", 'must hold a condition, as in { stream = "trial-*" }; leave it out to match all files'
+        raise _error(
+            place, "match", 'must hold a condition, as in { stream = "trial-*" }; leave it out to match all files'
         )
     _refuse_unknown_keys(table, tuple(_MATCH_KEYS), f"{place}, match.")
-    values: dict[str, Any] = {key: _MATCH_KEYS[key].read(value, f"match.{key}", place) for key, value in table.items()}
+    values: dict[str, Any] = {
+        key: _MATCH_KEYS[key].read_all(value, f"match.{key}", place) for key, value in table.items()
+    }
     match = Match(**values)
     if match.adopted and (useless := [key for key in ("stream", "event") if key in table]):
-        raise place.error(
-            f"match.{useless[0]}", "is not known of adopted files: leave it out, or leave out adopted = true"
+        raise _error(
+            place, f"match.{useless[0]}", "is not known of adopted files: leave it out, or leave out adopted = true"
         )
     if match.min_duration and match.max_duration and match.min_duration > match.max_duration:
-        raise place.error("match.min_duration", "is over max_duration: no file would ever match")
+        raise _error(place, "match.min_duration", "is over max_duration: no file would ever match")
     if match.min_size is not None and match.max_size is not None and match.min_size > match.max_size:
-        raise place.error("match.min_size", "is over max_size: no file would ever match")
+        raise _error(place, "match.min_size", "is over max_size: no file would ever match")
     return match
 
 
 @dataclass(frozen=True, slots=True)
 class _MatchKey:
-    """How the value of a match key is read from TOML, and how it is written as text."""
+    """How one value of a match key is read from TOML and written as text; `is_list`: several values may be given."""
 
-    parse: Callable[[str], Any]
-    format: Callable[[Any], str] = str
+    read: Callable[[object, str, str], Any]
+    format: Callable[[Any], str]
     is_list: bool = False
 
-    def read(self, value: object, key: str, place: _Place) -> Any:  # noqa: ANN401  (each key has its own type)
-        if self.parse is _parse_flag:
-            if not isinstance(value, bool):
-                raise place.error(key, "must be true or false, without quotes")
-            return value
+    def read_all(self, value: object, key: str, place: str) -> Any:  # noqa: ANN401  (each key has its own type)
         if not self.is_list:
-            return _read_text(value, key, place, self.parse)
+            return self.read(value, key, place)
         values = value if isinstance(value, list) else [value]
         if not values:
-            raise place.error(key, "is an empty list, which no file matches: name a value, or leave the key out")
-        return tuple(_read_text(each, key, place, self.parse) for each in values)
+            raise _error(place, key, "is an empty list, which no file matches: name a value, or leave the key out")
+        return tuple(self.read(each, key, place) for each in values)
 
 
-def _read_text(value: object, key: str, place: _Place, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401
+def _text_of(parse: Callable[[str], Any]) -> Callable[[object, str, str], Any]:
+    return lambda value, key, place: _read_text(value, key, place, parse)
+
+
+def _read_flag(value: object, key: str, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise _error(place, key, "must be true or false, without quotes")
+    return value
+
+
+def _read_text(value: object, key: str, place: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401
     if not isinstance(value, str):
-        raise place.error(key, "must be text in quotes")
+        raise _error(place, key, "must be text in quotes")
     try:
         return parse(value)
     except ValueError as error:
-        raise place.error(key, error) from None
+        raise _error(place, key, error) from None
 
 
 def _pattern_parser(longest: int) -> Callable[[str], str]:
@@ -214,45 +221,33 @@ def _parse_app(text: str) -> str:
 
 
 def _parse_vendor(text: str) -> Vendor:
-    try:
+    if text in tuple(Vendor):
         return Vendor(text)
-    except ValueError:
-        meant = _VENDOR_NAMES.get(text.lower())
-        hint = "" if meant is None else f': write "{meant}"'
-        raise ValueError(f"{_describe_wrong_choice(text, tuple(Vendor))}{hint}") from None
+    meant = _VENDOR_NAMES.get(text.lower())
+    raise ValueError(
+        f"{_shorten(ascii(text))} is none of {', '.join(Vendor)}" + (f': write "{meant}"' if meant else "")
+    )
 
 
 def _parse_event(text: str) -> str:
     if text not in EVENTS:
-        raise ValueError(_describe_wrong_choice(text, EVENTS))
+        raise ValueError(f"{_shorten(ascii(text))} is none of {', '.join(EVENTS)}")
     return text
 
 
-def _parse_flag(text: str) -> bool:
-    return text == "true"
-
-
-def _format_flag(flag: bool) -> str:  # noqa: FBT001  (the value of a match key)
-    return str(flag).lower()
-
-
 _MATCH_KEYS: Final = {
-    "stream": _MatchKey(_pattern_parser(_MAX_STREAM), is_list=True),
-    "name": _MatchKey(_pattern_parser(_MAX_FILE_NAME), is_list=True),
-    "app": _MatchKey(_parse_app, is_list=True),
-    "vendor": _MatchKey(_parse_vendor, is_list=True),
-    "event": _MatchKey(_parse_event, is_list=True),
-    "adopted": _MatchKey(_parse_flag, _format_flag),
-    "min_duration": _MatchKey(parse_duration, format_duration),
-    "max_duration": _MatchKey(parse_duration, format_duration),
-    "min_size": _MatchKey(parse_size, format_size),
-    "max_size": _MatchKey(parse_size, format_size),
+    "stream": _MatchKey(_text_of(_pattern_parser(_MAX_STREAM)), str, is_list=True),
+    "name": _MatchKey(_text_of(_pattern_parser(_MAX_FILE_NAME)), str, is_list=True),
+    "app": _MatchKey(_text_of(_parse_app), str, is_list=True),
+    "vendor": _MatchKey(_text_of(_parse_vendor), str, is_list=True),
+    "event": _MatchKey(_text_of(_parse_event), str, is_list=True),
+    "adopted": _MatchKey(_read_flag, lambda flag: str(flag).lower()),
+    "min_duration": _MatchKey(_text_of(parse_duration), format_duration),
+    "max_duration": _MatchKey(_text_of(parse_duration), format_duration),
+    "min_size": _MatchKey(_text_of(parse_size), format_size),
+    "max_size": _MatchKey(_text_of(parse_size), format_size),
 }
 """The keys of a match, in the order in which they are written."""
-
-
-def _describe_wrong_choice(text: str, choices: Collection[str]) -> str:
-    return f"{_shorten(ascii(text))} is none of {', '.join(choices)}"
 
 
 def _refuse_unknown_keys(table: Mapping[str, object], known: Sequence[str], prefix: str) -> None:

@@ -9,17 +9,17 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
+from operator import ge, is_, le
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from service.model import Vendor
 from service.rules.patterns import compile_pattern, pattern_implies
-from service.units import format_size
+from service.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from service.model import MediaFile
+    from service.model import MediaFile, Vendor
 
 _ORIGIN: Final = frozenset({"app", "vendor", "event", "adopted", "stream"})
 
@@ -110,30 +110,39 @@ def match_implies(narrow: Match, wide: Match) -> bool:
     A file that `wide` cannot be judged for does not get past it either: it is kept.
     """
     return all(
-        getattr(wide, key.name) is None or key.implies(getattr(narrow, key.name), getattr(wide, key.name))
+        getattr(wide, key.name) is None or key.kind.implies(getattr(narrow, key.name), getattr(wide, key.name))
         for key in KEYS
     )
 
 
 @dataclass(frozen=True, slots=True)
-class MatchKey:
-    """One key: how it is called, the fact it asks for, and what it does with the value wanted.
+class _Kind:
+    """A kind of condition: its test of a known fact, the words between fact and value where that fails.
 
-    `find_fact` returns None where the fact is not known. `make_test` gives the test of a known fact,
-    `describe_difference` the words where that fails. `implies` is whether the value of a narrower match (None: asks
-    nothing) lets no file past a wider one.
+    `implies(narrow, wide)` is whether the value of a narrower match (None: asks nothing) lets no file past a wider one.
+    """
+
+    make_test: Callable[[Any], Callable[[Any], bool]]
+    differs: str
+    implies: Callable[[Any, Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchKey:
+    """One key of a match: its name, the fact that it asks for, how to find and show that, and its kind of condition.
+
+    `find_fact` returns None where the fact is not known.
     """
 
     name: str
     fact: str
     find_fact: Callable[[MediaFile], Any]
-    make_test: Callable[[Any], Callable[[Any], bool]]
-    describe_difference: Callable[[Any, Any], str]
-    implies: Callable[[Any, Any], bool]
+    kind: _Kind
+    show: Callable[[Any], str] = '"{}"'.format
 
     def make_check(self, wanted: object) -> Check:
         """The check of a file that a match with this value makes."""
-        find_fact, test = self.find_fact, self.make_test(wanted)
+        find_fact, test = self.find_fact, self.kind.make_test(wanted)
 
         def check(file: MediaFile) -> bool | None:
             fact = find_fact(file)
@@ -142,62 +151,42 @@ class MatchKey:
         return check
 
     def describe_result(self, wanted: object, file: MediaFile) -> str:
-        """Why a file does not fit, in words that follow "it does not match:" or "it cannot be judged:"."""
+        """Why a file does not fit, or cannot be judged."""
         fact = self.find_fact(file)
-        return f"its {self.fact} is not known" if fact is None else self.describe_difference(wanted, fact)
+        if fact is None:
+            return f"its {self.fact} is not known"
+        values = wanted if isinstance(wanted, tuple) else (wanted,)
+        return f"its {self.fact} {self.show(fact)} {self.kind.differs} {' or '.join(map(self.show, values))}"
 
 
-def _fits_a_pattern(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+def _fit_a_pattern(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     tests = [compile_pattern(pattern) for pattern in patterns]
-    if len(tests) == 1:
-        return tests[0]
-    return lambda text: any(test(text) for test in tests)
-
-
-def _is_one_of(values: tuple[str, ...]) -> Callable[[str], bool]:
-    return frozenset(values).__contains__
-
-
-def _is(flag: bool) -> Callable[[bool], bool]:  # noqa: FBT001  (the value of a match key)
-    return lambda fact: fact is flag
-
-
-def _is_at_least(limit: timedelta | int) -> Callable[[float], bool]:
-    lowest = _as_number(limit)
-    return lambda fact: fact >= lowest
-
-
-def _is_at_most(limit: timedelta | int) -> Callable[[float], bool]:
-    highest = _as_number(limit)
-    return lambda fact: fact <= highest
-
-
-def _as_number(limit: timedelta | int) -> float:
-    return limit.total_seconds() if isinstance(limit, timedelta) else limit
+    return tests[0] if len(tests) == 1 else lambda text: any(test(text) for test in tests)
 
 
 def _patterns_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
     return all(any(pattern_implies(pattern, wider) for wider in wide) for pattern in narrow or ("*",))
 
 
-def _values_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
-    return narrow is not None and set(narrow) <= set(wide)
+def _number(limit: timedelta | int) -> float:
+    return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
 
-def _vendors_imply(narrow: tuple[Vendor, ...] | None, wide: tuple[Vendor, ...]) -> bool:
-    return set(narrow or Vendor) <= set(wide)
-
-
-def _flags_imply(narrow: bool | None, wide: bool) -> bool:  # noqa: FBT001  (values of a match key)
-    return narrow is wide
-
-
-def _lowest_implies(narrow: timedelta | int | None, wide: timedelta | int) -> bool:
-    return _as_number(wide) <= _as_number(narrow or 0)
-
-
-def _highest_implies(narrow: timedelta | int | None, wide: timedelta | int) -> bool:
-    return narrow is not None and _as_number(narrow) <= _as_number(wide)
+_PATTERN: Final = _Kind(_fit_a_pattern, "does not fit", _patterns_imply)
+_VALUE: Final = _Kind(
+    lambda values: frozenset(values).__contains__,
+    "is not",
+    lambda narrow, wide: narrow is not None and set(narrow) <= set(wide),
+)
+_FLAG: Final = _Kind(lambda flag: partial(is_, flag), "is not", is_)
+_LOWEST: Final = _Kind(
+    lambda limit: partial(le, _number(limit)), "is under", lambda narrow, wide: _number(wide) <= _number(narrow or 0)
+)
+_HIGHEST: Final = _Kind(
+    lambda limit: partial(ge, _number(limit)),
+    "is over",
+    lambda narrow, wide: narrow is not None and _number(narrow) <= _number(wide),
+)
 
 
 def _find_duration(file: MediaFile) -> float | None:
@@ -210,69 +199,24 @@ def _find_size(file: MediaFile) -> int | None:
     return value if value is not None and value >= 0 else None
 
 
-def _does_not_fit(fact: str) -> Callable[[Sequence[str], str], str]:
-    return lambda wanted, value: f'{fact} "{value}" does not fit {_join(wanted)}'
+def _show_duration(value: float | timedelta) -> str:
+    return format_duration(value) if isinstance(value, timedelta) else f"{value:g}s"
 
 
-def _is_not(fact: str) -> Callable[[Sequence[str], str], str]:
-    return lambda wanted, value: f'{fact} "{value}" is not {_join(wanted)}'
-
-
-def _join(values: Sequence[str]) -> str:
-    return " or ".join(f'"{value}"' for value in values)
-
-
-def _describe_adopted(wanted: bool, _: bool) -> str:  # noqa: FBT001  (values of a match key)
-    return "a callback announced it" if wanted else "only a listing shows it"
+def _show_origin(is_adopted: bool) -> str:  # noqa: FBT001  (the value of a match key)
+    return '"listing"' if is_adopted else '"callback"'
 
 
 KEYS: Final = (
-    MatchKey("app", "app", lambda file: file.app_id, _is_one_of, _is_not("app"), _values_imply),
-    MatchKey("vendor", "vendor", lambda file: file.vendor, _is_one_of, _is_not("vendor"), _vendors_imply),
-    MatchKey("event", "event", lambda file: file.event or None, _is_one_of, _is_not("event"), _values_imply),
-    MatchKey("adopted", "origin", lambda file: not file.event, _is, _describe_adopted, _flags_imply),
-    MatchKey(
-        "stream",
-        "stream",
-        lambda file: file.stream_id or None,
-        _fits_a_pattern,
-        _does_not_fit("stream"),
-        _patterns_imply,
-    ),
-    MatchKey(
-        "name", "name", lambda file: file.shown_name or None, _fits_a_pattern, _does_not_fit("name"), _patterns_imply
-    ),
-    MatchKey(
-        "min_duration",
-        "duration",
-        _find_duration,
-        _is_at_least,
-        lambda _, fact: f"duration {fact:g}s is under min_duration",
-        _lowest_implies,
-    ),
-    MatchKey(
-        "max_duration",
-        "duration",
-        _find_duration,
-        _is_at_most,
-        lambda _, fact: f"duration {fact:g}s is over max_duration",
-        _highest_implies,
-    ),
-    MatchKey(
-        "min_size",
-        "size",
-        _find_size,
-        _is_at_least,
-        lambda _, fact: f"size {format_size(fact)} is under min_size",
-        _lowest_implies,
-    ),
-    MatchKey(
-        "max_size",
-        "size",
-        _find_size,
-        _is_at_most,
-        lambda _, fact: f"size {format_size(fact)} is over max_size",
-        _highest_implies,
-    ),
+    MatchKey("app", "app", lambda file: file.app_id, _VALUE),
+    MatchKey("vendor", "vendor", lambda file: file.vendor, _VALUE),
+    MatchKey("event", "event", lambda file: file.event or None, _VALUE),
+    MatchKey("adopted", "origin", lambda file: file.is_adopted, _FLAG, _show_origin),
+    MatchKey("stream", "stream", lambda file: file.stream_id or None, _PATTERN),
+    MatchKey("name", "name", lambda file: file.shown_name or None, _PATTERN),
+    MatchKey("min_duration", "duration", _find_duration, _LOWEST, _show_duration),
+    MatchKey("max_duration", "duration", _find_duration, _HIGHEST, _show_duration),
+    MatchKey("min_size", "size", _find_size, _LOWEST, format_size),
+    MatchKey("max_size", "size", _find_size, _HIGHEST, format_size),
 )
 """All keys, the cheap ones first; where several fail, the first is named."""

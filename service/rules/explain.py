@@ -1,0 +1,141 @@
+"""The answer to "why is this file kept, or deleted?", line by line; of an ended file, why it was deleted back then."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from service.model import WaitReason
+from service.rules.decide import decide_by_rule, describe_erasure, describe_hold, describe_suspicion
+from service.rules.match import Judgement, judge
+from service.units import describe_moment, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from service.model import Erasure, Hold, MediaFile
+    from service.rules.decide import RetentionRule, RuleSet
+
+
+class LineResult(StrEnum):
+    """What a hold, a suspicion, an erasure or a rule contributes to the fate of a file, or did."""
+
+    HOLDS = "holds"
+    UNCONFIRMED = "unconfirmed"
+    ERASES = "erases"
+    DECIDES = "decides"
+    WOULD_DECIDE = "would decide"
+    DIFFERS = "does not match"
+    UNKNOWN = "cannot be judged"
+    NOT_REACHED = "not reached"
+    ERASED = "erased"
+    DECIDED = "decided"
+    DIFFERED = "did not match"
+
+
+class Line(NamedTuple):
+    """One line of an explanation; `name` is that of a rule, or `hold`, `suspicion`, `erasure`."""
+
+    name: str
+    result: LineResult
+    why: str
+
+
+def explain(
+    file: MediaFile, rules: RuleSet, holds: Iterable[Hold], erasure: Erasure | None, *, latest: str | None = None
+) -> tuple[Line, ...]:
+    """What counts for a file now, in the order in which it counts.
+
+    `holds` are those in force that cover it; `latest` is the answer of `find_kept_as_latest`, where the rule that
+    decides has `keep_latest`. Below a hold, a suspicion or an erasure, a rule only would decide.
+    """
+    lines = [Line("hold", LineResult.HOLDS, describe_hold(file, hold)) for hold in holds]
+    if file.suspicion is not None:
+        lines.append(Line("suspicion", LineResult.UNCONFIRMED, describe_suspicion(file.suspicion)))
+    if erasure is not None:
+        lines.append(Line("erasure", LineResult.ERASES, describe_erasure(erasure)))
+    decides = LineResult.WOULD_DECIDE if lines else LineResult.DECIDES
+    first = None if erasure is None else f"erasure {erasure.id}"
+    for rule in rules.rules:
+        if first is not None:
+            lines.append(Line(rule.name, LineResult.NOT_REACHED, f"{first} comes first"))
+            continue
+        lines.append(_explain_rule(file, rules, rule, decides, latest))
+        if lines[-1].result is not LineResult.DIFFERS:
+            first = f'rule "{rule.name}"'
+    return tuple(lines)
+
+
+def explain_past(file: MediaFile, rules: RuleSet, decided_by: str | None, reason: str) -> tuple[Line, ...]:
+    """What counted for a file when it was deleted: `rules` are those of then, `reason` what was recorded.
+
+    `decided_by` is the rule that deleted it; None: an erasure did.
+    """
+    if decided_by is None:
+        return (Line("erasure", LineResult.ERASED, reason),)
+    if rules.find_rule(decided_by) is None:
+        return (Line(decided_by, LineResult.DECIDED, reason),)
+    lines: list[Line] = []
+    is_decided = False
+    for rule in rules.rules:
+        if is_decided:
+            lines.append(Line(rule.name, LineResult.NOT_REACHED, f'rule "{decided_by}" came first'))
+        elif rule.name == decided_by:
+            is_decided = True
+            lines.append(Line(rule.name, LineResult.DECIDED, reason))
+        else:
+            lines.append(_explain_earlier(file, rule))
+    return tuple(lines)
+
+
+def describe_date(file: MediaFile, rule: RetentionRule | None, due_at: datetime | None) -> str | None:
+    """How the date of a file comes about: `ended … + 30d = …`; None where it has none. No rule: an erasure gave it."""
+    if due_at is None:
+        return None
+    date = describe_moment(due_at)
+    if rule is None or rule.keep is None:
+        return f"due at once, when its erasure was requested: {date}"
+    since = f"{_name_start(file)} {describe_moment(file.aged_from)} + {format_duration(rule.keep)}"
+    try:
+        is_so = file.aged_from + rule.keep == due_at
+    except OverflowError:
+        is_so = False
+    return f"{since} = {date}" if is_so else f"{since} by today's facts; {date} by those it was decided on"
+
+
+def describe_wait(file: MediaFile, now: datetime) -> str | None:
+    """What a file waits for although it has a date; None where that is nothing, or over."""
+    if file.due_at is None or file.wait_until is None or file.wait_until <= now:
+        return None
+    until = describe_moment(file.wait_until)
+    if file.wait_reason is WaitReason.RETRY:
+        return f"the last attempt did not succeed, so it is asked for again after {until}"
+    if file.wait_reason is WaitReason.ADOPTION:
+        found = "" if file.adopted_at is None else f" on {describe_moment(file.adopted_at)}"
+        return f"a listing first showed it{found}, so it is not called before {until}"
+    return f"its date was brought forward by a change that can still be taken back, so it is not called before {until}"
+
+
+def _explain_rule(
+    file: MediaFile, rules: RuleSet, rule: RetentionRule, decides: LineResult, latest: str | None
+) -> Line:
+    result = judge(rule.match, file)
+    if result.judgement is Judgement.DIFFERS:
+        return Line(rule.name, LineResult.DIFFERS, result.why)
+    if result.judgement is Judgement.UNKNOWN:
+        return Line(rule.name, LineResult.UNKNOWN, result.why)
+    decision = decide_by_rule(file, rules, rule, result.judgement)
+    return Line(rule.name, decides, latest if latest and decision.keep_latest else decision.reason)
+
+
+def _explain_earlier(file: MediaFile, rule: RetentionRule) -> Line:
+    result = judge(rule.match, file)
+    changed = "it did not match then; what is known of the file has changed since"
+    return Line(rule.name, LineResult.DIFFERED, result.why if result.judgement is Judgement.DIFFERS else changed)
+
+
+def _name_start(file: MediaFile) -> str:
+    if file.aged_from != file.ended_at:
+        return "made, says the vendor,"
+    return "arrived" if file.ended_at == file.received_at else "ended"
