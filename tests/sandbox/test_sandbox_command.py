@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from service.model import Vendor
+from service.sandbox.__main__ import main
+from service.sandbox.request import Code
+from service.zego.client import ZegoClient
+from service.zego.messages import Query
+
+APP, SECRET = "1234567890", "SECRET"
+
+
+def test_it_serves_its_files_until_interrupted() -> None:
+    file = f"{APP}:Huawei:a/b:1.mp4"
+    command = (sys.executable, "-m", "service.sandbox", "--port", "0", "--app", f"{APP}:{SECRET}", "--no-search")
+    with subprocess.Popen([*command, "--file", file], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with ZegoClient(APP, SECRET, url, now=lambda: datetime.now(UTC)) as client:
+            assert client.delete_media(Vendor.HUAWEI, ["a/b:1.mp4"]).deleted == {"a/b:1.mp4"}
+            assert client.search_media(Vendor.HUAWEI, Query(size=1)).code == Code.ACTION_UNKNOWN
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--app", "1234567890"], "APP_ID:SECRET"),
+        (["--app", "abc:SECRET"], "APP_ID:SECRET"),
+        (["--app", "1:"], "APP_ID:SECRET"),
+        (["--app", "1:s", "--file", "1:Aliyun:a"], "APP_ID:VENDOR:FILE_ID"),
+        (["--app", "1:s", "--file", "1:Ws"], "APP_ID:VENDOR:FILE_ID"),
+    ],
+)
+def test_a_bad_argument_is_shown_in_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
