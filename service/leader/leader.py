@@ -56,6 +56,8 @@ class Leader:
     lease: timedelta
     now: Callable[[], datetime]
     token: int | None = None
+    is_ready: bool = False
+    """This process leads and has done what a new leader does first: calls may be made."""
     _process: ProcessId = field(default_factory=identify_process)
     _watched: tuple[int, int] | None = None
     _watched_since: float = 0.0
@@ -117,14 +119,14 @@ class Leader:
         Raises:
             DatabaseUnavailable: the database refused or could not be reached.
         """
-        token, self.token = self.token, None
+        token, self.token, self.is_ready = self.token, None, False
         if token is not None:
             self.database.transact(lambda tx: store.release_lead(tx, token))
 
     def _work(self, tx: Transaction, work: Callable[[Transaction], T]) -> T:
         row = store.lock_leader(tx)
         if self.token is None or row.token != self.token:
-            self.token = None
+            self.token, self.is_ready = None, False
             raise LeadLost(f"{row.holder or 'another process'} leads now")
         if self._is_renewal_due():
             store.renew_lead(tx, self.token, self.now())

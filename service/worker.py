@@ -1,0 +1,242 @@
+"""The worker as a process: it leads, or stands by to lead, and does the jobs of the leader (docs/worker.md)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from service.audit.order import Order, OrderKind
+from service.audit.store import finish_order, list_run_requests
+from service.database import DatabaseUnavailable
+from service.leader.leader import LeadLost
+from service.leader.store import want_lead
+from service.logs import configure_logging
+from service.stopping import StopSignals, follow_lifeline, stop_signals
+from service.sweep.records import Trigger
+from service.wiring import MigrationsPending, build_service, prepare_database, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.settings import Settings
+    from service.wiring import Clock, Service
+
+_TICK: Final = timedelta(seconds=0.3)
+_REQUESTS: Final = timedelta(seconds=1)
+_LOOK: Final = timedelta(seconds=5)
+_HOUR: Final = timedelta(hours=1)
+_TRY_DATABASE_S: Final = 3.0
+_LOOK_AT_CLOCK_S: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+def run_worker(settings: Settings, *, now: Clock = utc_now) -> int:
+    """Work until SIGTERM or SIGINT, finish the calls in flight, record them. Returns the exit code.
+
+    A second signal ends the process at once. A database that goes away is waited for; what was under way when it did is
+    repaired afterwards.
+    """
+    configure_logging(settings.log_format, settings.log_level)
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what a job raises is logged by the job itself
+    follow_lifeline(os.environ)
+    service = build_service(settings, now=now)
+    try:
+        with stop_signals(second_ends=True) as signals:
+            if _wait_for_database(service, signals):
+                Worker(service).run(signals)
+    except DatabaseUnavailable as error:
+        sys.stderr.write(f"zego-retention: {error}\n")
+        return 1
+    finally:
+        service.close()
+    return 0
+
+
+class Worker:
+    """The jobs of one worker process; those that change files do nothing while another process leads."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._sweeping = threading.Lock()
+        self._listing = threading.Lock()
+        self._stop = threading.Event()
+
+    def run(self, signals: StopSignals) -> None:
+        """Do the jobs until a signal comes, then wait for the calls in flight."""
+        service = self._service
+        scheduler = self._schedule()
+        scheduler.start()
+        log.info("worker_started", worker=service.leader.name, apps=len(service.clients))
+        signum = self._wait(signals, scheduler)
+        log.info("worker_stopping", signal=signal.Signals(signum or 0).name)
+        self._stop.set()
+        scheduler.shutdown(wait=True)
+        try:
+            service.leader.release()
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", detail=str(error))
+        log.info("worker_stopped", worker=service.leader.name)
+
+    def tick(self) -> None:
+        """Lead if nobody does; apply orders, understand callbacks, decide about files."""
+        service = self._service
+        if service.leader.leads:
+            service.leader.renew()
+            service.catch_up.run()
+        elif service.leader.try_to_lead():
+            log.info("leading", worker=service.leader.name)
+            service.take_over()
+        else:
+            service.database.transact(lambda tx: want_lead(tx, service.now()))
+
+    def sweep_if_due(self) -> None:
+        """Start the sweep of a slot that has come, or that came while nobody led."""
+        service, slots = self._service, self._service.settings.sweep_slots
+        with self._one_at_a_time(self._sweeping) as may_run:
+            if may_run and slots is not None and service.sweeper.is_overdue(slots.last_slot(service.now())):
+                service.sweeper.run(Trigger.SCHEDULE, self._stop)
+
+    def sweep_retries(self) -> None:
+        """Ask again for files whose retry has come."""
+        service = self._service
+        with self._one_at_a_time(self._sweeping) as may_run:
+            if may_run and service.settings.sweep_slots is not None and service.sweeper.find_due_retries():
+                service.sweeper.run(Trigger.RETRY, self._stop)
+
+    def run_requests(self) -> None:
+        """Start the sweeps that people asked for."""
+        with self._one_at_a_time(self._sweeping) as may_run:
+            for order in self._find_requests(OrderKind.SWEEP, OrderKind.APPROVE) if may_run else ():
+                trigger = Trigger.COMMAND if order.kind is OrderKind.SWEEP else Trigger.APPROVAL
+                self._service.sweeper.run(trigger, self._stop, request=order.number)
+
+    def reconcile(self) -> None:
+        """Read the listings that are due, or that people asked for."""
+        service, every = self._service, self._service.settings.reconcile_every
+        with self._one_at_a_time(self._listing) as may_run:
+            if not may_run:
+                return
+            for order in self._find_requests(OrderKind.RECONCILE):
+                self._reconcile_on_request(order)
+            for app_id, vendor in service.reconciler.find_due(every) if every is not None else ():
+                if not self._stop.is_set():
+                    service.reconciler.run(app_id, vendor, self._stop)
+
+    def prune(self) -> None:
+        """Drop what is older than INBOX_KEEP and HISTORY_KEEP."""
+        if self._service.leader.leads:
+            self._service.prune(self._stop)
+
+    def _reconcile_on_request(self, order: Order) -> None:
+        service = self._service
+        numbers = service.reconciler.run_request(order, self._stop)
+        service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), {"listing_ids": numbers}))
+
+    def _find_requests(self, *kinds: OrderKind) -> list[Order]:
+        with self._service.database.read() as tx:
+            return [order for order in list_run_requests(tx) if order.kind in kinds]
+
+    @contextmanager
+    def _one_at_a_time(self, lock: threading.Lock) -> Iterator[bool]:
+        """Whether this process leads, and no other job of the same kind runs."""
+        mine = lock.acquire(blocking=False)
+        try:
+            yield mine and self._service.leader.is_ready and not self._stop.is_set()
+        finally:
+            if mine:
+                lock.release()
+
+    def _schedule(self) -> BackgroundScheduler:
+        settings = self._service.settings
+        scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        jobs: list[tuple[str, Callable[[], None], timedelta]] = [
+            ("tick", self.tick, _TICK),
+            ("requests", self.run_requests, _REQUESTS),
+            ("sweep", self.sweep_if_due, _LOOK),
+            ("retries", self.sweep_retries, min(_LOOK, settings.retry_first / 2)),
+            ("reconcile", self.reconcile, _LOOK),
+            ("prune", self.prune, _HOUR),
+        ]
+        # An interval first fires one interval after the start: here every job looks at once whether it is overdue.
+        first = datetime.now(UTC)
+        for name, job, period in jobs:
+            trigger = IntervalTrigger(seconds=period.total_seconds(), timezone=UTC)
+            scheduler.add_job(_Guarded(name, job), trigger, id=name, next_run_time=first)
+        return scheduler
+
+    def _wait(self, signals: StopSignals, scheduler: BackgroundScheduler) -> int | None:
+        """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long."""
+        ahead = time.time() - time.monotonic()
+        while True:
+            signum = signals.wait(_LOOK_AT_CLOCK_S)
+            if signum is not None:
+                return signum
+            now_ahead = time.time() - time.monotonic()
+            if now_ahead < ahead - _LOOK_AT_CLOCK_S:
+                log.warning("clock_set_back", seconds=round(ahead - now_ahead))
+                for job in scheduler.get_jobs():
+                    job.modify(next_run_time=datetime.now(UTC))
+            ahead = now_ahead
+
+
+class _Guarded:
+    """A job that outlives a database that is away and the loss of the lead; each is logged once until it is over."""
+
+    def __init__(self, name: str, job: Callable[[], None]) -> None:
+        self._name = name
+        self._job = job
+        self._trouble = ""
+
+    def __call__(self) -> None:
+        try:
+            self._job()
+        except LeadLost as error:
+            log.warning("lead_lost", job=self._name, detail=str(error))
+        except DatabaseUnavailable as error:
+            if str(error) != self._trouble:
+                log.error("database_unavailable", job=self._name, detail=str(error))
+            self._trouble = str(error)
+        except Exception:
+            log.exception("job_failed", job=self._name)
+        else:
+            if self._trouble:
+                log.info("database_back", job=self._name)
+            self._trouble = ""
+
+
+def _wait_for_database(service: Service, signals: StopSignals) -> bool:
+    """Make the database ready, waiting for one that is away; False when a signal came first.
+
+    Raises:
+        DatabaseUnavailable: waiting would not help: a migration is pending, or the file cannot be used.
+    """
+    trouble = ""
+    while True:
+        try:
+            prepare_database(service)
+        except MigrationsPending:
+            raise
+        except DatabaseUnavailable as error:
+            if service.database.is_sqlite:
+                raise
+            if str(error) != trouble:
+                log.error("database_unavailable", detail=str(error))
+            trouble = str(error)
+            if signals.wait(_TRY_DATABASE_S) is not None:
+                return False
+        else:
+            return True
