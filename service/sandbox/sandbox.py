@@ -85,23 +85,17 @@ class Sandbox:
 
     # Files
 
-    def add_file(  # noqa: PLR0913  (a file's facts, each by its own name)
+    def add_file(
         self,
         app_id: str,
         vendor: Vendor | str,
         file_id: str,
         *,
-        size_bytes: int = 1000,
         created_at: datetime | None = None,
-        stream_id: str = "",
-        name: str | None = None,
-        duration_s: float = 60,
-        media_url: str | None = None,
+        **facts: Any,  # noqa: ANN401  (as StoredFile has them)
     ) -> None:
-        """Store a file, created now unless said otherwise, with its stream's id as its name unless it has one."""
-        created_at = created_at or self.now()
-        file = StoredFile(file_id, created_at, size_bytes, stream_id, name, duration_s, media_url)
-        self.add_files(app_id, vendor, [file])
+        """Store a file, created now unless said otherwise; `facts` are the other fields of `StoredFile`."""
+        self.add_files(app_id, vendor, [StoredFile(file_id, created_at or self.now(), **facts)])
 
     def add_files(self, app_id: str, vendor: Vendor | str, files: Iterable[StoredFile]) -> None:
         """Store many files at once."""

@@ -22,8 +22,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from service.zego.answers import HttpAnswer, Redaction, read_delete_answer
-from service.zego.listing_answers import read_search_answer
+from service.zego.answers import HttpAnswer, Redaction, read_delete_answer, read_search_answer
 from service.zego.messages import Transport
 from service.zego.request_url import (
     MAX_FILES,
@@ -187,21 +186,16 @@ class _Connection:
         answer = HttpAnswer(Transport.LOST)
         try:
             with self._session.get(url, timeout=timeouts, allow_redirects=False, stream=True) as response:
-                answer = _head(response)
+                answer = replace(
+                    answer,
+                    status=response.status_code,
+                    date=response.headers.get("Date", ""),
+                    retry_after=response.headers.get("Retry-After", ""),
+                )
                 return _read_body(answer, response, monotonic() + timeouts[1], monotonic, max_bytes)
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
             self.close()
             return _failed(answer, error, sent=self._watch.sent)
-
-
-def _head(response: requests.Response) -> HttpAnswer:
-    headers = response.headers
-    return HttpAnswer(
-        Transport.LOST,
-        status=response.status_code,
-        date=headers.get("Date", ""),
-        retry_after=headers.get("Retry-After", ""),
-    )
 
 
 def _read_body(
@@ -219,9 +213,10 @@ def _read_body(
 
 
 def _failed(answer: HttpAnswer, error: Exception, *, sent: bool) -> HttpAnswer:
-    if sent:
-        return replace(answer, transport=Transport.LOST, failure=f"no whole answer came back: {_reason(error)}")
-    return replace(answer, transport=Transport.NOT_SENT, failure=f"nothing was sent to ZEGO: {_reason(error)}")
+    transport, what = (
+        (Transport.LOST, "no whole answer came back") if sent else (Transport.NOT_SENT, "nothing was sent to ZEGO")
+    )
+    return replace(answer, transport=transport, failure=f"{what}: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:
@@ -273,24 +268,19 @@ class _WatchedAdapter(HTTPAdapter):
 
 
 def _watched_pools(watch: _SendWatch) -> dict[str, type[HTTPConnectionPool]]:
-    class PlainConnection(HTTPConnection):
-        def send(self, data: Any) -> None:  # noqa: ANN401  (as in http.client)
-            if self.sock is None:
-                self.connect()
-            watch.before_send()
-            super().send(data)
+    """Pools of a kind of their own for this watch: urllib3 takes classes here, not objects."""
+    plain, tls = _watched(HTTPConnection, watch), _watched(HTTPSConnection, watch)
+    return {
+        "http": type("WatchedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("WatchedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }
 
-    class TlsConnection(HTTPSConnection):
-        def send(self, data: Any) -> None:  # noqa: ANN401  (as in http.client)
-            if self.sock is None:
-                self.connect()
-            watch.before_send()
-            super().send(data)
 
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = PlainConnection
+def _watched(connection: type[HTTPConnection], watch: _SendWatch) -> type[HTTPConnection]:
+    def send(self: HTTPConnection, data: Any) -> None:  # noqa: ANN401  (as in http.client)
+        if self.sock is None:
+            self.connect()
+        watch.before_send()
+        connection.send(self, data)
 
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = TlsConnection
-
-    return {"http": PlainPool, "https": TlsPool}
+    return type(f"Watched{connection.__name__}", (connection,), {"send": send})

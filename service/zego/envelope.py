@@ -53,7 +53,9 @@ def read_envelope(raw: bytes, content_type: str) -> Envelope:
     """
     text = _unwrap(raw.decode("utf-8", "surrogateescape"))
     read = _read_object(text, content_type)
-    fields = _as_object(read)
+    fields = read.value
+    if not isinstance(fields, dict):
+        raise Unreadable("the body is JSON, but not an object")
     signature = _required(fields, "signature").lower()
     extra = _open_extra(fields.get("extra_params"))
     content = fields | {"signature": signature}
@@ -69,7 +71,7 @@ def read_envelope(raw: bytes, content_type: str) -> Envelope:
         signature=signature,
         fields=content,
         # What is not understood is equal only to itself: a duplicate key hides content from the parsed fields.
-        content_hash=_hash(raw if problem else _canonical(content)),
+        content_hash=hashlib.sha256(raw if problem else _canonical(content)).hexdigest(),
         problem=problem,
     )
 
@@ -116,12 +118,6 @@ def _read_form(text: str) -> ReadJson:
     return ReadJson(fields, None if len(fields) == len(pairs) else "a form field occurs twice")
 
 
-def _as_object(read: ReadJson) -> dict[str, JsonValue]:
-    if not isinstance(read.value, dict):
-        raise Unreadable("the body is JSON, but not an object")
-    return read.value
-
-
 def _required(fields: dict[str, JsonValue], name: str) -> str:
     value = fields.get(name)
     if value is None or value == "":
@@ -159,7 +155,3 @@ def _open_extra(value: JsonValue) -> ReadJson:
 
 def _canonical(content: dict[str, JsonValue]) -> bytes:
     return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

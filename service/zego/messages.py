@@ -32,12 +32,11 @@ class FileError:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteAnswer:
-    """What was observed of one DeleteMedia call.
+class Answer:
+    """What was observed of one call, whatever it asked.
 
-    `code` is the top-level `Code` (None: there was none to read). `unreadable`: an HTTP answer came, but it was not a
-    whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read). `cache_code` is what it says of
-    purging Wangsu's cache (None: nothing). `raw` is the body as text, cut.
+    `code` is the top-level `Code` (None: there was none to read). `date` is the server's own clock. `unreadable`: an
+    HTTP answer came, but not a whole JSON answer of ZEGO (an error page, cut JSON, a `Data` that cannot be read).
     """
 
     transport: Transport
@@ -45,10 +44,20 @@ class DeleteAnswer:
     code: int | None = None
     message: str = ""
     request_id: str = ""
-    deleted: frozenset[str] = frozenset()
-    errors: tuple[FileError, ...] = ()
+    date: datetime | None = None
     unreadable: bool = False
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAnswer(Answer):
+    """What was observed of one DeleteMedia call.
+
+    `cache_code` is what it says of purging Wangsu's cache (None: nothing). `raw` is the body as text, cut.
+    """
+
+    deleted: frozenset[str] = frozenset()
+    errors: tuple[FileError, ...] = ()
     cache_code: str | None = None
     raw: str = ""
 
@@ -84,21 +93,13 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchAnswer:
+class SearchAnswer(Answer):
     """What was observed of one SearchMedia call.
 
-    `date` is the server's own clock. `files` are those with a usable id; `unnamed` counts the entries without one.
-    `total` is Tencent's `TotalCount`; `next_marker` is that of Ws and Huawei, empty at the end. None: not answered.
+    `files` are those with a usable id; `unnamed` counts the entries without one. `total` is Tencent's `TotalCount`;
+    `next_marker` is that of Ws and Huawei, empty at the end. None: not answered.
     """
 
-    transport: Transport
-    http_status: int | None = None
-    code: int | None = None
-    message: str = ""
-    request_id: str = ""
-    date: datetime | None = None
-    unreadable: bool = False
-    retry_after_s: float | None = None
     files: tuple[ListedFile, ...] = ()
     unnamed: int = 0
     total: int | None = None

@@ -32,11 +32,9 @@ def test_it_serves_its_files_until_interrupted() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--app", "1234567890"], "APP_ID:SECRET"),
         (["--app", "abc:SECRET"], "APP_ID:SECRET"),
         (["--app", "1:"], "APP_ID:SECRET"),
         (["--app", "1:s", "--file", "1:Aliyun:a"], "APP_ID:VENDOR:FILE_ID"),
-        (["--app", "1:s", "--file", "1:Ws"], "APP_ID:VENDOR:FILE_ID"),
     ],
 )
 def test_a_bad_argument_is_shown_in_one_line(

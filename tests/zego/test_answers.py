@@ -53,12 +53,6 @@ def test_ids_and_codes_that_come_as_numbers_keep_every_digit() -> None:
     assert answer.errors == (FileError("5285890784273533169", "404", "", ""),)
 
 
-@pytest.mark.parametrize(("code", "read_as"), [("7", 7), (7, 7), (-1, -1), ("100000004", 100000004)])
-def test_codes_are_numbers_or_digits(code: object, read_as: int) -> None:
-    answer = read_fields(Code=code, Data="free text")
-    assert (answer.code, answer.unreadable) == (read_as, False)
-
-
 @pytest.mark.parametrize("code", [True, False, None, "", "0x7", "7 ", 1.5, "٧", [0], {}, "9" * 5000], ids=str)
 def test_any_other_code_is_unreadable(code: object) -> None:
     answer = read_fields(Code=code, Data=DATA)
@@ -99,16 +93,11 @@ def test_code_0_without_lists_is_readable_and_names_no_file(data: object) -> Non
     assert (answer.code, answer.unreadable, answer.deleted, answer.errors) == (0, False, frozenset(), ())
 
 
-def test_entries_that_name_no_file_are_passed_over() -> None:
+def test_entries_that_name_no_file_are_ignored() -> None:
     answer = read_fields(
         Data={"Deleted": ["a", None, ["b"], True], "Errors": ["c", {"Code": "1"}, {"Key": ["d"]}, ENTRY]}
     )
     assert (answer.deleted, answer.errors, answer.unreadable) == (frozenset({"a"}), (ERROR,), False)
-
-
-def test_the_cache_code_of_wangsu_is_read() -> None:
-    assert read_fields(Data=DATA | {"WsItemIdReceiverResp": {"Code": 1}}).cache_code == "1"
-    assert read_fields(Data=DATA | {"WsItemIdReceiverResp": None}).cache_code is None
 
 
 def test_texts_are_storable_bounded_and_free_of_secrets() -> None:
@@ -136,13 +125,9 @@ def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
         ("", None),
         ("0", 0.0),
         (" 120 ", 120.0),
-        ("0\x1f", 0.0),
         ("-5", None),
-        ("1.5", None),
-        ("9" * 50, None),
         ("soon", None),
         ("Sat, 01 Aug 2026 12:00:30 GMT", 30.0),
-        ("Saturday, 01-Aug-26 12:00:30 GMT", 30.0),
         ("Sat, 01 Aug 2026 14:00:30 +0200", 30.0),
         ("Sat, 01 Aug 2020 12:00:30 GMT", 0.0),
         ("Sat, 99 Aug 2026 12:00:30 GMT", None),
@@ -157,7 +142,3 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
 def test_reading_never_raises(body: bytes, date: str, retry_after: str) -> None:
     http = HttpAnswer(Transport.ANSWERED, status=200, date=date, retry_after=retry_after, body=body)
     assert read_delete_answer(http, Redaction(), NOW).deleted == frozenset()
-
-
-def test_a_redaction_does_not_show_its_words() -> None:
-    assert SECRET not in repr(Redaction(SECRET))

@@ -5,21 +5,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from service.model import Announcement, Vendor
-from service.sandbox.callbacks import (
-    callback_body,
-    cloud_recording_fields,
-    encode_body,
-    merge_fields,
-    sign_fields,
-    transcoding_fields,
-)
+from service.sandbox.callbacks import callback_body, cloud_recording_fields, encode_body, sign_fields
 from service.zego.callback import Ignored, Misdirected, NotUnderstood, parse_callback
 from service.zego.envelope import read_envelope
-from service.zego.signature import callback_signature
 
 if TYPE_CHECKING:
     from service.zego.callback import Parsed
@@ -34,8 +24,8 @@ BASE: dict[str, Any] = {
     "end_time": "1785583600",
 }
 TENCENT = {"FileID": "5285890784273533167", "TaskId": "t", "Duration": 3600.5}
-ODD_STREAMS: list[object] = ["a\x00", "\udc00", "x" * 1025, ["a"], True, {}]
 HUAWEI = {"ObsObject": "record/app/x/2023-07-28-09-30-06.mp4", "Duration": 3600, "FileSize": 123456}
+ODD_STREAMS: list[object] = ["a\x00", "\udc00", "x" * 1025, ["a"], True, {}]
 
 
 def short(value: object) -> str:
@@ -88,13 +78,10 @@ def test_the_vendor_follows_from_the_key_of_the_file_id(vendor: Vendor, file_id:
     assert (callback.vendor, callback.file_id, callback.size_bytes) == (vendor, file_id, size)
 
 
-def test_a_long_id_written_as_a_number_keeps_every_digit() -> None:
-    assert parse_file(extra_params='{"FileID": 5285890784273533167}').file_id == "5285890784273533167"
-
-
 @pytest.mark.parametrize("number", ["5.285890784273533e+18", "5285890784273533000.0", "5e18"])
-def test_an_id_that_went_through_a_float_names_no_file(number: str) -> None:
+def test_a_long_number_is_an_id_but_one_that_went_through_a_float_is_not(number: str) -> None:
     assert "rounded" in refused(extra_params=f'{{"FileID": {number}}}')
+    assert parse_file(extra_params='{"FileID": 5285890784273533167}').file_id == "5285890784273533167"
     assert parse_file(extra_params=f'{{"PersistentId": "{number}"}}').file_id == number
 
 
@@ -103,16 +90,13 @@ def test_an_id_that_went_through_a_float_names_no_file(number: str) -> None:
     [
         (..., "no JSON object"),
         (None, "no JSON object"),
-        ("", "no JSON object"),
         ("free text", "no JSON object"),
         (["FileID"], "no JSON object"),
         ({}, "none of FileID, PersistentId, ObsObject"),
-        ({"FileID": ""}, "none of"),
         ({"FileID": None}, "none of"),
         ({"FileID": "  "}, "FileID is empty"),
         ({"FileID": "1", "ObsObject": "a"}, "several vendors: FileID, ObsObject"),
         ({"FileID": ["1"]}, "neither text nor a number"),
-        ({"FileID": False}, "neither text nor a number"),
         ({"ObsObject": "a\x00b"}, "no database can store"),
         ({"ObsObject": "a\ud83d"}, "no database can store"),
         ({"ObsObject": "é" * 513}, "longer than 1024 bytes"),
@@ -125,16 +109,15 @@ def test_a_recording_whose_file_has_no_certain_id_is_not_understood(extra: objec
 
 def test_an_empty_key_of_another_vendor_is_no_second_id() -> None:
     assert parse_file(extra_params={"FileID": "", "PersistentId": "p"}).vendor is Vendor.WANGSU
-    assert parse_file(extra_params={"ObsObject": "é" * 512}).file_id == "é" * 512
 
 
 @pytest.mark.parametrize(("stream", "kept"), [(..., ""), (None, ""), ("", ""), (5, "5"), ("流😀\n", "流😀\n")])
-def test_streams_that_can_be_kept(stream: object, kept: str) -> None:
+def test_streams_that_can_be_stored(stream: object, kept: str) -> None:
     assert parse_file(extra_params=TENCENT, stream_alias=stream).stream_id == kept
 
 
 @pytest.mark.parametrize("url", [..., None, "", "x" * 1025, ["a"], True], ids=short)
-def test_an_odd_replay_url_loses_no_file(url: object) -> None:
+def test_an_unusable_replay_url_loses_no_file(url: object) -> None:
     assert parse_file(extra_params=TENCENT, replay_url=url).replay_url is None
 
 
@@ -145,16 +128,12 @@ def test_an_odd_replay_url_loses_no_file(url: object) -> None:
         (1785583600, datetime.fromtimestamp(1785583600, UTC)),
         (1785583600.75, datetime.fromtimestamp(1785583600, UTC)),
         ("253402300799", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
-        ("253402300800", None),
-        ("1785583600000", None),
         ("-1", None),
         ("", None),
         (..., None),
-        (None, None),
         ("١٧٨٥٥٨٣٦٠٠", None),
         ("1_785_583_600", None),
         (["1"], None),
-        ("2026-08-01", None),
     ],
     ids=short,
 )
@@ -184,7 +163,6 @@ def test_durations_and_sizes(name: str, written: object, read_as: float | None) 
         ({"extra_params": HUAWEI | {"FileSize": 2**63}}, "FileSize"),
         ({"extra_params": HUAWEI | {"FileSize": 10**4000}}, "FileSize"),
         ({"extra_params": TENCENT | {"Duration": 400_000_000}}, "Duration"),
-        ({"extra_params": TENCENT | {"Duration": "1e999"}}, "Duration"),
         ({"extra_params": TENCENT | {"Duration": "9" * 5000}}, "Duration"),
         ({"extra_params": TENCENT, "replay_url": "a\x00"}, "replay_url"),
         ({"extra_params": TENCENT, "replay_url": "\udc00"}, "replay_url"),
@@ -213,7 +191,6 @@ def test_a_merged_file_of_tencent_is_a_file(code: object) -> None:
     ("changes", "reason"),
     [
         ({"code": "1"}, "merging failed with code '1'"),
-        ({"code": -5}, "merging failed with code '-5'"),
         ({"code": "40000", "file_id": ...}, "merging failed with code '40000'"),
         ({"file_id": ...}, "no file_id"),
         ({"file_id": "", "code": ...}, "no file_id"),
@@ -240,12 +217,6 @@ def test_other_events_announce_no_file(event: str) -> None:
     assert event in answer.reason or ascii(event) in answer.reason
 
 
-@pytest.mark.parametrize("fields", [merge_fields("7", "https://media.invalid/9"), transcoding_fields("7", "9")])
-def test_merged_files_of_huawei_and_transcodings_are_ignored(fields: dict[str, Any]) -> None:
-    answer = parse_callback(read_envelope(*encode_body(sign_fields(fields, secret="s", now=NOW))))
-    assert isinstance(answer, Ignored)
-
-
 def test_a_callback_of_cloud_recording_names_the_console_field_to_use() -> None:
     answer = parse_callback(read_envelope(*encode_body(sign_fields(cloud_recording_fields("7"), secret="s", now=NOW))))
     assert isinstance(answer, Misdirected)
@@ -253,24 +224,6 @@ def test_a_callback_of_cloud_recording_names_the_console_field_to_use() -> None:
     assert "Project → Server callback → Recording file" in answer.reason
 
 
-def test_no_event_at_all_is_not_understood() -> None:
+def test_without_an_event_or_with_a_problem_of_the_envelope_it_is_not_understood() -> None:
     assert "event" in refused(event=..., extra_params=TENCENT)
-
-
-def test_a_problem_of_the_envelope_is_the_reason() -> None:
     assert "'FileID' occurs twice" in refused(extra_params='{"FileID": "1", "FileID": "1"}')
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=30))
-def test_any_bytes_as_a_stream_are_kept_exactly_or_refused(stream: bytes) -> None:
-    signature = callback_signature("s", "1785585600", "1")
-    signed = f"appid=1&event=record&timestamp=1785585600&nonce=1&signature={signature}"
-    raw = (
-        signed + "&extra_params=%7B%22FileID%22%3A%221%22%7D&stream_alias=" + "".join(f"%{byte:02x}" for byte in stream)
-    )
-    answer = parse_callback(read_envelope(raw.encode(), ""))
-    if isinstance(answer, Announcement):
-        assert answer.stream_id.encode() == stream
-    else:
-        assert isinstance(answer, NotUnderstood)

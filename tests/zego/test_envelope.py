@@ -52,22 +52,16 @@ def test_every_shape_opens_to_the_same_content(shape: Shape) -> None:
     assert envelope.content_hash == opened().content_hash
 
 
-@pytest.mark.parametrize(
-    "content_type", ["", "application/json", "text/plain", "multipart/form-data", "\ud800" * 99], ids=ascii
-)
-def test_the_content_type_is_not_trusted(content_type: str) -> None:
+def test_the_content_type_is_not_trusted() -> None:
     for shape in SHAPES:
-        raw, _ = encode_body(SIGNED, shape)
-        assert read_envelope(raw, content_type) == read_envelope(raw, "application/json")
+        raw, content_type = encode_body(SIGNED, shape)
+        assert read_envelope(raw, "\ud800" * 99) == read_envelope(raw, content_type)
 
 
-def test_key_order_blanks_and_a_byte_order_mark_change_nothing() -> None:
+def test_key_order_blanks_a_byte_order_mark_and_the_case_of_the_signature_change_nothing() -> None:
+    assert opened(signature=SIGNED["signature"].upper()) == opened()
     turned = json.dumps(dict(reversed(SIGNED.items())), indent=3).encode()
     assert read_envelope(b"\xef\xbb\xbf\r\n" + turned + b"\n", "").content_hash == opened().content_hash
-
-
-def test_the_case_of_the_signature_changes_nothing() -> None:
-    assert opened(signature=SIGNED["signature"].upper()) == opened()
 
 
 @pytest.mark.parametrize(
@@ -105,12 +99,6 @@ def test_a_plus_is_read_as_its_encoder_meant_it(encoder: str, encoded: str) -> N
     assert envelope.fields["extra_params"] == {"stream_alias": "a+b c"}, encoder
 
 
-def test_a_form_written_without_escapes_keeps_its_pluses() -> None:
-    plain = {name: SIGNED[name] for name in ("appid", "timestamp", "nonce", "signature")}
-    raw = urlencode(plain) + "&replay_url=https://cdn.example/a+b.mp4"
-    assert read_envelope(raw.encode(), "").fields["replay_url"] == "https://cdn.example/a+b.mp4"
-
-
 @pytest.mark.parametrize("name", ["appid", "timestamp", "nonce", "signature"])
 @pytest.mark.parametrize(
     "value",
@@ -122,32 +110,20 @@ def test_without_a_usable_signature_field_a_body_is_unreadable(name: str, value:
         opened(**{name: value})
 
 
-def test_cloud_recording_spells_the_app_id_its_own_way() -> None:
-    assert opened(appid=..., app_id=42).app_id == "42"
-    assert opened(app_id=42).app_id == "1234567890"
-
-
 @pytest.mark.parametrize(
     "raw",
     [
         b"",
-        b" \r\n",
         b"\xef\xbb\xbf",
         b"[]",
-        b"null",
-        b'"text"',
         b"[" * 200_000,
         b'{"a":' * 200_000,
         b"[" + body() + b"]",
-        body()[:-1],
         body() + b"}",
         b"\xff\xfe{\x00}\x00",
-        b"%7B",
         b"%" * 1000,
         b"&".join(b"a%d=1" % number for number in range(5000)),
-        b"appid=1&nonce=2",
         b"<xml/>",
-        b"=",
         b"\x00",
     ],
     ids=lambda raw: repr(raw[:20]),

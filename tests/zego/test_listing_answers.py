@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,19 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model import Vendor
-from service.zego.answers import HttpAnswer, Redaction
-from service.zego.listing_answers import read_search_answer
+from service.zego.answers import HttpAnswer, Redaction, read_search_answer
 from service.zego.messages import ListedFile, SearchAnswer, Transport
 from service.zego.wirejson import storable
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 SECRET = "9193cc662a4c0ec135ec71fb57194b38"
 
+
+def moment(second: int) -> datetime:
+    return datetime(2023, 7, 28, 9, 30, second, tzinfo=UTC)
+
+
 TENCENT = """{"Tencent": {"TotalCount": 2, "MediaInfoSet": [
   {"FileId": "5285890784273533167",
    "BasicInfo": {"Name": "room-1", "CreateTime": "2023-07-28T09:30:06Z", "UpdateTime": "2023-07-28T09:31:06Z",
-     "ExpireTime": "9999-12-31T23:59:59Z", "Type": "mp4", "MediaUrl": "http://vod.example/a.mp4", "Vid": "v",
-     "Category": "Video", "Status": "Normal", "StorageClass": "STANDARD"},
+     "ExpireTime": "9999-12-31T23:59:59Z", "MediaUrl": "http://vod.example/a.mp4", "Vid": "v"},
    "TranscodeInfo": {"TranscodeSet": [
      {"Definition": 100020, "Height": 480, "Size": 11, "Duration": 1.5},
      {"Definition": 0, "Height": 720, "Size": 123456, "Duration": 61.25}]}},
@@ -29,33 +32,18 @@ TENCENT = """{"Tencent": {"TotalCount": 2, "MediaInfoSet": [
    "BasicInfo": {"CreateTime": "2023-07-28T09:30:06.125Z", "ExpireTime": "2027-01-02T03:04:05Z"},
    "TranscodeInfo": null}]}}"""
 LISTED = (
-    ListedFile(
-        "5285890784273533167",
-        datetime(2023, 7, 28, 9, 30, 6, tzinfo=UTC),
-        name="room-1",
-        size_bytes=123456,
-        duration_s=61.25,
-        media_url="http://vod.example/a.mp4",
-    ),
-    ListedFile(
-        "5285890784273533168",
-        datetime(2023, 7, 28, 9, 30, 6, 125_000, tzinfo=UTC),
-    ),
+    ListedFile("5285890784273533167", moment(6), "room-1", 123456, 61.25, "http://vod.example/a.mp4"),
+    ListedFile("5285890784273533168", moment(6) + timedelta(microseconds=125_000)),
 )
 ODD_MARKERS: list[object] = [[], {}, True, "a\x00", "\ud800", "é" * 1025]
 KEYS = """{"VENDOR": {"Keys": [
-  {"Key": "record/app/x/2023-07-28-09-30-06.mp4", "LastModified": "2023-07-28T09:31:06.000Z", "Size": 99,
+  {"Key": "record/app/x/2023-07-28-09-30-06.mp4", "LastModified": "2023-07-28T09:30:06.000Z", "Size": 99,
    "ETag": "\\"b1\\"", "MediaUrl": "http://obs.example/x.mp4"},
-  {"Key": "record/app/y.mp4", "LastModified": "2023-07-28T09:31:07Z", "Size": "0", "ETag": "", "MediaUrl": ""}],
+  {"Key": "record/app/y.mp4", "LastModified": "2023-07-28T09:30:07Z", "Size": "0", "ETag": "", "MediaUrl": ""}],
   "NextMarker": "record/app/y.mp4"}}"""
 LISTED_KEYS = (
-    ListedFile(
-        "record/app/x/2023-07-28-09-30-06.mp4",
-        datetime(2023, 7, 28, 9, 31, 6, tzinfo=UTC),
-        size_bytes=99,
-        media_url="http://obs.example/x.mp4",
-    ),
-    ListedFile("record/app/y.mp4", datetime(2023, 7, 28, 9, 31, 7, tzinfo=UTC), size_bytes=0),
+    ListedFile("record/app/x/2023-07-28-09-30-06.mp4", moment(6), size_bytes=99, media_url="http://obs.example/x.mp4"),
+    ListedFile("record/app/y.mp4", moment(7), size_bytes=0),
 )
 
 
@@ -111,20 +99,17 @@ def test_a_page_of_keys(vendor: Vendor, spelling: Any) -> None:
     ("written", "read_as"),
     [
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
-        ("2026-01-02T03:04:05.678Z", datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)),
         ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123_456, tzinfo=UTC)),
         ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
         ("9999-12-31T23:59:59Z", None),
         ("0001-01-01T00:00:00Z", None),
         ("2026-02-30T03:04:05Z", None),
-        ("2026-01-02T03:04:60Z", None),
         ("2026-01-02T03:04:05", None),
         ("2026-01-02T03:04:05+08:00", None),
         ("2026-01-02T03:04:05Z\n", None),
         ("٢٠٢٦-01-02T03:04:05Z", None),
         ("", None),
         (1767323045, None),
-        (None, None),
         ([], None),
     ],
     ids=str,
@@ -144,9 +129,7 @@ def test_an_entry_whose_file_cannot_be_named_is_counted(file_id: object) -> None
     assert (answer.files, answer.unnamed, answer.total, answer.unreadable) == ((), 1, 1, False)
 
 
-def test_an_entry_without_an_id_is_counted_beside_the_others() -> None:
-    answer = read_data({"Tencent": {"TotalCount": 3, "MediaInfoSet": [None, {"FileId": "5"}, {"FileID": "5"}]}})
-    assert ([file.file_id for file in answer.files], answer.unnamed) == (["5"], 2)
+def test_only_tencents_ids_are_numbers() -> None:
     answer = read_data({"Ws": {"Keys": ["5", {"Key": "1.5"}, {"Key": " "}]}}, Vendor.WANGSU)
     assert ([file.file_id for file in answer.files], answer.unnamed) == (["1.5"], 2)
 
@@ -165,32 +148,15 @@ def test_a_size_is_read_exactly_or_unknown(size: object, read_as: int | None) ->
     assert only(key(Size=size)).size_bytes == read_as
 
 
-@pytest.mark.parametrize(
-    ("duration", "read_as"),
-    [(0, 0.0), (61.25, 61.25), ("60", 60.0), (-1, None), (10**9, None), ("1e999", None), ("nan", None), (None, None)],
-    ids=str,
-)
-def test_a_duration_is_read_or_unknown(duration: object, read_as: float | None) -> None:
-    original = {"Definition": 0, "Duration": duration}
-    assert only(media(TranscodeInfo={"TranscodeSet": [original]})).duration_s == read_as
-
-
-@pytest.mark.parametrize(
-    "info",
-    [
-        None,
-        [],
-        "x",
-        {},
-        {"TranscodeSet": None},
-        {"TranscodeSet": {"Definition": 0, "Size": 1}},
-        {"TranscodeSet": [None, "0", {"Size": 1}, {"Definition": 100020, "Size": 1, "Duration": 1}]},
-    ],
-    ids=str,
-)
-def test_a_rendition_is_not_the_original(info: object) -> None:
-    listed = only(media(TranscodeInfo=info))
-    assert (listed.size_bytes, listed.duration_s) == (None, None)
+def test_a_rendition_is_not_the_original() -> None:
+    original = {"Definition": 0, "Size": 7, "Duration": "60.5"}
+    rendition = {"Definition": 100020, "Size": 1, "Duration": 1}
+    listed = only(media(TranscodeInfo={"TranscodeSet": [None, "0", {"Size": 1}, rendition, original]}))
+    assert (listed.size_bytes, listed.duration_s) == (7, 60.5)
+    odd: object
+    for odd in (None, [original], {"TranscodeSet": original}, {"TranscodeSet": [rendition]}):
+        listed = only(media(TranscodeInfo=odd))
+        assert (listed.size_bytes, listed.duration_s) == (None, None)
 
 
 @pytest.mark.parametrize("text", ["", "a\x00b", "\ud800", "é" * 513, None, ["a"], {}, True], ids=ascii)
@@ -240,12 +206,8 @@ def test_an_empty_listing(entries: object) -> None:
     assert (answer.unreadable, answer.files, answer.unnamed, answer.total) == (False, (), 0, 0)
     answer = read_data({"Ws": {"Keys": entries, "NextMarker": ""}}, Vendor.WANGSU)
     assert (answer.unreadable, answer.files, answer.unnamed, answer.next_marker) == (False, (), 0, "")
-
-
-@pytest.mark.parametrize("section", [{"Keys": []}, {"Keys": [], "NextMarker": None}], ids=str)
-def test_a_marker_that_is_missing_is_not_the_end(section: object) -> None:
-    answer = read_data({"Ws": section}, Vendor.WANGSU)
-    assert (answer.unreadable, answer.next_marker) == (False, None)
+    missing = read_data({"Ws": {"Keys": entries}}, Vendor.WANGSU)
+    assert (missing.unreadable, missing.next_marker) == (False, None), "a marker that is missing is not the end"
 
 
 @pytest.mark.parametrize("vendor", Vendor)
@@ -261,29 +223,13 @@ def test_another_code_than_0_lists_nothing() -> None:
     assert answer == SearchAnswer(Transport.ANSWERED, 401, 7, "no", "5", date, unreadable=False, retry_after_s=30.0)
 
 
-@pytest.mark.parametrize("body", ["", "<html>502</html>", '{"Code": 0, "Data": {"Ten', "[]", "[" * 200_000])
-def test_what_is_no_answer_of_zego_is_unreadable(body: str) -> None:
-    answer = read(answered(body, 502, "Sat, 01 Aug 2026 12:00:09 GMT"))
-    assert (answer.code, answer.unreadable, answer.http_status, answer.retry_after_s) == (None, True, 502, 9.0)
-
-
 @pytest.mark.parametrize("transport", [Transport.LOST, Transport.NOT_SENT])
 def test_no_answer_is_not_an_unreadable_one(transport: Transport) -> None:
     assert read(HttpAnswer(transport, failure="timed out")) == SearchAnswer(transport, message="timed out")
 
 
-def test_messages_are_free_of_secrets() -> None:
-    answer = read(answered(json.dumps({"Code": 5, "Message": f"\x00 {SECRET}", "RequestId": SECRET})))
-    assert (answer.message, answer.request_id) == ("\ufffd ***", "***")
-
-
 ODD = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters())
-    | st.sampled_from(["9999-12-31T23:59:59Z", "2026-01-02T03:04:05.5Z", "0", "1e999", "5285890784273533167"]),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Name", "Size"]), inner, max_size=2),
     max_leaves=10,
 )
@@ -305,10 +251,3 @@ def test_whatever_a_listing_holds_what_is_read_can_be_stored(vendor: Vendor, sec
     if not answer.unreadable:
         entries = section["MediaInfoSet" if vendor is Vendor.TENCENT else "Keys"]
         assert len(answer.files) + answer.unnamed == len(entries or [])
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary() | st.text().map(str.encode), st.text(), st.sampled_from(Vendor))
-def test_reading_never_raises(body: bytes, retry_after: str, vendor: Vendor) -> None:
-    answer = read(answered(body, retry_after=retry_after), vendor)
-    assert (answer.unreadable, answer.files) == (answer.code in (None, 0), ())

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from service.zego.wirejson import MAX_DEPTH, make_storable, read_json, storable
@@ -40,12 +38,6 @@ def test_what_leaves_the_meaning_uncertain_is_named(text: str, named: str) -> No
     assert problem.isascii()
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"a": }', "[1,]", "\ufeff{}", "nul", '"open', "\x00"])
-def test_what_is_not_json_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"line|char"):
-        read_json(text)
-
-
 def test_depth_is_bounded_whatever_the_stack_of_the_caller() -> None:
     def nested(levels: int) -> str:
         return "[" * levels + "]" * levels
@@ -54,15 +46,6 @@ def test_depth_is_bounded_whatever_the_stack_of_the_caller() -> None:
     for levels in (MAX_DEPTH + 1, 200_000):
         with pytest.raises(ValueError, match="levels deep"):
             read_json(nested(levels))
-
-
-@pytest.mark.parametrize("part", [r"\"", r'"\"', '"[', "\\"])
-def test_looking_for_depth_stays_linear_on_strings_that_never_end(part: str) -> None:
-    text = '["' + part * 300_000
-    started = time.perf_counter()
-    with pytest.raises(ValueError, match=r"char|levels"):
-        read_json(text)
-    assert time.perf_counter() - started < 10
 
 
 def test_storable_text() -> None:
