@@ -157,7 +157,8 @@ def apply_decision(
     """The row of a file after a decision under `rules`.
 
     `old_rule_counts` is whether the rule that decided it before has `keep_latest` (`RuleSet.counts_recordings` of the
-    revision `file.revision`): such a file may have been kept for its rank, so its old date counts as "never".
+    revision `file.revision`): such a file may have been kept for its rank, so its old date counts as "never", unless
+    nothing changes.
 
     No decision lowers `wait_until`, with one exception: an erasure is a person's explicit order, so it ends the waits
     for a cooling-off and for an adoption (never that of a retry). A file that an erasure had decided, and does no more,
@@ -252,11 +253,14 @@ def _apply_rule(rule: RetentionRule, file: MediaFile, rules: RuleSet) -> Decisio
 
 
 def _has_date_to_compare(file: MediaFile, decision: Decision, rules: RuleSet, *, old_rule_counts: bool) -> bool:
-    """Whether the date that a file had counts: not if a rank may have kept it all the same, or an erasure gave it."""
-    if file.due_at is None:
+    """Whether the date that a file had counts: not if a rank may have kept it all the same, or an erasure gave it.
+
+    A decision that changes nothing must not make a file wait, whatever its rank was.
+    """
+    if file.due_at is None or _is_erased(file) != _is_erased(decision):
         return False
-    is_unchanged = file.revision == rules.revision and file.rule == decision.rule
-    return not (old_rule_counts and not is_unchanged) and _is_erased(file) == _is_erased(decision)
+    is_unchanged = (file.revision, file.rule, file.due_at) == (rules.revision, decision.rule, decision.due_at)
+    return is_unchanged or not old_rule_counts
 
 
 def _is_brought_forward(file: MediaFile, decision: Decision, *, had_date: bool) -> bool:

@@ -108,18 +108,9 @@ def describe_latest(rule: str | None, keep_latest: int) -> str:
 
 
 def keep_as_latest(file: MediaFile, reason: str, now: datetime) -> MediaFile:
-    """The row of a file that is kept for its rank.
-
-    It has no date: when it is decided again, and may be deleted then, that counts as brought forward from "never".
-    """
-    return file._replace(
-        state=FileState.KEPT,
-        state_reason=reason,
-        state_at=file.state_at if file.state is FileState.KEPT else now,
-        due_at=None,
-        call_after=None,
-        moved_by=None,
-    )
+    """The row of a file that is kept for its rank; it keeps its date, which says that its rule would delete it."""
+    state_at = file.state_at if file.state is FileState.KEPT else now
+    return file._replace(state=FileState.KEPT, state_reason=reason, state_at=state_at)
 
 
 def _find_end(span: Span) -> datetime:

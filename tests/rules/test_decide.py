@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.model import Erasure, FileState, Hold, MediaFile, Suspicion, Vendor
+from service.rules.decide import Decision, RetentionRule, RuleSet, apply_decision, decide, find_rule, trust_end
+from service.rules.match import Judgement, Match, compare
+
+END = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+LATER = END + 1000 * DAY
+FILE = MediaFile(
+    id=7,
+    app_id="1001",
+    vendor=Vendor.TENCENT,
+    file_id="5285890784273533167",
+    stream_id="lesson-7",
+    event="record",
+    ended_at=END,
+    received_at=END + MINUTE,
+)
+SMALL = RetentionRule("small", Match(max_size=1_000_000), keep=DAY)
+LESSONS = RetentionRule("lessons", Match(stream=("lesson-*",)), keep=7 * DAY)
+EXAMS = RetentionRule("exams", Match(stream=("exam-*",)), keep=None)
+REST = RetentionRule("rest", Match(), keep=30 * DAY)
+NEWEST = RetentionRule("newest", Match(), keep=DAY, keep_latest=2)
+HOLD = Hold(4, "1001", "court case", stream_pattern="lesson-*")
+ERASURE = Erasure(3, None, None, (7,), 7, 1, "asked to be forgotten", END + HOUR, "ann", "command line")
+
+
+def by_rules(*rules: RetentionRule, file: MediaFile = FILE, now: datetime = LATER) -> Decision:
+    return decide(file, RuleSet(1, rules), None, None, now)
+
+
+def test_no_match_is_kept_for_ever() -> None:
+    assert by_rules(EXAMS) == Decision(FileState.KEPT, None, None, "no rule matches it")
+    assert by_rules().reason == "there are no rules"
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    assert by_rules(EXAMS, LESSONS, REST).rule == "lessons"
+    assert by_rules(EXAMS, REST, LESSONS).rule == "rest"
+    assert find_rule(FILE, (EXAMS, LESSONS, REST)) == (LESSONS, Judgement.MATCHES)
+
+
+@pytest.mark.parametrize("now", [END, LATER])
+def test_a_file_is_due_when_its_window_has_passed_since_its_end(now: datetime) -> None:
+    decision = by_rules(REST, now=now)
+    assert decision == Decision(FileState.SCHEDULED, "rest", END + 30 * DAY, 'rule "rest" keeps it for 30d')
+
+
+@pytest.mark.parametrize(
+    ("created_at", "since"), [(None, END), (END - DAY, END), (END, END), (END + 3 * DAY, END + 3 * DAY)]
+)
+def test_age_counts_from_the_later_of_its_end_and_the_vendors_own_time(
+    created_at: datetime | None, since: datetime
+) -> None:
+    assert by_rules(REST, file=FILE._replace(vendor_created_at=created_at)).due_at == since + 30 * DAY
+
+
+@pytest.mark.parametrize(
+    ("rule", "file", "reason", "missing"),
+    [
+        (SMALL, FILE, 'rule "small" cannot be judged: its size is not known', "size"),
+        (LESSONS, FILE._replace(stream_id=""), 'rule "lessons" cannot be judged: its stream is not known', "stream"),
+        (EXAMS, FILE._replace(stream_id="exam-1"), 'rule "exams" keeps it for ever', None),
+        (
+            REST,
+            FILE._replace(ended_at=datetime(9999, 12, 31, tzinfo=UTC)),
+            'rule "rest" keeps it for 30d, which is past the end of the calendar',
+            None,
+        ),
+        (
+            NEWEST,
+            FILE._replace(stream_id=""),
+            'rule "newest" keeps the newest 2 of each stream, and its stream is not known',
+            "stream",
+        ),
+    ],
+)
+def test_a_rule_may_keep_a_file_and_says_why(
+    rule: RetentionRule, file: MediaFile, reason: str, missing: str | None
+) -> None:
+    # The rule behind it, which would delete the file, is not asked.
+    assert by_rules(rule, REST, file=file) == Decision(FileState.KEPT, rule.name, None, reason, missing=missing)
+
+
+def test_a_later_rule_that_cannot_be_judged_does_not_matter() -> None:
+    assert by_rules(REST, SMALL).due_at == END + 30 * DAY
+
+
+def test_deciding_takes_no_rank_and_says_so() -> None:
+    decision = by_rules(NEWEST)
+    assert (decision.state, decision.due_at, decision.keep_latest) == (FileState.SCHEDULED, END + DAY, 2)
+
+
+def test_adopted_files_wait_until_a_person_has_applied_rules() -> None:
+    adopted = FILE._replace(stream_id="", event="")
+    by_setting = RuleSet(1, (REST,), applied_by_person=False)
+    decision = decide(adopted, by_setting, None, None, LATER)
+    assert (decision.state, decision.rule, decision.due_at) == (FileState.KEPT, "rest", None)
+    assert "`rules apply --keep` will do" in decision.reason
+    assert decide(FILE, by_setting, None, None, LATER).due_at == END + 30 * DAY
+    assert by_rules(REST, file=adopted).due_at == END + 30 * DAY
+    assert decide(adopted, by_setting, None, ERASURE, LATER).state is FileState.SCHEDULED
+
+
+def test_a_hold_wins_and_the_date_stays_known() -> None:
+    decision = decide(FILE, RuleSet(1, (REST,)), HOLD, None, LATER)
+    assert decision == Decision(FileState.HELD, "rest", END + 30 * DAY, "held: court case")
+    ending = Hold(5, "1001", "case", until=END)
+    assert decide(FILE, RuleSet(1, ()), ending, None, END - DAY).reason == "held until 2026-05-01 12:00 UTC: case"
+
+
+def test_a_file_of_unknown_stream_may_be_the_one_that_a_hold_means() -> None:
+    decision = decide(FILE._replace(stream_id=""), RuleSet(1, (REST,)), HOLD, None, LATER)
+    assert decision.reason == "held: court case (its stream is not known, so it may be meant)"
+
+
+@pytest.mark.parametrize("suspicion", Suspicion)
+@pytest.mark.parametrize("rule", [REST, EXAMS, SMALL, NEWEST])
+def test_a_suspect_file_waits_to_be_confirmed_whatever_the_rules_say(suspicion: Suspicion, rule: RetentionRule) -> None:
+    decision = by_rules(rule, file=FILE._replace(suspicion=suspicion))
+    assert decision.state is FileState.UNCONFIRMED
+    assert "until a listing or a person confirms it" in decision.reason
+    assert decision.due_at == by_rules(rule).due_at
+
+
+def test_an_erasure_goes_before_the_rules_and_behind_holds_and_suspicions() -> None:
+    rules = RuleSet(1, (RetentionRule("all", Match(), keep=None),))
+    decision = decide(FILE, rules, None, ERASURE, LATER)
+    assert (decision.state, decision.rule, decision.due_at) == (FileState.SCHEDULED, None, END + HOUR)
+    assert decision.reason == "erasure 3 of 2026-05-01 13:00 UTC: asked to be forgotten"
+    assert decide(FILE, rules, HOLD, ERASURE, LATER).state is FileState.HELD
+    suspect = FILE._replace(suspicion=Suspicion.CONFLICT)
+    assert decide(suspect, rules, None, ERASURE, LATER).state is FileState.UNCONFIRMED
+    assert decide(suspect, rules, HOLD, ERASURE, LATER).state is FileState.HELD
+
+
+def test_an_erasure_is_due_at_once_even_if_the_clock_ran_ahead_when_it_was_requested() -> None:
+    assert decide(FILE, RuleSet(1, ()), None, ERASURE, END).due_at == END
+
+
+@pytest.mark.parametrize("state", [FileState.DELETED, FileState.GONE, FileState.DELETING])
+def test_nothing_is_decided_about_ended_files_and_files_in_a_call(state: FileState) -> None:
+    file = FILE._replace(state=state)
+    with pytest.raises(ValueError, match=f"file 7 is {state}"):
+        by_rules(REST, file=file)
+    with pytest.raises(ValueError, match=f"file 7 is {state}"):
+        apply_decision(file, by_rules(REST), RuleSet(1, (REST,)), LATER)
+
+
+@pytest.mark.parametrize("hold", [None, HOLD])
+def test_a_failed_file_stays_failed_and_its_date_is_kept(hold: Hold | None) -> None:
+    failed = FILE._replace(state=FileState.FAILED, state_reason="given up after 9 attempts")
+    decision = decide(failed, RuleSet(1, (REST,)), hold, None, LATER)
+    assert decision == Decision(FileState.FAILED, "rest", END + 30 * DAY, "given up after 9 attempts")
+
+
+@pytest.mark.parametrize(
+    ("began_at", "ended_at", "expected"),
+    [
+        (END - HOUR, END, (END - HOUR, END)),
+        (None, END, (None, END)),
+        (END, END, (END, END)),
+        (None, None, (None, FILE.received_at)),
+        (END - HOUR, None, (END - HOUR, FILE.received_at)),
+        (None, FILE.received_at + 2 * MINUTE, (None, FILE.received_at + 2 * MINUTE)),
+        (None, FILE.received_at + 2 * MINUTE + timedelta(seconds=1), (None, FILE.received_at)),
+        (None, datetime(2015, 1, 1, tzinfo=UTC), (None, datetime(2015, 1, 1, tzinfo=UTC))),
+        (None, datetime(2014, 12, 31, 23, 59, 59, tzinfo=UTC), (None, FILE.received_at)),
+        (datetime(1970, 1, 1, tzinfo=UTC), END, (None, END)),
+        (END + timedelta(seconds=1), END, (END + timedelta(seconds=1), FILE.received_at)),
+        (datetime(2500, 1, 1, tzinfo=UTC), END, (None, FILE.received_at)),
+        (END - 800 * DAY, END - 700 * DAY, (END - 800 * DAY, END - 700 * DAY)),
+    ],
+)
+def test_claimed_times_are_trusted_only_within_reason(
+    began_at: datetime | None, ended_at: datetime | None, expected: tuple[datetime | None, datetime]
+) -> None:
+    assert trust_end(began_at, ended_at, FILE.received_at) == expected
+
+
+# Properties
+
+moments = st.datetimes(datetime(2026, 5, 1), datetime(2026, 5, 10), timezones=st.just(UTC))  # noqa: DTZ001
+patterns = st.lists(st.sampled_from(["*", "a*", "b*", "?b", "ab", "c"]), min_size=1, max_size=2).map(tuple)
+rules = st.builds(
+    RetentionRule,
+    name=st.sampled_from(["one", "two", "three"]),
+    match=st.builds(
+        Match,
+        stream=st.none() | patterns,
+        name=st.none() | patterns,
+        app=st.none() | st.just(("1",)),
+        event=st.none() | st.just(("record",)),
+        adopted=st.none() | st.booleans(),
+        min_duration=st.none() | st.just(timedelta(seconds=10)),
+        max_size=st.none() | st.integers(2, 3),
+    ),
+    keep=st.none() | st.integers(1, 6).map(lambda days: days * DAY),
+    keep_latest=st.none() | st.integers(1, 2),
+)
+rule_sets = st.builds(
+    RuleSet, revision=st.just(1), rules=st.lists(rules, max_size=4).map(tuple), applied_by_person=st.booleans()
+)
+files = st.builds(
+    MediaFile,
+    id=st.just(1),
+    app_id=st.sampled_from(["1", "2"]),
+    vendor=st.sampled_from(Vendor),
+    file_id=st.sampled_from(["ab", "c"]),
+    stream_id=st.sampled_from(["ab", "a", "bb", "c", ""]),
+    event=st.sampled_from(["record", "compose", ""]),
+    ended_at=moments,
+    received_at=moments,
+    vendor_created_at=st.none() | moments,
+    duration_s=st.sampled_from([None, 5.0, 10.0, 25.0, float("nan")]),
+    size_bytes=st.none() | st.integers(0, 4),
+    suspicion=st.none() | st.sampled_from(Suspicion),
+    state=st.sampled_from([FileState.KEPT, FileState.SCHEDULED, FileState.HELD, FileState.FAILED]),
+)
+
+
+@given(files, rule_sets, st.none() | st.just(HOLD), moments)
+def test_a_date_to_delete_needs_a_rule_that_matches_and_no_reason_to_keep(
+    file: MediaFile, rule_set: RuleSet, hold: Hold | None, now: datetime
+) -> None:
+    decision = decide(file, rule_set, hold, None, now)
+    if decision.state is not FileState.SCHEDULED:
+        return
+    judgements = [compare(rule.match, file) for rule in rule_set.rules]
+    first = next(number for number, judgement in enumerate(judgements) if judgement is not Judgement.DIFFERS)
+    rule = rule_set.rules[first]
+    assert judgements[first] is Judgement.MATCHES
+    assert rule.keep is not None
+    assert (decision.rule, decision.due_at) == (rule.name, file.aged_from + rule.keep)
+    assert decision.keep_latest == rule.keep_latest
+    assert hold is None
+    assert file.suspicion is None
+    assert file.state is not FileState.FAILED
+    assert rule_set.applied_by_person or not file.is_adopted
+    assert rule.keep_latest is None or file.stream_id
+
+
+@given(files, rule_sets, moments)
+def test_holds_and_suspicions_change_the_state_and_never_the_date(
+    file: MediaFile, rule_set: RuleSet, now: datetime
+) -> None:
+    trusted = decide(file._replace(suspicion=None), rule_set, None, None, now)
+    for kept in (decide(file, rule_set, HOLD, None, now), decide(file, rule_set, None, None, now)):
+        assert (kept.rule, kept.due_at) == (trusted.rule, trusted.due_at)
+
+
+@given(files, rule_sets, st.lists(rules, max_size=3), moments)
+def test_rules_behind_the_one_that_decides_change_nothing(
+    file: MediaFile, rule_set: RuleSet, more: list[RetentionRule], now: datetime
+) -> None:
+    decision = decide(file, rule_set, None, None, now)
+    longer = RuleSet(1, (*rule_set.rules, *more), rule_set.applied_by_person)
+    if decision.rule is not None:
+        assert decide(file, longer, None, None, now) == decision

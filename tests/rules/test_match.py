@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.model import MediaFile, Vendor
+from service.rules.match import KEYS, Judgement, Match, compare, judge, match_implies
+
+END = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+FILE = MediaFile(
+    id=1,
+    app_id="1001",
+    vendor=Vendor.HUAWEI,
+    file_id="record/app/x/1.mp4",
+    stream_id="lesson-7",
+    event="record",
+    ended_at=END,
+    received_at=END,
+    duration_s=60.0,
+    size_bytes=10_000_000,
+)
+ADOPTED = FILE._replace(stream_id="", event="")
+TENCENT = FILE._replace(vendor=Vendor.TENCENT, file_id="528589")
+
+stream_patterns = st.lists(st.sampled_from(["*", "a*", "b*", "?b", "ab", "c"]), min_size=1, max_size=2).map(tuple)
+limits = st.sampled_from([5, 10, 20]).map(lambda seconds: timedelta(seconds=seconds))
+matches = st.builds(
+    Match,
+    stream=st.none() | stream_patterns,
+    name=st.none() | stream_patterns,
+    app=st.none() | st.just(("1",)),
+    vendor=st.none() | st.lists(st.sampled_from(Vendor), min_size=1, max_size=3).map(tuple),
+    event=st.none() | st.just(("record",)),
+    adopted=st.none() | st.booleans(),
+    min_duration=st.none() | limits,
+    max_duration=st.none() | limits,
+    min_size=st.none() | st.integers(0, 2),
+    max_size=st.none() | st.integers(1, 3),
+)
+files = st.builds(
+    MediaFile,
+    id=st.just(1),
+    app_id=st.sampled_from(["1", "2"]),
+    vendor=st.sampled_from(Vendor),
+    file_id=st.sampled_from(["ab", "c"]),
+    stream_id=st.sampled_from(["ab", "a", "bb", "c", ""]),
+    event=st.sampled_from(["record", "compose", ""]),
+    ended_at=st.just(END),
+    received_at=st.just(END),
+    duration_s=st.sampled_from([None, 5.0, 10.0, 25.0, float("nan")]),
+    size_bytes=st.none() | st.integers(0, 4),
+    name=st.none() | st.sampled_from(["b", "ab"]),
+)
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        Match(),
+        Match(stream=("lesson-*",)),
+        Match(stream=("exam-*", "lesson-?")),
+        Match(name=("record/app/*.mp4",)),
+        Match(app=("1001",)),
+        Match(vendor=(Vendor.TENCENT, Vendor.HUAWEI)),
+        Match(event=("record", "compose")),
+        Match(adopted=False),
+        Match(min_duration=MINUTE, max_duration=MINUTE),
+        Match(min_size=10_000_000, max_size=10_000_000),
+        Match(stream=("*",), app=("1001",), vendor=(Vendor.HUAWEI,), event=("record",), min_size=1),
+    ],
+)
+def test_a_file_matches_if_every_key_does_limits_included(match: Match) -> None:
+    assert judge(match, FILE).judgement is Judgement.MATCHES
+
+
+@pytest.mark.parametrize(
+    ("match", "key", "why"),
+    [
+        (Match(stream=("exam-*", "x")), "stream", 'its stream "lesson-7" does not fit "exam-*" or "x"'),
+        (Match(stream=("lesson",)), "stream", "does not fit"),
+        (Match(name=("*/2.mp4",)), "name", 'its name "record/app/x/1.mp4" does not fit "*/2.mp4"'),
+        (Match(app=("100", "10011")), "app", 'its app "1001" is not "100" or "10011"'),
+        (Match(vendor=(Vendor.TENCENT,)), "vendor", 'its vendor "Huawei" is not "Tencent"'),
+        (Match(event=("compose",)), "event", 'its event "record" is not "compose"'),
+        (Match(adopted=True), "adopted", 'its origin "callback" is not "listing"'),
+        (Match(min_duration=timedelta(seconds=61)), "min_duration", "its duration 60s is under 61s"),
+        (Match(max_duration=timedelta(seconds=59)), "max_duration", "its duration 60s is over 59s"),
+        (Match(min_size=10_000_001), "min_size", "its size 10MB is under 10000001B"),
+        (Match(max_size=5_000_000), "max_size", "its size 10MB is over 5MB"),
+        (Match(stream=("lesson-*",), max_size=1), "max_size", "is over"),
+    ],
+)
+def test_the_key_that_fails_is_named(match: Match, key: str, why: str) -> None:
+    result = judge(match, FILE)
+    assert (result.judgement, result.key) == (Judgement.DIFFERS, key)
+    assert why in result.why
+
+
+@pytest.mark.parametrize(
+    ("match", "file", "key", "fact"),
+    [
+        (Match(stream=("*",)), ADOPTED, "stream", "stream"),
+        (Match(event=("record", "compose")), ADOPTED, "event", "event"),
+        (Match(name=("*",)), TENCENT, "name", "name"),
+        (Match(min_duration=MINUTE), FILE._replace(duration_s=None), "min_duration", "duration"),
+        (Match(max_duration=MINUTE), FILE._replace(duration_s=float("nan")), "max_duration", "duration"),
+        (Match(min_duration=MINUTE), FILE._replace(duration_s=float("inf")), "min_duration", "duration"),
+        (Match(max_duration=MINUTE), FILE._replace(duration_s=-1.0), "max_duration", "duration"),
+        (Match(min_size=1), FILE._replace(size_bytes=None), "min_size", "size"),
+        (Match(max_size=1), FILE._replace(size_bytes=-1), "max_size", "size"),
+    ],
+)
+def test_a_missing_or_senseless_fact_cannot_be_judged(match: Match, file: MediaFile, key: str, fact: str) -> None:
+    result = judge(match, file)
+    assert (result.judgement, result.key, result.fact) == (Judgement.UNKNOWN, key, fact)
+    assert result.why == f"its {fact} is not known"
+
+
+def test_the_name_is_the_listings_for_tencent_and_the_file_id_for_the_others() -> None:
+    assert compare(Match(name=("lesson*",)), TENCENT._replace(name="lesson.mp4")) is Judgement.MATCHES
+    assert compare(Match(name=("5*",)), TENCENT) is Judgement.UNKNOWN
+    assert compare(Match(name=("record/*",)), FILE._replace(vendor=Vendor.WANGSU)) is Judgement.MATCHES
+
+
+def test_whether_a_file_is_adopted_is_always_known() -> None:
+    assert compare(Match(adopted=True), ADOPTED) is Judgement.MATCHES
+    assert judge(Match(adopted=False), ADOPTED).why == 'its origin "listing" is not "callback"'
+    assert compare(Match(adopted=True), FILE._replace(stream_id="")) is Judgement.DIFFERS
+
+
+def test_a_missing_fact_that_no_key_asks_for_does_not_matter() -> None:
+    bare = ADOPTED._replace(duration_s=None, size_bytes=None)
+    assert judge(Match(app=("1001",), vendor=(Vendor.HUAWEI,)), bare).judgement is Judgement.MATCHES
+
+
+@pytest.mark.parametrize(
+    ("match", "file"),
+    [
+        (Match(stream=("exam-*",), min_size=1), FILE._replace(size_bytes=None)),
+        (Match(min_size=1, min_duration=timedelta(hours=1)), FILE._replace(size_bytes=None)),
+        (Match(stream=("*",), vendor=(Vendor.TENCENT,)), ADOPTED),
+        (Match(min_duration=MINUTE, max_size=1), FILE._replace(duration_s=None)),
+        (Match(event=("record",), adopted=False), ADOPTED),
+    ],
+)
+def test_a_condition_known_to_fail_outweighs_a_missing_fact(match: Match, file: MediaFile) -> None:
+    assert judge(match, file).judgement is Judgement.DIFFERS
+
+
+@given(matches, files)
+def test_the_quick_form_and_the_one_with_words_agree(match: Match, file: MediaFile) -> None:
+    result = judge(match, file)
+    assert result.judgement is compare(match, file)
+    assert (result.key is None) == (result.judgement is Judgement.MATCHES)
+    assert ("is not known" in result.why) == (result.judgement is Judgement.UNKNOWN)
+
+
+@given(matches, files, files)
+def test_rules_that_look_only_at_the_origin_judge_files_of_one_origin_alike(
+    match: Match, file: MediaFile, other: MediaFile
+) -> None:
+    if match.looks_only_at_origin:
+        same = other._replace(app_id=file.app_id, vendor=file.vendor, event=file.event, stream_id=file.stream_id)
+        assert compare(match, file) is compare(match, same)
+
+
+@pytest.mark.parametrize("key", [key.name for key in KEYS])
+def test_only_five_keys_look_at_nothing_but_the_origin(key: str) -> None:
+    asked: dict[str, Any] = {key: ("1",)}
+    assert Match(**asked).looks_only_at_origin is (key in {"app", "vendor", "event", "adopted", "stream"})
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "expected"),
+    [
+        (Match(), Match(), True),
+        (Match(app=("1",)), Match(), True),
+        (Match(), Match(app=("1",)), False),
+        (Match(stream=("a-1-*",)), Match(stream=("b-*", "a-*")), True),
+        (Match(stream=("a-*", "c-*")), Match(stream=("b-*", "a-*")), False),
+        (Match(), Match(stream=("*",)), True),
+        (Match(), Match(stream=("?*",)), False),
+        (Match(name=("a/b",)), Match(name=("a/*",)), True),
+        (Match(name=("a*",)), Match(stream=("a*",)), False),
+        (Match(vendor=(Vendor.HUAWEI,)), Match(vendor=(Vendor.TENCENT, Vendor.HUAWEI)), True),
+        (Match(), Match(vendor=(Vendor.HUAWEI,)), False),
+        (Match(event=("record",)), Match(event=("record", "compose")), True),
+        (Match(event=("compose",)), Match(event=("record",)), False),
+        (Match(min_duration=2 * MINUTE), Match(min_duration=MINUTE), True),
+        (Match(min_duration=MINUTE), Match(min_duration=2 * MINUTE), False),
+        (Match(), Match(min_duration=MINUTE), False),
+        (Match(max_duration=MINUTE), Match(max_duration=2 * MINUTE), True),
+        (Match(max_duration=2 * MINUTE), Match(max_duration=MINUTE), False),
+        (Match(), Match(max_duration=MINUTE), False),
+        (Match(), Match(min_size=0), True),
+        (Match(max_size=0), Match(max_size=1), True),
+        (Match(), Match(max_size=0), False),
+        (Match(adopted=True), Match(), True),
+        (Match(), Match(adopted=True), False),
+        (Match(adopted=True), Match(adopted=False), False),
+        (Match(stream=("a*",), app=("1",)), Match(stream=("a*",), event=("record",)), False),
+    ],
+)
+def test_implication_holds_key_by_key(narrow: Match, wide: Match, *, expected: bool) -> None:
+    assert match_implies(narrow, wide) is expected
+
+
+@given(matches, matches, files)
+def test_no_file_gets_past_a_match_that_is_implied(narrow: Match, wide: Match, file: MediaFile) -> None:
+    if match_implies(narrow, wide) and compare(narrow, file) is not Judgement.DIFFERS:
+        assert compare(wide, file) is not Judgement.DIFFERS
