@@ -147,7 +147,7 @@ def upgrade() -> None:
 
     op.create_table(
         "media_files",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("app_id", sa.String(length=20), nullable=False),
         sa.Column(
             "vendor", sa.Enum("Tencent", "Ws", "Huawei", name="vendor", native_enum=False, length=16), nullable=False

@@ -42,7 +42,7 @@ _IS_TO_ERASE: Final = text("erasure_id IS NOT NULL")
 media_files: Final = Table(
     "media_files",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", BigId, primary_key=True, autoincrement=False),
     Column("app_id", String(20), nullable=False),
     Column("vendor", enum_column(Vendor), nullable=False),
     Column("file_id", Text, nullable=False),
@@ -124,7 +124,7 @@ def _update_columns(names: Sequence[str]) -> Any:  # noqa: ANN401  (SQLAlchemy's
 
 _SAVE_DECISION: Final = _update_columns(_DECIDED)
 _SAVE_FILE: Final = _update_columns(_CHANGING)
-_INSERT: Final = insert(media_files).returning(media_files.c.id, sort_by_parameter_order=True)
+_INSERT: Final = insert(media_files)
 
 
 def read_file(row: Any) -> MediaFile:  # noqa: ANN401  (a row has no better type)
@@ -133,15 +133,15 @@ def read_file(row: Any) -> MediaFile:  # noqa: ANN401  (a row has no better type
 
 
 def add_files(tx: Transaction, files: Sequence[MediaFile]) -> list[int]:
-    """Store new files; returns their numbers in the same order."""
+    """Store new files; returns their numbers in the same order.
+
+    Only the leader does this, so that it can count on from the highest number by itself.
+    """
     if not files:
         return []
-    rows = []
-    for file in files:
-        row = file._asdict()
-        del row["id"]
-        rows.append(row)
-    return [row.id for row in tx.execute(_INSERT, rows)]
+    first = find_highest_id(tx) + 1
+    tx.execute(_INSERT, [file._replace(id=number)._asdict() for number, file in enumerate(files, start=first)])
+    return list(range(first, first + len(files)))
 
 
 def save_files(tx: Transaction, files: Sequence[MediaFile]) -> None:
