@@ -1,4 +1,4 @@
-"""The settings of the service, typed and checked."""
+"""The settings of the service, typed and checked; README.md and docs/settings.md say what each one means."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from pydantic import (
     model_validator,
 )
 
-from service.slots import Cron, Every, Slots
-from service.setting_sources import Found, Names, Raw, SettingsError, Table, find_settings
-from service.setting_values import (
+from service.schedule import Cron, Every, Slots
+from service.settings.sources import PREFIX, Found, Names, Raw, SettingsError, Table, find_settings
+from service.settings.values import (
     Listen,
     check_api_url,
+    default_database_url,
     hide_password,
     read_app_id,
     read_count,
@@ -44,9 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-__all__ = ["AppSettings", "Listen", "Settings", "SettingsError", "load_settings", "setting_names"]
-
 DEFAULT_API_URL: Final = "https://rtc-api.zego.im/"
+_UTC: Final = ZoneInfo("UTC")
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -57,6 +57,8 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
+Period = Annotated[timedelta | None, BeforeValidator(read_period)]
+Window = Annotated[timedelta | None, BeforeValidator(read_window)]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 
 
@@ -65,97 +67,51 @@ class AppSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    app_id: Annotated[str, BeforeValidator(read_app_id)] = Field(description="AppID in ZEGO's console")
-    name: str = Field(
-        default_factory=lambda fields: fields.get("app_id", ""), min_length=1, description="how people call the app"
-    )
-    server_secret: Secret = Field(description="ServerSecret in ZEGO's console; signs calls to ZEGO")
+    app_id: Annotated[str, BeforeValidator(read_app_id)]
+    name: str = Field(default_factory=lambda fields: fields.get("app_id", ""), min_length=1)
+    server_secret: Secret
     callback_secrets: Annotated[tuple[Secret, ...], BeforeValidator(split_secrets)] = Field(
-        min_length=1, description="CallbackSecret in ZEGO's console; several while rotating", examples=['["secret"]']
+        min_length=1, examples=['["secret"]']
     )
-    api_url: str = Field(default=DEFAULT_API_URL, description="ZEGO's server API for this app")
-    is_test: bool | None = Field(
-        default=None, description="the IsTest that projects made up to 2021-11-16 need", examples=["false"]
-    )
-    clear_cache: bool = Field(default=False, description="purge Wangsu's CDN cache as well", examples=["true"])
-    calls_per_second: int = Field(
-        default=20, ge=1, le=20, strict=True, description="upper bound of calls to ZEGO", examples=["20"]
-    )
+    api_url: str = DEFAULT_API_URL
+    is_test: bool | None = Field(default=None, examples=["false"])
+    clear_cache: bool = Field(default=False, examples=["true"])
+    calls_per_second: int = Field(default=20, ge=1, le=20, strict=True, examples=["20"])
 
 
 class Settings(BaseModel):
-    """Everything that can be set. `warnings` are one-line notes for the log about variables that mean nothing."""
+    """Everything that can be set. `warnings` are one-line notes for the log about variables that mean nothing.
+
+    None stands for "off" in `sweep_every` and `reconcile_every`, and for "forever" in `inbox_keep` and `history_keep`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    database_url: Annotated[str, BeforeValidator(read_database_url)] = Field(
-        default="sqlite:///data/zego-retention.db", repr=False, description="SQLAlchemy URL, SQLite or PostgreSQL"
-    )
-    listen: Annotated[Listen, BeforeValidator(read_listen)] = Field(
-        default=Listen("127.0.0.1", 8080), description="address of the web side"
-    )
-    allow_plain_http: bool = Field(
-        default=False, description="allow an API_URL with http beyond loopback", examples=["true"]
-    )
-    api_url: str = Field(default=DEFAULT_API_URL, description="ZEGO's server API")
-    apps: tuple[AppSettings, ...] = Field(default=(), description="the apps whose recordings are looked after")
-    public_url: Annotated[str, BeforeValidator(read_public_url)] | None = Field(
-        default=None, description="where ZEGO reaches this service, without a trailing slash"
-    )
-    keep: Annotated[str, BeforeValidator(read_keep)] | None = Field(
-        default=None, description="the first rule set: keep every recording this long; a duration or forever"
-    )
-    sweep_every: Duration = Field(default=timedelta(minutes=15), description="how often a sweep starts")
-    timezone: Annotated[ZoneInfo, BeforeValidator(read_timezone)] = Field(
-        default=ZoneInfo("UTC"), description="time zone of SWEEP_CRON"
-    )
-    sweep_cron: str | None = Field(
-        default=None, description="when a sweep starts, as five cron fields, instead of SWEEP_EVERY"
-    )
-    retry_first: Duration = Field(default=timedelta(minutes=1), description="first wait of a file's backoff")
-    retry_last: Duration = Field(default=timedelta(hours=6), description="longest wait of a file's backoff")
-    give_up_after: Duration = Field(default=timedelta(days=7), description="when a file becomes failed")
-    claim_lease: Duration = Field(
-        default=timedelta(minutes=2), description="silence of a worker after which its claims are free again"
-    )
-    cooling_off: Annotated[timedelta, BeforeValidator(read_pause)] = Field(
-        default=timedelta(hours=24),
-        description="how long adopted files, and those that a change of rules made due sooner, wait; 0s: not at all",
-        examples=["24h"],
-    )
-    breaker_files: Annotated[int, BeforeValidator(read_count)] = Field(
-        default=10_000, description="more files of an app due in one pass stop it, until somebody approves them"
-    )
-    breaker_share: Annotated[float, BeforeValidator(read_share)] = Field(
-        default=0.2,
-        description="a larger share of an app's files due in one pass stops it, where more than 1,000 are due",
-    )
-    confirm: Literal["off", "all"] = Field(
-        default="off",
-        description="all: delete only what the vendor's listing or a person has confirmed; off: only what is in doubt",
-        examples=["off"],
-    )
-    reconcile_every: Annotated[timedelta | None, BeforeValidator(read_period)] = Field(
-        default=timedelta(hours=24),
-        description="how often the inventory is compared with the vendors' listings; off: not by itself",
-        examples=["24h"],
-    )
-    callback_freshness: Duration = Field(
-        default=timedelta(minutes=15), description="how old a callback's timestamp may be"
-    )
-    inbox_keep: Annotated[timedelta | None, BeforeValidator(read_window)] = Field(
-        default=timedelta(days=90), description="how long raw bodies of callbacks are kept; a duration or forever"
-    )
-    history_keep: Annotated[timedelta | None, BeforeValidator(read_window)] = Field(
-        default=None, description="how long attempts that ended no file are kept; a duration or forever"
-    )
-    admin_token: Secret | None = Field(default=None, description="bootstrap bearer token with the admin role")
-    log_format: Literal["console", "json"] | None = Field(
-        default=None, description="how logs are written; unset: console on a terminal, else json", examples=["json"]
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="the least severe records that are logged", examples=["INFO"]
-    )
+    database_url: Annotated[str, BeforeValidator(read_database_url)] = Field(repr=False)
+    listen: Annotated[Listen, BeforeValidator(read_listen)] = Listen("127.0.0.1", 8080)
+    allow_plain_http: bool = Field(default=False, examples=["true"])
+    api_url: str = DEFAULT_API_URL
+    apps: tuple[AppSettings, ...] = ()
+    public_url: Annotated[str, BeforeValidator(read_public_url)] | None = None
+    keep: Annotated[str, BeforeValidator(read_keep)] | None = None
+    sweep_every: Period = timedelta(minutes=15)
+    timezone: Annotated[ZoneInfo, BeforeValidator(read_timezone)] = _UTC
+    sweep_cron: str | None = None
+    retry_first: Duration = timedelta(minutes=1)
+    retry_last: Duration = timedelta(hours=6)
+    give_up_after: Duration = timedelta(days=7)
+    claim_lease: Duration = timedelta(minutes=2)
+    cooling_off: Annotated[timedelta, BeforeValidator(read_pause)] = timedelta(hours=24)
+    breaker_files: Annotated[int, BeforeValidator(read_count)] = 10_000
+    breaker_share: Annotated[float, BeforeValidator(read_share)] = 0.2
+    confirm: Literal["off", "all"] = Field(default="off", examples=["off"])
+    reconcile_every: Period = timedelta(hours=24)
+    callback_freshness: Duration = timedelta(minutes=15)
+    inbox_keep: Window = timedelta(days=90)
+    history_keep: Window = None
+    admin_token: Secret | None = None
+    log_format: Literal["console", "json"] | None = Field(default=None, examples=["json"])
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", examples=["INFO"])
     warnings: tuple[str, ...] = ()
 
     @property
@@ -164,9 +120,11 @@ class Settings(BaseModel):
         return hide_password(self.database_url)
 
     @property
-    def sweep_slots(self) -> Slots:
-        """When sweeps are meant to start."""
-        return Cron(self.sweep_cron, self.timezone) if self.sweep_cron else Every(self.sweep_every)
+    def sweep_slots(self) -> Slots | None:
+        """When sweeps are meant to start; None: no sweep starts by itself (`SWEEP_EVERY=off`)."""
+        if self.sweep_cron:
+            return Cron(self.sweep_cron, self.timezone)
+        return None if self.sweep_every is None else Every(self.sweep_every)
 
     def app(self, app_id: str) -> AppSettings | None:
         """The app with this AppID, if it is configured."""
@@ -180,18 +138,17 @@ class Settings(BaseModel):
     @field_validator("apps")
     @classmethod
     def _check_apps(cls, apps: tuple[AppSettings, ...], info: ValidationInfo) -> tuple[AppSettings, ...]:
-        seen: set[str] = set()
-        for app in apps:
-            if app.app_id in seen:
-                raise ValueError(f"app {app.app_id} is given twice; keep one of them")
-            seen.add(app.app_id)
+        app_ids = [app.app_id for app in apps]
+        twice = next((app_id for app_id in app_ids if app_ids.count(app_id) > 1), None)
+        if twice:
+            raise ValueError(f"app {twice} is given twice; keep one of them")
         return tuple(_with_checked_url(app, allow_plain_http=info.data.get("allow_plain_http", False)) for app in apps)
 
     @field_validator("sweep_cron")
     @classmethod
     def _check_cron(cls, expression: str | None, info: ValidationInfo) -> str | None:
         if expression is not None:
-            Cron(expression, info.data.get("timezone", ZoneInfo("UTC")))
+            Cron(expression, info.data.get("timezone", _UTC))
         return expression
 
     @field_validator("log_level", mode="before")
@@ -207,9 +164,11 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
         if {"sweep_every", "sweep_cron"} <= self.model_fields_set and self.sweep_cron is not None:
-            raise ValueError("SWEEP_EVERY and SWEEP_CRON are both set; keep one of them")
+            raise ValueError(f"{PREFIX}SWEEP_EVERY and {PREFIX}SWEEP_CRON are both set; keep one of them")
         if self.retry_last < self.retry_first:
-            raise ValueError("RETRY_LAST is shorter than RETRY_FIRST; write for example 1m and 6h")
+            raise ValueError(
+                f"{PREFIX}RETRY_LAST is shorter than {PREFIX}RETRY_FIRST; write for example 6h, and 1m for the first"
+            )
         return self
 
 
@@ -232,7 +191,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: a setting is missing, wrong, misspelt or contradicts another.
     """
     found = find_settings(environ, _NAMES, _APP_NAMES)
-    fields = Table({name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}, "")
+    own = {name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}
+    fields = Table({"database_url": Raw(default_database_url(environ), f"{PREFIX}DATABASE_URL"), **own}, "")
     apps = _collect_apps(found)
     try:
         return Settings.model_validate(
@@ -248,7 +208,7 @@ def _plain(table: Table) -> dict[str, object]:
 
 def _collect_apps(found: Found) -> list[Table]:
     single: dict[str, Raw] = {key: found.values[name] for name, key in _SINGLE_APP.items() if name in found.values}
-    missing = [name.upper() for name in _SINGLE_APP if name not in found.values]
+    missing = [f"{PREFIX}{name.upper()}" for name in _SINGLE_APP if name not in found.values]
     if single and missing:
         have = next(iter(single.values())).origin
         raise SettingsError(f"{have} is set, but not {' and '.join(missing)}; one app needs all three")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ CONFIG: Final = "config"
 _NEAR: Final = 0.8
 _NEAR_SHORT: Final = 0.7
 _SHORT: Final = 6
+_MAX_WORDS_OFF: Final = 2
 _INJECTED_NAME: Final = re.compile(
     r"([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)|PORT"
 )
@@ -90,7 +92,8 @@ def _read_environment(environ: Mapping[str, str], names: Names) -> tuple[dict[st
             continue
         near = _nearest(name.upper(), [variable.removeprefix(PREFIX) for variable in variables])
         if near:
-            raise SettingsError(f"{key}: there is no such setting; did you mean {PREFIX}{near}?")
+            meant = " or ".join(f"{PREFIX}{right}" for right in near)
+            raise SettingsError(f"{key}: there is no such setting; did you mean {meant}?")
         warnings.append(f"{key} is not a setting of this release and is ignored")
     table = {variables[key]: value for key, value in ours.items() if key in variables}
     return _read_table(table, names, lambda name: f"{PREFIX}{name.upper()}"), tuple(warnings)
@@ -126,7 +129,7 @@ def _read_known(table: Mapping[str, object], names: Names, place: str) -> Table:
     for key in table:
         if key not in names.all():
             near = _nearest(key.lower(), {*names.all(), "apps"}, at_least=0.6)
-            hint = f"; did you mean {near}?" if near else "; the README lists all settings"
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; the README lists all settings"
             raise SettingsError(f"{key[:40]!r} {place}: there is no such setting{hint}")
     return Table(_read_table(table, names, lambda name: f"{name} {place}"), place)
 
@@ -161,10 +164,30 @@ def _read_text(path: Path, origin: str) -> str:
         raise SettingsError(f"{origin}: cannot read {str(path)!r}: it is not UTF-8 text") from None
 
 
-def _nearest(name: str, known: Collection[str], at_least: float = _NEAR) -> str | None:
-    slips = [right for right in sorted(known) if _is_one_slip(name, right)]
+def _nearest(name: str, known: Collection[str], at_least: float = _NEAR) -> list[str]:
+    """The right names that somebody may have meant, as far as any is near enough."""
+    names = sorted(known)
+    slips = [right for right in names if _is_one_slip(name, right)]
+    if slips:
+        return slips[:1]
+    distances = {right: _word_distance(name, right) for right in names}
+    near = min(distance for distance in distances.values())
+    if near[0] <= _MAX_WORDS_OFF:
+        return [right for right in names if distances[right] == near]
     cutoff = min(at_least, _NEAR_SHORT) if len(name) <= _SHORT else at_least
-    return next(iter(slips or difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), None)
+    return difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+
+
+def _word_distance(written: str, right: str) -> tuple[int, bool]:
+    """How far two names are apart in words, and whether they end in different ones.
+
+    1: one word was added or left out (KEEP_DAYS for KEEP); 2: one was exchanged (APP_SECRET for SERVER_SECRET).
+    """
+    words, right_words = written.split("_"), right.split("_")
+    extra, missing = Counter(words) - Counter(right_words), Counter(right_words) - Counter(words)
+    is_near = extra.total() <= 1 and missing.total() <= 1 and not set(words).isdisjoint(right_words)
+    distance = extra.total() + missing.total() if is_near else _MAX_WORDS_OFF + 1
+    return distance, words[-1] != right_words[-1]
 
 
 def _is_one_slip(written: str, right: str) -> bool:

@@ -1,4 +1,4 @@
-"""Fire slots: the instants at which a sweep is meant to start, computed from the calendar alone."""
+"""When sweeps are meant to start: slots computed from the calendar alone, the same in every process."""
 
 from __future__ import annotations
 
@@ -21,21 +21,17 @@ _RUN_UP: Final = timedelta(hours=26)
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Slots at the multiples of a period since 1970-01-01T00:00Z, the same in every process and after every restart."""
+    """Slots at the multiples of a positive period since 1970-01-01T00:00Z."""
 
     period: timedelta
 
-    def __post_init__(self) -> None:
-        if self.period <= timedelta(0):
-            raise ValueError("a period must be longer than nothing, for example 15m")
-
-    def latest_slot(self, now: datetime) -> datetime:
+    def last_slot(self, now: datetime) -> datetime:
         """The last slot up to and including `now`."""
         return _EPOCH + (now - _EPOCH) // self.period * self.period
 
     def next_slot(self, now: datetime) -> datetime:
         """The first slot after `now`."""
-        return self.latest_slot(now) + self.period
+        return self.last_slot(now) + self.period
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class Cron:
                 " day of month, month, day of week), for example 30 3 * * *"
             )
 
-    def latest_slot(self, now: datetime) -> datetime:
+    def last_slot(self, now: datetime) -> datetime:
         """The last slot up to and including `now`.
 
         Raises:

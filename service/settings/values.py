@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from service.units import parse_duration, parse_keep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DATABASE_FILE: Final = "zego-retention.db"
+_SYSTEM_FOLDER: Final = Path("/var/lib/zego-retention")
 
 _APP_ID: Final = re.compile(r"[1-9][0-9]{0,9}")
 _LARGEST_APP_ID: Final = 2**32 - 1
@@ -135,13 +142,14 @@ def read_timezone(value: object) -> ZoneInfo:
 
 
 def read_database_url(value: object) -> str:
-    """Read the URL of an SQLite file or a PostgreSQL database; spell the driver of the latter out.
+    """Read the URL of an SQLite file or a PostgreSQL database; spell out the path of the one, the driver of the other.
 
     The text may hold a password: no error repeats any of it.
     """
     text = value if isinstance(value, str) else ""
     if _SQLITE_FILE.fullmatch(text):
-        return text
+        path, mark, options = text.removeprefix("sqlite:///").partition("?")
+        return f"sqlite:///{Path(path).absolute()}{mark}{options}"
     scheme = _POSTGRES.match(text)
     if scheme is None or not _can_be_split(text):
         raise ValueError(
@@ -153,12 +161,17 @@ def read_database_url(value: object) -> str:
     return "postgresql+psycopg" + text[scheme.end() :]
 
 
-def with_absolute_path(url: str) -> str:
-    """The URL of a database; a relative SQLite path is counted from the working directory and spelt out."""
-    if not _SQLITE_FILE.fullmatch(url):
-        return url
-    path, mark, options = url.removeprefix("sqlite:///").partition("?")
-    return f"sqlite:///{Path(path).absolute()}{mark}{options}"
+def default_database_url(environ: Mapping[str, str], *, is_root: bool | None = None) -> str:
+    """The database where none is set: one file for each user, the same from whichever folder a command is run."""
+    root = os.geteuid() == 0 if is_root is None else is_root
+    data = Path(environ.get("XDG_DATA_HOME", ""))
+    if root:
+        folder = _SYSTEM_FOLDER
+    elif data.is_absolute():  # the specification has relative ones ignored
+        folder = data / "zego-retention"
+    else:
+        folder = Path(os.path.expanduser("~")) / ".local" / "share" / "zego-retention"  # noqa: PTH111  (never fails)
+    return f"sqlite:///{folder / DATABASE_FILE}"
 
 
 def hide_password(url: str) -> str:

@@ -1,0 +1,30 @@
+"""The command line: `zego-retention …`. Nothing is imported before it is needed, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    now: Callable[[], datetime] | None = None,
+) -> int:
+    """Carry out one command and return its exit code; what goes wrong is said in one line on standard error.
+
+    What is not given is that of this process: its arguments, its environment, its clock.
+    """
+    try:
+        from service.cli.entry import run_command
+
+        return run_command(arguments, os.environ if environ is None else environ, now)
+    except KeyboardInterrupt:  # also while modules are still being loaded
+        sys.stderr.write("zego-retention: interrupted\n")
+        return 1
