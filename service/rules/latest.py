@@ -59,28 +59,54 @@ def counts_as_recording(file: MediaFile, now: datetime) -> bool:
     )
 
 
-def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
-    """The ids of the files that belong to the newest `count` recordings, reading one span more than needed.
+class NewestCounter:
+    """Counts the recordings of one stream, file by file, newest first: those that belong to the newest are kept.
 
     Two files overlap if each began before the other ended, or if both ended at the same instant; chains of overlaps are
     one recording, and one that begins when another ends is another. One pass is enough: a span that ends no later than
     all before it overlaps one of them exactly if it ends after their earliest start, or together with the last.
+    """
+
+    __slots__ = ("_earliest", "_keep_latest", "_last", "_recordings")
+
+    def __init__(self, keep_latest: int) -> None:
+        self._keep_latest = keep_latest
+        self._recordings = 0
+        self._earliest: datetime | None = None
+        self._last: datetime | None = None
+
+    def covers(self, span: Span) -> bool:
+        """Whether a file belongs to the newest recordings, be it counted or not; those counted end no earlier."""
+        return self._recordings + self._begins_another(span) <= self._keep_latest
+
+    def add(self, span: Span) -> bool:
+        """Count a file; whether it belongs to the newest recordings.
+
+        Raises:
+            ValueError: it ended after one that was counted before.
+        """
+        if self._last is not None and span.ended_at > self._last:
+            raise ValueError("the spans are not ordered by their end, newest first")
+        if self._earliest is None or self._begins_another(span):
+            self._recordings += 1
+            self._earliest = span.start
+        self._earliest, self._last = min(self._earliest, span.start), span.ended_at
+        return self._recordings <= self._keep_latest
+
+    def _begins_another(self, span: Span) -> bool:
+        return self._earliest is None or (span.ended_at <= self._earliest and span.ended_at != self._last)
+
+
+def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
+    """The ids of the files that belong to the newest `count` recordings, reading one span more than needed.
 
     Raises:
         ValueError: the spans are not ordered by `ended_at`, newest first.
     """
-    ids: set[int] = set()
-    recordings = 0
-    earliest = last = None
+    counter = NewestCounter(count)
+    ids = set()
     for span in spans_newest_first:
-        ended_at = span.ended_at
-        if last is not None and ended_at > last:
-            raise ValueError("the spans are not ordered by their end, newest first")
-        if earliest is None or (ended_at <= earliest and ended_at != last):
-            recordings += 1
-            earliest = span.start
-        earliest, last = min(earliest, span.start), ended_at
-        if recordings > count:
+        if not counter.add(span):
             break
         ids.add(span.id)
     return frozenset(ids)
