@@ -1,0 +1,84 @@
+"""What every order has to fulfil before it is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from service.model import NotPossible
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+MAX_REASON: Final = 1_000
+MAX_PATTERN: Final = 255
+MAX_FILES: Final = 10_000
+"""How many files an order may name one by one."""
+
+_MAX_APP_ID: Final = 20
+_MAX_NAMED: Final = 10
+
+
+class BadOrder(NotPossible):
+    """An order that is not valid as it was written; `field` is the part of it that is wrong."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
+def check_reason(reason: str) -> None:
+    """Every order says why.
+
+    Raises:
+        BadOrder: it does not, or at too great length, or with characters that cannot be shown.
+    """
+    if not reason.strip():
+        raise BadOrder("reason", "the reason is empty: say why, for whoever reads it in a year")
+    if len(reason) > MAX_REASON:
+        raise BadOrder("reason", f"the reason has {len(reason):,} characters: {MAX_REASON:,} are the most")
+    if not reason.isprintable():
+        raise BadOrder("reason", "the reason holds line breaks or characters that cannot be shown: write one line")
+
+
+def check_pattern(pattern: str) -> None:
+    """A stream pattern that some stream may fit.
+
+    Raises:
+        BadOrder: none can.
+    """
+    if not pattern:
+        raise BadOrder("stream_pattern", "the stream pattern is empty: write one such as lesson-*, or * for every one")
+    if len(pattern) > MAX_PATTERN:
+        raise BadOrder("stream_pattern", f"the stream pattern has more than {MAX_PATTERN} characters")
+    if not pattern.isprintable():
+        raise BadOrder("stream_pattern", "the stream pattern holds characters that cannot be shown")
+
+
+def check_app(app_id: str | None, known_apps: Collection[str]) -> str:
+    """The app of a stream pattern, one of those that are configured.
+
+    Raises:
+        BadOrder: none was given, or it is not configured.
+    """
+    if app_id is None:
+        raise BadOrder("app_id", "a stream pattern belongs to one app: say which, by its AppID")
+    if app_id not in known_apps:
+        known = sorted(known_apps)
+        named = ", ".join(known[:_MAX_NAMED]) + (", …" if len(known) > _MAX_NAMED else "")
+        hint = f"known are {named}" if known else "no app is"
+        raise BadOrder("app_id", f"app {ascii(app_id[: _MAX_APP_ID + 1])[1:-1]} is not configured: {hint}")
+    return app_id
+
+
+def check_numbers(numbers: Sequence[int]) -> list[int]:
+    """The numbers of the files that an order names, each once, in order.
+
+    Raises:
+        BadOrder: there are none, or too many.
+    """
+    wanted = sorted(set(numbers))
+    if not wanted:
+        raise BadOrder("files", "no file is named: give the number of at least one")
+    if len(wanted) > MAX_FILES:
+        raise BadOrder("files", f"{len(wanted):,} files are named one by one: {MAX_FILES:,} are the most")
+    return wanted
