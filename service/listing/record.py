@@ -50,3 +50,8 @@ class Listing:
     missing: int = 0
     gone: int = 0
     note: str | None = None
+
+    @property
+    def needs_person(self) -> bool:
+        """It did not end as it should, or it shows that something is wrong: `note` says what, and what to do."""
+        return self.state is ListingState.INCOMPLETE or (self.state is ListingState.COMPLETE and bool(self.note))

@@ -1,0 +1,226 @@
+"""What a file in the vendor's listing means for what is known (docs/reconcile.md).
+
+A listing shows that a file exists, when it was made, its size, length and name. It names no stream and no event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from service.model import END_STATES, FileState, MediaFile, WaitReason
+from service.rules.decide import find_call_after
+
+if TYPE_CHECKING:
+    from service.model import Erasure, Vendor
+    from service.zego.messages import ListedFile
+
+CALLBACK_ON_ITS_WAY: Final = timedelta(minutes=2)
+"""ZEGO sends a callback again for a minute: a file made this shortly before is not one whose callback was lost."""
+
+_EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
+_CLOCK_SKEW: Final = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Which listing shows a file, when its page was requested, and until when adopted files are left alone."""
+
+    listing_id: int
+    asked_at: datetime
+    wait_until: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file of the inventory, and what its callbacks say about trusting it.
+
+    `is_announced`: a trusted callback has announced it. `suspected_at`: when the last stale or conflicting one was
+    understood. `erasure` is the one that names it.
+    """
+
+    file: MediaFile
+    is_announced: bool = False
+    suspected_at: datetime | None = None
+    erasure: Erasure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A known file after a listing has shown it. `is_changed`: more than that it was seen."""
+
+    file: MediaFile
+    is_changed: bool = False
+    is_confirmed: bool = False
+    is_filled: bool = False
+    is_reopened: bool = False
+
+
+def trust_created(listed: ListedFile, now: datetime) -> datetime | None:
+    """When the vendor made a file, if that can be true: from 2015 until two minutes from now."""
+    created = listed.created_at
+    return created if created is not None and _EARLIEST <= created <= now + _CLOCK_SKEW else None
+
+
+def adopt_file(app_id: str, vendor: Vendor, listed: ListedFile, sighting: Sighting) -> MediaFile:
+    """The row of a file that nothing was known of; not decided yet."""
+    now = sighting.now
+    created = trust_created(listed, now)
+    return MediaFile(
+        id=0,
+        app_id=app_id,
+        vendor=vendor,
+        file_id=listed.file_id,
+        stream_id="",
+        event="",
+        ended_at=created or now,
+        received_at=now,
+        duration_s=listed.duration_s,
+        size_bytes=listed.size_bytes,
+        replay_url=listed.media_url,
+        name=listed.name,
+        vendor_created_at=created,
+        adopted_at=now,
+        listed_in=sighting.listing_id,
+        confirmed_at=sighting.asked_at,
+        wait_until=sighting.wait_until,
+        wait_reason=WaitReason.ADOPTION,
+        decide_again=True,
+    )
+
+
+def is_lost(adopted: MediaFile, first_callback_at: datetime | None) -> bool:
+    """Whether the callback of an adopted file must have been lost: the app's callbacks arrived before it was made."""
+    created = adopted.vendor_created_at
+    if created is None or first_callback_at is None:
+        return False
+    return first_callback_at < created <= adopted.received_at - CALLBACK_ON_ITS_WAY
+
+
+def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> Change | None:
+    """What a listed file means for the one that is known; None: its page was requested before the file's end was known.
+
+    An ended file is there again. A suspicion that was understood before the page was requested is cleared; with it goes
+    what only unverified callbacks said. A later suspicion stays, and the file as it is.
+    """
+    file = known.file
+    is_ended = file.state in END_STATES
+    if is_ended and (file.state_at is None or sighting.asked_at <= file.state_at):
+        return None
+    seen = file._replace(listed_in=sighting.listing_id, missing_since=None)
+    is_suspected = file.suspicion is not None
+    if is_suspected and not _is_suspicion_older(known, sighting):
+        return Change(seen)
+    seen = seen._replace(confirmed_at=sighting.asked_at, suspicion=None)
+    if is_suspected and not known.is_announced and (file.event or file.stream_id):
+        seen = _drop_unverified(seen, known, listed, sighting)
+    filled = _fill_in(seen, listed, sighting.now)
+    changed = _reopen(filled, known.erasure, sighting) if is_ended else filled
+    is_confirmed = not is_ended and (is_suspected or file.state is FileState.UNCONFIRMED)
+    if (
+        changed == file._replace(listed_in=seen.listed_in, missing_since=None, confirmed_at=seen.confirmed_at)
+        and not is_confirmed
+    ):
+        return Change(changed)
+    return Change(
+        changed._replace(decide_again=True),
+        is_changed=True,
+        is_confirmed=is_confirmed,
+        is_filled=filled != seen,
+        is_reopened=is_ended,
+    )
+
+
+def end_missing(file: MediaFile, began_at: datetime, now: datetime, *, was_asked_for: bool) -> MediaFile:
+    """The row of a file that two complete listings in a row did not show.
+
+    `was_asked_for`: an earlier call for it had no answer; so that call has deleted it.
+    """
+    seen = f"two complete listings in a row did not show it, of {_show(file.missing_since)} and {_show(began_at)}"
+    state, reason = FileState.GONE, seen
+    if was_asked_for:
+        state, reason = FileState.DELETED, f"{seen}; an earlier call for it had no answer, so that one deleted it"
+    return file._replace(state=state, state_reason=reason, state_at=now, decide_again=False)
+
+
+def _is_suspicion_older(known: Known, sighting: Sighting) -> bool:
+    """Whether everything that made the file suspicious was understood before the page was requested."""
+    file = known.file
+    since = [known.suspected_at, file.state_at if file.state is FileState.UNCONFIRMED else None]
+    moments = [moment for moment in since if moment is not None]
+    return all(moment < sighting.asked_at for moment in moments) if moments else False
+
+
+def _drop_unverified(file: MediaFile, known: Known, listed: ListedFile, sighting: Sighting) -> MediaFile:
+    """Treat a file as adopted: what chose its rule was said by nobody who can be trusted."""
+    created = trust_created(listed, sighting.now) or file.vendor_created_at
+    # An erasure by pattern named it for a stream that is not known to be its own.
+    is_misled = known.erasure is not None and known.erasure.stream_pattern is not None
+    return _wait(
+        file._replace(
+            stream_id="",
+            event="",
+            began_at=None,
+            ended_at=created or file.received_at,
+            duration_s=listed.duration_s,
+            size_bytes=listed.size_bytes,
+            replay_url=listed.media_url,
+            adopted_at=file.adopted_at or sighting.now,
+            erasure_id=None if is_misled else file.erasure_id,
+        ),
+        sighting,
+    )
+
+
+def _fill_in(file: MediaFile, listed: ListedFile, now: datetime) -> MediaFile:
+    """The vendor's own facts follow the listing; what else was not known is filled in."""
+    return file._replace(
+        name=listed.name or file.name,
+        vendor_created_at=trust_created(listed, now) or file.vendor_created_at,
+        size_bytes=listed.size_bytes if file.size_bytes is None else file.size_bytes,
+        duration_s=listed.duration_s if file.duration_s is None else file.duration_s,
+        replay_url=listed.media_url if file.replay_url is None else file.replay_url,
+    )
+
+
+def _reopen(file: MediaFile, erasure: Erasure | None, sighting: Sighting) -> MediaFile:
+    """An ended file that is there again, to be decided as if it were adopted now.
+
+    It may be another recording under the same id: an erasure from before it was made does not concern it.
+    """
+    created = file.vendor_created_at
+    is_erased = erasure is not None and (created is None or created <= erasure.requested_at)
+    return _wait(
+        file._replace(
+            state=FileState.KEPT,
+            state_reason="a listing shows it again",
+            state_at=sighting.now,
+            rule=None,
+            due_at=None,
+            revision=-1,
+            moved_by=None,
+            erasure_id=file.erasure_id if is_erased else None,
+            attempts=0,
+            first_attempt_at=None,
+            last_outcome=None,
+            last_attempt_id=None,
+            wait_until=None,
+            wait_reason=None,
+        ),
+        sighting,
+    )
+
+
+def _wait(file: MediaFile, sighting: Sighting) -> MediaFile:
+    if file.wait_until is not None and file.wait_until >= sighting.wait_until:
+        return file
+    until = sighting.wait_until
+    return file._replace(
+        wait_until=until, wait_reason=WaitReason.ADOPTION, call_after=find_call_after(file.due_at, until)
+    )
+
+
+def _show(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

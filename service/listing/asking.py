@@ -1,0 +1,156 @@
+"""Asking SearchMedia at a pace of its own, and again after trouble that passes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from service.listing.tencent import PLAIN_SIZE
+from service.zego.messages import Transport
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from service.leader.leader import Leader
+    from service.model import Vendor
+    from service.zego.messages import Query, SearchAnswer
+
+MAX_TRIES: Final = 6
+"""Calls for one page, before the listing is interrupted."""
+
+_DONE: Final = 0
+_BAD_PARAMETER: Final = 2
+_UNUSED_CODES: Final = frozenset({3, 4, 5})
+_FINAL_CODES: Final = frozenset({_BAD_PARAMETER, 7, 8, *_UNUSED_CODES})
+_GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
+_HTTP_OK: Final = 200
+_MAX_WAIT_S: Final = 30.0
+_SLICE_S: Final = 0.5
+
+_ENABLE: Final = "ask ZEGO's support to enable SearchMedia for this AppID, or set ZEGO_RETENTION_RECONCILE_EVERY=off"
+_COPY_AGAIN: Final = "copy AppID and ServerSecret again from ZEGO's console (Project → Basic information)"
+_REMEDIES: Final[Mapping[int, str]] = {
+    2: "report this as a defect",
+    3: _ENABLE,
+    4: "ask ZEGO's support which CDN stores the project's recordings, and whether that was changed",
+    5: _ENABLE,
+    7: _COPY_AGAIN,
+    8: _ENABLE,
+    100_000_001: _COPY_AGAIN,
+    100_000_004: "set this machine's clock (ZEGO accepts a difference of 10 minutes)",
+    100_000_005: _COPY_AGAIN,
+    100_000_007: _ENABLE,
+    100_000_010: _COPY_AGAIN,
+    100_000_016: "projects made up to 2021-11-16 need is_test = true or false, as ZEGO's console says",
+}
+_OTHER_REMEDY: Final = "correct AppID, ServerSecret or ZEGO_RETENTION_API_URL, or ask ZEGO's support"
+
+log = structlog.get_logger(__name__)
+
+
+class SearchClient(Protocol):
+    """A way to SearchMedia."""
+
+    def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
+        """Ask once for a page."""
+
+
+class ListingApp(Protocol):
+    """An app as listings need it; those of the sweep will do."""
+
+    @property
+    def client(self) -> SearchClient:
+        """The app's way to ZEGO."""
+
+    @property
+    def calls_per_second(self) -> float:
+        """How many calls a second may be sent."""
+
+
+class ListingRefused(Exception):  # noqa: N818  (an answer, not a defect)
+    """ZEGO does not let this app list this vendor; asking again would not help. The text says what would."""
+
+    def __init__(self, answer: SearchAnswer) -> None:
+        said = f"ZEGO refuses to list: {answer.code} {answer.message}".rstrip()
+        super().__init__(f"{said}; {_REMEDIES.get(answer.code or 0, _OTHER_REMEDY)}")
+        self.is_unused = answer.code in _UNUSED_CODES
+        """The app does not use this vendor, as far as can be known."""
+
+
+class ListingUnanswered(Exception):  # noqa: N818  (a state of the world)
+    """No whole answer came, however often it was asked."""
+
+    def __init__(self, answer: SearchAnswer) -> None:
+        said = f"{answer.code} {answer.message}" if answer.code is not None else answer.message
+        status = f"HTTP {answer.http_status}" if answer.transport is Transport.ANSWERED and answer.code is None else ""
+        super().__init__(f"the listing was not answered: {status or said or 'no answer'}".rstrip())
+
+
+class Stopped(Exception):  # noqa: N818  (a state of the world)
+    """The listing is to end here."""
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks for the pages of one listing. `calls` counts the calls that were sent and are not written down yet."""
+
+    app: ListingApp
+    vendor: Vendor
+    leader: Leader
+    stop: threading.Event
+    sleep: Callable[[float], None]
+    now: Callable[[], datetime]
+    calls: int = 0
+    _next_at: float = field(default_factory=time.monotonic)
+
+    def ask(self, query: Query) -> tuple[datetime, SearchAnswer]:
+        """Ask until a whole answer comes; returns when it was asked for, and the answer.
+
+        A page larger than usual that is refused or not readable is answered as it is: the walk asks for a smaller one.
+
+        Raises:
+            ListingRefused: ZEGO will not answer.
+            ListingUnanswered: the trouble does not pass.
+            Stopped: the process is to end.
+            LeadLost: another process leads.
+        """
+        tries = 0
+        while True:
+            asked_at, answer = self._ask_once(query)
+            if (answer.code == _DONE and not answer.unreadable) or _is_too_large(query, answer):
+                return asked_at, answer
+            if answer.code in _FINAL_CODES or answer.code in _GATEWAY_CODES:
+                raise ListingRefused(answer)
+            tries += 1
+            if tries == MAX_TRIES:
+                raise ListingUnanswered(answer)
+            wait_s = min(max(2.0 ** (tries - 1), answer.retry_after_s or 0), _MAX_WAIT_S)
+            log.info("listing_waits", vendor=self.vendor.value, code=answer.code, seconds=wait_s)
+            self._pause(wait_s)
+
+    def _ask_once(self, query: Query) -> tuple[datetime, SearchAnswer]:
+        self._pause(self._next_at - time.monotonic())
+        self._next_at = time.monotonic() + 1 / self.app.calls_per_second
+        self.calls += 1
+        return self.now(), self.app.client.search_media(self.vendor, query)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and give signs of life meanwhile."""
+        while True:
+            if self.stop.is_set():
+                raise Stopped
+            self.leader.renew()
+            if seconds <= 0:
+                return
+            self.sleep(min(seconds, _SLICE_S))
+            seconds -= _SLICE_S
+
+
+def _is_too_large(query: Query, answer: SearchAnswer) -> bool:
+    is_broken = answer.unreadable and answer.http_status == _HTTP_OK
+    return query.size > PLAIN_SIZE and (answer.code == _BAD_PARAMETER or is_broken)

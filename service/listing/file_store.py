@@ -1,0 +1,146 @@
+"""What listings read and write of the inventory, and what they ask of the inbox and of the attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+
+from service.callbacks.store import callbacks
+from service.database.schema import count_changed
+from service.files.store import COLUMNS, find_erasures, media_files, read_file
+from service.listing.adopt import Known
+from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, Outcome, Verdict
+from service.sweep.store import attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from service.database import Transaction
+    from service.listing.record import Listing
+    from service.model import MediaFile, Vendor
+
+RANGE: Final = 5_000
+"""How many numbers of the inventory one transaction looks at for files that are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingCounts:
+    """How many files of an app and vendor are there as far as is known, are missing, and would end for that."""
+
+    present: int
+    missing: int
+    to_end: int
+
+
+def describe_known(tx: Transaction, files: Sequence[MediaFile]) -> list[Known]:
+    """Files with what is asked of the inbox about those that are suspected, and the erasures that name them."""
+    suspected = [file.id for file in files if file.suspicion is not None]
+    announced, since = _find_announced(tx, suspected), _find_suspected_at(tx, suspected)
+    erasures = find_erasures(tx, {file.erasure_id for file in files if file.erasure_id is not None})
+    return [Known(file, file.id in announced, since.get(file.id), erasures.get(file.erasure_id or 0)) for file in files]
+
+
+def find_first_callback_at(tx: Transaction, app_id: str) -> datetime | None:
+    """When the app's first authentic callback was received."""
+    firsts = []
+    for verdict in set(Verdict) - QUARANTINE_VERDICTS:
+        query = select(callbacks.c.received_at).where(callbacks.c.verdict == verdict, callbacks.c.app_id == app_id)
+        firsts.append(tx.execute(query.order_by(callbacks.c.id).limit(1)).scalar())
+    return min((first for first in firsts if first is not None), default=None)
+
+
+def mark_seen(tx: Transaction, listing: int, files: Iterable[MediaFile], at: datetime) -> None:
+    """Note that a listing shows these files, which confirms those that nothing makes suspicious."""
+    numbers = [file.id for file in files]
+    if numbers:
+        confirmed_at = case((media_files.c.suspicion.is_(None), at), else_=media_files.c.confirmed_at)
+        seen = update(media_files).where(media_files.c.id.in_(numbers))
+        tx.execute(seen.values(listed_in=listing, missing_since=None, confirmed_at=confirmed_at))
+
+
+def has_present(tx: Transaction, app_id: str, vendor: Vendor) -> bool:
+    """The inventory holds files of an app and vendor that have not ended."""
+    query = select(media_files.c.id).where(*_present(app_id, vendor)).limit(1)
+    return tx.execute(query).scalar() is not None
+
+
+def count_missing(tx: Transaction, listing: Listing, missing_by: datetime) -> MissingCounts:
+    """Count what a complete listing did not show; to end are those missing since `missing_by` or before."""
+    missing = _missing(listing)
+    query = select(
+        func.count(),
+        func.sum(case((_all(missing), 1), else_=0)),
+        func.sum(case((_all([*missing, *_to_end(missing_by)]), 1), else_=0)),
+    ).where(*_present(listing.app_id, listing.vendor))
+    present, missing_count, to_end = tx.execute(query).one()
+    return MissingCounts(present, missing_count or 0, to_end or 0)
+
+
+def mark_missing(tx: Transaction, listing: Listing, after: int) -> int:
+    """Note of the files of one range, those beyond the number `after`, that this is the first listing to lack them."""
+    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE, media_files.c.missing_since.is_(None))
+    marked = update(media_files).where(*in_range, *_present(listing.app_id, listing.vendor), *_missing(listing))
+    return count_changed(tx.execute(marked.values(missing_since=listing.started_at)))
+
+
+def list_to_end(tx: Transaction, listing: Listing, missing_by: datetime, after: int, limit: int) -> list[MediaFile]:
+    """Files of one range that are missing since `missing_by` or before."""
+    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE)
+    lost = (*_present(listing.app_id, listing.vendor), *_missing(listing), *_to_end(missing_by))
+    query = select(*COLUMNS).where(*in_range, *lost).order_by(media_files.c.id).limit(limit)
+    return [read_file(row) for row in tx.execute(query)]
+
+
+def find_unanswered(tx: Transaction, files: Iterable[MediaFile]) -> set[int]:
+    """Those of these files that a call was sent for whose outcome is unknown."""
+    asked = [file.id for file in files if file.last_outcome is not None]
+    if not asked:
+        return set()
+    query = select(attempts.c.media_file_id).where(
+        attempts.c.media_file_id.in_(asked), attempts.c.outcome == Outcome.UNKNOWN
+    )
+    return set(tx.execute(query.distinct()).scalars())
+
+
+def _find_announced(tx: Transaction, numbers: Sequence[int]) -> set[int]:
+    if not numbers:
+        return set()
+    query = select(callbacks.c.media_file_id).where(
+        callbacks.c.media_file_id.in_(numbers), callbacks.c.verdict == Verdict.ACCEPTED
+    )
+    return {number for number in tx.execute(query.distinct()).scalars() if number is not None}
+
+
+def _find_suspected_at(tx: Transaction, numbers: Sequence[int]) -> dict[int, datetime]:
+    if not numbers:
+        return {}
+    number, latest = callbacks.c.media_file_id, func.max(callbacks.c.understood_at)
+    is_unverified = callbacks.c.verdict.in_([Verdict.STALE, Verdict.CONFLICT])
+    query = select(number, latest).where(number.in_(numbers), is_unverified).group_by(number)
+    return {number: moment for number, moment in tx.execute(query) if moment is not None}
+
+
+def _present(app_id: str, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:
+    file = media_files.c
+    return file.app_id == app_id, file.vendor == vendor, file.state.not_in(sorted(END_STATES))
+
+
+def _missing(listing: Listing) -> tuple[ColumnElement[bool], ...]:
+    """Known before the listing began, and not shown by it; what has an open call waits for its answer."""
+    file = media_files.c
+    return (
+        file.received_at < listing.started_at,
+        or_(file.listed_in.is_(None), file.listed_in < listing.id),
+        file.state != FileState.DELETING,
+    )
+
+
+def _to_end(missing_by: datetime) -> tuple[ColumnElement[bool], ...]:
+    return media_files.c.missing_since <= missing_by, media_files.c.received_at < media_files.c.missing_since
+
+
+def _all(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
+    return and_(*conditions)
