@@ -13,6 +13,7 @@ from service.callbacks import store as callbacks
 from service.database import Database
 from service.database.schema import UtcDateTime, metadata
 from service.files import store as files
+from service.health import store as health
 from service.holds import store as holds
 from service.leader import store as leader
 from service.listing import store as listing
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-STORES = (audit, token_store, callbacks, files, holds, leader, listing, preview, rules, sweep)
+STORES = (audit, token_store, callbacks, files, health, holds, leader, listing, preview, rules, sweep)
 """The modules whose tables make up the schema: importing them is what declares the tables."""
 
 

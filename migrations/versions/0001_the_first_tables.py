@@ -308,6 +308,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_previews")),
     )
     op.create_table(
+        "readiness",
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("proved_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("slot", name=op.f("pk_readiness")),
+    )
+    op.create_table(
         "rule_revisions",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False),
@@ -587,6 +593,7 @@ def downgrade() -> None:
 
     op.drop_table("runs")
     op.drop_table("rule_revisions")
+    op.drop_table("readiness")
     op.drop_table("previews")
     with op.batch_alter_table("orders", schema=None) as batch_op:
         batch_op.drop_index(

@@ -1,0 +1,182 @@
+"""The metrics for Prometheus: counters of this process, and figures of the database (docs/metrics.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from service.audit.store import list_failed_orders
+from service.database import DatabaseUnavailable
+from service.files.store import count_by_state
+from service.health import store
+from service.leader.store import find_leader
+from service.model import FileState, Verdict
+from service.rules.store import find_current_number
+from service.sweep.records import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from prometheus_client.core import Metric
+
+    from service.database import Database, Transaction
+
+_ANSWERS: Final = ("stored", "refused", "unreadable", "too_large", "unavailable")
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FRESH_S: Final = 10.0
+_FRESH_AFTER_FAILURE_S: Final = 1.0
+_LARGEST_SHARE: Final = 0.05
+"""Of the time that counting may take, however large the inventory is."""
+
+_PREFIX: Final = "zego_retention_"
+_CALLBACKS: Final = "callbacks_total"
+_CALLBACK_SECONDS: Final = "callback_duration_seconds"
+_PROCESS: Final = {
+    _CALLBACKS: "Requests to the callback URL since this process started, by answer.",
+    _CALLBACK_SECONDS: "Seconds from a request to the callback URL until its answer.",
+}
+_APP_AND_VENDOR: Final = ("app", "vendor")
+_FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "database_up": ("1 if the database could be asked; if it is 0, the figures that live there are left out.", ()),
+    "files": ("Media files, by state.", ("state",)),
+    "files_due": ("Scheduled media files whose date has come, and that wait for nothing but a sweep.", ()),
+    "files_cooling": ("Scheduled media files whose date has come, but that wait for a cooling-off.", ()),
+    "files_overdue_unconfirmed": ("Unconfirmed media files whose date has come: confirm them.", ()),
+    "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due.", ()),
+    "breaker_open": ("1 while the breaker stops an app until somebody approves its plan.", ("app",)),
+    "gate_blocked": ("1 while nothing is deleted for this app and vendor until somebody acts.", _APP_AND_VENDOR),
+    "gate_paused": ("1 while an app backs off.", _APP_AND_VENDOR),
+    "inbox_callbacks": ("Stored callbacks, by verdict.", ("verdict",)),
+    "inbox_unfinished": ("Stored callbacks that are not understood yet.", ()),
+    "lost_callbacks": ("Media files that only a listing showed although their callback should have come.", ("app",)),
+    "runs": ("Runs, by state.", ("state",)),
+    "last_pass_finished_timestamp_seconds": ("When the last sweep (retries aside) ended, in Unix time.", ()),
+    "last_listing_finished_timestamp_seconds": (
+        "When the last complete listing ended, in Unix time.",
+        _APP_AND_VENDOR,
+    ),
+    "listing_incomplete": ("1 while the newest listing of this app and vendor is not complete.", _APP_AND_VENDOR),
+    "rules_revision": ("Number of the rule set in force; 0 while there is none.", ()),
+    "orders_failed": ("Orders of people that could not be applied.", ()),
+    "leader_renewed_timestamp_seconds": ("When the worker last gave a sign of life, in Unix time.", ()),
+}
+
+Figure = tuple[str, tuple[str, ...], float]
+"""A name of `_FIGURES`, the values of its labels, and its value."""
+
+
+def metric_names() -> dict[str, str]:
+    """Every metric that this service exposes, with its help text."""
+    texts = {**_PROCESS, **{name: text for name, (text, _) in _FIGURES.items()}}
+    return {f"{_PREFIX}{name}": text for name, text in texts.items()}
+
+
+class Metrics:
+    """The metrics of one web process, in a registry of their own."""
+
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        callbacks, seconds = f"{_PREFIX}{_CALLBACKS}", f"{_PREFIX}{_CALLBACK_SECONDS}"
+        self._callbacks = Counter(callbacks, _PROCESS[_CALLBACKS], ["answer"], registry=self._registry)
+        self._seconds = Histogram(seconds, _PROCESS[_CALLBACK_SECONDS], buckets=_BUCKETS, registry=self._registry)
+        for answer in _ANSWERS:
+            self._callbacks.labels(answer=answer)
+        self._registry.register(_DatabaseCollector(database, now, monotonic))
+
+    def note_callback(self, answer: str, seconds: float) -> None:
+        """Count a request to the callback URL by its answer, and how long that took."""
+        self._callbacks.labels(answer=answer).inc()
+        self._seconds.observe(seconds)
+
+    def expose(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _DatabaseCollector(Collector):
+    """Figures of the database, remembered for a while: scrapes cost it little however often and many they are."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
+        self._database = database
+        self._now = now
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._fresh_until = 0.0
+        self._figures: list[Figure] = []
+
+    def describe(self) -> Iterable[Metric]:
+        return [_family(name) for name in _FIGURES]
+
+    def collect(self) -> Iterator[Metric]:
+        families = {name: _family(name) for name in _FIGURES}
+        for name, labels, value in self._count():
+            families[name].add_metric(labels, value)
+        yield from (family for family in families.values() if family.samples)
+
+    def _count(self) -> list[Figure]:
+        with self._lock:
+            started = self._monotonic()
+            if self._figures and started < self._fresh_until:
+                return self._figures
+            try:
+                with self._database.read() as tx:
+                    self._figures = [("database_up", (), 1), *count_figures(tx, self._now())]
+            except DatabaseUnavailable:
+                self._figures = [("database_up", (), 0)]
+                self._fresh_until = self._monotonic() + _FRESH_AFTER_FAILURE_S
+            else:
+                ended = self._monotonic()
+                self._fresh_until = ended + max(_FRESH_S, (ended - started) / _LARGEST_SHARE)
+            return self._figures
+
+
+def count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
+    """All figures that live in the database."""
+    files, callbacks, runs = count_by_state(tx), store.count_callbacks(tx), store.count_runs(tx)
+    yield from (("files", (state,), files.get(state, 0)) for state in FileState)
+    yield from (("inbox_callbacks", (verdict,), callbacks.get(verdict, 0)) for verdict in Verdict)
+    yield "inbox_unfinished", (), callbacks.get(Verdict.PENDING, 0)
+    yield from (("runs", (state,), runs.get(state, 0)) for state in RunState)
+    due = store.list_due(tx, now)
+    yield "files_due", (), sum(each.count for each in due)
+    oldest = min((each.oldest for each in due), default=now)
+    yield "oldest_due_age_seconds", (), (now - oldest).total_seconds()
+    yield "files_cooling", (), store.count_waiting(tx, now)[0]
+    yield "files_overdue_unconfirmed", (), store.count_overdue_unconfirmed(tx, now)
+    yield from (("breaker_open", (plan.app_id,), 1) for plan in store.list_open_plans(tx))
+    for state in store.list_app_states(tx, now):
+        yield "gate_blocked" if state.blocked else "gate_paused", (state.app_id, state.vendor or "*"), 1
+    yield from (("lost_callbacks", (app_id,), lost) for app_id, lost in store.count_lost_callbacks(tx).items())
+    yield from _count_times(tx)
+    yield "rules_revision", (), find_current_number(tx)
+    yield "orders_failed", (), len(list_failed_orders(tx))
+
+
+def _count_times(tx: Transaction) -> Iterator[Figure]:
+    last = store.find_last_sweep(tx, is_finished=True)
+    if last is not None and last.finished_at is not None:
+        yield "last_pass_finished_timestamp_seconds", (), last.finished_at.timestamp()
+    complete = store.list_listings(tx, is_complete=True)
+    for app_and_vendor, listing in complete.items():
+        if listing.finished_at is not None:
+            yield "last_listing_finished_timestamp_seconds", app_and_vendor, listing.finished_at.timestamp()
+    for app_and_vendor, listing in store.list_listings(tx).items():
+        is_complete = complete.get(app_and_vendor) == listing
+        yield "listing_incomplete", app_and_vendor, int(not is_complete)
+    leader = find_leader(tx)
+    if leader is not None and leader.renewed_at is not None:
+        yield "leader_renewed_timestamp_seconds", (), leader.renewed_at.timestamp()
+
+
+def _family(name: str) -> GaugeMetricFamily:
+    text, labels = _FIGURES[name]
+    return GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=labels)

@@ -1,0 +1,160 @@
+"""What doctor, metrics and readiness ask the database, over the tables of all rooms; and a row to prove a write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Column, Integer, Table, and_, func, select
+
+from service.audit.store import audit_entries, orders
+from service.callbacks.store import callbacks
+from service.database.schema import UtcDateTime, insert_into, metadata
+from service.files.store import IS_ELIGIBLE, IS_FLAGGED, media_files
+from service.listing.record import Listing, ListingState
+from service.listing.store import listings
+from service.model import FileState, Vendor, Verdict, WaitReason
+from service.sweep.records import AppState, Plan, Run, RunState, Trigger
+from service.sweep.store import IS_OPEN_PLAN, app_states, plans, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from service.database import Transaction
+
+_SLOTS: Final = 32
+
+readiness: Final = Table(
+    "readiness",
+    metadata,
+    # A process writes the row of its number modulo 32: processes do not wait for each other, and rows do not pile up.
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("proved_at", UtcDateTime, nullable=False),
+)
+
+
+def write_proof(tx: Transaction, process: int, now: datetime) -> None:
+    """Write a row, so that the commit proves that this process can store something durably."""
+    row = insert_into(tx, readiness).values(slot=process % _SLOTS, proved_at=now)
+    tx.execute(row.on_conflict_do_update(index_elements=[readiness.c.slot], set_={"proved_at": now}))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Files of one app that could be deleted now, were they called, and since when the first of them could be."""
+
+    app_id: str
+    count: int
+    oldest: datetime
+
+
+def list_due(tx: Transaction, now: datetime) -> list[Due]:
+    """Scheduled files whose date has come and whose waits are over, by app."""
+    query = (
+        select(media_files.c.app_id, func.count(), func.min(media_files.c.call_after))
+        .where(IS_ELIGIBLE, media_files.c.call_after <= now)
+        .group_by(media_files.c.app_id)
+        .order_by(media_files.c.app_id)
+    )
+    return [Due(*row) for row in tx.execute(query)]
+
+
+def count_waiting(tx: Transaction, now: datetime) -> tuple[int, datetime | None]:
+    """Files whose date has come, but that wait for a cooling-off or because of their adoption; and until when."""
+    is_waiting = and_(
+        IS_ELIGIBLE,
+        media_files.c.call_after > now,
+        media_files.c.due_at <= now,
+        media_files.c.wait_reason.in_([WaitReason.COOLING_OFF, WaitReason.ADOPTION]),
+    )
+    row = tx.execute(select(func.count(), func.max(media_files.c.call_after)).where(is_waiting)).one()
+    return row[0], row[1]
+
+
+def count_overdue_unconfirmed(tx: Transaction, now: datetime) -> int:
+    """Unconfirmed files whose date has come."""
+    overdue = (media_files.c.state == FileState.UNCONFIRMED, media_files.c.due_at <= now)
+    return int(tx.execute(select(func.count()).where(*overdue)).scalar_one())
+
+
+def count_adopted_kept(tx: Transaction) -> int:
+    """Adopted files that are kept although a rule matches: under rules that only KEEP applied, those that wait."""
+    adopted = (media_files.c.state == FileState.KEPT, media_files.c.event == "", media_files.c.rule.is_not(None))
+    return int(tx.execute(select(func.count()).where(*adopted)).scalar_one())
+
+
+def count_flagged(tx: Transaction) -> int:
+    """Files that have to be decided again."""
+    return int(tx.execute(select(func.count()).select_from(media_files).where(IS_FLAGGED)).scalar_one())
+
+
+def count_callbacks(tx: Transaction, verdicts: Collection[Verdict] | None = None) -> dict[Verdict, int]:
+    """Stored callbacks by verdict, or those of some verdicts only."""
+    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
+    if verdicts is not None:
+        query = query.where(callbacks.c.verdict.in_(sorted(verdicts)))
+    return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+
+
+def count_recent_callbacks(
+    tx: Transaction, verdicts: Collection[Verdict], since: datetime, until: datetime
+) -> dict[Verdict, int]:
+    """Callbacks of these verdicts that were received between two moments."""
+    query = select(callbacks.c.verdict, func.count()).where(
+        callbacks.c.verdict.in_(sorted(verdicts)), callbacks.c.received_at.between(since, until)
+    )
+    return {verdict: count for verdict, count in tx.execute(query.group_by(callbacks.c.verdict))}  # noqa: C416
+
+
+def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None:
+    """The newest run that was more than a pass for retries; with `is_finished`, the newest that has ended by itself."""
+    query = select(runs).where(runs.c.trigger != Trigger.RETRY, runs.c.state != RunState.LOST)
+    if is_finished:
+        query = query.where(runs.c.state.in_([RunState.DONE, RunState.STOPPED]))
+    row = tx.execute(query.order_by(runs.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Run(*row)
+
+
+def count_runs(tx: Transaction) -> dict[RunState, int]:
+    """Runs by state."""
+    query = select(runs.c.state, func.count()).group_by(runs.c.state)
+    return {state: count for state, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+
+
+def list_open_plans(tx: Transaction) -> list[Plan]:
+    """What the breaker stopped and nobody has approved yet."""
+    return [Plan(*row) for row in tx.execute(select(plans).where(IS_OPEN_PLAN).order_by(plans.c.app_id))]
+
+
+def list_app_states(tx: Transaction, now: datetime) -> list[AppState]:
+    """Apps and vendors that are not called now: blocked, or pausing."""
+    query = select(app_states).where(app_states.c.blocked | (app_states.c.until > now))
+    rows = tx.execute(query.order_by(app_states.c.app_id, app_states.c.vendor))
+    return [AppState(row.app_id, Vendor(row.vendor) if row.vendor else None, *row[2:]) for row in rows]
+
+
+def list_listings(tx: Transaction, *, is_complete: bool = False) -> dict[tuple[str, Vendor], Listing]:
+    """The newest listing that ended of each app and vendor; with `is_complete`, the newest that is complete."""
+    ended = [ListingState.COMPLETE, ListingState.UNUSED]
+    if not is_complete:
+        ended += [ListingState.INCOMPLETE, ListingState.INTERRUPTED]
+    newest = select(func.max(listings.c.id)).where(listings.c.state.in_(ended))
+    newest = newest.group_by(listings.c.app_id, listings.c.vendor)
+    found = (Listing(*row) for row in tx.execute(select(listings).where(listings.c.id.in_(newest))))
+    return {(listing.app_id, listing.vendor): listing for listing in found}
+
+
+def count_lost_callbacks(tx: Transaction, since: datetime | None = None) -> dict[str, int]:
+    """By app, adopted files whose callback must have been lost, of all listings or of those since a moment."""
+    lost = func.sum(listings.c.lost)
+    query = select(listings.c.app_id, lost).group_by(listings.c.app_id).having(lost > 0)
+    if since is not None:
+        query = query.where(listings.c.started_at >= since)
+    return {app_id: int(count) for app_id, count in tx.execute(query)}
+
+
+def count_late_orders(tx: Transaction, before: datetime) -> int:
+    """Orders that were placed before a moment and are not applied yet."""
+    late = select(func.count()).select_from(orders).join(audit_entries, audit_entries.c.number == orders.c.number)
+    return int(tx.execute(late.where(orders.c.applied_at.is_(None), audit_entries.c.at < before)).scalar_one())
