@@ -10,10 +10,9 @@ from sqlalchemy import text as sql
 
 from service.audit.chain import START, Entry, Head
 from service.audit.order import RUN_REQUESTS, Order, OrderKind
-from service.database.schema import BigId, UtcDateTime, enum_column, metadata, partial_index
+from service.database.schema import BigId, UtcDateTime, enum_column, insert_into, metadata, partial_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from service.database import Transaction
@@ -58,10 +57,12 @@ orders: Final = Table(
 
 def lock_head(tx: Transaction) -> Head:
     """The head of the audit; whoever wants to write the next entry waits until this transaction ends."""
-    row = tx.execute(select(audit_head.c.number, audit_head.c.hash).with_for_update()).one_or_none()
-    if row is None:
-        tx.execute(insert(audit_head).values(id=1, number=START.number, hash=START.hash))
-        return START
+    query = select(audit_head.c.number, audit_head.c.hash).with_for_update()
+    row = tx.execute(query).one_or_none()
+    if row is None:  # the first entry of all; several may be about to write it
+        first = insert_into(tx, audit_head).values(id=1, number=START.number, hash=START.hash)
+        tx.execute(first.on_conflict_do_nothing())
+        row = tx.execute(query).one()
     return Head(row.number, row.hash)
 
 
@@ -112,11 +113,10 @@ def list_entries(
     return [_read_entry(row) for row in rows]
 
 
-def iterate_entries(tx: Transaction, after: int = 0) -> Iterator[tuple[Entry, str]]:
-    """All entries with their hashes, the oldest first, those beyond `after`."""
-    query = select(audit_entries).where(audit_entries.c.number > after).order_by(audit_entries.c.number)
-    for row in tx.execution_options(yield_per=500).execute(query):
-        yield _read_entry(row)
+def list_forward(tx: Transaction, after: int, limit: int) -> list[tuple[Entry, str]]:
+    """Entries with their hashes, the oldest first, those beyond `after`."""
+    query = select(audit_entries).where(audit_entries.c.number > after).order_by(audit_entries.c.number).limit(limit)
+    return [_read_entry(row) for row in tx.execute(query)]
 
 
 def add_order(tx: Transaction, order: Order) -> None:

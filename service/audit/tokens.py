@@ -1,0 +1,157 @@
+"""Bearer tokens of the API: made, revoked, and recognised (docs/tokens.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from service.audit import token_store
+from service.audit.checks import BadOrder
+from service.audit.record import record_entry
+from service.audit.store import lock_head
+from service.audit.token_store import Token
+from service.database import DatabaseUnavailable
+from service.model import NoSuchThing, NotPossible, Role
+from service.units import describe_moment, format_moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.database import Database, Transaction
+    from service.model import Actor
+
+ADMIN_TOKEN: Final = "ADMIN_TOKEN"  # noqa: S105  (the name of a setting)
+"""What the bearer of the setting's token is called; no other token may have this name."""
+
+_PREFIX: Final = "zrt_"
+_RANDOM_BYTES: Final = 32
+_MAX_NAME: Final = 100
+_NOTE_USE_EVERY: Final = timedelta(minutes=1)
+
+log = structlog.get_logger(__name__)
+
+
+class TokenFault(StrEnum):
+    """Why a token opens nothing."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class BadToken(Exception):  # noqa: N818  (an answer to a caller, not a defect)
+    """The token given opens nothing; `reason` says why."""
+
+    def __init__(self, reason: TokenFault) -> None:
+        super().__init__(f"the token is {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who carries a token, by the token's name, and what it lets them do."""
+
+    name: str
+    role: Role
+
+
+def make_token(
+    database: Database, name: str, role: Role, expires_at: datetime | None, actor: Actor, now: datetime
+) -> tuple[Token, str]:
+    """Make a token. Returns it with its text, this once: only the hash is kept.
+
+    Raises:
+        BadOrder: the name is not valid or that of another token, or it would have expired already.
+        DatabaseUnavailable: the database refused or could not be reached.
+    """
+    _check_name(name)
+    if expires_at is not None and expires_at <= now:
+        raise BadOrder("expires_at", f"the token would have expired already, at {describe_moment(expires_at)}")
+    text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+
+    def make(tx: Transaction) -> Token:
+        lock_head(tx)  # one at a time, so that no name is given twice
+        if token_store.find_by_name(tx, name) is not None:
+            raise BadOrder("name", f"there is a token called {name!r} already: revoke it first, or take another name")
+        token = Token(0, name, role, _hash(text), now, actor.name, expires_at)
+        token = replace(token, id=token_store.add_token(tx, token))
+        expiry = None if expires_at is None else format_moment(expires_at)
+        detail = {"name": name, "role": role.value, "expires_at": expiry}
+        record_entry(tx, actor, "token.create", f"token {token.id}", detail, now)
+        return token
+
+    return database.transact(make), text
+
+
+def revoke_token(database: Database, number: int, actor: Actor, now: datetime) -> Token:
+    """Make a token useless from now on; it stays on record.
+
+    Raises:
+        NotPossible: there is no such token, or it is revoked already.
+        DatabaseUnavailable: the database refused or could not be reached.
+    """
+
+    def revoke(tx: Transaction) -> Token:
+        token = token_store.find_token(tx, number)
+        if token is None:
+            raise NoSuchThing(f"there is no token {number}: see `zego-retention tokens list`")
+        if not token_store.revoke_token(tx, number, actor.name, now):
+            raise NotPossible(f"token {number} is revoked already: see `zego-retention tokens list`")
+        record_entry(tx, actor, "token.revoke", f"token {number}", {"name": token.name}, now)
+        return replace(token, revoked_at=now, revoked_by=actor.name)
+
+    return database.transact(revoke)
+
+
+def find_bearer(database: Database, admin_token: str | None, text: str, now: datetime) -> Bearer:
+    """Who carries this token: `admin_token`, if set, is the one of the settings; all others are in the database.
+
+    Raises:
+        BadToken: it is unknown, has expired, or was revoked.
+        DatabaseUnavailable: the database cannot be asked.
+    """
+    if admin_token is not None and hmac.compare_digest(_hash(text), _hash(admin_token)):
+        return Bearer(ADMIN_TOKEN, Role.ADMIN)
+    with database.read() as tx:
+        token = token_store.find_by_hash(tx, _hash(text))
+    if token is None:
+        raise BadToken(TokenFault.UNKNOWN)
+    if token.revoked_at is not None:
+        raise BadToken(TokenFault.REVOKED)
+    if token.expires_at is not None and token.expires_at <= now:
+        raise BadToken(TokenFault.EXPIRED)
+    _note_use(database, token, now)
+    return Bearer(token.name, token.role)
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or name != name.strip():
+        raise BadOrder(
+            "name",
+            f"{name[:_MAX_NAME]!r} is no name for a token: write 1 to {_MAX_NAME} printable characters, for example"
+            " backup-script",
+        )
+    if name.casefold() == ADMIN_TOKEN.casefold():
+        raise BadOrder("name", f"{name!r} is how the setting's own token is called: take another name")
+
+
+def _note_use(database: Database, token: Token, now: datetime) -> None:
+    """Remember the use, at most once a minute. No request fails because that did not work."""
+    last = token.last_used_at
+    if last is not None and last <= now < last + _NOTE_USE_EVERY:
+        return
+    try:
+        database.transact(lambda tx: token_store.mark_used(tx, token.id, now))
+    except DatabaseUnavailable as error:
+        log.warning("token_use_not_noted", token=token.id, detail=str(error))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,142 @@
+"""Why a file is kept or deleted: what counts for it now, or counted when it was deleted; and what happens next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.files import list_store, store
+from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, NoSuchThing
+from service.rules.explain import Line, describe_date, describe_wait, explain, explain_past
+from service.rules.latest import counts_as_recording, find_kept_as_latest, span_of
+from service.rules.store import NO_RULES, Revision, find_current_number, find_revision
+from service.units import describe_moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.database import Database, Transaction
+    from service.files.policy import Policy, PolicyReader
+
+_NEXT_BY_STATE = {
+    FileState.DELETED: "nothing: it is deleted",
+    FileState.GONE: "nothing: the vendor does not have it",
+    FileState.DELETING: "the outcome of the call under way",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a file is where it is.
+
+    `decided` is its row as it would be decided now; of an ended file, and one with an open call, the row as it is.
+    `lines` is what counts, in the order in which it counts (of an ended file: what counted then), `date` how its date
+    comes about, `wait` what it waits for, `latest` why its rank keeps it. `revision` is the one that it was decided
+    under (None: no rules), `in_force` the number of the one in force.
+    """
+
+    file: MediaFile
+    decided: MediaFile
+    lines: tuple[Line, ...]
+    date: str | None
+    wait: str | None
+    latest: str | None
+    holds: tuple[Hold, ...]
+    erasure: Erasure | None
+    revision: Revision | None
+    in_force: int
+    next_step: str
+
+
+def explain_file(database: Database, reader: PolicyReader, number: int, now: datetime) -> Explanation:
+    """Say why a file is where it is, and what happens next; of one that has ended, why it was deleted then.
+
+    Raises:
+        NoSuchThing: there is no such file.
+        DatabaseUnavailable: the database cannot be asked.
+    """
+    with database.read() as tx:
+        file = store.find_file(tx, number)
+        if file is None:
+            raise NoSuchThing(f"there is no file {number}: see `zego-retention files list`")
+        return _explain_end(tx, file) if file.state in END_STATES else _explain_now(tx, reader, file, now)
+
+
+def _explain_now(tx: Transaction, reader: PolicyReader, file: MediaFile, now: datetime) -> Explanation:
+    policy = reader.read(tx, [file])
+    decided = file
+    if file.state is not FileState.DELETING:
+        decided = policy.decide_file(file._replace(decide_again=True), now)
+    holds = tuple(policy.holds.iterate(file, now))
+    erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
+    latest = None if erasure else _find_rank(tx, policy, decided, now)
+    return Explanation(
+        file=file,
+        decided=decided,
+        lines=explain(file, policy.rules, holds, erasure, latest=latest),
+        date=describe_date(file, policy.rules.find_rule(decided.rule), decided.due_at),
+        wait=describe_wait(decided, now),
+        latest=latest,
+        holds=holds,
+        erasure=erasure,
+        revision=find_revision(tx, decided.revision),
+        in_force=policy.rules.revision,
+        next_step=_describe_next(file, decided, holds, latest, now),
+    )
+
+
+def _explain_end(tx: Transaction, file: MediaFile) -> Explanation:
+    """What decided it then; nothing did where it ended without having been asked for."""
+    revision = find_revision(tx, file.revision)
+    rules = NO_RULES if revision is None else revision.rule_set
+    was_asked_for = file.last_outcome is not None
+    erasure = None
+    if was_asked_for and file.erasure_id is not None and file.rule is None:
+        erasure = store.find_erasures(tx, [file.erasure_id]).get(file.erasure_id)
+    return Explanation(
+        file=file,
+        decided=file,
+        lines=explain_past(file, rules, file.rule, file.state_reason) if was_asked_for else (),
+        date=describe_date(file, rules.find_rule(file.rule), file.due_at) if was_asked_for else None,
+        wait=None,
+        latest=None,
+        holds=(),
+        erasure=erasure,
+        revision=revision,
+        in_force=find_current_number(tx),
+        next_step=_NEXT_BY_STATE[file.state],
+    )
+
+
+def _find_rank(tx: Transaction, policy: Policy, file: MediaFile, now: datetime) -> str | None:
+    """Why its rank keeps a file, if it does."""
+    rule = policy.rules.find_rule(file.rule)
+    if rule is None or rule.keep_latest is None or file.due_at is None or not file.stream_id:
+        return None
+    others = list_store.iterate_stream(tx, file.app_id, file.stream_id, rule.name)
+    spans = (span_of(other) for other in others if counts_as_recording(other, now))
+    return find_kept_as_latest(file, spans, rule.keep_latest)
+
+
+def _describe_next(
+    file: MediaFile, decided: MediaFile, holds: tuple[Hold, ...], latest: str | None, now: datetime
+) -> str:
+    if file.state in _NEXT_BY_STATE:
+        return _NEXT_BY_STATE[file.state]
+    if file.state is FileState.FAILED:
+        return f"nothing, until `zego-retention files retry {file.id}`"
+    if decided.state is FileState.HELD:
+        return f"nothing, until {' and '.join(map(_describe_end, holds)) or 'the holds can be checked'}"
+    is_unconfirmed_by_setting = file.state is FileState.UNCONFIRMED and file.confirmed_at is None
+    if decided.state is FileState.UNCONFIRMED or is_unconfirmed_by_setting:
+        return f"nothing, until a listing shows it or `zego-retention files confirm {file.id}`"
+    if decided.state is FileState.SCHEDULED and decided.call_after is not None and latest is None:
+        at = describe_moment(max(decided.call_after, now))
+        return f"deleted by the first sweep after {at}, if the rules still say so then"
+    until = "more becomes known of it" if latest is None else "it is not one of the newest of its stream any more"
+    return f"nothing, unless the rules change or {until}"
+
+
+def _describe_end(hold: Hold) -> str:
+    ends = "" if hold.until is None else f" or ends at {describe_moment(hold.until)}"
+    return f"hold {hold.id} is released (`zego-retention holds release {hold.id}`){ends}"

@@ -1,0 +1,153 @@
+"""Reading the inventory for lists, totals and explanations, at any size of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import ColumnElement, case, func, or_, select
+
+from service.files.store import COLUMNS, fits_pattern, media_files, read_file
+from service.model import FileState, Vendor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from service.database import Transaction
+    from service.model import MediaFile
+
+MAX_LOOKED_AT: Final = 10_000
+"""How many files are looked at for one page: it costs the same at any depth, however few fit."""
+
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    """Which files to list; every condition that is set must hold.
+
+    `stream` and `name` are patterns of `*` and `?`; `text` is a part of the file id, the stream or the name. All
+    of them are case-sensitive.
+    """
+
+    state: FileState | None = None
+    app_id: str | None = None
+    vendor: Vendor | None = None
+    stream: str | None = None
+    name: str | None = None
+    event: str | None = None
+    text: str | None = None
+    due_before: datetime | None = None
+    due_after: datetime | None = None
+    adopted: bool | None = None
+    unknown_stream: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many files there are of one app, vendor and state, and how long and large they are, as far as is known."""
+
+    app_id: str
+    vendor: Vendor
+    state: FileState
+    files: int
+    seconds: float
+    unknown_length: int
+    size_bytes: int
+    unknown_size: int
+
+
+def list_page(tx: Transaction, wanted: FileFilter, limit: int, *, after: int = 0) -> tuple[list[MediaFile], int | None]:
+    """Files by number beyond `after`, and where to resume: None at the end.
+
+    No more than `MAX_LOOKED_AT` files are looked at, so a page may hold fewer than fit.
+    """
+    edge = None if _is_one_stream(wanted) else _find_edge(tx, wanted, after)
+    query = select(*COLUMNS).where(*_conditions(tx, wanted), media_files.c.id > after)
+    if edge is not None:
+        query = query.where(media_files.c.id <= edge)
+    files = [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit + 1))]
+    if len(files) > limit:
+        return files[:limit], files[limit - 1].id
+    return files, edge
+
+
+def count_files(tx: Transaction, wanted: FileFilter) -> int:
+    """How many files there are to list; looks at all of them, unless nothing but their state is asked for."""
+    query = select(func.count()).select_from(media_files).where(*_conditions(tx, wanted))
+    return int(tx.execute(query).scalar_one())
+
+
+def sum_up(tx: Transaction, wanted: FileFilter) -> list[Total]:
+    """Totals by app, vendor and state; looks at all files."""
+    columns = media_files.c
+    by = (columns.app_id, columns.vendor, columns.state)
+    query = select(
+        *by,
+        func.count(),
+        func.coalesce(func.sum(columns.duration_s), 0.0),
+        func.count() - func.count(columns.duration_s),
+        func.coalesce(func.sum(columns.size_bytes), 0),
+        func.count() - func.count(columns.size_bytes),
+    )
+    rows = tx.execute(query.where(*_conditions(tx, wanted)).group_by(*by).order_by(*by))
+    return [
+        Total(app_id, vendor, state, files, seconds, unknown_length, int(size), unknown_size)
+        for app_id, vendor, state, files, seconds, unknown_length, size, unknown_size in rows
+    ]
+
+
+def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> Iterator[MediaFile]:
+    """The files of a stream that a rule decided, those that ended last first."""
+    columns = media_files.c
+    query = select(*COLUMNS).where(columns.app_id == app_id, columns.stream_id == stream_id, columns.rule == rule)
+    query = query.order_by(columns.ended_at.desc(), columns.id.desc())
+    skip = 0
+    while rows := tx.execute(query.limit(_PAGE).offset(skip)).all():
+        yield from (read_file(row) for row in rows)
+        skip += _PAGE
+
+
+def _is_one_stream(wanted: FileFilter) -> bool:
+    """It asks for one stream of one app: an index has just those."""
+    stream = wanted.stream
+    return wanted.app_id is not None and bool(stream) and "*" not in (stream or "") and "?" not in (stream or "")
+
+
+def _find_edge(tx: Transaction, wanted: FileFilter, after: int) -> int | None:
+    query = select(media_files.c.id).where(media_files.c.id > after).order_by(media_files.c.id)
+    if wanted.state is not None:
+        query = query.where(media_files.c.state == wanted.state)
+    return tx.execute(query.offset(MAX_LOOKED_AT - 1).limit(1)).scalar()
+
+
+def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]]:
+    columns = media_files.c
+    position = func.instr if tx.dialect.name == "sqlite" else func.strpos
+    # An expression, not the column: a database would find all files of the app through an index, and sort them.
+    app: Any = columns.app_id if _is_one_stream(wanted) else columns.app_id.concat("")
+    name = case(
+        (func.coalesce(columns.name, "") != "", columns.name),
+        (columns.vendor != Vendor.TENCENT, columns.file_id),
+        else_="",
+    )
+    make: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+        "state": lambda state: columns.state == state,
+        "app_id": lambda app_id: app == app_id,
+        "vendor": lambda vendor: columns.vendor == vendor,
+        "stream": lambda pattern: fits_pattern(tx, columns.stream_id, pattern),
+        "name": lambda pattern: fits_pattern(tx, name, pattern),
+        "event": lambda event: columns.event == event,
+        "text": lambda part: or_(
+            *(position(column, part) > 0 for column in (columns.file_id, columns.stream_id, columns.name))
+        ),
+        "due_before": lambda moment: columns.due_at < moment,
+        "due_after": lambda moment: columns.due_at > moment,
+        "adopted": lambda is_adopted: columns.event == "" if is_adopted else columns.event != "",
+        "unknown_stream": lambda is_unknown: columns.stream_id == "" if is_unknown else columns.stream_id != "",
+    }
+    if _is_one_stream(wanted):
+        make["stream"] = lambda stream: columns.stream_id == stream
+    values = {name: getattr(wanted, name) for name in make}
+    return [make[name](value) for name, value in values.items() if value is not None]
