@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from service.callbacks.announce import fits_erasure
 from service.model import END_STATES, FileState, MediaFile, WaitReason
 from service.rules.decide import find_call_after
 
@@ -156,22 +157,19 @@ def _is_suspicion_older(known: Known, sighting: Sighting) -> bool:
 def _drop_unverified(file: MediaFile, known: Known, listed: ListedFile, sighting: Sighting) -> MediaFile:
     """Treat a file as adopted: what chose its rule was said by nobody who can be trusted."""
     created = trust_created(listed, sighting.now) or file.vendor_created_at
-    # An erasure by pattern named it for a stream that is not known to be its own.
-    is_misled = known.erasure is not None and known.erasure.stream_pattern is not None
-    return _wait(
-        file._replace(
-            stream_id="",
-            event="",
-            began_at=None,
-            ended_at=created or file.received_at,
-            duration_s=listed.duration_s,
-            size_bytes=listed.size_bytes,
-            replay_url=listed.media_url,
-            adopted_at=file.adopted_at or sighting.now,
-            erasure_id=None if is_misled else file.erasure_id,
-        ),
-        sighting,
+    dropped = file._replace(
+        stream_id="",
+        event="",
+        began_at=None,
+        ended_at=created or file.received_at,
+        duration_s=listed.duration_s,
+        size_bytes=listed.size_bytes,
+        replay_url=listed.media_url,
+        adopted_at=file.adopted_at or sighting.now,
     )
+    if known.erasure is not None and not fits_erasure(dropped, known.erasure):
+        dropped = dropped._replace(erasure_id=None)
+    return _wait(dropped, sighting)
 
 
 def _fill_in(file: MediaFile, listed: ListedFile, now: datetime) -> MediaFile:

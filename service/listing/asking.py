@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from service.listing.tencent import PLAIN_SIZE
 from service.zego.messages import Transport
 
 if TYPE_CHECKING:
@@ -24,31 +23,23 @@ MAX_TRIES: Final = 6
 """Calls for one page, before the listing is interrupted."""
 
 _DONE: Final = 0
-_BAD_PARAMETER: Final = 2
 _UNUSED_CODES: Final = frozenset({3, 4, 5})
-_FINAL_CODES: Final = frozenset({_BAD_PARAMETER, 7, 8, *_UNUSED_CODES})
-_GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
-_HTTP_OK: Final = 200
+_FINAL_CODES: Final = frozenset({2, 7, 8, *_UNUSED_CODES, *range(100_000_000, 100_000_100)})
 _MAX_WAIT_S: Final = 30.0
 _SLICE_S: Final = 0.5
 
 _ENABLE: Final = "ask ZEGO's support to enable SearchMedia for this AppID, or set ZEGO_RETENTION_RECONCILE_EVERY=off"
-_COPY_AGAIN: Final = "copy AppID and ServerSecret again from ZEGO's console (Project → Basic information)"
+_COMPARE: Final = (
+    "compare AppID and ServerSecret with ZEGO's console (Project → Basic information), and this machine's clock"
+)
 _REMEDIES: Final[Mapping[int, str]] = {
     2: "report this as a defect",
     3: _ENABLE,
     4: "ask ZEGO's support which CDN stores the project's recordings, and whether that was changed",
     5: _ENABLE,
-    7: _COPY_AGAIN,
     8: _ENABLE,
-    100_000_001: _COPY_AGAIN,
-    100_000_004: "set this machine's clock (ZEGO accepts a difference of 10 minutes)",
-    100_000_005: _COPY_AGAIN,
     100_000_007: _ENABLE,
-    100_000_010: _COPY_AGAIN,
-    100_000_016: "projects made up to 2021-11-16 need is_test = true or false, as ZEGO's console says",
 }
-_OTHER_REMEDY: Final = "correct AppID, ServerSecret or ZEGO_RETENTION_API_URL, or ask ZEGO's support"
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +68,7 @@ class ListingRefused(Exception):  # noqa: N818  (an answer, not a defect)
 
     def __init__(self, answer: SearchAnswer) -> None:
         said = f"ZEGO refuses to list: {answer.code} {answer.message}".rstrip()
-        super().__init__(f"{said}; {_REMEDIES.get(answer.code or 0, _OTHER_REMEDY)}")
+        super().__init__(f"{said}; {_REMEDIES.get(answer.code or 0, _COMPARE)}")
         self.is_unused = answer.code in _UNUSED_CODES
         """The app does not use this vendor, as far as can be known."""
 
@@ -111,8 +102,6 @@ class Asker:
     def ask(self, query: Query) -> tuple[datetime, SearchAnswer]:
         """Ask until a whole answer comes; returns when it was asked for, and the answer.
 
-        A page larger than usual that is refused or not readable is answered as it is: the walk asks for a smaller one.
-
         Raises:
             ListingRefused: ZEGO will not answer.
             ListingUnanswered: the trouble does not pass.
@@ -122,9 +111,9 @@ class Asker:
         tries = 0
         while True:
             asked_at, answer = self._ask_once(query)
-            if (answer.code == _DONE and not answer.unreadable) or _is_too_large(query, answer):
+            if answer.code == _DONE and not answer.unreadable:
                 return asked_at, answer
-            if answer.code in _FINAL_CODES or answer.code in _GATEWAY_CODES:
+            if answer.code in _FINAL_CODES:
                 raise ListingRefused(answer)
             tries += 1
             if tries == MAX_TRIES:
@@ -149,8 +138,3 @@ class Asker:
                 return
             self.sleep(min(seconds, _SLICE_S))
             seconds -= _SLICE_S
-
-
-def _is_too_large(query: Query, answer: SearchAnswer) -> bool:
-    is_broken = answer.unreadable and answer.http_status == _HTTP_OK
-    return query.size > PLAIN_SIZE and (answer.code == _BAD_PARAMETER or is_broken)

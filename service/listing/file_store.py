@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
@@ -26,6 +26,9 @@ RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at for files that are missing."""
 
 
+_SAYING: Final = (Verdict.ACCEPTED, Verdict.STALE, Verdict.CONFLICT)
+
+
 @dataclass(frozen=True, slots=True)
 class MissingCounts:
     """How many files of an app and vendor are there as far as is known, are missing, and would end for that."""
@@ -36,11 +39,20 @@ class MissingCounts:
 
 
 def describe_known(tx: Transaction, files: Sequence[MediaFile]) -> list[Known]:
-    """Files with what is asked of the inbox about those that are suspected, and the erasures that name them."""
+    """Files with what the inbox says about those that are suspected, and the erasures that name them.
+
+    A trusted callback counts only if it came before a conflict: later ones fill in, and replace nothing.
+    """
     suspected = [file.id for file in files if file.suspicion is not None]
-    announced, since = _find_announced(tx, suspected), _find_suspected_at(tx, suspected)
+    seen = _find_verdicts(tx, suspected) if suspected else {}
     erasures = find_erasures(tx, {file.erasure_id for file in files if file.erasure_id is not None})
-    return [Known(file, file.id in announced, since.get(file.id), erasures.get(file.erasure_id or 0)) for file in files]
+    found = []
+    for file in files:
+        accepted, stale, conflict = (seen.get((file.id, verdict)) for verdict in _SAYING)
+        is_announced = accepted is not None and (conflict is None or accepted < conflict)
+        suspected_at = max((each.last_at for each in (stale, conflict) if each is not None), default=None)
+        found.append(Known(file, is_announced, suspected_at, erasures.get(file.erasure_id or 0)))
+    return found
 
 
 def find_first_callback_at(tx: Transaction, app_id: str) -> datetime | None:
@@ -105,22 +117,18 @@ def find_unanswered(tx: Transaction, files: Iterable[MediaFile]) -> set[int]:
     return set(tx.execute(query.distinct()).scalars())
 
 
-def _find_announced(tx: Transaction, numbers: Sequence[int]) -> set[int]:
-    if not numbers:
-        return set()
-    query = select(callbacks.c.media_file_id).where(
-        callbacks.c.media_file_id.in_(numbers), callbacks.c.verdict == Verdict.ACCEPTED
-    )
-    return {number for number in tx.execute(query.distinct()).scalars() if number is not None}
+class _Seen(NamedTuple):
+    """The first callback of a file that was judged in one way, and when the last of them was understood."""
+
+    first_id: int
+    last_at: datetime
 
 
-def _find_suspected_at(tx: Transaction, numbers: Sequence[int]) -> dict[int, datetime]:
-    if not numbers:
-        return {}
-    number, latest = callbacks.c.media_file_id, func.max(callbacks.c.understood_at)
-    is_unverified = callbacks.c.verdict.in_([Verdict.STALE, Verdict.CONFLICT])
-    query = select(number, latest).where(number.in_(numbers), is_unverified).group_by(number)
-    return {number: moment for number, moment in tx.execute(query) if moment is not None}
+def _find_verdicts(tx: Transaction, numbers: Sequence[int]) -> dict[tuple[int, Verdict], _Seen]:
+    key = (callbacks.c.media_file_id, callbacks.c.verdict)
+    query = select(*key, func.min(callbacks.c.id), func.max(callbacks.c.understood_at)).group_by(*key)
+    query = query.where(key[0].in_(numbers), key[1].in_(_SAYING), callbacks.c.understood_at.is_not(None))
+    return {(number, verdict): _Seen(first, last) for number, verdict, first, last in tx.execute(query)}
 
 
 def _present(app_id: str, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:

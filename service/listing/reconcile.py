@@ -23,6 +23,7 @@ from service.listing.adopt import end_missing
 from service.listing.asking import Asker, ListingApp, ListingRefused, ListingUnanswered, Stopped
 from service.listing.markers import walk_markers
 from service.listing.record import ListingState
+from service.listing.request import read_request
 from service.listing.taking import Intake
 from service.listing.tencent import walk_windows
 from service.model import FileState, NoSuchThing, Vendor
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from service.audit.order import Order
     from service.database import Database, Transaction
     from service.files.policy import PolicyReader
     from service.leader.leader import Leader
@@ -97,6 +99,18 @@ class Reconciler:
         report = log.warning if state is ListingState.INCOMPLETE or note else log.info
         report("listing_ended", app=app_id, vendor=vendor.value, listing=listing.id, state=state.value, note=note)
         return listing.id
+
+    def run_request(self, order: Order, stop: threading.Event) -> list[int]:
+        """Read the listings that an order asks for, until `stop` is set; returns the numbers of their records.
+
+        Raises:
+            LeadLost: another process leads.
+            DatabaseUnavailable: the database failed.
+        """
+        pairs, since = read_request(order)
+        # (An app may have been taken out of the settings since.)
+        wanted = [pair for pair in pairs if pair[0] in self.apps]
+        return [self.run(*pair, stop, since=since) for pair in wanted if not stop.is_set()]
 
     def find_due(self, every: timedelta) -> list[tuple[str, Vendor]]:
         """The apps and vendors whose listing is to be read now: never read, long enough ago, or cut short.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,20 +14,6 @@ if TYPE_CHECKING:
 
     from service.database import Database
     from service.model import Actor
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileRequest:
-    """Which listings are to be read, all apps and vendors being named; `since` as for `Reconciler.run`."""
-
-    apps: tuple[str, ...]
-    vendors: tuple[Vendor, ...]
-    since: datetime | None
-
-    @property
-    def pairs(self) -> list[tuple[str, Vendor]]:
-        """The apps and vendors, in the order in which they are read."""
-        return [(app_id, vendor) for app_id in self.apps for vendor in self.vendors]
 
 
 def place_reconcile(
@@ -60,12 +45,8 @@ def place_reconcile(
     )
 
 
-def read_request(order: Order) -> ReconcileRequest:
-    """What an order to reconcile asks for."""
-    payload = order.payload
-    since = payload["since"]
-    return ReconcileRequest(
-        tuple(payload["apps"]),
-        tuple(Vendor(value) for value in payload["vendors"]),
-        None if since is None else datetime.fromisoformat(since),
-    )
+def read_request(order: Order) -> tuple[list[tuple[str, Vendor]], datetime | None]:
+    """What an order to reconcile asks for: apps and vendors in the order in which they are read, and `since`."""
+    payload, since = order.payload, order.payload["since"]
+    pairs = [(app_id, Vendor(vendor)) for app_id in payload["apps"] for vendor in payload["vendors"]]
+    return pairs, None if since is None else datetime.fromisoformat(since)

@@ -12,7 +12,7 @@ from service.listing.record import Listing, ListingState
 from service.model import Vendor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from service.database import Transaction
@@ -103,15 +103,8 @@ def list_listings(
     return [Listing(*row) for row in tx.execute(query)]
 
 
-def list_newest(tx: Transaction, states: Iterable[ListingState] = tuple(ListingState)) -> list[Listing]:
-    """The newest listing of each app and vendor among those that were to show everything and are in these states."""
-    wanted = (listings.c.since.is_(None), listings.c.state.in_(list(states)))
-    newest = select(func.max(listings.c.id)).where(*wanted).group_by(listings.c.app_id, listings.c.vendor)
-    query = select(*_COLUMNS).where(listings.c.id.in_(newest)).order_by(listings.c.app_id, listings.c.vendor)
-    return [Listing(*row) for row in tx.execute(query)]
-
-
-def sum_lost(tx: Transaction) -> dict[str, int]:
-    """How many callbacks were lost, as far as listings show it, by app."""
-    query = select(listings.c.app_id, func.sum(listings.c.lost)).group_by(listings.c.app_id)
-    return {app_id: int(lost) for app_id, lost in tx.execute(query) if lost}
+def list_newest(tx: Transaction) -> list[Listing]:
+    """The newest listing of each app and vendor that was to show everything."""
+    newest = select(func.max(listings.c.id)).where(listings.c.since.is_(None))
+    newest = newest.group_by(listings.c.app_id, listings.c.vendor)
+    return [Listing(*row) for row in tx.execute(select(*_COLUMNS).where(listings.c.id.in_(newest)))]
