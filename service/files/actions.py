@@ -10,6 +10,7 @@ from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.files import actions_store, store
 from service.files.erase import apply_erase, erase_files
+from service.leader.store import find_leader
 from service.model import END_STATES, FileState, MediaFile, NoSuchThing, NotPossible, WaitReason
 from service.units import count_of, format_moment
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.database import Database, Transaction
+    from service.files.actions_store import Evidence
     from service.model import Actor
 
 __all__ = ["apply_confirm", "apply_erase", "apply_retry", "confirm_files", "erase_files", "retry_files"]
@@ -42,7 +44,7 @@ def confirm_files(database: Database, actor: Actor, numbers: Sequence[int], now:
         payload = {
             "files": [file.id for file in files],
             # What is known against them now; whatever is understood later is not cleared by this order.
-            "seen": [_describe_suspicion(file, evidence) for file in files],
+            "seen": [_describe_suspicion(file, evidence.get(file.id)) for file in files],
             "confirmed_at": format_moment(now),
         }
         return _place(tx, actor, OrderKind.CONFIRM, files, payload, now)
@@ -58,16 +60,19 @@ def apply_confirm(tx: Transaction, order: Order, after: int, result: dict[str, A
     batch, resume_after = _next_batch(seen, after)
     found = store.find_files(tx, batch)
     evidence = actions_store.find_evidence(tx, batch)
-    confirmed_at = datetime.fromisoformat(order.payload["confirmed_at"])
+    moment = _find_moment(tx, order)
     confirmed, suspected, too_late = [], list(result["suspected_again"]), list(result["too_late"])
     for number in batch:
         file = found.get(number)
         if file is None or not _may_be_confirmed(file):
             too_late.append(number)
-        elif _describe_suspicion(file, evidence) != seen[number]:
+            continue
+        against = evidence.get(number)
+        if _describe_suspicion(file, against) != seen[number]:
             suspected.append(number)
-        else:
-            confirmed.append(file._replace(suspicion=None, confirmed_at=confirmed_at, decide_again=True))
+            continue
+        confirmed_at = moment if against is None or against.last_at is None else max(moment, against.last_at)
+        confirmed.append(file._replace(suspicion=None, confirmed_at=confirmed_at, decide_again=True))
     store.save_files(tx, confirmed)
     _flag_ranks(tx, confirmed)
     counts = {"confirmed": result["confirmed"] + len(confirmed), "suspected_again": suspected, "too_late": too_late}
@@ -124,8 +129,19 @@ def _start_over(file: MediaFile) -> MediaFile:
     return file
 
 
-def _describe_suspicion(file: MediaFile, evidence: dict[int, str]) -> str:
-    return f"{file.suspicion or 'nothing suspicious'}: {evidence.get(file.id, 'no callback')}"
+def _describe_suspicion(file: MediaFile, evidence: Evidence | None) -> str:
+    """What is known against a file, as a text that changes with all that is understood later."""
+    return f"{file.suspicion or 'nothing suspicious'}: {evidence or 'no callback'}"
+
+
+def _find_moment(tx: Transaction, order: Order) -> datetime:
+    """When an order confirmed its files, but not later than now by the leader's clock.
+
+    Whatever is understood after it makes a file suspicious again, even if the clock ran ahead where it was written.
+    """
+    leader = find_leader(tx)
+    written_at = datetime.fromisoformat(order.payload["confirmed_at"])
+    return written_at if leader is None or leader.renewed_at is None else min(written_at, leader.renewed_at)
 
 
 def _flag_ranks(tx: Transaction, files: Sequence[MediaFile]) -> None:

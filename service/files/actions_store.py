@@ -10,9 +10,11 @@ from sqlalchemy import ColumnElement, String, case, column, func, literal, null,
 from service.database.schema import BigId, UtcDateTime, count_changed
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
 from service.model import END_STATES, FileState, Vendor, Verdict
+from service.units import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
     from service.database import Transaction
     from service.model import Erasure, Hold, MediaFile
@@ -26,6 +28,19 @@ _IS_THERE: Final = media_files.c.state.not_in(END_STATES)
 _callbacks: Final = table(
     "callbacks", column("media_file_id", BigId), column("verdict", String), column("understood_at", UtcDateTime)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The stale and conflicting callbacks of a file, and when the last was understood, by the leader's clock."""
+
+    stale: int
+    conflicting: int
+    last_at: datetime | None
+
+    def __str__(self) -> str:
+        last = "never" if self.last_at is None else format_moment(self.last_at)
+        return f"{self.stale} stale, {self.conflicting} conflicting, the last understood at {last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +89,14 @@ def flag_covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None, *
     return count_changed(tx.execute(flagged.values(decide_again=True)))
 
 
-def find_evidence(tx: Transaction, numbers: Collection[int]) -> dict[int, str]:
-    """What stale and conflicting callbacks were understood of these files, as a text that changes with every new one.
-
-    Files without any are left out.
-    """
+def find_evidence(tx: Transaction, numbers: Collection[int]) -> dict[int, Evidence]:
+    """What was understood that speaks against these files; those with nothing against them are left out."""
     is_of = [_callbacks.c.verdict == verdict for verdict in (Verdict.STALE.value, Verdict.CONFLICT.value)]
-    query = (
-        select(
-            _callbacks.c.media_file_id,
-            *(func.count(case((each, 1))) for each in is_of),
-            func.max(_callbacks.c.understood_at),
-        )
-        .where(_callbacks.c.media_file_id.in_(sorted(numbers)), or_(*is_of))
-        .group_by(_callbacks.c.media_file_id)
-    )
-    return {
-        number: f"{stale} stale, {conflicting} conflicting, the last understood at {last}"
-        for number, stale, conflicting, last in tx.execute(query)
-    }
+    counts = (func.count(case((each, 1))) for each in is_of)
+    query = select(_callbacks.c.media_file_id, *counts, func.max(_callbacks.c.understood_at))
+    query = query.where(_callbacks.c.media_file_id.in_(sorted(numbers)), or_(*is_of))
+    rows = tx.execute(query.group_by(_callbacks.c.media_file_id))
+    return {number: Evidence(stale, conflicting, last) for number, stale, conflicting, last in rows}
 
 
 def group_numbers(tx: Transaction, numbers: Sequence[int]) -> tuple[list[Group], set[str]]:
