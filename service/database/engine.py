@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,10 +33,12 @@ Transaction: TypeAlias = Connection
 class DatabaseUnavailable(Exception):  # noqa: N818  (a state of the world, named as such)
     """The database could not do what was asked; the text says why in one line, without secrets."""
 
-    def __init__(self, text: str, *, is_transient: bool = False) -> None:
+    def __init__(self, text: str, *, is_transient: bool = False, is_refusal: bool = False) -> None:
         super().__init__(text)
         self.is_transient = is_transient
         """The same transaction may well succeed when it is run again: a deadlock, a serialisation failure, a lock."""
+        self.is_refusal = is_refusal
+        """The database is there and refused what it was given: other rows may fare better."""
 
 
 class Database:
@@ -131,12 +133,20 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             raise DatabaseUnavailable(
-                f"database {self.name}: {_describe(error)}", is_transient=_is_transient(error)
+                f"database {self.name}: {_describe(error)}",
+                is_transient=_is_transient(error),
+                is_refusal=_is_refusal(error),
             ) from error
 
 
 def _is_transient(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES
+
+
+def _is_refusal(error: SQLAlchemyError) -> bool:
+    if not isinstance(error, StatementError) or isinstance(error, OperationalError):
+        return False
+    return not (isinstance(error, DBAPIError) and error.connection_invalidated) and not _is_transient(error)
 
 
 def _describe(error: SQLAlchemyError) -> str:

@@ -213,7 +213,8 @@ def flag_file(tx: Transaction, app_id: str, vendor: Vendor, file_id: str) -> int
 def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_state: FileState | None = None) -> int:
     """Let all files of these streams of an app be decided again, or only those in one state.
 
-    The empty name, which stands for unknown streams, is left out: those files share nothing.
+    Of the kept ones only those with a date, which are kept for their rank: to the others their stream means nothing. The
+    empty name, which stands for unknown streams, is left out: those files share nothing.
     """
     wanted = sorted({stream for stream in streams if stream})
     if not wanted:
@@ -221,6 +222,8 @@ def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_s
     conditions = [media_files.c.app_id == app_id, media_files.c.stream_id.in_(wanted)]
     if only_state is not None:
         conditions.append(media_files.c.state == only_state)
+    if only_state is FileState.KEPT:
+        conditions.append(media_files.c.due_at.is_not(None))
     return _flag(tx, *conditions)
 
 

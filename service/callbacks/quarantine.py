@@ -1,0 +1,69 @@
+"""What is answered 401 is kept for the day when a secret turns out to have been wrong (docs/callbacks.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from service.callbacks.store import is_stored, measure_quarantine, store_quarantined
+from service.database import DatabaseUnavailable
+from service.model import Verdict
+
+if TYPE_CHECKING:
+    from service.callbacks.store import NewCallback
+    from service.database import Database
+
+_MAX_WAITING: Final = 8
+"""Requests that may wait for the quarantine at once: a flood must not take all threads of the server."""
+
+_REMEMBERED_S: Final = 5.0
+"""How long a quota is taken to be full without looking."""
+
+log = structlog.get_logger(__name__)
+
+
+class QuarantineLimits(NamedTuple):
+    """How much the quarantine holds of one known app, and of all unknown apps together."""
+
+    callbacks: int = 1_000
+    size_bytes: int = 8_000_000
+
+
+class Quarantine:
+    """Keeps callbacks that are not authentic, capped. The oldest stay: a flood must not wash them out."""
+
+    def __init__(self, database: Database, limits: QuarantineLimits) -> None:
+        self._database = database
+        self._limits = limits
+        self._places = threading.BoundedSemaphore(_MAX_WAITING)
+        self._one_at_a_time = threading.Lock()
+        self._full_until: dict[str | None, float] = {}
+
+    def keep(self, new: NewCallback, verdict: Verdict, reason: str) -> None:
+        """Keep a callback, if there is room and the database can be reached. It never raises for want of these."""
+        quota = new.app_id if verdict is Verdict.FORGED else None
+        if self._full_until.get(quota, 0.0) > time.monotonic() or not self._places.acquire(blocking=False):
+            return
+        try:
+            with self._one_at_a_time:
+                self._keep(new, verdict, reason, quota)
+        except DatabaseUnavailable as error:
+            log.warning("quarantine_failed", app=new.app_id, error=str(error))
+        finally:
+            self._places.release()
+
+    def _keep(self, new: NewCallback, verdict: Verdict, reason: str, quota: str | None) -> None:
+        if self._has_room(new, quota):
+            self._database.transact(lambda tx: store_quarantined(tx, new, verdict, reason))
+        else:
+            self._full_until[quota] = time.monotonic() + _REMEMBERED_S
+            log.warning("quarantine_full", app=new.app_id)
+
+    def _has_room(self, new: NewCallback, quota: str | None) -> bool:
+        with self._database.read() as tx:
+            count, size = measure_quarantine(tx, quota)
+            fits = count < self._limits.callbacks and size + len(new.raw) <= self._limits.size_bytes
+            return fits or is_stored(tx, new)

@@ -1,0 +1,184 @@
+"""The leader's way through the inbox: batch after batch, pending callbacks become files and verdicts."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from service.callbacks import store
+from service.callbacks.announce import FileBook, identify
+from service.callbacks.understand import Judgement, Reading, understand
+from service.database import DatabaseUnavailable
+from service.files import store as files
+from service.leader.leader import LeadLost
+from service.model import END_STATES, Announcement, FileState, Verdict
+from service.zego.callback import NotUnderstood, parse_callback
+from service.zego.envelope import Unreadable, read_envelope
+from service.zego.signature import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime, timedelta
+
+    from service.callbacks.announce import Change, Identity
+    from service.callbacks.store import Body
+    from service.callbacks.understand import SameSignature
+    from service.database import Transaction
+    from service.files.policy import PolicyReader
+    from service.leader.leader import Leader
+    from service.model import MediaFile, Vendor
+
+_FIRST_BATCH: Final = 100
+_MAX_BATCH: Final = 500
+_AIM_S: Final = 0.05
+"""How long a transaction may take: meanwhile, on SQLite, nobody else writes."""
+
+_NOT_DECIDED: Final = END_STATES | {FileState.DELETING}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Understanding:
+    """Understands whatever is pending in the inbox. It can be killed and started at any point."""
+
+    leader: Leader
+    reader: PolicyReader
+    freshness: timedelta
+    now: Callable[[], datetime]
+    _limit: int = field(default=_FIRST_BATCH)
+
+    def run(self) -> int:
+        """Understand all that is pending; returns how many callbacks that were.
+
+        Raises:
+            LeadLost: another process leads.
+            DatabaseUnavailable: the database could not be reached, or a transient error did not go away.
+        """
+        total = 0
+        while True:
+            limit = self._limit
+            with self.leader.database.read() as tx:
+                pending = store.list_pending(tx, limit)
+            if pending:
+                # Nobody but the leader makes them other than pending: they are as they were read, or the lead is lost.
+                self._understand_batch([read_body(body) for body in pending])
+                total += len(pending)
+            if len(pending) < limit:
+                return total
+
+    def _understand_batch(self, readings: Sequence[Reading]) -> None:
+        try:
+            self._transact(readings)
+        except LeadLost:
+            raise
+        except Exception as error:  # noqa: BLE001  (a defect in one of them must not keep back the others)
+            _raise_unless_of_content(error)
+            log.warning("batch_not_understood", callbacks=len(readings), error=type(error).__name__)
+            for reading in readings:
+                self._understand_one(reading)
+
+    def _understand_one(self, reading: Reading) -> None:
+        try:
+            self._transact([reading])
+        except LeadLost:
+            raise
+        except Exception as error:
+            _raise_unless_of_content(error)
+            log.exception("callback_not_understood", callback=reading.id)
+            reason = f"understanding it failed ({type(error).__name__}): report this as a defect"
+            since = reading.understood_at or self.now()
+            failed = Judgement(reading.id, reading.key, Verdict.NOT_UNDERSTOOD, reason, since, reading.media_file_id)
+            self.leader.transact(lambda tx: store.save_judgements(tx, [failed]))
+
+    def _transact(self, readings: Sequence[Reading]) -> None:
+        took = self.leader.transact(lambda tx: self._understand(tx, readings))
+        if len(readings) >= self._limit:
+            fits = round(len(readings) * _AIM_S / max(took, 0.001))
+            self._limit = max(10, min(fits, 2 * self._limit, _MAX_BATCH))
+
+    def _understand(self, tx: Transaction, readings: Sequence[Reading]) -> float:
+        """Understand callbacks in one transaction; returns how long that took, in seconds."""
+        started = time.monotonic()
+        now = self.now()
+        same = store.list_same_signatures(tx, (each.key[0] for each in readings), (each.id for each in readings))
+        book = _open_book(tx, readings, same)
+        judgements = understand(readings, same, book, self.freshness, now)
+        numbers = self._save_files(tx, list(book.changes()), now)
+        numbers |= {identity: file.id for identity, file in book.known.items()}
+        store.save_judgements(tx, [_number_file(judgement, numbers) for judgement in judgements])
+        return time.monotonic() - started
+
+    def _save_files(self, tx: Transaction, changes: Sequence[Change], now: datetime) -> dict[Identity, int]:
+        """Decide about new and changed files, and store them; returns the numbers of the new ones."""
+        if not changes:
+            return {}
+        policy = self.reader.read(tx, [change.new for change in changes])
+        new: list[MediaFile] = []
+        changed: list[MediaFile] = []
+        for change in changes:
+            file = change.new if change.new.state in _NOT_DECIDED else policy.decide_file(change.new, now)
+            (new if change.old is None else changed).append(file)
+        numbers = files.add_files(tx, new)
+        files.save_files(tx, changed)
+        if any(rule.keep_latest for rule in policy.rules.rules):
+            for app_id, streams in _find_changed_streams(changes).items():
+                files.flag_streams(tx, app_id, streams, only_state=FileState.KEPT)
+        return {(file.app_id, file.vendor, file.file_id): number for file, number in zip(new, numbers, strict=True)}
+
+
+def read_body(body: Body) -> Reading:
+    """Read and parse a stored callback. Never raises."""
+    sent_at = None
+    try:
+        envelope = read_envelope(body.raw or b"", body.content_type)
+        sent_at = parse_timestamp(envelope.timestamp)
+        parsed = parse_callback(envelope)
+    except Unreadable as error:
+        parsed = NotUnderstood(str(error))
+    except Exception as error:  # it would fail the same way for ever
+        log.exception("callback_not_parsed", callback=body.id)
+        parsed = NotUnderstood(f"reading it failed ({type(error).__name__}): report this as a defect")
+    return Reading(body.id, body.key, body.received_at, sent_at, parsed, body.understood_at, body.media_file_id)
+
+
+def _raise_unless_of_content(error: Exception) -> None:
+    """Raise an error again that says nothing about the callbacks: the same ones will be understood later."""
+    if isinstance(error, DatabaseUnavailable) and not error.is_refusal:
+        raise error
+
+
+def _open_book(tx: Transaction, readings: Iterable[Reading], same: Iterable[SameSignature]) -> FileBook:
+    """Load the files that callbacks name, and those of other callbacks with their signatures."""
+    named: dict[tuple[str, Vendor], set[str]] = defaultdict(set)
+    for reading in readings:
+        if isinstance(reading.parsed, Announcement):
+            app_id, vendor, file_id = identify(reading.parsed)
+            named[app_id, vendor].add(file_id)
+    found: list[MediaFile] = []
+    for (app_id, vendor), file_ids in named.items():
+        found += files.find_by_identity(tx, app_id, vendor, file_ids).values()
+    found += files.find_files(tx, [each.media_file_id for each in same if each.media_file_id is not None]).values()
+    erasures = files.find_erasures(tx, [file.erasure_id for file in found if file.erasure_id is not None])
+    return FileBook({(file.app_id, file.vendor, file.file_id): file for file in found}, erasures)
+
+
+def _number_file(judgement: Judgement, numbers: dict[Identity, int]) -> Judgement:
+    if judgement.identity is None:
+        return judgement
+    return judgement._replace(media_file_id=numbers[judgement.identity])
+
+
+def _find_changed_streams(changes: Iterable[Change]) -> dict[str, set[str]]:
+    """The streams by app in which a file may have started or ceased to count for `keep_latest`."""
+    streams: dict[str, set[str]] = defaultdict(set)
+    for old, new in changes:
+        if old is not None:
+            streams[old.app_id].add(old.stream_id)
+        if old is not None or new.suspicion is None:
+            streams[new.app_id].add(new.stream_id)
+    return streams

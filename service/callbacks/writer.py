@@ -1,0 +1,165 @@
+"""Group commit: one thread per process stores the callbacks of all requests that wait for it (docs/callbacks.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from service.callbacks.store import NewCallback, store_callbacks
+from service.database import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from service.callbacks.understand import Key
+    from service.database import Database
+
+MAX_WAIT_S: Final = 10.0
+"""How long a request waits for its callback to be stored."""
+
+_MAX_BATCH: Final = 500
+_PAUSE_ON_SQLITE_S: Final = 0.001
+
+log = structlog.get_logger(__name__)
+
+
+class NotStored(Exception):  # noqa: N818  (an answer to ZEGO: send it again)
+    """A callback was not stored durably, or not in time; the text says why in one line."""
+
+
+class _Ticket:
+    """A callback whose request waits; `failure` is set before `done` if it was not stored."""
+
+    __slots__ = ("done", "failure", "has_left", "row", "since")
+
+    def __init__(self, row: NewCallback) -> None:
+        self.row = row
+        self.since = time.monotonic()
+        self.done = threading.Event()
+        self.failure: str | None = None
+        self.has_left = False
+
+
+class Writer:
+    """Stores callbacks for all threads of a process, many in one transaction. `stop` ends it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[_Ticket] = deque()
+        self._being_stored: list[_Ticket] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_stopping = False
+
+    @property
+    def oldest_wait_s(self) -> float:
+        """How long the oldest request has been waiting; 0 if none does."""
+        with self._changed:
+            oldest = next(iter(self._being_stored), None) or next(iter(self._waiting), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest.since
+
+    def start(self) -> None:
+        """Start the thread, unless it runs. Storing does this by itself."""
+        with self._changed:
+            self._is_stopping = False
+            self._ensure_thread()
+
+    def stop(self) -> None:
+        """Store what waits, then end the thread; nothing is stored any more until `start`."""
+        with self._changed:
+            self._is_stopping = True
+            thread = self._thread
+            self._changed.notify()
+        if thread is not None:
+            thread.join()
+
+    def store(self, row: NewCallback, timeout_s: float = MAX_WAIT_S) -> None:
+        """Store a callback; when this returns, it is durable.
+
+        Raises:
+            NotStored: it could not be stored, or not in time (then it may be stored later all the same).
+        """
+        ticket = _Ticket(row)
+        with self._changed:
+            if self._is_stopping:
+                raise NotStored("the service is stopping")
+            self._ensure_thread()
+            self._waiting.append(ticket)
+            self._changed.notify()
+        if not ticket.done.wait(timeout_s):
+            ticket.has_left = True
+            raise NotStored(f"it was not stored within {timeout_s:g} s")
+        if ticket.failure is not None:
+            raise NotStored(ticket.failure)
+
+    def _ensure_thread(self) -> None:
+        # A process that was forked after the start has no such thread.
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while batch := self._take_batch():
+            try:
+                self._store_batch(batch)
+            except Exception as error:
+                log.exception("callbacks_not_stored", callbacks=len(batch))
+                _finish(batch, f"storing it failed ({type(error).__name__})")
+            with self._changed:
+                self._being_stored = []
+            if self._database.is_sqlite:
+                time.sleep(_PAUSE_ON_SQLITE_S)  # SQLite's lock knows no queue: leave the leader a gap
+
+    def _take_batch(self) -> list[_Ticket]:
+        """Wait for callbacks; an empty list says that it is time to end."""
+        with self._changed:
+            while not self._waiting:
+                if self._is_stopping:
+                    return []
+                self._changed.wait()
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
+            self._being_stored = batch
+            return batch
+
+    def _store_batch(self, batch: Sequence[_Ticket]) -> None:
+        by_key: dict[Key, list[_Ticket]] = {}
+        for ticket in batch:
+            if not ticket.has_left:
+                by_key.setdefault(ticket.row.key, []).append(ticket)
+        # Sorted, so that writers of several processes never wait for each other in a circle.
+        equal = [by_key[key] for key in sorted(by_key)]
+        try:
+            self._store(equal)
+        except DatabaseUnavailable as error:
+            if not error.is_refusal:
+                log.error("callbacks_not_stored", callbacks=len(batch), detail=str(error))
+                _finish(batch, str(error))
+                return
+            for tickets in equal:
+                self._store_one(tickets)
+        else:
+            _finish(batch, None)
+
+    def _store_one(self, tickets: list[_Ticket]) -> None:
+        try:
+            self._store([tickets])
+        except DatabaseUnavailable as error:
+            log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error))
+            _finish(tickets, str(error))
+        else:
+            _finish(tickets, None)
+
+    def _store(self, equal: Sequence[Sequence[_Ticket]]) -> None:
+        counted = [(tickets[0].row, len(tickets)) for tickets in equal]
+        if counted:
+            self._database.transact(lambda tx: store_callbacks(tx, counted))
+
+
+def _finish(tickets: Iterable[_Ticket], failure: str | None) -> None:
+    for ticket in tickets:
+        ticket.failure = failure
+        ticket.done.set()
