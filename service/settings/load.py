@@ -20,26 +20,9 @@ from pydantic import (
 )
 
 from service.schedule import Cron, Every, Slots
+from service.settings import values
 from service.settings.sources import PREFIX, Found, Names, Raw, SettingsError, Table, find_settings
-from service.settings.values import (
-    Listen,
-    check_api_url,
-    default_database_url,
-    hide_password,
-    read_app_id,
-    read_count,
-    read_database_url,
-    read_duration,
-    read_keep,
-    read_listen,
-    read_pause,
-    read_period,
-    read_public_url,
-    read_share,
-    read_timezone,
-    read_window,
-    split_secrets,
-)
+from service.settings.values import Listen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,9 +39,9 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Duration = Annotated[timedelta, BeforeValidator(read_duration)]
-Period = Annotated[timedelta | None, BeforeValidator(read_period)]
-Window = Annotated[timedelta | None, BeforeValidator(read_window)]
+Duration = Annotated[timedelta, BeforeValidator(values.read_duration)]
+Period = Annotated[timedelta | None, BeforeValidator(values.read_period)]
+Window = Annotated[timedelta | None, BeforeValidator(values.read_window)]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 
 
@@ -67,10 +50,10 @@ class AppSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    app_id: Annotated[str, BeforeValidator(read_app_id)]
+    app_id: Annotated[str, BeforeValidator(values.read_app_id)]
     name: str = Field(default_factory=lambda fields: fields.get("app_id", ""), min_length=1)
     server_secret: Secret
-    callback_secrets: Annotated[tuple[Secret, ...], BeforeValidator(split_secrets)] = Field(
+    callback_secrets: Annotated[tuple[Secret, ...], BeforeValidator(values.split_secrets)] = Field(
         min_length=1, examples=['["secret"]']
     )
     api_url: str = DEFAULT_API_URL
@@ -87,23 +70,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    database_url: Annotated[str, BeforeValidator(read_database_url)] = Field(repr=False)
-    listen: Annotated[Listen, BeforeValidator(read_listen)] = Listen("127.0.0.1", 8080)
+    database_url: Annotated[str, BeforeValidator(values.read_database_url)] = Field(repr=False)
+    listen: Annotated[Listen, BeforeValidator(values.read_listen)] = Listen("127.0.0.1", 8080)
     allow_plain_http: bool = Field(default=False, examples=["true"])
     api_url: str = DEFAULT_API_URL
     apps: tuple[AppSettings, ...] = ()
-    public_url: Annotated[str, BeforeValidator(read_public_url)] | None = None
-    keep: Annotated[str, BeforeValidator(read_keep)] | None = None
+    public_url: Annotated[str, BeforeValidator(values.read_public_url)] | None = None
+    keep: Annotated[str, BeforeValidator(values.read_keep)] | None = None
     sweep_every: Period = timedelta(minutes=15)
-    timezone: Annotated[ZoneInfo, BeforeValidator(read_timezone)] = _UTC
+    timezone: Annotated[ZoneInfo, BeforeValidator(values.read_timezone)] = _UTC
     sweep_cron: str | None = None
     retry_first: Duration = timedelta(minutes=1)
     retry_last: Duration = timedelta(hours=6)
     give_up_after: Duration = timedelta(days=7)
     claim_lease: Duration = timedelta(minutes=2)
-    cooling_off: Annotated[timedelta, BeforeValidator(read_pause)] = timedelta(hours=24)
-    breaker_files: Annotated[int, BeforeValidator(read_count)] = 10_000
-    breaker_share: Annotated[float, BeforeValidator(read_share)] = 0.2
+    cooling_off: Annotated[timedelta, BeforeValidator(values.read_pause)] = timedelta(hours=24)
+    breaker_files: Annotated[int, BeforeValidator(values.read_count)] = 10_000
+    breaker_share: Annotated[float, BeforeValidator(values.read_share)] = 0.2
     confirm: Literal["off", "all"] = Field(default="off", examples=["off"])
     reconcile_every: Period = timedelta(hours=24)
     callback_freshness: Duration = timedelta(minutes=15)
@@ -117,7 +100,7 @@ class Settings(BaseModel):
     @property
     def database_url_shown(self) -> str:
         """The database's URL, fit to be shown."""
-        return hide_password(self.database_url)
+        return values.hide_password(self.database_url)
 
     @property
     def sweep_slots(self) -> Slots | None:
@@ -133,7 +116,7 @@ class Settings(BaseModel):
     @field_validator("api_url")
     @classmethod
     def _check_api_url(cls, url: str, info: ValidationInfo) -> str:
-        return check_api_url(url, allow_plain_http=info.data.get("allow_plain_http", False))
+        return values.check_api_url(url, allow_plain_http=info.data.get("allow_plain_http", False))
 
     @field_validator("apps")
     @classmethod
@@ -192,7 +175,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     found = find_settings(environ, _NAMES, _APP_NAMES)
     own = {name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}
-    fields = Table({"database_url": Raw(default_database_url(environ), f"{PREFIX}DATABASE_URL"), **own}, "")
+    fields = Table({"database_url": Raw(values.default_database_url(environ), f"{PREFIX}DATABASE_URL"), **own}, "")
     apps = _collect_apps(found)
     try:
         return Settings.model_validate(
@@ -219,7 +202,7 @@ def _collect_apps(found: Found) -> list[Table]:
 
 def _with_checked_url(app: AppSettings, *, allow_plain_http: bool) -> AppSettings:
     try:
-        url = check_api_url(app.api_url, allow_plain_http=allow_plain_http)
+        url = values.check_api_url(app.api_url, allow_plain_http=allow_plain_http)
     except ValueError as error:
         raise ValueError(f"api_url of app {app.app_id}: {error}") from None
     return app.model_copy(update={"api_url": url})

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, SecretStr
 
-from service.units import format_duration, format_keep
+from service.units import FOREVER, format_duration
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
 _SECRET: Final = frozenset({"database_url"})
-_WINDOW: Final = frozenset({"inbox_keep", "history_keep"})
-_NOT_SET_BY_ANYONE: Final = frozenset({"warnings"})
+_WHEN_NONE: Final = {"sweep_every": "off", "reconcile_every": "off", "inbox_keep": FOREVER, "history_keep": FOREVER}
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
@@ -23,20 +22,14 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _describe(model: BaseModel) -> dict[str, Any]:
-    names = [name for name in type(model).model_fields if name not in _NOT_SET_BY_ANYONE]
-    return {name: _shown_as(name, getattr(model, name)) for name in names}
+    names = [name for name in type(model).model_fields if name != "warnings"]
+    return {name: "set" if name in _SECRET else _show(name, getattr(model, name)) for name in names}
 
 
-def _shown_as(name: str, value: Any) -> object:  # noqa: ANN401  (whatever a setting may be)
-    if name in _SECRET:
-        return "set"
-    return format_keep(value) if name in _WINDOW else _shown(value)
-
-
-def _shown(value: object) -> object:
+def _show(name: str, value: object) -> object:
     match value:
         case None:
-            return "unset"
+            return _WHEN_NONE.get(name, "unset")
         case SecretStr() | (SecretStr(), *_):
             return "set"
         case () | (BaseModel(), *_):
