@@ -18,11 +18,14 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from service.audit.order import Order, OrderKind
 from service.audit.store import finish_order, list_run_requests
+from service.callbacks.pruning import prune_inbox
 from service.database import DatabaseUnavailable
 from service.leader.leader import LeadLost
 from service.leader.store import want_lead
+from service.listing.request import read_request
 from service.logs import configure_logging
 from service.stopping import StopSignals, follow_lifeline, stop_signals
+from service.sweep.pruning import prune_history
 from service.sweep.records import Trigger
 from service.wiring import MigrationsPending, build_service, prepare_database, utc_now
 
@@ -136,12 +139,17 @@ class Worker:
 
     def prune(self) -> None:
         """Drop what is older than INBOX_KEEP and HISTORY_KEEP."""
-        if self._service.leader.leads:
-            self._service.prune(self._stop)
+        service = self._service
+        inbox_keep, history_keep = service.settings.inbox_keep, service.settings.history_keep
+        if service.leader.leads and inbox_keep is not None:
+            prune_inbox(service.leader, service.now() - inbox_keep, self._stop)
+        if service.leader.leads and history_keep is not None:
+            prune_history(service.leader, service.now() - history_keep, self._stop)
 
     def _reconcile_on_request(self, order: Order) -> None:
         service = self._service
-        numbers = service.reconciler.run_request(order, self._stop)
+        pairs, since = read_request(order)
+        numbers = [service.reconciler.run(app_id, vendor, self._stop, since=since) for app_id, vendor in pairs]
         service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), {"listing_ids": numbers}))
 
     def _find_requests(self, *kinds: OrderKind) -> list[Order]:
@@ -227,7 +235,7 @@ def _wait_for_database(service: Service, signals: StopSignals) -> bool:
     trouble = ""
     while True:
         try:
-            prepare_database(service)
+            prepare_database(service, creates_database=True)
         except MigrationsPending:
             raise
         except DatabaseUnavailable as error:
