@@ -64,7 +64,6 @@ class RuleSet:
     revision: int
     rules: tuple[RetentionRule, ...]
     applied_by_person: bool = True
-    applied_at: datetime | None = None
     cooling_until: datetime | None = None
     preview_id: int | None = None
     preview_highest_id: int | None = None

@@ -76,17 +76,12 @@ def explain_past(file: MediaFile, rules: RuleSet, decided_by: str | None, reason
         return (Line("erasure", LineResult.ERASED, reason),)
     if rules.find_rule(decided_by) is None:
         return (Line(decided_by, LineResult.DECIDED, reason),)
-    lines: list[Line] = []
-    is_decided = False
-    for rule in rules.rules:
-        if is_decided:
-            lines.append(Line(rule.name, LineResult.NOT_REACHED, f'rule "{decided_by}" came first'))
-        elif rule.name == decided_by:
-            is_decided = True
-            lines.append(Line(rule.name, LineResult.DECIDED, reason))
-        else:
-            lines.append(_explain_earlier(file, rule))
-    return tuple(lines)
+    place = [rule.name for rule in rules.rules].index(decided_by)
+    return (
+        *(_explain_earlier(file, rule) for rule in rules.rules[:place]),
+        Line(decided_by, LineResult.DECIDED, reason),
+        *(Line(r.name, LineResult.NOT_REACHED, f'rule "{decided_by}" came first') for r in rules.rules[place + 1 :]),
+    )
 
 
 def describe_date(file: MediaFile, rule: RetentionRule | None, due_at: datetime | None) -> str | None:

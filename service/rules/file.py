@@ -51,8 +51,7 @@ def parse_rules(text: str) -> tuple[RetentionRule, ...]:
     rules = tuple(
         _read_rule(table, _name_place(number, table.get("name"))) for number, table in enumerate(tables, start=1)
     )
-    _refuse_duplicates(rules)
-    _refuse_unreachable(rules)
+    _refuse_useless(rules)
     return rules
 
 
@@ -148,9 +147,7 @@ def _read_match(table: object, place: str) -> Match:
             place, "match", 'must hold a condition, as in { stream = "trial-*" }; leave it out to match all files'
         )
     _refuse_unknown_keys(table, tuple(_MATCH_KEYS), f"{place}, match.")
-    values: dict[str, Any] = {
-        key: _MATCH_KEYS[key].read_all(value, f"match.{key}", place) for key, value in table.items()
-    }
+    values: dict[str, Any] = {key: _MATCH_KEYS[key].read(value, f"match.{key}", place) for key, value in table.items()}
     match = Match(**values)
     if match.adopted and (useless := [key for key in ("stream", "event") if key in table]):
         raise _error(
@@ -165,29 +162,23 @@ def _read_match(table: object, place: str) -> Match:
 
 @dataclass(frozen=True, slots=True)
 class _MatchKey:
-    """How one value of a match key is read from TOML and written as text; `is_list`: several values may be given."""
+    """How a value of a match key is read from text (None: a flag) and written; `is_list`: several may be given."""
 
-    read: Callable[[object, str, str], Any]
+    parse: Callable[[str], Any] | None
     format: Callable[[Any], str]
     is_list: bool = False
 
-    def read_all(self, value: object, key: str, place: str) -> Any:  # noqa: ANN401  (each key has its own type)
+    def read(self, value: object, key: str, place: str) -> Any:  # noqa: ANN401  (each key has its own type)
+        if self.parse is None:
+            if not isinstance(value, bool):
+                raise _error(place, key, "must be true or false, without quotes")
+            return value
         if not self.is_list:
-            return self.read(value, key, place)
+            return _read_text(value, key, place, self.parse)
         values = value if isinstance(value, list) else [value]
         if not values:
             raise _error(place, key, "is an empty list, which no file matches: name a value, or leave the key out")
-        return tuple(self.read(each, key, place) for each in values)
-
-
-def _text_of(parse: Callable[[str], Any]) -> Callable[[object, str, str], Any]:
-    return lambda value, key, place: _read_text(value, key, place, parse)
-
-
-def _read_flag(value: object, key: str, place: str) -> bool:
-    if not isinstance(value, bool):
-        raise _error(place, key, "must be true or false, without quotes")
-    return value
+        return tuple(_read_text(each, key, place, self.parse) for each in values)
 
 
 def _read_text(value: object, key: str, place: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401
@@ -236,16 +227,16 @@ def _parse_event(text: str) -> str:
 
 
 _MATCH_KEYS: Final = {
-    "stream": _MatchKey(_text_of(_pattern_parser(_MAX_STREAM)), str, is_list=True),
-    "name": _MatchKey(_text_of(_pattern_parser(_MAX_FILE_NAME)), str, is_list=True),
-    "app": _MatchKey(_text_of(_parse_app), str, is_list=True),
-    "vendor": _MatchKey(_text_of(_parse_vendor), str, is_list=True),
-    "event": _MatchKey(_text_of(_parse_event), str, is_list=True),
-    "adopted": _MatchKey(_read_flag, lambda flag: str(flag).lower()),
-    "min_duration": _MatchKey(_text_of(parse_duration), format_duration),
-    "max_duration": _MatchKey(_text_of(parse_duration), format_duration),
-    "min_size": _MatchKey(_text_of(parse_size), format_size),
-    "max_size": _MatchKey(_text_of(parse_size), format_size),
+    "stream": _MatchKey(_pattern_parser(_MAX_STREAM), str, is_list=True),
+    "name": _MatchKey(_pattern_parser(_MAX_FILE_NAME), str, is_list=True),
+    "app": _MatchKey(_parse_app, str, is_list=True),
+    "vendor": _MatchKey(_parse_vendor, str, is_list=True),
+    "event": _MatchKey(_parse_event, str, is_list=True),
+    "adopted": _MatchKey(None, lambda flag: str(flag).lower()),
+    "min_duration": _MatchKey(parse_duration, format_duration),
+    "max_duration": _MatchKey(parse_duration, format_duration),
+    "min_size": _MatchKey(parse_size, format_size),
+    "max_size": _MatchKey(parse_size, format_size),
 }
 """The keys of a match, in the order in which they are written."""
 
@@ -262,19 +253,15 @@ def _refuse_unknown_keys(table: Mapping[str, object], known: Sequence[str], pref
         raise RulesError(f"{prefix}{_shorten(ascii(key)[1:-1])}: unknown key, {hint}")
 
 
-def _refuse_duplicates(rules: Sequence[RetentionRule]) -> None:
+def _refuse_useless(rules: Sequence[RetentionRule]) -> None:
     first: dict[str, int] = {}
     for number, rule in enumerate(rules, start=1):
         if first.setdefault(rule.name, number) != number:
             raise RulesError(f'rule {number} "{rule.name}", name: is that of rule {first[rule.name]} too, rename one')
-
-
-def _refuse_unreachable(rules: Sequence[RetentionRule]) -> None:
-    found = find_unreachable(rules)
-    if found is not None:
+    if found := find_unreachable(rules):
         rule, earlier = found
         raise RulesError(
-            f'rule {rules.index(rule) + 1} "{rule.name}", match: is never reached, because rule "{earlier.name}" above'
+            f'rule {first[rule.name]} "{rule.name}", match: is never reached, because rule "{earlier.name}" above'
             " takes every file that it matches: move it up, or leave it out"
         )
 

@@ -7,7 +7,6 @@ kept than asked for, never less.
 
 from __future__ import annotations
 
-import heapq
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -118,26 +117,20 @@ def find_kept_as_latest(file: MediaFile, spans_newest_first: Iterable[Span], kee
     `spans_newest_first` are those files of its app and stream that its rule decides and that count
     (`counts_as_recording`), by their end; whether the file itself is among them makes no difference.
     """
-    own = span_of(file)
-    others = (span for span in spans_newest_first if span.id != file.id)
-    in_order = heapq.merge(others, [own], key=_find_end, reverse=True)
-    if file.id not in newest(in_order, keep_latest):
-        return None
-    return describe_latest(file.rule, keep_latest)
+    counter = NewestCounter(keep_latest)
+    for span in spans_newest_first:
+        if span.ended_at < file.ended_at or not counter.add(span):
+            break
+    return describe_latest(file.rule, keep_latest) if counter.covers(span_of(file)) else None
 
 
 def describe_latest(rule: str | None, keep_latest: int) -> str:
-    """Being one of the newest as the reason why a file is kept."""
-    if keep_latest == 1:
-        return f'rule "{rule}" keeps the newest recording of each stream, and it belongs to that'
-    return f'rule "{rule}" keeps the newest {keep_latest} recordings of each stream, and it belongs to them'
+    """Being one of the newest as the reason why a file is kept; `rule` is the name of its rule."""
+    which = "recording" if keep_latest == 1 else f"{keep_latest} recordings"
+    return f'rule "{rule}" keeps the newest {which} of each stream, and it is one of them'
 
 
 def keep_as_latest(file: MediaFile, reason: str, now: datetime) -> MediaFile:
     """The row of a file that is kept for its rank; it keeps its date, which says that its rule would delete it."""
     state_at = file.state_at if file.state is FileState.KEPT else now
     return file._replace(state=FileState.KEPT, state_reason=reason, state_at=state_at)
-
-
-def _find_end(span: Span) -> datetime:
-    return span.ended_at

@@ -141,10 +141,10 @@ def test_a_file_is_kept_for_its_rank_whether_it_is_listed_itself_or_not(
 
 
 def test_being_kept_for_its_rank_reads_like_this() -> None:
-    one = 'rule "all" keeps the newest recording of each stream, and it belongs to that'
+    one = 'rule "all" keeps the newest recording of each stream, and it is one of them'
     assert find_kept_as_latest(FILE, [], 1) == one
     assert find_kept_as_latest(FILE, [], 3) == (
-        'rule "all" keeps the newest 3 recordings of each stream, and it belongs to them'
+        'rule "all" keeps the newest 3 recordings of each stream, and it is one of them'
     )
 
 

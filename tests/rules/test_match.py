@@ -4,8 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from service.model import MediaFile, Vendor
 from service.rules.match import KEYS, Judgement, Match, compare, judge, match_implies
@@ -26,36 +24,6 @@ FILE = MediaFile(
 )
 ADOPTED = FILE._replace(stream_id="", event="")
 TENCENT = FILE._replace(vendor=Vendor.TENCENT, file_id="528589")
-
-stream_patterns = st.lists(st.sampled_from(["*", "a*", "b*", "?b", "ab", "c"]), min_size=1, max_size=2).map(tuple)
-limits = st.sampled_from([5, 10, 20]).map(lambda seconds: timedelta(seconds=seconds))
-matches = st.builds(
-    Match,
-    stream=st.none() | stream_patterns,
-    name=st.none() | stream_patterns,
-    app=st.none() | st.just(("1",)),
-    vendor=st.none() | st.lists(st.sampled_from(Vendor), min_size=1, max_size=3).map(tuple),
-    event=st.none() | st.just(("record",)),
-    adopted=st.none() | st.booleans(),
-    min_duration=st.none() | limits,
-    max_duration=st.none() | limits,
-    min_size=st.none() | st.integers(0, 2),
-    max_size=st.none() | st.integers(1, 3),
-)
-files = st.builds(
-    MediaFile,
-    id=st.just(1),
-    app_id=st.sampled_from(["1", "2"]),
-    vendor=st.sampled_from(Vendor),
-    file_id=st.sampled_from(["ab", "c"]),
-    stream_id=st.sampled_from(["ab", "a", "bb", "c", ""]),
-    event=st.sampled_from(["record", "compose", ""]),
-    ended_at=st.just(END),
-    received_at=st.just(END),
-    duration_s=st.sampled_from([None, 5.0, 10.0, 25.0, float("nan")]),
-    size_bytes=st.none() | st.integers(0, 4),
-    name=st.none() | st.sampled_from(["b", "ab"]),
-)
 
 
 @pytest.mark.parametrize(
@@ -152,23 +120,6 @@ def test_a_condition_known_to_fail_outweighs_a_missing_fact(match: Match, file: 
     assert judge(match, file).judgement is Judgement.DIFFERS
 
 
-@given(matches, files)
-def test_the_quick_form_and_the_one_with_words_agree(match: Match, file: MediaFile) -> None:
-    result = judge(match, file)
-    assert result.judgement is compare(match, file)
-    assert (result.key is None) == (result.judgement is Judgement.MATCHES)
-    assert ("is not known" in result.why) == (result.judgement is Judgement.UNKNOWN)
-
-
-@given(matches, files, files)
-def test_rules_that_look_only_at_the_origin_judge_files_of_one_origin_alike(
-    match: Match, file: MediaFile, other: MediaFile
-) -> None:
-    if match.looks_only_at_origin:
-        same = other._replace(app_id=file.app_id, vendor=file.vendor, event=file.event, stream_id=file.stream_id)
-        assert compare(match, file) is compare(match, same)
-
-
 @pytest.mark.parametrize("key", [key.name for key in KEYS])
 def test_only_five_keys_look_at_nothing_but_the_origin(key: str) -> None:
     asked: dict[str, Any] = {key: ("1",)}
@@ -208,9 +159,3 @@ def test_only_five_keys_look_at_nothing_but_the_origin(key: str) -> None:
 )
 def test_implication_holds_key_by_key(narrow: Match, wide: Match, *, expected: bool) -> None:
     assert match_implies(narrow, wide) is expected
-
-
-@given(matches, matches, files)
-def test_no_file_gets_past_a_match_that_is_implied(narrow: Match, wide: Match, file: MediaFile) -> None:
-    if match_implies(narrow, wide) and compare(narrow, file) is not Judgement.DIFFERS:
-        assert compare(wide, file) is not Judgement.DIFFERS
