@@ -141,6 +141,13 @@ def use_moved_budget(tx: Transaction, number: int, count: int) -> None:
     )
 
 
+def list_moved_budgets(tx: Transaction) -> dict[int, int]:
+    """How many files each previewed revision still covers, of those that its preview showed; used up ones are out."""
+    left = rule_revisions.c.moved_count - rule_revisions.c.moved_called
+    rows = tx.execute(select(rule_revisions.c.number, left).where(left > 0))
+    return {number: count for number, count in rows}  # noqa: C416  (dict() loses the types)
+
+
 @lru_cache(maxsize=64)
 def _read_rules(text: str) -> tuple[RetentionRule, ...]:
     return parse_rules(text)

@@ -1,25 +1,48 @@
-"""The tables of the sweep, and their queries."""
+"""The tables of the sweep, and the queries about runs, calls, attempts, plans and app states."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
     String,
     Table,
     Text,
+    delete,
+    func,
+    insert,
+    select,
     text,
+    update,
 )
 
-from service.database.schema import BigId, UtcDateTime, enum_column, metadata, partial_index
+from service.database.schema import (
+    BigId,
+    UtcDateTime,
+    count_changed,
+    enum_column,
+    insert_into,
+    metadata,
+    partial_index,
+)
 from service.model import Outcome, Vendor
-from service.sweep.records import PlanState, RunState, Trigger
+from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from service.database import Transaction
+    from service.sweep.answers import FileResult
+    from service.zego.messages import DeleteAnswer
 
 IS_OPEN: Final = text("outcome IS NULL")
 IS_PRUNABLE: Final = text("outcome IN ('retryable', 'rejected', 'blocked')")
@@ -108,3 +131,276 @@ app_states: Final = Table(
     Column("code", Text, nullable=False),
     Column("message", Text, nullable=False),
 )
+
+_RUN: Final = tuple(runs.c[name] for name in Run.__dataclass_fields__)
+_CALL: Final = tuple(calls.c[name] for name in Call.__dataclass_fields__)
+_ATTEMPT: Final = tuple(attempts.c[name] for name in Attempt.__dataclass_fields__)
+_PLAN: Final = tuple(plans.c[name] for name in Plan.__dataclass_fields__)
+_NOT_WHOLE: Final = (Trigger.RETRY, Trigger.APPROVAL)
+_PURGED: Final = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What one run did, counted from its attempts: calls, and each file by its last outcome in that run.
+
+    `purges_failed` are files of calls that Wangsu's cache was not purged of, although that was asked for.
+    """
+
+    calls: int
+    outcomes: dict[Outcome | None, int]
+    purges_failed: int
+
+
+# Runs
+
+
+def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> int:
+    """Write down that a run begins; returns its number."""
+    row = insert(runs).values(trigger=trigger, state=RunState.RUNNING, started_at=now, worker=worker)
+    return int(tx.execute(row.returning(runs.c.id)).scalar_one())
+
+
+def finish_run(tx: Transaction, run_id: int, state: RunState, now: datetime, note: str | None) -> None:
+    """Write down how a run ended."""
+    tx.execute(update(runs).where(runs.c.id == run_id).values(state=state, finished_at=now, note=note))
+
+
+def lose_running(tx: Transaction, now: datetime, note: str) -> int:
+    """Mark runs that say they are running as lost."""
+    running = update(runs).where(runs.c.state == RunState.RUNNING)
+    return count_changed(tx.execute(running.values(state=RunState.LOST, finished_at=now, note=note)))
+
+
+def find_run(tx: Transaction, run_id: int) -> Run | None:
+    """One run."""
+    row = tx.execute(select(*_RUN).where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else Run(*row)
+
+
+def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Run]:
+    """Runs, the newest first, those below `before`."""
+    query = select(*_RUN).order_by(runs.c.id.desc()).limit(limit)
+    return [Run(*row) for row in tx.execute(query if before is None else query.where(runs.c.id < before))]
+
+
+def count_runs(tx: Transaction) -> dict[RunState, int]:
+    """How many runs there are in each state."""
+    query = select(runs.c.state, func.count()).group_by(runs.c.state)
+    return {state: count for state, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+
+
+def find_last_run(tx: Transaction, *, scheduled: bool = False) -> Run | None:
+    """The newest run over everything due (`scheduled`: on schedule) that was not cut short."""
+    whole = runs.c.trigger == Trigger.SCHEDULE if scheduled else runs.c.trigger.not_in(_NOT_WHOLE)
+    query = select(*_RUN).where(whole, runs.c.state.not_in([RunState.LOST, RunState.INTERRUPTED]))
+    row = tx.execute(query.order_by(runs.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Run(*row)
+
+
+def count_totals(tx: Transaction, run_id: int) -> RunTotals:
+    """Count what a run did."""
+    of_run = attempts.c.run_id == run_id
+    last = select(func.max(attempts.c.id)).where(of_run).group_by(attempts.c.media_file_id)
+    query = select(attempts.c.outcome, func.count()).where(attempts.c.id.in_(last)).group_by(attempts.c.outcome)
+    outcomes = {outcome: count for outcome, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+    sent = tx.execute(select(func.count()).select_from(calls).where(calls.c.run_id == run_id)).scalar_one()
+    not_purged = select(calls.c.id).where(calls.c.run_id == run_id, calls.c.cache_code != _PURGED)
+    is_deleted = attempts.c.outcome == Outcome.DELETED
+    failed = select(func.count()).select_from(attempts).where(attempts.c.call_id.in_(not_purged), is_deleted)
+    return RunTotals(sent, outcomes, tx.execute(failed).scalar_one())
+
+
+# Calls and attempts
+
+
+def open_call(tx: Transaction, run_id: int, app_id: str, vendor: Vendor, now: datetime) -> int:
+    """Write down a call before it is sent; returns its number."""
+    row = insert(calls).values(run_id=run_id, app_id=app_id, vendor=vendor, opened_at=now)
+    return int(tx.execute(row.returning(calls.c.id)).scalar_one())
+
+
+def drop_call(tx: Transaction, call_id: int) -> None:
+    """Forget a call that was not sent, with its attempts."""
+    tx.execute(delete(attempts).where(attempts.c.call_id == call_id))
+    tx.execute(delete(calls).where(calls.c.id == call_id))
+
+
+def is_answered(tx: Transaction, call_id: int) -> bool:
+    """Whether the answer of a call is on record (or the call is not)."""
+    return tx.execute(select(calls.c.id).where(calls.c.id == call_id, calls.c.answered_at.is_(None))).first() is None
+
+
+def save_answer(tx: Transaction, call_id: int, answer: DeleteAnswer, now: datetime) -> None:
+    """Keep an answer of ZEGO as it came."""
+    tx.execute(
+        update(calls)
+        .where(calls.c.id == call_id)
+        .values(
+            answered_at=now,
+            http_status=answer.http_status,
+            code=None if answer.code is None else str(answer.code),
+            message=answer.message,
+            request_id=answer.request_id,
+            cache_code=answer.cache_code,
+            raw=answer.raw,
+        )
+    )
+
+
+def close_attempts(
+    tx: Transaction, call_id: int, numbers: Sequence[int] | None, result: FileResult, now: datetime
+) -> None:
+    """Complete the attempts of a call on these files (None: on all) with what came of them."""
+    of_call = update(attempts).where(attempts.c.call_id == call_id)
+    if numbers is not None:
+        of_call = of_call.where(attempts.c.media_file_id.in_(numbers))
+    tx.execute(
+        of_call.values(
+            outcome=result.outcome,
+            charged=result.charged,
+            code=result.code,
+            message=result.message,
+            request_id=result.request_id,
+            ended_at=now,
+        )
+    )
+
+
+def close_unrecorded(tx: Transaction, message: str, now: datetime) -> int:
+    """Complete every open attempt as unknown: ZEGO may have acted, and nobody will record its answer."""
+    unknown = update(attempts).where(IS_OPEN)
+    return count_changed(
+        tx.execute(unknown.values(outcome=Outcome.UNKNOWN, charged=False, message=message, ended_at=now))
+    )
+
+
+def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int) -> set[int]:
+    """Those of these files that an earlier call may have deleted, since its outcome is unknown."""
+    if not numbers:
+        return set()
+    query = select(attempts.c.media_file_id).where(
+        attempts.c.media_file_id.in_(sorted(numbers)),
+        attempts.c.call_id < call_id,
+        attempts.c.outcome == Outcome.UNKNOWN,
+    )
+    return set(tx.execute(query).scalars())
+
+
+def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:
+    """The calls of a run in their order, beyond the call `after`."""
+    query = select(*_CALL).where(calls.c.run_id == run_id, calls.c.id > after).order_by(calls.c.id).limit(limit)
+    return [Call(*row) for row in tx.execute(query)]
+
+
+def list_attempts(
+    tx: Transaction,
+    limit: int | None = None,
+    *,
+    run_id: int | None = None,
+    file: int | None = None,
+    after: int = 0,
+) -> list[Attempt]:
+    """The attempts of a run or on a file (its number) in their order, beyond the attempt `after`."""
+    conditions: list[ColumnElement[bool]] = [attempts.c.id > after]
+    if run_id is not None:
+        conditions.append(attempts.c.run_id == run_id)
+    if file is not None:
+        conditions.append(attempts.c.media_file_id == file)
+    query = select(*_ATTEMPT).where(*conditions).order_by(attempts.c.id).limit(limit)
+    return [Attempt(*row) for row in tx.execute(query)]
+
+
+def find_attempts(tx: Transaction, numbers: Collection[int]) -> dict[int, Attempt]:
+    """Attempts by number (`MediaFile.last_attempt_id`)."""
+    query = select(*_ATTEMPT).where(attempts.c.id.in_(sorted(numbers)))
+    return {row.id: Attempt(*row) for row in tx.execute(query)} if numbers else {}
+
+
+def count_attempts(tx: Transaction, run_id: int) -> int:
+    """How many attempts a run made."""
+    return int(tx.execute(select(func.count()).where(attempts.c.run_id == run_id)).scalar_one())
+
+
+# Plans
+
+
+def add_plan(tx: Transaction, plan: Plan) -> None:
+    """Store a plan; an app has one open plan at most."""
+    tx.execute(insert(plans).values({name: getattr(plan, name) for name in Plan.__dataclass_fields__}))
+
+
+def list_plans(tx: Transaction, *, run_id: int | None = None, only_open: bool = False) -> list[Plan]:
+    """Plans by run and app: those of one run, or those that are open."""
+    query = select(*_PLAN).order_by(plans.c.run_id, plans.c.app_id)
+    if run_id is not None:
+        query = query.where(plans.c.run_id == run_id)
+    return [Plan(*row) for row in tx.execute(query.where(IS_OPEN_PLAN) if only_open else query)]
+
+
+def find_open_plan(tx: Transaction, app_id: str) -> Plan | None:
+    """The open plan of an app."""
+    row = tx.execute(select(*_PLAN).where(IS_OPEN_PLAN, plans.c.app_id == app_id)).one_or_none()
+    return None if row is None else Plan(*row)
+
+
+def find_approved_plan(tx: Transaction, app_id: str, revision: int, *, run_id: int | None = None) -> Plan | None:
+    """The newest approved plan of an app (of one run) under these rules that is not used up."""
+    query = select(*_PLAN).where(
+        plans.c.app_id == app_id,
+        plans.c.state == PlanState.APPROVED,
+        plans.c.revision == revision,
+        plans.c.called < plans.c.files_count,
+    )
+    if run_id is not None:
+        query = query.where(plans.c.run_id == run_id)
+    row = tx.execute(query.order_by(plans.c.run_id.desc()).limit(1)).one_or_none()
+    return None if row is None else Plan(*row)
+
+
+def approve_plans(tx: Transaction, run_id: int, revision: int, by: str, now: datetime) -> list[str]:
+    """Approve the open plans of a run that were made under these rules; returns the apps."""
+    opened = update(plans).where(IS_OPEN_PLAN, plans.c.run_id == run_id, plans.c.revision == revision)
+    approved = opened.values(state=PlanState.APPROVED, ended_at=now, ended_by=by)
+    return sorted(tx.execute(approved.returning(plans.c.app_id)).scalars())
+
+
+def expire_plan(tx: Transaction, app_id: str, by: str, now: datetime) -> bool:
+    """End the open plan of an app, which nobody has to decide about any more; False if there is none."""
+    opened = update(plans).where(IS_OPEN_PLAN, plans.c.app_id == app_id)
+    return bool(count_changed(tx.execute(opened.values(state=PlanState.EXPIRED, ended_at=now, ended_by=by))))
+
+
+def use_plan(tx: Transaction, run_id: int, app_id: str, count: int) -> None:
+    """Count files that were called because a plan was approved."""
+    of_app = update(plans).where(plans.c.run_id == run_id, plans.c.app_id == app_id)
+    tx.execute(of_app.values(called=plans.c.called + count))
+
+
+# App states
+
+
+def list_app_states(tx: Transaction, app_id: str | None = None) -> list[AppState]:
+    """Why apps (or one app) are not called at the moment, by app and vendor."""
+    query = select(app_states).order_by(app_states.c.app_id, app_states.c.vendor)
+    rows = tx.execute(query if app_id is None else query.where(app_states.c.app_id == app_id))
+    return [_read_app_state(row) for row in rows]
+
+
+def save_app_state(tx: Transaction, state: AppState) -> None:
+    """Write down why an app, or one vendor of it, is not called; what stood there before is replaced."""
+    row = {name: getattr(state, name) for name in AppState.__dataclass_fields__} | {"vendor": state.vendor or ""}
+    insertion = insert_into(tx, app_states).values(row)
+    key = ["app_id", "vendor"]
+    tx.execute(insertion.on_conflict_do_update(index_elements=key, set_={k: v for k, v in row.items() if k not in key}))
+
+
+def clear_app_states(tx: Transaction, app_id: str, vendor: Vendor) -> bool:
+    """A call of this app and vendor worked: nothing stands in the way of either any more. True if something did."""
+    stood = delete(app_states).where(app_states.c.app_id == app_id, app_states.c.vendor.in_(["", vendor.value]))
+    return bool(count_changed(tx.execute(stood)))
+
+
+def _read_app_state(row: Any) -> AppState:  # noqa: ANN401  (a row has no better type)
+    vendor = Vendor(row.vendor) if row.vendor else None
+    return AppState(row.app_id, vendor, row.blocked, row.since, row.until, row.failures, row.code, row.message)

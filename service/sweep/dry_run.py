@@ -1,0 +1,154 @@
+"""The dry run: what a pass would delete now, decided as the pass would; nothing is written or called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from service.files.store import find_highest_id
+from service.model import FileState, MediaFile, Vendor, WaitReason
+from service.rules.store import list_moved_budgets
+from service.sweep import claim_store, history_store, store
+from service.sweep.breaker import Admission, count_beyond_budgets, describe_remedy, judge_count
+from service.sweep.claim import Judge
+from service.sweep.claim_store import Due
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from datetime import datetime
+
+    from service.database import Database, Transaction
+    from service.files.policy import PolicyReader
+    from service.sweep.breaker import Limits
+
+_BATCH: Final = 500
+
+
+@dataclass(slots=True)
+class KeptBack:
+    """Files whose date has come and that are not deleted all the same, by why.
+
+    `ranked` are kept as the newest of their stream, `waiting` are by what they wait for (until `until` at most).
+    """
+
+    held: int = 0
+    unconfirmed: int = 0
+    ranked: int = 0
+    waiting: Counter[WaitReason] = field(default_factory=Counter)
+    until: datetime | None = None
+
+    def add(self, state: FileState, reason: WaitReason | None, until: datetime | None, count: int = 1) -> None:
+        """Count files of one state, and of one reason to wait."""
+        if state is FileState.HELD:
+            self.held += count
+        elif state is FileState.UNCONFIRMED:
+            self.unconfirmed += count
+        elif state is FileState.KEPT:
+            self.ranked += count
+        elif reason is not None:
+            self.waiting[reason] += count
+            self.until = max(filter(None, (self.until, until)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class WouldStop:
+    """An app that the breaker would stop, and why; `plan_run` is the run whose plan is open already."""
+
+    app_id: str
+    files_count: int
+    present_count: int
+    reason: str
+    plan_run: int | None
+
+    @property
+    def sentence(self) -> str:
+        """What would happen, and what to do."""
+        remedy = "the sweep writes down a plan to look at and approve"
+        if self.plan_run is not None:
+            remedy = describe_remedy(self.plan_run)
+        return f"the breaker would stop app {self.app_id}: {self.reason}; {remedy}"
+
+
+@dataclass(slots=True)
+class DryRun:
+    """What a pass would delete at `as_of`: files by rule (empty: an erasure), and by app and vendor; the first of them.
+
+    `stops` are the apps of which the breaker would let nothing be deleted; their files are not among the others.
+    `orders` and `callbacks` have not been applied and understood yet, which may change all this.
+    """
+
+    as_of: datetime
+    orders: int
+    callbacks: int
+    total: int = 0
+    by_rule: Counter[str] = field(default_factory=Counter)
+    by_vendor: Counter[tuple[str, Vendor]] = field(default_factory=Counter)
+    files: list[MediaFile] = field(default_factory=list)
+    kept_back: KeptBack = field(default_factory=KeptBack)
+    stops: list[WouldStop] = field(default_factory=list)
+
+
+def dry_run(
+    database: Database,
+    reader: PolicyReader,
+    app_ids: Collection[str],
+    limits: Limits,
+    now: datetime,
+    *,
+    confirm_all: bool,
+    limit: int,
+) -> DryRun:
+    """Decide what is due of these apps as a pass would, and report it; the first `limit` files are listed.
+
+    Raises:
+        DatabaseUnavailable: the database refused or could not be reached.
+    """
+    with database.read() as tx:
+        result = DryRun(now, *history_store.count_unapplied(tx))
+        highest_id = find_highest_id(tx)
+        for state, reason, count, until in claim_store.count_kept_back(tx, now):
+            result.kept_back.add(state, reason, until, count)
+        for app_id in sorted(app_ids):
+            due = Due(app_id, now, highest_id)
+            files = list(_list_deleted(tx, reader, due, result.kept_back, confirm_all=confirm_all))
+            admission = _admit(tx, reader, limits, due, files)
+            if admission.reason:
+                stop = WouldStop(app_id, admission.due, admission.present, admission.reason, admission.plan_run)
+                result.stops.append(stop)
+                continue
+            result.total += len(files)
+            result.by_rule.update(file.rule or "" for file in files)
+            result.by_vendor.update((app_id, file.vendor) for file in files)
+            result.files += files[: max(limit - len(result.files), 0)]
+    return result
+
+
+def _list_deleted(
+    tx: Transaction, reader: PolicyReader, due: Due, kept_back: KeptBack, *, confirm_all: bool
+) -> Iterator[MediaFile]:
+    for vendor in Vendor:
+        after = None
+        while files := claim_store.list_due(tx, due, vendor, _BATCH, after=after):
+            after = (files[-1].call_after or due.moment, files[-1].id)
+            judge = Judge(tx, reader.read(tx, files), due.moment, confirm_all=confirm_all)
+            for file in map(judge.judge, files):
+                if file.state is FileState.SCHEDULED and file.call_after and file.call_after <= due.moment:
+                    yield file
+                elif file.due_at is not None and file.due_at <= due.moment:
+                    kept_back.add(file.state, file.wait_reason, file.wait_until)
+
+
+def _admit(tx: Transaction, reader: PolicyReader, limits: Limits, due: Due, files: Collection[MediaFile]) -> Admission:
+    revision = reader.read(tx).rules.revision
+    base = [file for file in files if file.erasure_id is None and file.last_outcome is None]
+    plan = store.find_approved_plan(tx, due.app_id, revision)
+    approved = 0
+    if plan is not None:
+        covered = sum(
+            file.id <= plan.highest_id and file.call_after is not None and file.call_after <= plan.made_at
+            for file in base
+        )
+        approved = min(plan.budget, covered)
+    counted = count_beyond_budgets(Counter(file.moved_by for file in base), list_moved_budgets(tx), approved)
+    return judge_count(tx, limits, due.app_id, counted, revision)

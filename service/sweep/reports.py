@@ -1,0 +1,84 @@
+"""What needs a person: blocked apps, stopped plans, failed and overdue files, apps without settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.files.store import count_by_state
+from service.model import FileState
+from service.sweep import claim_store, store
+from service.sweep.breaker import describe_remedy
+from service.sweep.records import RunState
+from service.units import count_of, describe_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from datetime import datetime
+
+    from service.database import Database, Transaction
+    from service.sweep.records import AppState, Plan, Run
+
+
+def find_attention(database: Database, app_ids: Collection[str], now: datetime) -> list[str]:
+    """What waits for a person, each in a sentence with what to do; `app_ids` are those configured.
+
+    Raises:
+        DatabaseUnavailable: the database refused or could not be reached.
+    """
+    with database.read() as tx:
+        due = claim_store.list_due_apps(tx, now)
+        sentences = [describe_plan(plan) for plan in store.list_plans(tx, only_open=True)]
+        # With nothing due there is nothing to try it with: `doctor` shows whether ZEGO accepts calls.
+        sentences += [
+            describe_app_state(state)
+            for state in store.list_app_states(tx)
+            if state.blocked and state.app_id in due and state.app_id in app_ids
+        ]
+        sentences += _describe_files(tx, now)
+        sentences += [
+            f"{_are(count)} due, but app {app_id} is not in the settings: add it"
+            for app_id, count in sorted(due.items())
+            if app_id not in app_ids
+        ]
+    return sentences
+
+
+def needs_person(run: Run, attention: Sequence[str]) -> bool:
+    """Whether the pass is over but somebody has to act: exit code 3."""
+    return run.state is not RunState.DONE or bool(attention)
+
+
+def describe_plan(plan: Plan) -> str:
+    """What the breaker stopped, and what to do."""
+    when = describe_moment(plan.made_at)
+    return f"the breaker stopped app {plan.app_id} at {when}: {plan.reason}; {describe_remedy(plan.run_id)}"
+
+
+def describe_app_state(state: AppState) -> str:
+    """Why an app, or a vendor of it, is not called, and what to do."""
+    what = f"app {state.app_id}" + (f", vendor {state.vendor.value}" if state.vendor else "")
+    why = f"ZEGO answered {state.code} {state.message}".rstrip()
+    if not state.blocked:
+        until = "" if state.until is None else f" until {describe_moment(state.until)}"
+        return f"{what} pauses{until}: {why}"
+    return (
+        f"{what} is blocked since {describe_moment(state.since)}: {why}; fix it, then `zego-retention doctor` shows"
+        " whether it works (the next sweep tries one file)"
+    )
+
+
+def _describe_files(tx: Transaction, now: datetime) -> Iterator[str]:
+    if failed := count_by_state(tx).get(FileState.FAILED, 0):
+        yield (
+            f"{_are(failed)} given up: see `zego-retention files list --state failed`, then"
+            " `zego-retention files retry ID`"
+        )
+    if overdue := claim_store.count_overdue(tx, FileState.UNCONFIRMED, now):
+        yield (
+            f"{_are(overdue)} overdue but unconfirmed: see `zego-retention files list --state unconfirmed`, then"
+            " `zego-retention files confirm ID`"
+        )
+
+
+def _are(count: int) -> str:
+    return f"{count_of(count, 'file')} {'is' if count == 1 else 'are'}"
