@@ -9,8 +9,9 @@ import structlog
 
 from service.audit.store import lock_head
 from service.model import NoSuchThing, NotPossible
-from service.preview.compare import Candidate, find_base
-from service.preview.make import KEPT_FOR, compare, find_preview, store_preview
+from service.preview.compare import Comparing
+from service.preview.forecast import Effect, Tally
+from service.preview.make import KEPT_FOR, Candidate, find_preview, store_preview, sum_up
 from service.rules.revisions import Shown, put_in_force
 from service.rules.store import find_current_number, find_revision
 from service.units import count_of, describe_moment, format_duration
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The revision in force, and the order that puts it in force (None: the same rules were in force already).
+    """The revision in force, and the order that put it in force (None: the same rules were in force already).
 
     `sooner_count` files become due sooner by it; none of them is called before `cooling_until` (None: at once).
     """
@@ -45,20 +46,16 @@ class Applied:
 class PreviewNeeded(NotPossible):
     """The rules make files due sooner, so they have to be applied with a preview; `preview` is one, just stored."""
 
-    def __init__(self, preview: Preview) -> None:
+    def __init__(self, why: str, preview: Preview) -> None:
         super().__init__(
-            f"nothing was applied: these rules would make {count_of(preview.sooner_count, 'file')} due sooner; "
-            + _describe_way_out(preview)
+            f"nothing was applied: {why}; look at preview {preview.id}, then put them in force with "
+            f"`zego-retention rules apply --preview {preview.id}`"
         )
         self.preview = preview
 
 
-class NotAsPreviewed(NotPossible):
-    """What would happen now is not what the preview shows; `preview` is a new one, just stored."""
-
-    def __init__(self, difference: str, preview: Preview) -> None:
-        super().__init__(f"nothing was applied: {difference}; {_describe_way_out(preview)}")
-        self.preview = preview
+class NotAsPreviewed(PreviewNeeded):
+    """What would happen now is not what the preview showed; `preview` is a new one, just stored."""
 
 
 def candidate_of_preview(database: Database, number: int) -> Candidate:
@@ -110,97 +107,68 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
             others change the rules at this very moment.
         DatabaseUnavailable: the database refused or could not be reached.
     """
-    preview = None if preview_id is None else _find_fitting_preview(database, preview_id, candidate, cooling_off, now())
-    base = find_base(database, reader)
-    in_force = base.rules
+    moment = now()
+    preview = None if preview_id is None else _find_fitting(database, preview_id, candidate, cooling_off, moment)
+    comparing = Comparing(database, reader, candidate.rules, cooling_off, moment)
+    in_force = comparing.in_force
     if in_force.revision and in_force.applied_by_person and in_force.rules == candidate.rules:
         return Applied(in_force.revision, None)
-    moment = now()
-    watch = _Watch(moment, None if preview is None else preview.highest_id)
-    found = compare(
-        database, reader, base, candidate, cooling_off, moment, progress, known_apps=known_apps, watch=watch
-    )
-    _check(database, found, watch, preview, candidate, actor, moment)
+    tally, count = Tally(moment), 0
+    for change in comparing.run(progress=progress):
+        tally.add(change)
+        count += change.effect is Effect.SOONER and _counts(change, preview, moment)
+    found = sum_up(comparing, tally, candidate, cooling_off, known_apps)
+    difference = _find_difference(found, count, preview)
+    if difference is not None:
+        refusal = PreviewNeeded if preview is None else NotAsPreviewed
+        raise refusal(difference, store_preview(database, found, candidate, actor, moment))
     shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)
 
     def put(tx: Transaction) -> Applied:
         lock_head(tx)
         if find_current_number(tx) != in_force.revision:
-            raise NotPossible("nothing was applied: others are changing the rules; see `zego-retention rules history`")
-        applied_at = now()
-        revision, order = put_in_force(
-            tx, actor, candidate.rules, candidate.source, applied_at, cooling_off, preview=shown
-        )
-        return Applied(
-            revision,
-            order,
-            found.sooner_count,
-            applied_at + cooling_off if cooling_off and found.sooner_count else None,
-        )
+            raise NotPossible("nothing was applied: others change the rules; see `zego-retention rules history`")
+        at = now()
+        numbers = put_in_force(tx, actor, candidate.rules, candidate.source, at, cooling_off, preview=shown)
+        return Applied(*numbers, found.sooner_count, at + cooling_off if cooling_off and found.sooner_count else None)
 
     applied = database.transact(put)
     log.info("rules_applied", revision=applied.revision, source=candidate.source, rules=len(candidate.rules))
     return applied
 
 
-class _Watch:
-    """Counts the files that become due sooner, as far as a preview up to `highest_id` had to show them."""
-
-    def __init__(self, now: datetime, highest_id: int | None) -> None:
-        self._now = now
-        self._highest_id = highest_id
-        self.count = 0
-
-    def __call__(self, change: Change) -> None:
-        is_older = self._highest_id is None or change.before.id <= self._highest_id
-        self.count += is_older or (change.date_after is not None and change.date_after <= self._now)
+def _counts(change: Change, preview: Preview | None, now: datetime) -> bool:
+    """Whether a file that becomes due sooner must have been shown."""
+    is_due = change.date_after is not None and change.date_after <= now
+    return preview is None or change.before.id <= preview.highest_id or is_due
 
 
-def _check(
-    database: Database,
-    found: Comparison,
-    watch: _Watch,
-    preview: Preview | None,
-    candidate: Candidate,
-    actor: Actor,
-    now: datetime,
-) -> None:
-    """Refuse what nobody was shown."""
-    base = found.base.rules.revision
+def _find_difference(found: Comparison, count: int, preview: Preview | None) -> str | None:
+    """What nobody was shown; `count` files must have been."""
     if preview is None:
-        if found.sooner_count:
-            raise PreviewNeeded(store_preview(database, found, candidate, actor, now))
-    elif preview.base_revision != base:
-        difference = (
-            f"revision {base} is in force, and preview {preview.id} was compared with revision {preview.base_revision}"
+        return f"these rules would make {count_of(count, 'file')} due sooner" if count else None
+    if preview.base_revision != found.base_revision:
+        return (
+            f"revision {found.base_revision} is in force, and preview {preview.id} was compared with revision "
+            f"{preview.base_revision}"
         )
-        raise NotAsPreviewed(difference, store_preview(database, found, candidate, actor, now))
-    elif watch.count > preview.sooner_count:
-        difference = (
-            f"{count_of(watch.count, 'file')} would become due sooner now, and preview {preview.id} showed "
-            f"{preview.sooner_count:,}"
-        )
-        raise NotAsPreviewed(difference, store_preview(database, found, candidate, actor, now))
+    if count > preview.sooner_count:
+        now = f"these rules would now make {count_of(count, 'file')} due sooner"
+        return f"{now}, and preview {preview.id} showed {preview.sooner_count:,}"
+    return None
 
 
-def _find_fitting_preview(
+def _find_fitting(
     database: Database, number: int, candidate: Candidate, cooling_off: timedelta, now: datetime
 ) -> Preview:
     preview = find_preview(database, number)
-    again = "make a new one with `zego-retention rules preview FILE`"
     if preview.rules != candidate.rules:
-        raise NotPossible(f"preview {number} is of other rules, from {preview.source}: {again}")
-    if abs(now - preview.as_of) > KEPT_FOR:
-        raise NotPossible(f"preview {number} is of {describe_moment(preview.as_of)}, too old: {again}")
-    if preview.cooling_off != cooling_off:
-        raise NotPossible(
-            f"preview {number} was made for a cooling-off of {format_duration(preview.cooling_off)}, and "
-            f"ZEGO_RETENTION_COOLING_OFF is {format_duration(cooling_off)}: {again}"
-        )
-    return preview
-
-
-def _describe_way_out(preview: Preview) -> str:
-    return (
-        f"look at preview {preview.id}, then put them in force with `zego-retention rules apply --preview {preview.id}`"
-    )
+        problem = f"of other rules, from {preview.source}"
+    elif abs(now - preview.as_of) > KEPT_FOR:
+        problem = f"of {describe_moment(preview.as_of)}, too old"
+    elif preview.cooling_off != cooling_off:
+        was, is_now = format_duration(preview.cooling_off), format_duration(cooling_off)
+        problem = f"for a cooling-off of {was}, and ZEGO_RETENTION_COOLING_OFF is {is_now}"
+    else:
+        return preview
+    raise NotPossible(f"preview {number} is {problem}: make a new one with `zego-retention rules preview FILE`")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from service.model import FileState, MediaFile
-from service.units import format_moment
+from service.units import count_of, format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +21,8 @@ MAX_SAMPLES: Final = 5
 _LATER: Final = HORIZON_DAYS + 1
 _NEVER: Final = HORIZON_DAYS + 2
 _DAY: Final = timedelta(days=1)
+_KEPT_ALL_THE_SAME: Final = (FileState.HELD, FileState.UNCONFIRMED, FileState.FAILED, FileState.DELETING)
+_HORIZONS: Final = (("newly_due_now", 0), ("newly_due_in_7_days", 7), ("newly_due_in_30_days", 30))
 
 
 class Effect(StrEnum):
@@ -30,6 +32,10 @@ class Effect(StrEnum):
     LATER = "later"
     NO_LONGER_DELETED = "no_longer_deleted"
     UNCHANGED = "unchanged"
+
+
+CATEGORIES: Final = (*Effect, "moved", "kept", "due_now", "spared", *dict(_HORIZONS), *_KEPT_ALL_THE_SAME)
+"""What files can have in common in a preview; documented in docs/rules.md."""
 
 
 class Change(NamedTuple):
@@ -58,6 +64,18 @@ class Change(NamedTuple):
             return Effect.NO_LONGER_DELETED
         return Effect.SOONER if before is None or after < before else Effect.LATER
 
+    def to_json(self) -> dict[str, Any]:
+        """The file in short, with what both rule sets say of it."""
+        shown = {name: getattr(self.before, name) for name in ("id", "app_id", "vendor", "file_id", "state")}
+        return shown | {
+            "stream_id": self.before.stream_id or None,
+            "ended_at": format_moment(self.before.ended_at),
+            "rule_before": self.before.rule,
+            "due_before": self.date_before and format_moment(self.date_before),
+            "rule_after": self.after.rule,
+            "due_after": self.date_after and format_moment(self.date_after),
+        }
+
 
 @dataclass(slots=True)
 class Amount:
@@ -72,38 +90,38 @@ class Amount:
     def add_file(self, file: MediaFile) -> None:
         """Count a file in."""
         self.count += 1
-        seconds, size = file.duration_s, file.size_bytes
-        if seconds is not None and 0 <= seconds < math.inf:
-            self.seconds += seconds
+        if file.duration_s is not None and 0 <= file.duration_s < math.inf:
+            self.seconds += file.duration_s
         else:
             self.unknown_durations += 1
-        if size is not None and size >= 0:
-            self.bytes += size
+        if file.size_bytes is not None and file.size_bytes >= 0:
+            self.bytes += file.size_bytes
         else:
             self.unknown_sizes += 1
 
     def add(self, other: Amount) -> None:
         """Count another amount in."""
-        self.count += other.count
-        self.seconds += other.seconds
-        self.unknown_durations += other.unknown_durations
-        self.bytes += other.bytes
-        self.unknown_sizes += other.unknown_sizes
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def to_json(self) -> dict[str, Any]:
-        """As previews and forecasts show it."""
-        hours = round(self.seconds / 3600, 2) if math.isfinite(self.seconds) else None
-        return {
-            "count": self.count,
-            "hours": hours,
-            "unknown_durations": self.unknown_durations,
-            "bytes": self.bytes,
-            "unknown_sizes": self.unknown_sizes,
-        }
+        """As previews and forecasts show it; `hours` is null for a sum that no number holds."""
+        shown = asdict(self)
+        seconds = shown.pop("seconds")
+        return shown | {"hours": round(seconds / 3600, 2) if math.isfinite(seconds) else None}
 
 
-Amounts = dict[str | None, Amount]
-"""Amounts by name; None stands for files that no rule decides."""
+class Amounts(dict[str | None, Amount]):
+    """Amounts by name; None stands for files that no rule decides."""
+
+    def add(self, name: str | None, amount: Amount) -> None:
+        """Count an amount in under a name."""
+        self.setdefault(name, Amount()).add(amount)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Named amounts, the largest first."""
+        in_order = sorted(self.items(), key=lambda item: (-item[1].count, item[0] or ""))
+        return [{"name": name, **amount.to_json()} for name, amount in in_order]
 
 
 @dataclass(slots=True)
@@ -111,48 +129,16 @@ class Category:
     """The files that have something in common: how much they are, by rule, app and vendor, and a few of them."""
 
     total: Amount = field(default_factory=Amount)
-    by_rule: Amounts = field(default_factory=dict)
-    by_app: Amounts = field(default_factory=dict)
-    by_vendor: Amounts = field(default_factory=dict)
+    by_rule: Amounts = field(default_factory=Amounts)
+    by_app: Amounts = field(default_factory=Amounts)
+    by_vendor: Amounts = field(default_factory=Amounts)
     samples: list[Change] = field(default_factory=list)
 
-    def add(self, portion: _Portion, rule: str | None) -> None:
-        """Count files in, under a rule."""
-        self.total.add(portion.amount)
-        for amounts, name in ((self.by_rule, rule), (self.by_app, portion.app_id), (self.by_vendor, portion.vendor)):
-            amounts.setdefault(name, Amount()).add(portion.amount)
-        self.samples = sorted((*self.samples, *portion.samples), key=_find_number)[:MAX_SAMPLES]
-
     def to_json(self, files: int) -> dict[str, Any]:
-        """As previews show it; `share` is that of all `files`."""
-        return {
-            **self.total.to_json(),
-            "share": self.total.count / files if files else 0.0,
-            "by_rule": list_amounts(self.by_rule),
-            "by_app": list_amounts(self.by_app),
-            "by_vendor": list_amounts(self.by_vendor),
-            "samples": [_describe(change) for change in self.samples],
-        }
-
-
-CATEGORIES: Final = (
-    "due_now",
-    "newly_due_now",
-    "newly_due_in_7_days",
-    "newly_due_in_30_days",
-    "spared",
-    *Effect,
-    "moved",
-    "kept",
-    "held",
-    "unconfirmed",
-    "failed",
-    "deleting",
-)
-"""What files can have in common in a preview; documented in docs/rules.md."""
-
-_HORIZONS: Final = (("newly_due_now", 0), ("newly_due_in_7_days", 7), ("newly_due_in_30_days", 30))
-_STATE_CATEGORIES: Final = (FileState.HELD, FileState.UNCONFIRMED, FileState.FAILED, FileState.DELETING)
+        """As previews show it; the share is that of all `files`."""
+        parts = {name: getattr(self, name).to_json() for name in ("by_rule", "by_app", "by_vendor")}
+        samples = [change.to_json() for change in self.samples]
+        return {**self.total.to_json(), "share": describe_share(self.total.count, files), **parts, "samples": samples}
 
 
 @dataclass(slots=True)
@@ -167,41 +153,27 @@ class RuleEffect:
     due: int = 0
     unjudged: dict[str, int] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As previews show it."""
-        return {"kept": self.kept, "later": self.later, "due": self.due, "unjudged": self.unjudged}
-
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the rules in force mean: how much there is, and how many files are deleted by the end of each day.
+    """What the rules in force mean: how much there is, in parts, and how many files are called on each day.
 
-    Day 0 is what is called now, day 1 the 24 hours after that, up to `HORIZON_DAYS`.
+    Day 0 is now, day 1 the 24 hours after that, up to `HORIZON_DAYS`.
     """
 
     as_of: datetime
     revision: int
-    total: Amount
-    by_state: Amounts
-    by_rule: Amounts
-    by_app: Amounts
-    by_vendor: Amounts
+    parts: dict[str, Amounts]
     days: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As the API and `--json` show it."""
-        parts = ("by_state", "by_rule", "by_app", "by_vendor")
-        return {
-            "as_of": format_moment(self.as_of),
-            "revision": self.revision,
-            **self.total.to_json(),
-            **{part: list_amounts(getattr(self, part)) for part in parts},
-            "days": list(self.days),
-        }
+        parts = {name: amounts.to_json() for name, amounts in self.parts.items()}
+        return {"as_of": format_moment(self.as_of), "revision": self.revision, **parts, "days": list(self.days)}
 
 
 class _Portion(NamedTuple):
-    """Files that are counted alike; days count from now, by what the rules say, and by when a sweep calls."""
+    """Files that are counted alike; days count from now, by what rules and holds say, and by when a sweep calls."""
 
     amount: Amount
     samples: list[Change]
@@ -230,14 +202,10 @@ class Tally:
         """Count one file."""
         before, after = change.before, change.after
         day_before, call_before = self._look_ahead(before, change.date_before, change.held_until)
-        if before is after and change.date_before is change.date_after:
-            day_after, call_after = day_before, call_before
-        else:
-            day_after, call_after = self._look_ahead(after, change.date_after, change.held_until)
+        day_after, call_after = self._look_ahead(after, change.date_after, change.held_until)
         key = (
-            *(before.app_id, before.vendor, after.state if after.state in _STATE_CATEGORIES else before.state),
-            *(before.rule, after.rule, change.missing, change.effect, change.date_after is None),
-            *(day_before, day_after, call_before, call_after),
+            *(before.app_id, before.vendor, before.state, before.rule, after.rule, change.missing),
+            *(change.effect, change.date_after is None, day_before, day_after, call_before, call_after),
         )
         portion = self._portions.get(key)
         if portion is None:
@@ -246,33 +214,26 @@ class Tally:
         if len(portion.samples) < MAX_SAMPLES:
             portion.samples.append(change)
 
-    def sum_up(self) -> dict[str, Category]:
-        """Every category of `CATEGORIES`."""
+    def sum_categories(self) -> dict[str, Category]:
+        """Every category of `CATEGORIES`, by the candidate's rules; what is spared, by those that would delete it."""
         found = {name: Category() for name in CATEGORIES}
         for portion in self._portions.values():
             for name in _list_categories(portion):
-                found[name].add(portion, portion.rule_before if name == "spared" else portion.rule_after)
-        return found
-
-    def sum_by(self, name: Callable[[_Portion], str | None]) -> Amounts:
-        """Amounts of all files, by a name."""
-        found: Amounts = {}
-        for portion in self._portions.values():
-            found.setdefault(name(portion), Amount()).add(portion.amount)
+                category, amount = found[name], portion.amount
+                category.total.add(amount)
+                category.by_rule.add(portion.rule_before if name == "spared" else portion.rule_after, amount)
+                category.by_app.add(portion.app_id, amount)
+                category.by_vendor.add(portion.vendor, amount)
+                category.samples = sorted((*category.samples, *portion.samples), key=_find_number)[:MAX_SAMPLES]
         return found
 
     def sum_rules(self, names: Iterable[str]) -> dict[str | None, RuleEffect]:
         """What each rule does, in this order; files that no rule decides come last, under None, if there are any."""
         found: dict[str | None, RuleEffect] = {name: RuleEffect() for name in names}
         for portion in self._portions.values():
-            effect = found.setdefault(portion.rule_after, RuleEffect())
-            count = portion.amount.count
-            if portion.is_kept:
-                effect.kept += count
-            elif portion.day_after == 0:
-                effect.due += count
-            else:
-                effect.later += count
+            effect, count = found.setdefault(portion.rule_after, RuleEffect()), portion.amount.count
+            kind = "kept" if portion.is_kept else "due" if portion.day_after == 0 else "later"
+            setattr(effect, kind, getattr(effect, kind) + count)
             if portion.missing is not None:
                 effect.unjudged[portion.missing] = effect.unjudged.get(portion.missing, 0) + count
         return found
@@ -286,29 +247,24 @@ class Tally:
         return tuple(before[:_LATER]), tuple(after[:_LATER])
 
     def find_emptied_apps(self) -> tuple[str, ...]:
-        """Apps of which the candidate deletes every file at once, where the rules in force do not."""
-        apps: dict[str, list[bool]] = {}
-        for portion in self._portions.values():
-            apps.setdefault(portion.app_id, []).append(portion.day_after == 0)
-        newly = {portion.app_id for portion in self._portions.values() if portion.day_before != 0}
-        return tuple(sorted(app_id for app_id, is_due in apps.items() if all(is_due) and app_id in newly))
+        """Apps of which the candidate deletes every file at once, and the rules in force do not."""
+        portions = self._portions.values()
+        not_due = {portion.app_id for portion in portions if portion.day_after != 0}
+        return tuple(sorted({portion.app_id for portion in portions if portion.day_before != 0} - not_due))
 
     def forecast(self, revision: int) -> Forecast:
-        """What was counted, as a forecast of one rule set."""
-        by_app = self.sum_by(lambda portion: portion.app_id)
-        total = Amount()
-        for amount in by_app.values():
-            total.add(amount)
-        return Forecast(
-            as_of=self._now,
-            revision=revision,
-            total=total,
-            by_state=self.sum_by(lambda portion: portion.state),
-            by_rule=self.sum_by(lambda portion: portion.rule_before),
-            by_app=by_app,
-            by_vendor=self.sum_by(lambda portion: portion.vendor),
-            days=self.count_days()[0],
-        )
+        """What was counted, as a forecast of the rules in force."""
+        names: dict[str, Callable[[_Portion], str | None]] = {
+            "by_state": lambda portion: portion.state,
+            "by_rule": lambda portion: portion.rule_before,
+            "by_app": lambda portion: portion.app_id,
+            "by_vendor": lambda portion: portion.vendor,
+        }
+        parts = {part: Amounts() for part in names}
+        for portion in self._portions.values():
+            for part, find_name in names.items():
+                parts[part].add(find_name(portion), portion.amount)
+        return Forecast(self._now, revision, parts, self.count_days()[0])
 
     def _look_ahead(self, row: MediaFile, date: datetime | None, held_until: datetime | None) -> tuple[int, int]:
         """The days on which a file is due, once its holds have ended, and on which a sweep calls it."""
@@ -319,8 +275,7 @@ class Tally:
             if held_until is None:
                 return _NEVER, _NEVER
             date = max(date, held_until)
-        day = day_of(date, self._now)
-        wait_until = row.wait_until
+        day, wait_until = day_of(date, self._now), row.wait_until
         return day, day if wait_until is None or wait_until <= date else day_of(wait_until, self._now)
 
 
@@ -329,10 +284,11 @@ def day_of(moment: datetime, now: datetime) -> int:
     return 0 if moment <= now else min(_LATER, -((now - moment) // _DAY))
 
 
-def list_amounts(amounts: Amounts) -> list[dict[str, Any]]:
-    """Named amounts, the largest first."""
-    in_order = sorted(amounts.items(), key=lambda item: (-item[1].count, item[0] or ""))
-    return [{"name": name, **amount.to_json()} for name, amount in in_order]
+def describe_share(count: int, total: int) -> str:
+    """A number of files and their share of all: `28 of 29 files, 97 %`. Not all is never 100 %, and some never 0 %."""
+    percent = round(100 * count / total) if total else 0
+    percent = min(max(percent, 1), 99) if 0 < count < total else percent
+    return f"{count:,} of {count_of(total, 'file')}, {percent} %"
 
 
 def _list_categories(portion: _Portion) -> Iterator[str]:
@@ -341,34 +297,16 @@ def _list_categories(portion: _Portion) -> Iterator[str]:
         yield "moved"
     if portion.is_kept:
         yield "kept"
-    if portion.state in _STATE_CATEGORIES:
+    if portion.state in _KEPT_ALL_THE_SAME:
         yield portion.state
+    if portion.call_after == 0:
+        yield "due_now"
+    if portion.day_before == 0 < portion.day_after:
+        yield "spared"
     for name, horizon in _HORIZONS:
         if portion.day_after <= horizon < portion.day_before:
             yield name
-    if portion.day_before == 0 < portion.day_after:
-        yield "spared"
-    if portion.call_after == 0:
-        yield "due_now"
 
 
 def _find_number(change: Change) -> int:
     return change.before.id
-
-
-def _describe(change: Change) -> dict[str, Any]:
-    """A file in short, with what both rule sets say of it."""
-    file = change.before
-    return {
-        "id": file.id,
-        "app_id": file.app_id,
-        "vendor": file.vendor,
-        "file_id": file.file_id,
-        "stream_id": file.stream_id or None,
-        "state": file.state,
-        "ended_at": format_moment(file.ended_at),
-        "rule_before": file.rule,
-        "due_before": None if change.date_before is None else format_moment(change.date_before),
-        "rule_after": change.after.rule,
-        "due_after": None if change.date_after is None else format_moment(change.date_after),
-    }

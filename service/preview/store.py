@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -14,7 +13,6 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
-    func,
     insert,
     literal,
     null,
@@ -50,9 +48,8 @@ previews: Final = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a candidate would have done, compared with the revision in force at `as_of`.
+class Preview(NamedTuple):
+    """What a candidate would have done, compared with the revision in force at `as_of`; a row of `previews`.
 
     `sooner_count` files, of those with numbers up to `highest_id`, become due sooner. `result` is what people see.
     """
@@ -98,53 +95,46 @@ def find_place(file: MediaFile) -> Place:
 
 
 def find_start(file: MediaFile) -> Place:
-    """The place before all files of a file's stream."""
-    return file.app_id, file.stream_id, datetime.max.replace(tzinfo=UTC), 0
+    """Where to begin so that a file's rank is known: before all of its stream, or at itself if that is not known."""
+    place = find_place(file)
+    return (*place[:2], datetime.max.replace(tzinfo=UTC), 0) if file.stream_id else place
 
 
 def list_by_stream(tx: Transaction, before: Place | None, up_to: int, limit: int) -> list[MediaFile]:
-    """Files that have not ended, stream by stream and the newest first, from a place on, with numbers up to `up_to`.
+    """Files that have not ended, with numbers up to `up_to`: stream by stream, the newest first, behind a place.
 
     Only what deciding looks at is filled in; the other fields are None.
     """
-    query = select(*_LIGHT).where(_IS_PRESENT, media_files.c.id <= up_to)
-    if before is not None:
-        bound = (literal(value, column.type) for value, column in zip(before, _PLACE, strict=True))
-        query = query.where(tuple_(*_PLACE) < tuple_(*bound))
-    query = query.order_by(*(column.desc() for column in _PLACE)).limit(limit)
-    return [MediaFile._make(row) for row in tx.execute(query)]
-
-
-def count_to_compare(tx: Transaction) -> int:
-    """How many files a preview looks at."""
-    return int(tx.execute(select(func.count()).select_from(media_files).where(_IS_PRESENT)).scalar_one())
+    app_id, stream_id, ended_at, number = _PLACE
+    query = select(*_LIGHT).where(_IS_PRESENT, number <= up_to).order_by(*(column.desc() for column in _PLACE))
+    if before is None:
+        return [MediaFile._make(row) for row in tx.execute(query.limit(limit))]
+    last = tuple_(literal(before[2], ended_at.type), literal(before[3], number.type))
+    # One range after the other: PostgreSQL misjudges how many rows compare as one with all four columns.
+    ranges = (
+        (app_id == before[0], stream_id == before[1], tuple_(ended_at, number) < last),
+        (app_id == before[0], stream_id < before[1]),
+        (app_id < before[0],),
+    )
+    files: list[MediaFile] = []
+    for conditions in ranges:
+        if len(files) < limit:
+            found = tx.execute(query.where(*conditions).limit(limit - len(files)))
+            files.extend(MediaFile._make(row) for row in found)
+    return files
 
 
 def add_preview(tx: Transaction, preview: Preview) -> int:
     """Store a preview; returns its number."""
-    return int(
-        tx.execute(
-            insert(previews)
-            .values(
-                as_of=preview.as_of,
-                made_by=preview.made_by,
-                through=preview.through,
-                base_revision=preview.base_revision,
-                highest_id=preview.highest_id,
-                source=preview.source,
-                rules=preview.rules_text,
-                sooner_count=preview.sooner_count,
-                result=preview.result,
-            )
-            .returning(previews.c.id)
-        ).scalar_one()
-    )
+    values = dict(zip(previews.c.keys(), preview, strict=True))
+    del values["id"]
+    return int(tx.execute(insert(previews).values(values).returning(previews.c.id)).scalar_one())
 
 
 def find_preview(tx: Transaction, number: int) -> Preview | None:
     """One preview."""
     row = tx.execute(select(previews).where(previews.c.id == number)).one_or_none()
-    return None if row is None else Preview(*row)
+    return None if row is None else Preview._make(row)
 
 
 def list_previews(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Preview]:
@@ -152,7 +142,7 @@ def list_previews(tx: Transaction, limit: int | None = None, *, before: int | No
     query = select(previews).order_by(previews.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(previews.c.id < before)
-    return [Preview(*row) for row in tx.execute(query)]
+    return [Preview._make(row) for row in tx.execute(query)]
 
 
 def forget_previews(tx: Transaction, made_before: datetime) -> None:
