@@ -22,7 +22,7 @@ MAX_WAIT_S: Final = 10.0
 """How long a request waits for its callback to be stored."""
 
 _MAX_BATCH: Final = 500
-_PAUSE_ON_SQLITE_S: Final = 0.001
+_GATHER_S: Final = 0.001
 
 log = structlog.get_logger(__name__)
 
@@ -111,8 +111,6 @@ class Writer:
                 _finish(batch, f"storing it failed ({type(error).__name__})")
             with self._changed:
                 self._being_stored = []
-            if self._database.is_sqlite:
-                time.sleep(_PAUSE_ON_SQLITE_S)  # SQLite's lock knows no queue: leave the leader a gap
 
     def _take_batch(self) -> list[_Ticket]:
         """Wait for callbacks; an empty list says that it is time to end."""
@@ -121,6 +119,10 @@ class Writer:
                 if self._is_stopping:
                     return []
                 self._changed.wait()
+        # Those that were answered together come back together: wait for all of them. And SQLite's lock knows no queue:
+        # leave the leader a gap.
+        time.sleep(_GATHER_S)
+        with self._changed:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
             self._being_stored = batch
             return batch
