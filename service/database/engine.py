@@ -66,8 +66,9 @@ class Database:
     @property
     def name(self) -> str:
         """What to call the database in a message: the URL without user, password and options."""
-        bare = self.url.set(username=None, password=None, query={})
-        return bare.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql")
+        url = self.url
+        bare = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
+        return bare.render_as_string()
 
     @property
     def path(self) -> Path | None:

@@ -110,10 +110,10 @@ def _check_orders(_settings: Settings, database: Database, now: datetime) -> Ite
             f"order {order.number} ({order.kind}) could not be applied: {order.failure}; until it is, {what} not called"
         )
         yield Check("orders", _ATTENTION, text.replace("no app is not", "no app is"), "the worker tries it again")
-    if late > len(failed):
-        text = f"{count_of(late - len(failed), 'order')} recorded, not applied yet"
+    if late:
+        text = f"{count_of(late, 'order')} recorded, not applied yet"
         yield Check("orders", _WARNING, text, "a running worker does that at once; its log says why not")
-    if not late:
+    if not failed and not late:
         yield Check("orders", _OK, "all are applied")
 
 

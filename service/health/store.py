@@ -155,6 +155,7 @@ def count_lost_callbacks(tx: Transaction, since: datetime | None = None) -> dict
 
 
 def count_late_orders(tx: Transaction, before: datetime) -> int:
-    """Orders that were placed before a moment and are not applied yet."""
+    """Orders that were placed before a moment and are not applied yet, without those that failed."""
+    waiting = (orders.c.applied_at.is_(None), orders.c.failure.is_(None))
     late = select(func.count()).select_from(orders).join(audit_entries, audit_entries.c.number == orders.c.number)
-    return int(tx.execute(late.where(orders.c.applied_at.is_(None), audit_entries.c.at < before)).scalar_one())
+    return int(tx.execute(late.where(*waiting, audit_entries.c.at < before)).scalar_one())

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+
+from service.database import Database
+from service.health.check import Status
+from service.leader.process import identify_process
+from service.model import FileState, Suspicion, Vendor, Verdict
+from service.zego.messages import SearchAnswer, Transport
+from tests.health.scene import APP, NOW, Scene, Zego, said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture
+def scene(database: Database) -> Scene:
+    scene = Scene(database)
+    scene.make_well()
+    return scene
+
+
+@pytest.fixture
+def sqlite_scene(sqlite_url: str) -> Iterator[Scene]:
+    database = Database(sqlite_url)
+    scene = Scene(database)
+    scene.make_well()
+    yield scene
+    database.dispose()
+
+
+def test_where_all_is_well_every_line_is_ok(scene: Scene) -> None:
+    scene.add_due(since=timedelta(minutes=3))
+    scene.add_callbacks(Verdict.PENDING, age=timedelta(seconds=1))
+    assert scene.troubles() == []
+    names = [check.name for check in scene.examine()]
+    assert names == [
+        *("settings", "callback URL", "database", "migrations", "rules", "callbacks", "worker", "orders", "calls"),
+        *("files", "listings", f"app {APP}", "clock"),
+    ]
+
+
+def scheduled(scene: Scene) -> None:
+    scene.add_due(9, since=HOUR, call_after=NOW + HOUR, wait_until=NOW + HOUR, wait_reason="cooling_off")
+
+
+def unconfirmed(scene: Scene) -> None:
+    scene.add_files(2, state=FileState.UNCONFIRMED, suspicion=Suspicion.STALE, due_at=NOW - HOUR)
+
+
+CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
+    (
+        "failed files",
+        lambda s: s.add_files(3, state=FileState.FAILED),
+        Status.ATTENTION,
+        "3 files given up",
+        "retry ID",
+    ),
+    ("unconfirmed", unconfirmed, Status.ATTENTION, "2 files overdue, but unconfirmed", "confirm ID"),
+    ("cooling off", scheduled, Status.WARNING, "9 files whose date has come, waiting until", "rules and holds"),
+    ("not swept", lambda s: s.add_due(2), Status.ATTENTION, "no sweep has deleted them", "zego-retention sweep"),
+    ("no such app", lambda s: s.add_due(app_id="42"), Status.ATTENTION, "not in the settings", "add it"),
+    ("flagged", lambda s: s.add_files(decide_again=True), Status.WARNING, "1 file to be decided", "running worker"),
+    ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} is blocked since", "correct that"),
+    ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, is", "correct"),
+    (
+        "pausing",
+        lambda s: s.add_app_state(vendor="Ws", blocked=False, until=NOW + HOUR),
+        Status.WARNING,
+        "pauses until 2026-03-01 13:07 UTC",
+        "ask ZEGO",
+    ),
+    ("a plan", lambda s: s.add_plan(), Status.ATTENTION, "the breaker stopped app", "sweep --approve 1"),
+    ("failed order", lambda s: s.add_order(failure="x"), Status.ATTENTION, "could not be applied: x", "worker"),
+    ("late order", lambda s: s.add_order(failure=None, age=HOUR), Status.WARNING, "not applied yet", "worker"),
+    ("forged", lambda s: s.add_callbacks(Verdict.FORGED, 4), Status.WARNING, "4 callbacks refused", "--verdict forged"),
+    ("strangers", lambda s: s.add_callbacks(Verdict.UNKNOWN_APP), Status.WARNING, "not configured", "unknown_app"),
+    ("odd", lambda s: s.add_callbacks(Verdict.NOT_UNDERSTOOD), Status.WARNING, "not understood", "callbacks list"),
+    ("misdirected", lambda s: s.add_callbacks(Verdict.MISDIRECTED), Status.WARNING, "Cloud Recording", "Project →"),
+    ("pending", lambda s: s.add_callbacks(Verdict.PENDING), Status.WARNING, "not understood yet", "its log"),
+    ("lost", lambda s: s.add_listing(lost=3), Status.WARNING, "3 files whose callback never arrived", "ZEGO reaches"),
+    (
+        "incomplete",
+        lambda s: s.add_listing(state="incomplete", note="why"),
+        Status.WARNING,
+        "incomplete: why",
+        "reconc",
+    ),
+    ("dead worker", lambda s: s.lead(age=HOUR), Status.ATTENTION, "last sign of life was at 2026-03-01 11:07", ""),
+]
+
+
+@pytest.mark.parametrize(("arrange", "status", "says", "fix"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
+def test_what_is_not_well_is_one_line_with_its_fix(
+    sqlite_scene: Scene, arrange: Callable[[Scene], Any], status: Status, says: str, fix: str
+) -> None:
+    arrange(sqlite_scene)
+    trouble = sqlite_scene.trouble()
+    assert trouble.status is status
+    assert says in trouble.text
+    assert fix in trouble.fix
+
+
+def test_every_trouble_is_found_on_both_databases(scene: Scene) -> None:
+    for _, arrange, *_ in CASES:
+        arrange(scene)
+    texts = [check.text for check in scene.troubles()]
+    assert [case[0] for case in CASES if not any(case[3] in text for text in texts)] == []
+
+
+NOTHING: list[tuple[str, Callable[[Scene], Any]]] = [
+    ("a pause that is over", lambda s: s.add_app_state(blocked=False, until=NOW - HOUR)),
+    ("callbacks refused long ago", lambda s: s.add_callbacks(Verdict.FORGED, age=8 * DAY)),
+    ("callbacks lost long ago", lambda s: s.add_listing(lost=1, id=-1, started_at=NOW - 8 * DAY)),
+    ("an unconfirmed file before its date", lambda s: s.add_files(state=FileState.UNCONFIRMED, due_at=NOW + HOUR)),
+    ("a retry that waits", lambda s: s.add_due(call_after=NOW + HOUR, wait_reason="retry")),
+    ("a listing in progress", lambda s: s.add_listing(state="running", finished_at=None)),
+    ("a run in progress since long", lambda s: s.add_run(state="running", started_at=NOW - DAY, finished_at=None)),
+    ("an order of this moment", lambda s: s.add_order(failure=None)),
+]
+
+
+@pytest.mark.parametrize("arrange", [pytest.param(case[1], id=case[0]) for case in NOTHING])
+def test_what_needs_nobody_is_ok(sqlite_scene: Scene, arrange: Callable[[Scene], Any]) -> None:
+    arrange(sqlite_scene)
+    assert sqlite_scene.troubles() == []
+
+
+def test_a_worker_is_named_dead_at_once_on_its_own_machine(scene: Scene) -> None:
+    scene.lead(process=replace(identify_process(), pid=2**22 + 1))
+    assert scene.trouble().text.startswith("no worker is running")
+
+
+def test_a_worker_whose_sweeps_do_not_start_is_named(database: Database) -> None:
+    scene = Scene(database)
+    scene.make_well()
+    with database.write() as tx:
+        tx.execute(text("UPDATE runs SET trigger = 'retry'"))
+    assert "no sweep has started yet" in scene.trouble().text
+    scene.add_run(started_at=NOW - HOUR)
+    assert "the last sweep began at 2026-03-01 11:07 UTC, too long ago" in scene.trouble().text
+
+
+def test_an_empty_database_says_what_to_do_first(database: Database) -> None:
+    troubles = {check.name: check for check in Scene(database).troubles()}
+    assert set(troubles) == {"rules", "worker", "listings"}
+    assert troubles["rules"].text == "none are in force, so nothing is ever deleted"
+    assert "zego-retention worker" in troubles["worker"].text
+    waiting = {check.name: check for check in Scene(database, variables={"KEEP": "1d"}).troubles()}
+    assert "ZEGO_RETENTION_KEEP=1d becomes the first rule set" in waiting["rules"].text
+
+
+def test_adopted_files_under_keep_wait_for_a_person(database: Database) -> None:
+    scene = Scene(database, variables={"KEEP": "30d"})
+    scene.keep("30d", by_person=False)
+    scene.lead()
+    scene.add_run()
+    scene.add_listing()
+    assert scene.troubles() == []
+    scene.add_files(5, event="")
+    trouble = scene.trouble()
+    assert (trouble.status, trouble.name) == (Status.ATTENTION, "rules")
+    assert trouble.text.startswith("5 files that only a listing shows")
+    scene.variables["KEEP"] = "7d"
+    assert any("ZEGO_RETENTION_KEEP=7d is not in force" in check.text for check in scene.troubles())
+
+
+def test_sweeps_that_are_off_say_what_would_be_deleted_by_now(scene: Scene) -> None:
+    scene.variables["SWEEP_EVERY"] = "off"
+    assert scene.troubles() == []
+    scene.add_due(7, since=timedelta(seconds=1))
+    assert (
+        scene.trouble().text == f"app {APP}: 7 files whose date has come would be deleted by now, were sweeps not off"
+    )
+
+
+def test_listings_that_are_overdue_or_off_are_named(scene: Scene) -> None:
+    scene.variables["RECONCILE_EVERY"] = "1h"
+    with scene.database.write() as tx:
+        tx.execute(text("UPDATE listings SET started_at = :at WHERE vendor = 'Ws'"), {"at": "2026-03-01 09:00:00"})
+    assert "vendor Ws: overdue, the last began at 2026-03-01 09:00 UTC" in scene.trouble().text
+    scene.variables["RECONCILE_EVERY"] = "off"
+    assert scene.troubles() == []
+    scene.variables["CONFIRM"] = "all"
+    assert "so no listing ever confirms a file" in scene.trouble().text
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "says", "fix"),
+    [
+        (said(7, "signature"), Status.PROBLEM, "code 7 signature", "copy AppID and ServerSecret again"),
+        (said(100_000_004), Status.PROBLEM, "code 100000004", "set this machine's clock"),
+        (said(100_000_099), Status.PROBLEM, "code 100000099", "ZEGO_RETENTION_API_URL"),
+        (said(100_000_007), Status.WARNING, "cannot be tried", "the first sweep"),
+        (said(3), Status.PROBLEM, "ZEGO refuses every vendor (Tencent: code 3, Ws: code 3, Huawei: code 3)", "enable"),
+        (said(6), Status.WARNING, "busy", "in a minute"),
+        (said(None, http_status=502), Status.PROBLEM, "HTTP 502", "ZEGO_RETENTION_API_URL"),
+        (said(1000, "inner"), Status.WARNING, "code 1000 inner", "ask ZEGO"),
+        (
+            SearchAnswer(Transport.NOT_SENT, message="no way", date=NOW),
+            Status.PROBLEM,
+            "cannot be reached: no way",
+            "let",
+        ),
+    ],
+)
+def test_each_answer_of_zego_has_a_meaning(
+    sqlite_scene: Scene, answer: SearchAnswer, status: Status, says: str, fix: str
+) -> None:
+    sqlite_scene.zego = Zego(answer)
+    trouble = sqlite_scene.trouble()
+    assert (trouble.name, trouble.status) == (f"app {APP}", status)
+    assert says in trouble.text
+    assert fix in trouble.fix
+
+
+def test_one_vendor_that_an_app_does_not_use_is_no_trouble(sqlite_scene: Scene) -> None:
+    sqlite_scene.zego = Zego(by_vendor={Vendor.TENCENT: said(4)})
+    assert sqlite_scene.troubles() == []
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "says"),
+    [
+        (timedelta(seconds=59), Status.OK, "within 59 s"),
+        (timedelta(seconds=61), Status.WARNING, "61 s behind ZEGO's"),
+        (timedelta(seconds=-601), Status.PROBLEM, "601 s ahead of ZEGO's"),
+        (None, Status.SKIPPED, "ZEGO sent no time"),
+    ],
+)
+def test_the_clock_is_compared_with_zegos(
+    sqlite_scene: Scene, ahead: timedelta | None, status: Status, says: str
+) -> None:
+    sqlite_scene.zego = Zego(said(0, date=None if ahead is None else NOW + ahead))
+    clock = sqlite_scene.examine()[-1]
+    assert (clock.name, clock.status) == ("clock", status)
+    assert says in clock.text
+
+
+def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "x.db"
+    checks = Scene(Database(f"sqlite:///{path}")).examine()
+    [database] = [check for check in checks if check.name == "database"]
+    assert (database.status, database.text) == (Status.PROBLEM, f"{path} does not exist")
+    assert "zego-retention migrate" not in database.fix
+    assert "`migrate` creates it" in database.fix
+    skipped = [check.name for check in checks if check.status is Status.SKIPPED]
+    assert skipped == ["rules", "callbacks", "worker", "orders", "calls", "files", "listings"]
+    assert checks[-2].name == f"app {APP}"
+    assert not path.parent.exists()
+
+
+def test_pending_migrations_are_named(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    with database.engine.connect():  # an SQLite file is there then
+        pass
+    migrations = Scene(database).troubles()[0]
+    assert (migrations.name, migrations.fix) == ("migrations", "run `zego-retention migrate`")
+    assert migrations.status is (Status.WARNING if database.is_sqlite else Status.PROBLEM)
+    database.dispose()
+
+
+def test_a_newer_schema_is_named_without_wrong_advice(scene: Scene) -> None:
+    with scene.database.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = 'future'"))
+    trouble = scene.troubles()[0]
+    assert (trouble.status, trouble.fix) == (Status.PROBLEM, "")
+    assert "start that release instead" in trouble.text
+
+
+@pytest.mark.parametrize("content", [b"no database" * 100, None])
+def test_a_file_that_cannot_be_used_hides_no_other_check(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.db"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    checks = Scene(Database(f"sqlite:///{path}")).examine()
+    assert [check.status for check in checks if check.name == "database"] == [Status.PROBLEM]
+    assert "ZEGO_RETENTION_DATABASE_URL" in next(check.fix for check in checks if check.name == "database")
+    assert checks[-1].name == "clock"
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    checks = Scene(Database("postgresql+psycopg://ann:hush@127.0.0.1:9/name")).examine()
+    [database] = [check for check in checks if check.name == "database"]
+    assert database.status is Status.PROBLEM
+    assert "127.0.0.1:9/name" in database.text
+    assert "hush" not in database.text
+
+
+def test_a_database_that_takes_no_writes_is_a_problem(scene: Scene) -> None:
+    with scene.database.write() as tx:
+        tx.execute(text("DROP TABLE readiness"))
+    assert [check.name for check in scene.troubles() if check.status is Status.PROBLEM] == ["database"]
+
+
+def test_one_check_that_breaks_hides_none_of_the_others(scene: Scene) -> None:
+    scene.add_app_state()
+    with scene.database.write() as tx:
+        tx.execute(text("ALTER TABLE listings RENAME TO elsewhere"))
+    troubles = {check.name: check.status for check in scene.troubles()}
+    assert troubles == {"callbacks": Status.PROBLEM, "calls": Status.ATTENTION, "listings": Status.PROBLEM}
+
+
+def test_without_apps_nothing_is_received(sqlite_url: str) -> None:
+    variables = {"APP_ID": "", "SERVER_SECRET": "", "CALLBACK_SECRET": ""}
+    settings = Scene(Database(sqlite_url), variables=variables).examine()[0]
+    assert settings.status is Status.PROBLEM
+    assert "ZEGO_RETENTION_CALLBACK_SECRET" in settings.fix

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from service.health.metrics import Metrics, metric_names
+from service.model import FileState, Vendor, Verdict
+from tests.health.scene import APP, NOW, Scene
+
+if TYPE_CHECKING:
+    from service.database import Database
+
+HOUR = timedelta(hours=1)
+
+
+class Page:
+    """The metrics of a process, and a clock for what it remembers."""
+
+    def __init__(self, database: Database) -> None:
+        self.time = 0.0
+        self.metrics = Metrics(database, lambda: NOW, lambda: self.time)
+
+    def text(self) -> str:
+        return self.metrics.expose().decode()
+
+    def figures(self) -> dict[str, float]:
+        """Every sample by its name and labels, as it is written."""
+        return {
+            name: float(value) for name, value in re.findall(r"^zego_retention_(\S+) (\S+)$", self.text(), re.MULTILINE)
+        }
+
+
+@pytest.fixture
+def scene(database: Database) -> Scene:
+    scene = Scene(database)
+    scene.make_well()
+    return scene
+
+
+@pytest.fixture
+def page(database: Database) -> Page:
+    return Page(database)
+
+
+def test_figures_are_those_of_the_database(scene: Scene, page: Page) -> None:
+    scene.add_due(3, since=HOUR)
+    scene.add_due(1, since=HOUR, app_id="42", call_after=NOW + HOUR, wait_reason="cooling_off")
+    scene.add_files(2, state=FileState.UNCONFIRMED, due_at=NOW - HOUR)
+    scene.add_callbacks(Verdict.FORGED, 2)
+    scene.add_callbacks(Verdict.PENDING)
+    scene.add_app_state(vendor="Huawei")
+    scene.add_app_state(app_id="42", blocked=False, until=NOW + HOUR)
+    scene.add_app_state(app_id="43", blocked=False, until=NOW - HOUR)
+    scene.add_plan()
+    scene.add_order(failure="x")
+    scene.add_listing(Vendor.HUAWEI, state="incomplete", lost=4)
+    figures = page.figures()
+    expected: dict[str, float] = {
+        "database_up": 1,
+        'files{state="scheduled"}': 4,
+        'files{state="failed"}': 0,
+        "files_due": 3,
+        "files_cooling": 1,
+        "files_overdue_unconfirmed": 2,
+        "oldest_due_age_seconds": 3600,
+        f'breaker_open{{app="{APP}"}}': 1,
+        'inbox_callbacks{verdict="forged"}': 2,
+        "inbox_unfinished": 1,
+        f'gate_blocked{{app="{APP}",vendor="Huawei"}}': 1,
+        'gate_paused{app="42",vendor="*"}': 1,
+        'runs{state="done"}': 1,
+        f'lost_callbacks{{app="{APP}"}}': 4,
+        "last_pass_finished_timestamp_seconds": NOW.timestamp(),
+        f'last_listing_finished_timestamp_seconds{{app="{APP}",vendor="Huawei"}}': NOW.timestamp(),
+        f'listing_incomplete{{app="{APP}",vendor="Huawei"}}': 1,
+        f'listing_incomplete{{app="{APP}",vendor="Tencent"}}': 0,
+        "rules_revision": 1,
+        "orders_failed": 1,
+        "leader_renewed_timestamp_seconds": NOW.timestamp(),
+    }
+    assert {name: figures.get(name) for name in expected} == expected
+    assert 'app="43"' not in page.text()
+
+
+def test_every_metric_is_listed_and_every_listed_metric_is_there(scene: Scene, page: Page) -> None:
+    scene.add_plan()
+    scene.add_app_state()
+    scene.add_app_state(app_id="42", blocked=False, until=NOW + HOUR)
+    scene.add_listing(lost=1)
+    shown = dict(re.findall(r"^# HELP (\S+) (.*)$", page.text(), re.MULTILINE))
+    assert shown == metric_names()
+    assert all(re.fullmatch(r"zego_retention_[a-z_]+", name) and text.endswith(".") for name, text in shown.items())
+    assert list(text_string_to_metric_families(page.text()))
+
+
+def test_callbacks_are_counted_by_answer(page: Page) -> None:
+    for answer in ("stored", "stored", "unavailable"):
+        page.metrics.note_callback(answer, 0.03)
+    figures = page.figures()
+    assert figures['callbacks_total{answer="stored"}'] == 2
+    assert figures['callbacks_total{answer="refused"}'] == 0
+    assert figures["callback_duration_seconds_count"] == 3
+    assert figures['callback_duration_seconds_bucket{le="0.025"}'] == 0
+
+
+def test_an_empty_database_has_figures_too(page: Page) -> None:
+    figures = page.figures()
+    assert (figures["rules_revision"], figures["files_due"], figures["oldest_due_age_seconds"]) == (0, 0, 0)
+
+
+def test_a_database_that_fails_does_not_break_the_scrape(scene: Scene, page: Page) -> None:
+    with scene.database.write() as tx:
+        tx.execute(text("ALTER TABLE app_states RENAME TO elsewhere"))
+    assert page.figures()["database_up"] == 0
+    assert "files_due" not in page.text()
+    with scene.database.write() as tx:
+        tx.execute(text("ALTER TABLE elsewhere RENAME TO app_states"))
+    page.time = 1.1
+    assert page.figures()["database_up"] == 1
+
+
+def test_scrapes_ask_the_database_at_most_every_ten_seconds(scene: Scene, page: Page) -> None:
+    for moment, due in ((0.0, 0), (9.9, 0), (10.1, 1)):
+        page.time = moment
+        assert page.figures()["files_due"] == due
+        if moment == 0.0:
+            scene.add_due()
