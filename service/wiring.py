@@ -174,6 +174,8 @@ def build_service(
             confirm_all=settings.confirm == "all",
             catch_up=catch_up.run,
             now=now,
+            sleep=sleep,
+            jitter=random.random,
         ),
         reconciler=Reconciler(
             database=database,

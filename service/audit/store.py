@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import JSON, Column, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import JSON, Column, Integer, Select, String, Table, Text, func, insert, select, update
 from sqlalchemy import text as sql
 
 from service.audit.chain import START, Entry, Head
@@ -102,15 +102,16 @@ def list_entries(
     tx: Transaction, wanted: AuditFilter, limit: int, *, before: int | None = None
 ) -> list[tuple[Entry, str]]:
     """Entries with their hashes, the newest first, those below `before`."""
-    query = select(audit_entries)
-    for column in ("action", "actor", "subject"):
-        value = getattr(wanted, column)
-        if value is not None:
-            query = query.where(audit_entries.c[column] == value)
+    query = _filter(select(audit_entries), wanted)
     if before is not None:
         query = query.where(audit_entries.c.number < before)
     rows = tx.execute(query.order_by(audit_entries.c.number.desc()).limit(limit))
     return [_read_entry(row) for row in rows]
+
+
+def count_entries(tx: Transaction, wanted: AuditFilter) -> int:
+    """How many entries there are to list."""
+    return int(tx.execute(_filter(select(func.count(audit_entries.c.number)), wanted)).scalar_one())
 
 
 def list_forward(tx: Transaction, after: int, limit: int) -> list[tuple[Entry, str]]:
@@ -156,6 +157,14 @@ def finish_order(tx: Transaction, number: int, now: datetime, result: dict[str, 
 def fail_order(tx: Transaction, number: int, failure: str) -> None:
     """Write down why an order could not be applied."""
     tx.execute(update(orders).where(orders.c.number == number).values(failure=failure))
+
+
+def _filter(query: Select[Any], wanted: AuditFilter) -> Select[Any]:
+    for column in ("action", "actor", "subject"):
+        value = getattr(wanted, column)
+        if value is not None:
+            query = query.where(audit_entries.c[column] == value)
+    return query
 
 
 def _read_entry(row: Any) -> tuple[Entry, str]:  # noqa: ANN401  (a row has no better type)

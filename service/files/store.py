@@ -278,6 +278,17 @@ def list_erasures(tx: Transaction, limit: int | None = None, *, before: int | No
     return [_read_erasure(row) for row in tx.execute(query)]
 
 
+def count_erasures(tx: Transaction) -> int:
+    """How many erasures there are."""
+    return int(tx.execute(select(func.count(erasures.c.id))).scalar_one())
+
+
+def count_erased(tx: Transaction, erasure_id: int) -> dict[FileState, int]:
+    """How many of the files that an erasure took are in each state."""
+    query = select(media_files.c.state, func.count()).where(_IS_TO_ERASE, media_files.c.erasure_id == erasure_id)
+    return {state: count for state, count in tx.execute(query.group_by(media_files.c.state))}  # noqa: C416
+
+
 def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> int:
     flagged = update(media_files).where(*conditions, media_files.c.state.not_in(END_STATES))
     return count_changed(tx.execute(flagged.values(decide_again=True)))

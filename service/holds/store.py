@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Column, String, Table, Text, insert, select, text, update
+from sqlalchemy import Column, Select, String, Table, Text, func, insert, select, text, update
 
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
 from service.model import Hold, Vendor
@@ -51,12 +51,24 @@ def find_hold(tx: Transaction, hold_id: int) -> Hold | None:
     return None if row is None else Hold(*row)
 
 
-def list_holds(tx: Transaction, limit: int | None = None, *, after: int = 0, only_standing: bool = False) -> list[Hold]:
+def list_holds(
+    tx: Transaction,
+    limit: int | None = None,
+    *,
+    after: int = 0,
+    only_standing: bool = False,
+    app_id: str | None = None,
+) -> list[Hold]:
     """Holds by number, beyond `after`; without those that were released, if asked so (those that ended are there)."""
-    query = select(*_FIELDS).where(holds.c.id > after).order_by(holds.c.id).limit(limit)
-    if only_standing:
-        query = query.where(_IS_STANDING)
-    return [Hold(*row) for row in tx.execute(query)]
+    query = _filter(select(*_FIELDS), only_standing=only_standing, app_id=app_id)
+    return [Hold(*row) for row in tx.execute(query.where(holds.c.id > after).order_by(holds.c.id).limit(limit))]
+
+
+def count_holds(tx: Transaction, *, only_standing: bool = False, app_id: str | None = None) -> int:
+    """How many holds there are to list."""
+    return int(
+        tx.execute(_filter(select(func.count(holds.c.id)), only_standing=only_standing, app_id=app_id)).scalar_one()
+    )
 
 
 def release_hold(tx: Transaction, hold_id: int, released_by: str, now: datetime) -> bool:
@@ -74,3 +86,9 @@ def list_ended_holds(tx: Transaction, now: datetime) -> list[Hold]:
 def note_end(tx: Transaction, hold_id: int, now: datetime) -> None:
     """Write down that the files of a hold that has ended were flagged."""
     tx.execute(update(holds).where(holds.c.id == hold_id).values(ended_at=now))
+
+
+def _filter(query: Select[Any], *, only_standing: bool, app_id: str | None) -> Select[Any]:
+    if only_standing:
+        query = query.where(_IS_STANDING)
+    return query if app_id is None else query.where(holds.c.app_id == app_id)

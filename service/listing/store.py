@@ -103,6 +103,15 @@ def list_listings(
     return [Listing(*row) for row in tx.execute(query)]
 
 
+def count_listings(tx: Transaction, app_id: str | None = None, vendor: Vendor | None = None) -> int:
+    """How many listings there are, of an app and vendor or of all."""
+    query = select(func.count(listings.c.id))
+    for column, value in ((listings.c.app_id, app_id), (listings.c.vendor, vendor)):
+        if value is not None:
+            query = query.where(column == value)
+    return int(tx.execute(query).scalar_one())
+
+
 def list_newest(tx: Transaction) -> list[Listing]:
     """The newest listing of each app and vendor that was to show everything."""
     newest = select(func.max(listings.c.id)).where(listings.c.since.is_(None))

@@ -1,0 +1,82 @@
+"""Listings: what comparing the inventory with the vendors' listings found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from service.listing import store
+from service.listing.record import ListingState
+from service.model import Vendor
+from service.views.form import AT, Form, eg
+from service.views.listed import Column, Kind, Listed, Page, cut
+
+if TYPE_CHECKING:
+    from service.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFilter:
+    """Which listings to list; every condition that is set must hold."""
+
+    app_id: str | None = None
+    vendor: Vendor | None = None
+
+
+class Listing(Form):
+    """One comparison of an app and vendor with its listing (docs/reconcile.md)."""
+
+    id: int = eg(4)
+    app_id: str = eg("1234567890")
+    vendor: Vendor = eg("Tencent")
+    state: ListingState = eg("complete")
+    since: datetime | None = eg(None)
+    started_at: datetime = eg(AT)
+    finished_at: datetime | None = eg("2026-03-01T12:01:12Z")
+    worker: str = eg("host/4711")
+    calls: int = eg(42)
+    listed: int = eg(41_000)
+    adopted: int = eg(12)
+    lost: int = eg(2, "of the adopted ones, those whose callback must have been lost")
+    confirmed: int = eg(3)
+    filled: int = eg(900)
+    reopened: int = eg(0)
+    missing: int = eg(5)
+    gone: int = eg(5)
+    note: str | None = eg(None)
+    needs_person: bool = eg(False)
+
+
+def _find(tx: Transaction, number: int) -> Listing | None:
+    listing = store.find_listing(tx, number)
+    return None if listing is None else Listing.model_validate(listing)
+
+
+def _read(tx: Transaction, wanted: ListingFilter, cursor: int, limit: int) -> tuple[list[Listing], int | None]:
+    found = store.list_listings(tx, limit + 1, before=cursor or None, app_id=wanted.app_id, vendor=wanted.vendor)
+    page, resume = cut(found, limit, lambda listing: listing.id)
+    return [Listing.model_validate(listing) for listing in page], resume
+
+
+LISTINGS = Listed(
+    "listing",
+    "reconcile --list",
+    Page[Listing],
+    _read,
+    lambda tx, wanted: store.count_listings(tx, wanted.app_id, wanted.vendor),
+    _find,
+    (
+        Column("id", lambda each: each.id, Kind.NUMBER),
+        Column("started", lambda each: each.started_at, Kind.MOMENT),
+        Column("app", lambda each: each.app_id, priority=1),
+        Column("vendor", lambda each: each.vendor),
+        Column("state", lambda each: each.state),
+        Column("listed", lambda each: each.listed, Kind.NUMBER),
+        Column("adopted", lambda each: each.adopted, Kind.NUMBER),
+        Column("missing", lambda each: each.missing, Kind.NUMBER, 2),
+        Column("gone", lambda each: each.gone, Kind.NUMBER),
+        Column("note", lambda each: each.note, Kind.PROSE, 3),
+    ),
+)
+"""Listings, the newest first."""
