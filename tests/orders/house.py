@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,16 +17,18 @@ from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.deciding import DecidingLoop
 from service.files.policy import PolicyReader
 from service.holds.holds import apply_hold, flag_ended_holds, place_hold
-from service.leader.leader import Leader
+from service.leader.leader import Leader, LeadLost
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.orders.apply import ApplyOrders
 from service.orders.catch_up import CatchUp
 from service.orders.wait import read_order
 from service.rules.file import parse_rules
 from service.rules.revisions import apply_revision, put_in_force
+from tests.children import Blow, Steps, be_silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
     from service.orders.apply import Handler
 
@@ -80,8 +83,9 @@ class House:
 
     def add(self, *file_ids: str, age: timedelta = timedelta(days=2), **facts: Any) -> list[int]:
         """Put files into the inventory, and let them be decided."""
-        known = {"app_id": APP, "vendor": Vendor.TENCENT, "stream_id": "room", "event": "record"} | facts
-        known = {"ended_at": self.time - age, "received_at": self.time, "decide_again": True} | known
+        known: dict[str, Any] = {"app_id": APP, "vendor": Vendor.TENCENT, "stream_id": "room", "event": "record"}
+        known |= {"ended_at": self.time - age, "received_at": self.time, "decide_again": True}
+        known |= facts
         files = [MediaFile(id=0, file_id=file_id, **known) for file_id in file_ids]
         numbers = self.leader.transact(lambda tx: store.add_files(tx, files))
         self.deciding.run()
@@ -138,3 +142,28 @@ def open_house(url: str, **options: Any) -> Iterator[House]:
         yield House(database, **options)
     finally:
         database.dispose()
+
+
+def catch_up_once(report: Connection, url: str, blow: Blow | None) -> None:
+    """Lead in a process of its own, and catch up; reports how many steps that took."""
+    be_silent()
+    steps = Steps(blow)
+    with open_house(url) as house:
+        house.lead()
+        steps.watch()
+        house.catch_up.run()
+    report.send(dict(steps.counts))
+
+
+def lead_and_work(report: Connection, url: str, lease_s: float) -> None:
+    """Lead in a process of its own, and change a file again and again; reports why it had to stop."""
+    be_silent()
+    with open_house(url, lease=timedelta(seconds=lease_s)) as house:
+        house.lead()
+        report.send("leads")
+        try:
+            while True:
+                house.change(1, state_reason="changed by the first leader")
+                time.sleep(0.01)
+        except LeadLost as error:
+            report.send(str(error))
