@@ -9,8 +9,6 @@ import click
 from service.cli.invocation import ExitCode, Invocation, warn_of_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from service.settings import Settings
 
 
@@ -63,8 +61,8 @@ def migrate_command(invocation: Invocation) -> int:
 
     settings = invocation.read_settings()
     warn_of_settings(settings)
-    missing = _find_missing_file(settings)
     database = Database(settings.database_url)
+    is_new = database.path is not None and not database.path.exists()
     try:
         database.create_folder()
         pending = pending_migrations(database)
@@ -72,8 +70,8 @@ def migrate_command(invocation: Invocation) -> int:
             upgrade_database(database)
     finally:
         database.dispose()
-    if missing:
-        invocation.note(f"created a new database: {missing}")
+    if is_new:
+        invocation.note(f"created a new database: {database.path}")
     done = f"migrated, {count_of(len(pending), 'step')}" if pending else "up to date already"
     invocation.show(f"database {database.name}: {done}")
     return ExitCode.DONE
@@ -95,16 +93,4 @@ def _read_settings(invocation: Invocation) -> Settings:
     settings = invocation.read_settings(is_process=True)
     if not has_lifeline(invocation.environ):
         warn_of_settings(settings)
-        if missing := _find_missing_file(settings):
-            import structlog
-
-            structlog.get_logger(__name__).info("new_database", note=f"{missing} does not exist yet: it is created")
     return settings
-
-
-def _find_missing_file(settings: Settings) -> Path | None:
-    """The SQLite file that the next use of the database creates; None where it is there, or on a server."""
-    from service.database import Database
-
-    path = Database(settings.database_url).path
-    return None if path is None or path.exists() else path

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database.engine import Database, DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import Connection
 
 _MIGRATION_LOCK: Final = 0x7A65676F  # "zego"; advisory locks of PostgreSQL are numbers
@@ -29,21 +26,29 @@ def migrations_folder() -> Path:
 def pending_migrations(database: Database) -> list[str]:
     """The revisions that this release has and the database lacks, oldest first.
 
+    Every command asks this, so it is answered without Alembic, which takes long to load.
+
     Raises:
         DatabaseUnavailable: it cannot be reached, or a newer release has migrated it already.
     """
-    script = ScriptDirectory.from_config(_config())
+    # The history is a line, and a file's name begins with its revision: a test compares both with Alembic's view.
+    known = sorted(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py"))
     try:
         with database.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
+            current = _find_revision(connection)
     except SQLAlchemyError as error:
         raise DatabaseUnavailable(f"database {database.name}: {_first_line(error)}") from None
-    known = [revision.revision for revision in script.walk_revisions()]
     if current is not None and current not in known:
         raise DatabaseUnavailable(
             f"database {database.name} was migrated by a newer release (revision {current}): start that release instead"
         )
-    return list(reversed(known[: known.index(current)] if current else known))
+    return known[known.index(current) + 1 :] if current else known
+
+
+def _find_revision(connection: Connection) -> str | None:
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def upgrade_database(database: Database) -> None:
@@ -63,7 +68,9 @@ def _without_foreign_keys(connection: Connection, database: Database) -> None:
         with connection.begin():
             if not database.is_sqlite:  # there, the transaction is the lock
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            config = _config()
+            from alembic import command  # noqa: PLC0415  (takes long to load, and is needed once per release)
+
+            config = _make_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             if database.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
@@ -81,7 +88,9 @@ def _switch_foreign_keys(connection: Connection, value: str) -> None:
         driver.execute(f"PRAGMA foreign_keys = {value}")
 
 
-def _config() -> Config:
+def _make_config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415  (as above)
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     return config

@@ -92,9 +92,12 @@ class Metrics:
             self._callbacks.labels(answer=answer)
         self._registry.register(_DatabaseCollector(database, now, monotonic))
 
-    def note_callback(self, answer: str, seconds: float) -> None:
-        """Count a request to the callback URL by its answer, and how long that took."""
+    def count_callback(self, answer: str) -> None:
+        """Count a request to the callback URL by its answer."""
         self._callbacks.labels(answer=answer).inc()
+
+    def observe_callback(self, seconds: float) -> None:
+        """Note how long a request to the callback URL took."""
         self._seconds.observe(seconds)
 
     def expose(self) -> bytes:
