@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from service.files.policy import PolicyReader
     from service.model import Actor
     from service.preview.forecast import Change
-    from service.preview.make import Comparison
     from service.preview.store import Preview
 
 log = structlog.get_logger(__name__)
@@ -117,11 +116,11 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     for change in comparing.run(progress=progress):
         tally.add(change)
         count += change.effect is Effect.SOONER and _counts(change, preview, moment)
-    found = sum_up(comparing, tally, candidate, cooling_off, known_apps)
+    found = sum_up(comparing, tally, candidate, actor, known_apps)
     difference = _find_difference(found, count, preview)
     if difference is not None:
         refusal = PreviewNeeded if preview is None else NotAsPreviewed
-        raise refusal(difference, store_preview(database, found, candidate, actor, moment))
+        raise refusal(difference, store_preview(database, found))
     shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)
 
     def put(tx: Transaction) -> Applied:
@@ -143,7 +142,7 @@ def _counts(change: Change, preview: Preview | None, now: datetime) -> bool:
     return preview is None or change.before.id <= preview.highest_id or is_due
 
 
-def _find_difference(found: Comparison, count: int, preview: Preview | None) -> str | None:
+def _find_difference(found: Preview, count: int, preview: Preview | None) -> str | None:
     """What nobody was shown; `count` files must have been."""
     if preview is None:
         return f"these rules would make {count_of(count, 'file')} due sooner" if count else None

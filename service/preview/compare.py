@@ -48,7 +48,8 @@ class Comparing:
         cooling_off: timedelta,
         now: datetime,
     ) -> None:
-        self._database, self._reader, self._now = database, reader, now
+        self._database, self._reader = database, reader
+        self.now, self.cooling_off = now, cooling_off
         with database.read() as tx:
             self.in_force = reader.read(tx).rules
             self.highest_id = find_highest_id(tx)
@@ -94,10 +95,10 @@ class Comparing:
             self._known.clear()
             self._ranks_before.start_stream()
             self._ranks_after.start_stream()
-        hold = policy.holds.find(file, self._now)
+        hold = policy.holds.find(file, self.now)
         before = self._bring_up_to_date(file, hold, policy)
         date_before = self._ranks_before.find_date(before)
-        held_until = None if hold is None else _find_end(policy.holds.iterate(file, self._now))
+        held_until = None if hold is None else _find_end(policy.holds.iterate(file, self.now))
         if not self._has_candidate:
             return Change(before, before, date_before, date_before, held_until, None)
         if file.state is FileState.DELETING:  # what comes of its call is not known yet
@@ -107,21 +108,21 @@ class Comparing:
             decision = self._decide(file, hold, policy)
             counted = policy.find_rules(file.revision).counts_recordings(file.rule)
             # From the row as it is stored, as a leader does.
-            after = apply_decision(file, decision, self._rules, self._now, old_rule_counts=counted)
+            after = apply_decision(file, decision, self._rules, self.now, old_rule_counts=counted)
         return Change(before, after, date_before, self._ranks_after.find_date(after), held_until, decision.missing)
 
     def _bring_up_to_date(self, file: MediaFile, hold: Hold | None, policy: Policy) -> MediaFile:
         """The row of a file under the rules in force, where the leader has yet to decide about it."""
         is_decided = self._are_all_decided or file.revision == self.in_force.revision
         is_decided = is_decided and (hold is not None) == (file.state is FileState.HELD) and not file.decide_again
-        return file if is_decided or file.state is FileState.DELETING else policy.decide_file(file, self._now)
+        return file if is_decided or file.state is FileState.DELETING else policy.decide_file(file, self.now)
 
     def _decide(self, file: MediaFile, hold: Hold | None, policy: Policy) -> Decision:
         """What `decide` says under the candidate; files of one origin are compared with its matches only once."""
         erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
         is_plain = hold is None and erasure is None and file.suspicion is None and file.state is not FileState.FAILED
         if not is_plain or not self._remembers:
-            return decide(file, self._rules, hold, erasure, self._now)
+            return decide(file, self._rules, hold, erasure, self.now)
         origin = (file.vendor, file.event)
         if origin not in self._known:
             self._known[origin] = find_rule(file, self._rules.rules)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -12,7 +13,7 @@ from service.model import FileState, MediaFile
 from service.units import count_of, format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HORIZON_DAYS: Final = 90
 MAX_SAMPLES: Final = 5
@@ -22,6 +23,7 @@ _LATER: Final = HORIZON_DAYS + 1
 _NEVER: Final = HORIZON_DAYS + 2
 _DAY: Final = timedelta(days=1)
 _KEPT_ALL_THE_SAME: Final = (FileState.HELD, FileState.UNCONFIRMED, FileState.FAILED, FileState.DELETING)
+_NO_EFFECT: Final = {"kept": 0, "later": 0, "due": 0}
 _HORIZONS: Final = (("newly_due_now", 0), ("newly_due_in_7_days", 7), ("newly_due_in_30_days", 30))
 
 
@@ -111,67 +113,6 @@ class Amount:
         return shown | {"hours": round(seconds / 3600, 2) if math.isfinite(seconds) else None}
 
 
-class Amounts(dict[str | None, Amount]):
-    """Amounts by name; None stands for files that no rule decides."""
-
-    def add(self, name: str | None, amount: Amount) -> None:
-        """Count an amount in under a name."""
-        self.setdefault(name, Amount()).add(amount)
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Named amounts, the largest first."""
-        in_order = sorted(self.items(), key=lambda item: (-item[1].count, item[0] or ""))
-        return [{"name": name, **amount.to_json()} for name, amount in in_order]
-
-
-@dataclass(slots=True)
-class Category:
-    """The files that have something in common: how much they are, by rule, app and vendor, and a few of them."""
-
-    total: Amount = field(default_factory=Amount)
-    by_rule: Amounts = field(default_factory=Amounts)
-    by_app: Amounts = field(default_factory=Amounts)
-    by_vendor: Amounts = field(default_factory=Amounts)
-    samples: list[Change] = field(default_factory=list)
-
-    def to_json(self, files: int) -> dict[str, Any]:
-        """As previews show it; the share is that of all `files`."""
-        parts = {name: getattr(self, name).to_json() for name in ("by_rule", "by_app", "by_vendor")}
-        samples = [change.to_json() for change in self.samples]
-        return {**self.total.to_json(), "share": describe_share(self.total.count, files), **parts, "samples": samples}
-
-
-@dataclass(slots=True)
-class RuleEffect:
-    """What one rule of the candidate does with the files that it decides: how many it keeps, deletes later, or now.
-
-    `unjudged` counts those among the kept ones for which a fact is missing, by that fact.
-    """
-
-    kept: int = 0
-    later: int = 0
-    due: int = 0
-    unjudged: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What the rules in force mean: how much there is, in parts, and how many files are called on each day.
-
-    Day 0 is now, day 1 the 24 hours after that, up to `HORIZON_DAYS`.
-    """
-
-    as_of: datetime
-    revision: int
-    parts: dict[str, Amounts]
-    days: tuple[int, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As the API and `--json` show it."""
-        parts = {name: amounts.to_json() for name, amounts in self.parts.items()}
-        return {"as_of": format_moment(self.as_of), "revision": self.revision, **parts, "days": list(self.days)}
-
-
 class _Portion(NamedTuple):
     """Files that are counted alike; days count from now, by what rules and holds say, and by when a sweep calls."""
 
@@ -192,7 +133,7 @@ class _Portion(NamedTuple):
 
 
 class Tally:
-    """Counts changes: categories, what each rule does, and deletions by day."""
+    """Counts changes, and shows what came out as JSON (docs/api.md): a change of rules, or a forecast of one set."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -204,8 +145,9 @@ class Tally:
         day_before, call_before = self._look_ahead(before, change.date_before, change.held_until)
         day_after, call_after = self._look_ahead(after, change.date_after, change.held_until)
         key = (
-            *(before.app_id, before.vendor, before.state, before.rule, after.rule, change.missing),
-            *(change.effect, change.date_after is None, day_before, day_after, call_before, call_after),
+            *(before.app_id, before.vendor, before.state, before.rule, after.rule, change.missing, change.effect),
+            change.date_after is None,
+            *(day_before, day_after, call_before, call_after),
         )
         portion = self._portions.get(key)
         if portion is None:
@@ -214,57 +156,45 @@ class Tally:
         if len(portion.samples) < MAX_SAMPLES:
             portion.samples.append(change)
 
-    def sum_categories(self) -> dict[str, Category]:
-        """Every category of `CATEGORIES`, by the candidate's rules; what is spared, by those that would delete it."""
-        found = {name: Category() for name in CATEGORIES}
-        for portion in self._portions.values():
+    def count(self, effect: Effect) -> int:
+        """How many files there are with this effect."""
+        return sum(portion.amount.count for portion in self._portions.values() if portion.effect is effect)
+
+    def show_changes(self, names: Iterable[str]) -> dict[str, Any]:
+        """Every category of `CATEGORIES`, what each rule of the candidate does (by name, in this order), and by day.
+
+        A rule without effects decides no file. `emptied_apps` are those of which every file is due at once, and was
+        not before.
+        """
+        portions = list(self._portions.values())
+        found: dict[str, list[_Portion]] = {name: [] for name in CATEGORIES}
+        for portion in portions:
             for name in _list_categories(portion):
-                category, amount = found[name], portion.amount
-                category.total.add(amount)
-                category.by_rule.add(portion.rule_before if name == "spared" else portion.rule_after, amount)
-                category.by_app.add(portion.app_id, amount)
-                category.by_vendor.add(portion.vendor, amount)
-                category.samples = sorted((*category.samples, *portion.samples), key=_find_number)[:MAX_SAMPLES]
-        return found
-
-    def sum_rules(self, names: Iterable[str]) -> dict[str | None, RuleEffect]:
-        """What each rule does, in this order; files that no rule decides come last, under None, if there are any."""
-        found: dict[str | None, RuleEffect] = {name: RuleEffect() for name in names}
-        for portion in self._portions.values():
-            effect, count = found.setdefault(portion.rule_after, RuleEffect()), portion.amount.count
-            kind = "kept" if portion.is_kept else "due" if portion.day_after == 0 else "later"
-            setattr(effect, kind, getattr(effect, kind) + count)
-            if portion.missing is not None:
-                effect.unjudged[portion.missing] = effect.unjudged.get(portion.missing, 0) + count
-        return found
-
-    def count_days(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """How many files are called on each day, under the rules in force and under the candidate."""
-        before, after = [0] * (_NEVER + 1), [0] * (_NEVER + 1)
-        for portion in self._portions.values():
-            before[portion.call_before] += portion.amount.count
-            after[portion.call_after] += portion.amount.count
-        return tuple(before[:_LATER]), tuple(after[:_LATER])
-
-    def find_emptied_apps(self) -> tuple[str, ...]:
-        """Apps of which the candidate deletes every file at once, and the rules in force do not."""
-        portions = self._portions.values()
+                found[name].append(portion)
+        files = sum(portion.amount.count for portion in portions)
         not_due = {portion.app_id for portion in portions if portion.day_after != 0}
-        return tuple(sorted({portion.app_id for portion in portions if portion.day_before != 0} - not_due))
-
-    def forecast(self, revision: int) -> Forecast:
-        """What was counted, as a forecast of the rules in force."""
-        names: dict[str, Callable[[_Portion], str | None]] = {
-            "by_state": lambda portion: portion.state,
-            "by_rule": lambda portion: portion.rule_before,
-            "by_app": lambda portion: portion.app_id,
-            "by_vendor": lambda portion: portion.vendor,
+        return {
+            "files": files,
+            "changes": {name: _show_category(name, chosen, files) for name, chosen in found.items()},
+            "effects": _show_effects(names, portions),
+            "emptied_apps": sorted({portion.app_id for portion in portions if portion.day_before != 0} - not_due),
+            "forecast": {
+                "in_force": _count_days((each.call_before, each.amount) for each in portions),
+                "candidate": _count_days((each.call_after, each.amount) for each in portions),
+            },
         }
-        parts = {part: Amounts() for part in names}
-        for portion in self._portions.values():
-            for part, find_name in names.items():
-                parts[part].add(find_name(portion), portion.amount)
-        return Forecast(self._now, revision, parts, self.count_days()[0])
+
+    def show_forecast(self) -> dict[str, Any]:
+        """How much there is, in all and in parts, and how many files are called now and on each of the next days."""
+        portions = list(self._portions.values())
+        return {
+            **_sum_up(portions).to_json(),
+            "by_state": _sum_by(portions, lambda portion: portion.state),
+            "by_rule": _sum_by(portions, lambda portion: portion.rule_before),
+            "by_app": _sum_by(portions, lambda portion: portion.app_id),
+            "by_vendor": _sum_by(portions, lambda portion: portion.vendor),
+            "days": _count_days((each.call_before, each.amount) for each in portions),
+        }
 
     def _look_ahead(self, row: MediaFile, date: datetime | None, held_until: datetime | None) -> tuple[int, int]:
         """The days on which a file is due, once its holds have ended, and on which a sweep calls it."""
@@ -308,5 +238,53 @@ def _list_categories(portion: _Portion) -> Iterator[str]:
             yield name
 
 
-def _find_number(change: Change) -> int:
-    return change.before.id
+def _show_category(name: str, portions: Sequence[_Portion], files: int) -> dict[str, Any]:
+    amount = _sum_up(portions)
+    samples = sorted((change for portion in portions for change in portion.samples), key=lambda each: each.before.id)
+    return {
+        **amount.to_json(),
+        "share": amount.count / files if files else 0.0,
+        # What is spared shows by which rules it would be deleted today.
+        "by_rule": _sum_by(portions, lambda each: each.rule_before if name == "spared" else each.rule_after),
+        "by_app": _sum_by(portions, lambda portion: portion.app_id),
+        "by_vendor": _sum_by(portions, lambda portion: portion.vendor),
+        "samples": [change.to_json() for change in samples[:MAX_SAMPLES]],
+    }
+
+
+def _show_effects(names: Iterable[str], portions: Iterable[_Portion]) -> list[dict[str, Any]]:
+    """How many files each rule keeps, deletes later and deletes now; those that no rule decides come last, under None.
+
+    `unjudged` counts those among the kept ones for which a fact is missing, by that fact.
+    """
+    found: dict[str | None, dict[str, Any]] = {name: _NO_EFFECT | {"unjudged": {}} for name in names}
+    for portion in portions:
+        effect = found.setdefault(portion.rule_after, _NO_EFFECT | {"unjudged": {}})
+        effect["kept" if portion.is_kept else "due" if portion.day_after == 0 else "later"] += portion.amount.count
+        if portion.missing is not None:
+            unjudged = effect["unjudged"]
+            unjudged[portion.missing] = unjudged.get(portion.missing, 0) + portion.amount.count
+    return [{"rule": name, **effect} for name, effect in found.items()]
+
+
+def _count_days(amounts: Iterable[tuple[int, Amount]]) -> list[int]:
+    days = [0] * (_NEVER + 1)
+    for day, amount in amounts:
+        days[day] += amount.count
+    return days[:_LATER]
+
+
+def _sum_up(portions: Iterable[_Portion]) -> Amount:
+    total = Amount()
+    for portion in portions:
+        total.add(portion.amount)
+    return total
+
+
+def _sum_by(portions: Iterable[_Portion], find_name: Callable[[_Portion], str | None]) -> list[dict[str, Any]]:
+    """Amounts by name, the largest first."""
+    found: defaultdict[str | None, Amount] = defaultdict(Amount)
+    for portion in portions:
+        found[find_name(portion)].add(portion.amount)
+    in_order = sorted(found.items(), key=lambda item: (-item[1].count, item[0] or ""))
+    return [{"name": name, **amount.to_json()} for name, amount in in_order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -11,9 +11,9 @@ from service.files.store import find_file
 from service.model import NoSuchThing, NotPossible
 from service.preview import store
 from service.preview.compare import Comparing
-from service.preview.forecast import Category, Change, Effect, Forecast, RuleEffect, Tally
+from service.preview.forecast import Change, Effect, Tally
 from service.rules.file import format_rules
-from service.units import format_duration
+from service.units import format_duration, format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,44 +37,6 @@ class Candidate:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What a candidate does with an inventory, compared with the rules in force (docs/rules.md).
-
-    `effects` says what each of its rules does, by name: nothing at all, if no file fits. `forecast` holds the files
-    called by day, under the rules in force and under the candidate. `emptied_apps` are apps of which every file is due
-    at once; `unknown_apps` those that rules name (rule, app) and that are not configured.
-    """
-
-    base_revision: int
-    highest_id: int
-    cooling_off: timedelta
-    changes: dict[str, Category]
-    effects: dict[str | None, RuleEffect]
-    forecast: tuple[tuple[int, ...], tuple[int, ...]]
-    emptied_apps: tuple[str, ...]
-    unknown_apps: tuple[tuple[str, str], ...]
-
-    @property
-    def sooner_count(self) -> int:
-        """How many files become due sooner."""
-        return self.changes[Effect.SOONER].total.count
-
-    def to_json(self) -> dict[str, Any]:
-        """As the API and `--json` show it."""
-        files = sum(self.changes[effect].total.count for effect in Effect)
-        return {
-            "cooling_off": format_duration(self.cooling_off),
-            "cooling_off_s": self.cooling_off.total_seconds(),
-            "files": files,
-            "changes": {name: category.to_json(files) for name, category in self.changes.items()},
-            "effects": [{"rule": name, **asdict(effect)} for name, effect in self.effects.items()],
-            "emptied_apps": list(self.emptied_apps),
-            "unknown_apps": [{"rule": rule, "app": app} for rule, app in self.unknown_apps],
-            "forecast": {"in_force": list(self.forecast[0]), "candidate": list(self.forecast[1])},
-        }
-
-
 def make_preview(
     database: Database,
     reader: PolicyReader,
@@ -89,58 +51,50 @@ def make_preview(
     """Compare a candidate with the rules in force over the whole inventory, and store what came out.
 
     Changes no file and no rule. `progress` is given how many files more were looked at. `known_apps` are those that are
-    configured; None: any.
+    configured (None: any): rules that name others are pointed out.
 
     Raises:
         NotPossible: other rules came into force meanwhile.
         DatabaseUnavailable: the database refused or could not be reached.
     """
-    comparing = Comparing(database, reader, candidate.rules, cooling_off, now)
-    tally = Tally(now)
+    comparing, tally = Comparing(database, reader, candidate.rules, cooling_off, now), Tally(now)
     for change in comparing.run(progress=progress):
         tally.add(change)
-    found = sum_up(comparing, tally, candidate, cooling_off, known_apps)
-    return store_preview(database, found, candidate, actor, now)
+    return store_preview(database, sum_up(comparing, tally, candidate, actor, known_apps))
 
 
 def sum_up(
-    comparing: Comparing,
-    tally: Tally,
-    candidate: Candidate,
-    cooling_off: timedelta,
-    known_apps: Collection[str] | None = None,
-) -> Comparison:
-    """What came out of comparing every file."""
+    comparing: Comparing, tally: Tally, candidate: Candidate, actor: Actor, known_apps: Collection[str] | None
+) -> Preview:
+    """The preview that comes out of comparing every file; it is not stored yet."""
     named = [(rule.name, app) for rule in candidate.rules for app in rule.match.app or ()]
-    return Comparison(
-        base_revision=comparing.in_force.revision,
-        highest_id=comparing.highest_id,
-        cooling_off=cooling_off,
-        changes=tally.sum_categories(),
-        effects=tally.sum_rules(rule.name for rule in candidate.rules),
-        forecast=tally.count_days(),
-        emptied_apps=tally.find_emptied_apps(),
-        unknown_apps=tuple((rule, app) for rule, app in named if known_apps is not None and app not in known_apps),
-    )
-
-
-def store_preview(database: Database, found: Comparison, candidate: Candidate, actor: Actor, now: datetime) -> Preview:
-    """Give a comparison a number, and forget previews that are too old to be applied."""
-    preview = store.Preview(
+    result = {
+        "cooling_off": format_duration(comparing.cooling_off),
+        "cooling_off_s": comparing.cooling_off.total_seconds(),
+        **tally.show_changes(rule.name for rule in candidate.rules),
+        "unknown_apps": [
+            {"rule": rule, "app": app} for rule, app in named if known_apps is not None and app not in known_apps
+        ],
+    }
+    return store.Preview(
         id=0,
-        as_of=now,
+        as_of=comparing.now,
         made_by=actor.name,
         through=actor.through,
-        base_revision=found.base_revision,
-        highest_id=found.highest_id,
+        base_revision=comparing.in_force.revision,
+        highest_id=comparing.highest_id,
         source=candidate.source,
         rules_text=format_rules(candidate.rules),
-        sooner_count=found.sooner_count,
-        result=found.to_json(),
+        sooner_count=tally.count(Effect.SOONER),
+        result=result,
     )
+
+
+def store_preview(database: Database, preview: Preview) -> Preview:
+    """Give a preview its number, and forget those that are too old to be applied."""
     with database.write() as tx:
         number = store.add_preview(tx, preview)
-        store.forget_previews(tx, now - KEPT_FOR)  # after that, so that no number is ever given twice
+        store.forget_previews(tx, preview.as_of - KEPT_FOR)  # after that, so that no number is ever given twice
     return preview._replace(id=number)
 
 
@@ -187,10 +141,12 @@ def list_sooner(
     return list(islice((each for each in sooner if place is None or store.find_place(each.before) < place), limit))
 
 
-def forecast(
+def make_forecast(
     database: Database, reader: PolicyReader, now: datetime, progress: Callable[[int], None] | None = None
-) -> Forecast:
+) -> dict[str, Any]:
     """How much there is, by state, rule, app and vendor, and how many files are called on each of the next 90 days.
+
+    As the API and `--json` show it (docs/api.md).
 
     Raises:
         NotPossible: other rules came into force meanwhile.
@@ -198,4 +154,4 @@ def forecast(
     comparing, tally = Comparing(database, reader, None, timedelta(0), now), Tally(now)
     for change in comparing.run(progress=progress):
         tally.add(change)
-    return tally.forecast(comparing.in_force.revision)
+    return {"as_of": format_moment(now), "revision": comparing.in_force.revision, **tally.show_forecast()}
