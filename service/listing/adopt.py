@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from service.callbacks.announce import fits_erasure
+from service.files.erase import leaves_erasure
 from service.model import END_STATES, FileState, MediaFile, WaitReason
 from service.rules.decide import find_call_after
 
@@ -167,7 +167,7 @@ def _drop_unverified(file: MediaFile, known: Known, listed: ListedFile, sighting
         replay_url=listed.media_url,
         adopted_at=file.adopted_at or sighting.now,
     )
-    if known.erasure is not None and not fits_erasure(dropped, known.erasure):
+    if known.erasure is not None and leaves_erasure(file, dropped, known.erasure):
         dropped = dropped._replace(erasure_id=None)
     return _wait(dropped, sighting)
 

@@ -244,7 +244,7 @@ class _Comparison:
 
     def _count(self, counts: Mapping[str, int]) -> None:
         if any(counts.values()):
-            self._transact(lambda _: Counter(counts))
+            self.reconciler.leader.transact(lambda tx: store.count_up(tx, self.listing.id, counts))
 
     def _transact(self, work: Callable[[Transaction], Counter[str]]) -> int:
         """Do some of the work in one transaction, together with its counts; returns their sum.
@@ -255,14 +255,13 @@ class _Comparison:
         if self.stop.is_set():
             raise Stopped
 
-        def do(tx: Transaction) -> Counter[str] | None:
+        def do(tx: Transaction) -> int:
             counts = work(tx)
-            return counts if store.count_up(tx, self.listing.id, counts) else None
+            if not store.count_up(tx, self.listing.id, counts):
+                raise Stopped  # and nothing of it is committed
+            return counts.total()
 
-        counts = self.reconciler.leader.transact(do)
-        if counts is None:
-            raise Stopped
-        return counts.total()
+        return self.reconciler.leader.transact(do)
 
 
 def _describe(problems: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +23,7 @@ MAX_PROBLEMS: Final = 20
 """After so many windows that do not agree, the listing is given up."""
 
 _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
-_FULL_PAGE: Final = 100
-"""A page that holds fewer is not cut short by the vendor: it lacks files that are counted."""
+_MIN_LIMIT: Final = 100
 _TRIES: Final = 3
 
 
@@ -36,14 +36,15 @@ def walk_windows(since: datetime | None, until: datetime) -> Walk:
     first, last = math.floor((since or _EARLIEST).timestamp()), math.floor(until.timestamp()) + 1
     left = [(first, last)] if first < last else []
     problems: list[str] = []
+    limit = _PageLimit()
     while left:
         start, end = left.pop()
-        page = yield from _list_window(start, end)
+        page = yield from _list_window(start, end, limit)
         times = [int(file.created_at.timestamp()) for file in page.files if file.created_at is not None]
         if 2 * sum(not start - 1 <= time <= end + 1 for time in times) > len(times):
             problems.append(f"asked for {_show(start)} to {_show(end)}, the vendor shows files of other times")
             break
-        if not _is_overfull(page):
+        if not limit.is_exceeded(page):
             if problem := _find_problem(page):
                 problems.append(f"files made from {_show(start)} to {_show(end)}: {problem}")
         elif end - start > 1:
@@ -59,21 +60,29 @@ def walk_windows(since: datetime | None, until: datetime) -> Walk:
     return tuple(problems)
 
 
-def _list_window(start: int, end: int) -> Generator[Query, SearchAnswer, SearchAnswer]:
+@dataclass(slots=True)
+class _PageLimit:
+    """How many files the vendor gives at most: as many as were asked for, unless a page shows otherwise."""
+
+    files: int = MAX_FILES
+
+    def is_exceeded(self, page: SearchAnswer) -> bool:
+        """The window holds more files than a page shows."""
+        total, entries = page.total or 0, len(page.files) + page.unnamed
+        if self.files == MAX_FILES and _MIN_LIMIT <= entries < total:
+            self.files = entries
+        return entries >= self.files and total >= min(entries + 1, MAX_FILES)
+
+
+def _list_window(start: int, end: int, limit: _PageLimit) -> Generator[Query, SearchAnswer, SearchAnswer]:
     """Ask for a window, again if what is shown and counted does not agree: files may have come or gone meanwhile."""
     query = Query(size=MAX_FILES, start=_moment(start), end=_moment(end))
     page = yield query
     for _ in range(1, _TRIES):
-        if _is_overfull(page) or not _find_problem(page):
+        if limit.is_exceeded(page) or not _find_problem(page):
             break
         page = yield query
     return page
-
-
-def _is_overfull(page: SearchAnswer) -> bool:
-    """The window holds more files than a page shows; the vendor may show fewer than were asked for."""
-    total, entries = page.total or 0, len(page.files) + page.unnamed
-    return entries >= _FULL_PAGE and (total >= MAX_FILES or total > entries)
 
 
 def _find_problem(page: SearchAnswer) -> str:
