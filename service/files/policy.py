@@ -43,8 +43,9 @@ class Policy:
     def decide_file(self, file: MediaFile, now: datetime) -> MediaFile:
         """The row of a file after a decision; everything that it needs was loaded by `PolicyReader.read`.
 
-        A file that is kept for its rank stays so while its rule and date are the same and it is not flagged: its rank
-        is looked at again only if something changed in its stream. Whoever changes facts of a file flags it first.
+        A file that is kept for its rank stays so while rules and date are the same and it is not flagged: its rank is
+        looked at again only if something changed in its stream. (Under other rules, its own may decide other files.)
+        Whoever changes facts of a file flags it first.
         """
         decision = self.decide(file, now)
         old_rule = self.find_rules(file.revision).find_rule(file.rule)
@@ -53,6 +54,7 @@ class Policy:
             old_latest is not None
             and is_kept_for_rank(file)
             and not file.decide_again
+            and file.revision == self.rules.revision
             and (decision.rule, decision.due_at, decision.keep_latest) == (file.rule, file.due_at, old_latest)
             and decision.state is FileState.SCHEDULED
         ):

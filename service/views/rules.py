@@ -185,7 +185,7 @@ def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> Fo
     Raises:
         NotPossible: other rules came into force meanwhile.
     """
-    return Forecast(**make.forecast(database, reader, now).to_json())
+    return Forecast(**make.make_forecast(database, reader, now))
 
 
 def find_current(tx: Transaction) -> RevisionDetail | None:
