@@ -120,18 +120,10 @@ def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> Change
     filled = _fill_in(seen, listed, sighting.now)
     changed = _reopen(filled, known.erasure, sighting) if is_ended else filled
     is_confirmed = not is_ended and (is_suspected or file.state is FileState.UNCONFIRMED)
-    if (
-        changed == file._replace(listed_in=seen.listed_in, missing_since=None, confirmed_at=seen.confirmed_at)
-        and not is_confirmed
-    ):
-        return Change(changed)
-    return Change(
-        changed._replace(decide_again=True),
-        is_changed=True,
-        is_confirmed=is_confirmed,
-        is_filled=filled != seen,
-        is_reopened=is_ended,
-    )
+    is_filled = filled != seen
+    if not (is_confirmed or is_filled or is_ended):
+        return Change(seen)
+    return Change(changed._replace(decide_again=True), True, is_confirmed, is_filled, is_ended)
 
 
 def end_missing(file: MediaFile, began_at: datetime, now: datetime, *, was_asked_for: bool) -> MediaFile:
@@ -150,8 +142,8 @@ def _is_suspicion_older(known: Known, sighting: Sighting) -> bool:
     """Whether everything that made the file suspicious was understood before the page was requested."""
     file = known.file
     since = [known.suspected_at, file.state_at if file.state is FileState.UNCONFIRMED else None]
-    moments = [moment for moment in since if moment is not None]
-    return all(moment < sighting.asked_at for moment in moments) if moments else False
+    latest = max((moment for moment in since if moment is not None), default=None)
+    return latest is not None and latest < sighting.asked_at
 
 
 def _drop_unverified(file: MediaFile, known: Known, listed: ListedFile, sighting: Sighting) -> MediaFile:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import structlog
 
-from service.zego.messages import Transport
+from service.zego.messages import Query, SearchAnswer, Transport
 
 if TYPE_CHECKING:
     import threading
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from service.leader.leader import Leader
     from service.model import Vendor
-    from service.zego.messages import Query, SearchAnswer
 
 MAX_TRIES: Final = 6
 """Calls for one page, before the listing is interrupted."""
@@ -25,6 +25,8 @@ MAX_TRIES: Final = 6
 _DONE: Final = 0
 _UNUSED_CODES: Final = frozenset({3, 4, 5})
 _FINAL_CODES: Final = frozenset({2, 7, 8, *_UNUSED_CODES, *range(100_000_000, 100_000_100)})
+_SHARE: Final = 0.075
+"""The part of the calls that ZEGO allows an app which deletions leave free."""
 _MAX_WAIT_S: Final = 30.0
 _SLICE_S: Final = 0.5
 
@@ -44,23 +46,26 @@ _REMEDIES: Final[Mapping[int, str]] = {
 log = structlog.get_logger(__name__)
 
 
+Walk: TypeAlias = Generator[Query, SearchAnswer, tuple[str, ...]]
+"""A way through a listing: asks for pages, is sent the answers, returns why it is not complete (nothing: it is).
+
+The files of every answer are the caller's to take; a file may come more than once.
+"""
+
+
 class SearchClient(Protocol):
-    """A way to SearchMedia."""
+    """An app's way to SearchMedia."""
 
     def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
         """Ask once for a page."""
 
 
-class ListingApp(Protocol):
-    """An app as listings need it; those of the sweep will do."""
+@dataclass(frozen=True, slots=True)
+class ListingApp:
+    """An app as listings see it: how to reach it, and how many calls a second ZEGO allows it."""
 
-    @property
-    def client(self) -> SearchClient:
-        """The app's way to ZEGO."""
-
-    @property
-    def calls_per_second(self) -> float:
-        """How many calls a second may be sent."""
+    client: SearchClient
+    calls_per_second: int = 20
 
 
 class ListingRefused(Exception):  # noqa: N818  (an answer, not a defect)
@@ -124,7 +129,7 @@ class Asker:
 
     def _ask_once(self, query: Query) -> tuple[datetime, SearchAnswer]:
         self._pause(self._next_at - time.monotonic())
-        self._next_at = time.monotonic() + 1 / self.app.calls_per_second
+        self._next_at = time.monotonic() + 1 / (self.app.calls_per_second * _SHARE)
         self.calls += 1
         return self.now(), self.app.client.search_media(self.vendor, query)
 

@@ -73,12 +73,6 @@ def mark_seen(tx: Transaction, listing: int, files: Iterable[MediaFile], at: dat
         tx.execute(seen.values(listed_in=listing, missing_since=None, confirmed_at=confirmed_at))
 
 
-def has_present(tx: Transaction, app_id: str, vendor: Vendor) -> bool:
-    """The inventory holds files of an app and vendor that have not ended."""
-    query = select(media_files.c.id).where(*_present(app_id, vendor)).limit(1)
-    return tx.execute(query).scalar() is not None
-
-
 def count_missing(tx: Transaction, listing: Listing, missing_by: datetime) -> MissingCounts:
     """Count what a complete listing did not show; to end are those missing since `missing_by` or before."""
     missing = _missing(listing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from service.files.policy import PolicyReader
     from service.leader.leader import Leader
     from service.listing.record import Listing
-    from service.listing.walk import Walk
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""
@@ -70,7 +69,6 @@ class Reconciler:
     breaker_share: float
     now: Callable[[], datetime]
     sleep: Callable[[float], None] = time.sleep
-    _running: set[int] = field(default_factory=set)
 
     def run(self, app_id: str, vendor: Vendor, stop: threading.Event, *, since: datetime | None = None) -> int:
         """Compare one app and vendor with its listing; returns the number of the listing's record.
@@ -84,18 +82,10 @@ class Reconciler:
         """
         if app_id not in self.apps:
             raise NoSuchThing(f"app {app_id} is not configured")
-        begin = partial(
-            store.begin_listing, app_id=app_id, vendor=vendor, since=since, worker=self.leader.name, now=self.now()
-        )
-        listing = self.leader.transact(begin)
-        self._running.add(listing.id)
-        try:
-            state, note = _Comparison(self, listing, stop).run()
-            self.leader.transact(
-                lambda tx: store.finish_listing(tx, listing.id, state, note, self.now()),
-            )
-        finally:
-            self._running.discard(listing.id)
+        name, now = self.leader.name, self.now()
+        listing = self.leader.transact(lambda tx: store.begin_listing(tx, app_id, vendor, since, name, now))
+        state, note = _Comparison(self, listing, stop).run()
+        self.leader.transact(lambda tx: store.finish_listing(tx, listing.id, state, note, self.now()))
         report = log.warning if state is ListingState.INCOMPLETE or note else log.info
         report("listing_ended", app=app_id, vendor=vendor.value, listing=listing.id, state=state.value, note=note)
         return listing.id
@@ -115,27 +105,15 @@ class Reconciler:
     def find_due(self, every: timedelta) -> list[tuple[str, Vendor]]:
         """The apps and vendors whose listing is to be read now: never read, long enough ago, or cut short.
 
+        To be asked by whoever runs them, between two runs: one that counts as running was left by an error.
+
         Raises:
             DatabaseUnavailable: the database cannot be asked.
         """
         with self.database.read() as tx:
             newest = {(listing.app_id, listing.vendor): listing for listing in store.list_newest(tx)}
         pairs = [(app_id, vendor) for app_id in sorted(self.apps) for vendor in Vendor]
-        return [pair for pair in pairs if self._is_due(newest.get(pair), every, self.now())]
-
-    def _is_due(self, last: Listing | None, every: timedelta, now: datetime) -> bool:
-        if last is None:
-            return True
-        if last.state is ListingState.RUNNING:
-            return last.id not in self._running
-        ended_at = last.finished_at or last.started_at
-        if ended_at > now + RETRY_INTERRUPTED:  # the clock has been set back since
-            return True
-        if last.state is ListingState.INTERRUPTED:
-            return ended_at + min(every, RETRY_INTERRUPTED) <= now
-        if last.state is ListingState.INCOMPLETE:
-            return ended_at + min(every, RETRY_INCOMPLETE) <= now
-        return last.started_at + every <= now
+        return [pair for pair in pairs if _is_due(newest.get(pair), every, self.now())]
 
 
 @dataclass(slots=True)
@@ -174,7 +152,8 @@ class _Comparison:
         with reconciler.database.read() as tx:
             first_callback_at = file_store.find_first_callback_at(tx, listing.app_id)
         intake = Intake(reconciler.reader, listing, reconciler.cooling_off, first_callback_at)
-        walk = self._begin_walk()
+        is_tencent = listing.vendor is Vendor.TENCENT
+        walk = walk_windows(listing.since, listing.started_at) if is_tencent else walk_markers()
         try:
             query = next(walk)
             while True:
@@ -190,11 +169,6 @@ class _Comparison:
         except StopIteration as end:
             problems: tuple[str, ...] = end.value
             return problems
-
-    def _begin_walk(self) -> Walk:
-        if self.listing.vendor is Vendor.TENCENT:
-            return walk_windows(self.listing.since, self.listing.started_at)
-        return walk_markers()
 
     def _end_missing(self) -> str | None:
         """End what this complete listing and one before it lack; returns why it ends none, if so."""
@@ -237,8 +211,8 @@ class _Comparison:
 
     def _judge_refusal(self, refusal: ListingRefused) -> tuple[ListingState, str]:
         with self.reconciler.database.read() as tx:
-            is_known = file_store.has_present(tx, self.listing.app_id, self.listing.vendor)
-        if refusal.is_unused and not is_known:
+            counts = file_store.count_missing(tx, self.listing, self.listing.started_at)
+        if refusal.is_unused and not counts.present:
             return ListingState.UNUSED, f"{refusal} (the app does not seem to use {self.listing.vendor.value})"
         return ListingState.INCOMPLETE, str(refusal)
 
@@ -262,6 +236,19 @@ class _Comparison:
             return counts.total()
 
         return self.reconciler.leader.transact(do)
+
+
+def _is_due(last: Listing | None, every: timedelta, now: datetime) -> bool:
+    if last is None or last.state is ListingState.RUNNING:
+        return True
+    ended_at = last.finished_at or last.started_at
+    if ended_at > now + RETRY_INTERRUPTED:  # the clock has been set back since
+        return True
+    if last.state is ListingState.INTERRUPTED:
+        return ended_at + min(every, RETRY_INTERRUPTED) <= now
+    if last.state is ListingState.INCOMPLETE:
+        return ended_at + min(every, RETRY_INCOMPLETE) <= now
+    return last.started_at + every <= now
 
 
 def _describe(problems: tuple[str, ...]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 from service.files.policy import decide_files
 from service.files.store import add_files, find_by_identity, flag_streams, save_files
@@ -15,13 +16,15 @@ from service.rules.latest import counts_as_recording, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from service.database import Transaction
     from service.files.policy import PolicyReader
     from service.listing.record import Listing
     from service.model import MediaFile
     from service.zego.messages import ListedFile
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class Intake:
     def take(self, tx: Transaction, files: Sequence[ListedFile], asked_at: datetime, now: datetime) -> Counter[str]:
         """Write what some files of a page mean; returns what changed, as a listing counts. Twice is once."""
         sighting = Sighting(self.listing.id, asked_at, now + self.cooling_off, now)
-        listed = _pick_latest(files)
+        # Listed twice with two ages, the later one counts.
+        listed = {file.file_id: file for file in sorted(files, key=lambda file: file.created_at or _LONG_AGO)}
         known = find_by_identity(tx, self.listing.app_id, self.listing.vendor, listed)
         new = [file for file_id, file in listed.items() if file_id not in known and self._is_wanted(file, now)]
         counts = self._adopt(tx, new, sighting)
@@ -83,17 +87,3 @@ def _ranks_change(old: MediaFile, new: MediaFile, now: datetime) -> bool:
     if (old.stream_id, span_of(old)) != (new.stream_id, span_of(new)):
         return True
     return counts_as_recording(old, now) != counts_as_recording(new, now)
-
-
-def _pick_latest(files: Sequence[ListedFile]) -> dict[str, ListedFile]:
-    """Each file once; listed twice with two ages, the later one counts."""
-    latest: dict[str, ListedFile] = {}
-    for file in files:
-        other = latest.get(file.file_id)
-        if other is None or _is_later(file, other):
-            latest[file.file_id] = file
-    return latest
-
-
-def _is_later(file: ListedFile, other: ListedFile) -> bool:
-    return file.created_at is not None and (other.created_at is None or file.created_at > other.created_at)

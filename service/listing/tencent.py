@@ -13,7 +13,7 @@ from service.zego.messages import Query
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from service.listing.walk import Walk
+    from service.listing.asking import Walk
     from service.zego.messages import SearchAnswer
 
 MAX_FILES: Final = 5_000
