@@ -1,0 +1,153 @@
+"""An inbox and a leader on one database: what the tests of callbacks hold in their hands."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from service.callbacks import store
+from service.callbacks.receive import Answer, Inbox
+from service.callbacks.understanding import Understanding
+from service.callbacks.writer import Writer
+from service.database import Database
+from service.files.policy import PolicyReader
+from service.files.store import add_files, list_in_range, save_files
+from service.leader.leader import Leader
+from service.model import Actor, FileState, MediaFile, Vendor
+from service.rules.file import parse_rules
+from service.rules.revisions import put_in_force
+from service.sandbox.callbacks import Shape, encode_body, sign_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.callbacks.quarantine import QuarantineLimits
+    from service.callbacks.store import StoredCallback
+
+APP = "1234567890"
+OTHER_APP = "987654321"
+SECRET = "callback-secret"
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TESTER = Actor("a tester", "a test")
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    time: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def move(self, **delta: float) -> None:
+        self.time += timedelta(**delta)
+
+
+@dataclass
+class Scene:
+    """An inbox, and a leader that understands it."""
+
+    database: Database
+    writer: Writer
+    inbox: Inbox
+    leader: Leader
+    understanding: Understanding
+    clock: Clock
+    secrets: dict[str, list[str]]
+    nonces: int = 100_000
+
+    def receive(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> Answer:
+        """Send a callback of these fields, signed unless said otherwise; it is not understood yet."""
+        return self.inbox.receive(*self.body(fields, shape=shape, **signing))
+
+    def body(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> tuple[bytes, str]:
+        """Body and content type of a signed callback; each has another nonce unless it is given."""
+        self.nonces += 1
+        facts = {"secret": SECRET, "now": self.clock(), "nonce": str(self.nonces)} | signing
+        return encode_body(sign_fields({"appid": APP} | fields, **facts), shape)
+
+    def send(self, fields: dict[str, Any], **signing: Any) -> StoredCallback:
+        """Send a callback and understand what is pending; the newest callback."""
+        assert self.receive(fields, **signing) is Answer.STORED
+        self.understanding.run()
+        return self.callbacks()[-1]
+
+    def callbacks(self) -> list[StoredCallback]:
+        with self.database.read() as tx:
+            return list(store.list_callbacks(tx, store.CallbackFilter()))[::-1]
+
+    def verdicts(self) -> list[str]:
+        return [callback.verdict.value for callback in self.callbacks()]
+
+    def files(self) -> dict[str, MediaFile]:
+        with self.database.read() as tx:
+            return {file.file_id: file for file in list_in_range(tx, 0, 1_000_000)}
+
+    def file(self, file_id: str = "f1") -> MediaFile:
+        return self.files()[file_id]
+
+    def states(self) -> dict[str, str]:
+        return {file_id: file.state.value for file_id, file in self.files().items()}
+
+    def apply(self, rules: str) -> None:
+        """Put rules in force; only files that come afterwards are decided under them."""
+        parsed = parse_rules(rules)
+        self.database.transact(
+            lambda tx: put_in_force(tx, TESTER, parsed, "a test", self.clock(), cooling_off=timedelta(0))
+        )
+
+    def keep(self, window: str, more: str = "") -> None:
+        self.apply(f'[[rules]]\nname = "everything"\nkeep = "{window}"\n{more}\n')
+
+    def add(self, *files: MediaFile) -> None:
+        """Put files straight into the inventory."""
+        self.leader.transact(lambda tx: add_files(tx, list(files)))
+
+    def change(self, file_id: str, **facts: Any) -> None:
+        """Give a file other facts."""
+        changed = self.file(file_id)._replace(**facts)
+        self.leader.transact(lambda tx: save_files(tx, [changed]))
+
+
+@contextmanager
+def open_scene(
+    database: Database, *, secrets: dict[str, list[str]] | None = None, limits: QuarantineLimits | None = None
+) -> Iterator[Scene]:
+    """An inbox and a leader on a migrated database."""
+    clock = Clock()
+    known = {APP: [SECRET], OTHER_APP: ["other-secret"]} if secrets is None else secrets
+    writer = Writer(database)
+    inbox = Inbox(database, writer, known, clock, *([] if limits is None else [limits]))
+    leader = Leader(database, "a test", timedelta(minutes=2), clock)
+    assert leader.try_to_lead()
+    understanding = Understanding(leader, PolicyReader(), timedelta(minutes=15), clock)
+    try:
+        yield Scene(database, writer, inbox, leader, understanding, clock, known)
+    finally:
+        writer.stop()
+
+
+def recording(file_id: str = "f1", *, age: timedelta = HOUR, vendor: Vendor = Vendor.TENCENT, **fields: Any) -> Any:
+    """The fields of a `record` callback of a file that ended `age` before the start of the scene, an hour long."""
+    ended = START - age
+    key = {Vendor.TENCENT: "FileID", Vendor.WANGSU: "PersistentId", Vendor.HUAWEI: "ObsObject"}[vendor]
+    facts = {
+        "event": "record",
+        "stream_alias": "room",
+        "begin_time": str(int((ended - HOUR).timestamp())),
+        "end_time": str(int(ended.timestamp())),
+        "extra_params": {key: file_id, "Duration": 3600},
+    }
+    return facts | fields
+
+
+def adopted(file_id: str = "f1", **facts: Any) -> MediaFile:
+    """A file that only a listing shows."""
+    known = {"ended_at": START - DAY, "vendor_created_at": START - DAY, "adopted_at": START - HOUR}
+    known |= {"received_at": START - HOUR, "state": FileState.KEPT} | facts
+    return MediaFile(0, known.pop("app_id", APP), Vendor.TENCENT, file_id, known.pop("stream_id", ""), "", **known)
