@@ -136,6 +136,7 @@ _SPANS: Final = (
         media_files.c.app_id == bindparam("app"),
         media_files.c.stream_id == bindparam("stream"),
         media_files.c.rule == bindparam("by_rule"),
+        media_files.c.due_at.is_not(None),  # else the rule could not be judged: it decides no such file
         media_files.c.state.not_in(sorted(_NOTHING_COUNTS)),
         media_files.c.suspicion.is_(None),
         media_files.c.erasure_id.is_(None),
