@@ -1,7 +1,7 @@
 # Everything lives in .venv; nothing is installed outside this folder. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint run clean lock
+.PHONY: help setup demo run test test-long bench lint clean lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## set everything up in .venv
 	@:
@@ -46,8 +46,14 @@ lint: setup  ## style, types, floors and declared dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-test: lint  ## everything that CI runs: lint, then all tests on SQLite and PostgreSQL
-	$(BIN)/pytest -n 2
+test: lint  ## everything that CI runs: lint, then the tests on SQLite and PostgreSQL
+	$(BIN)/pytest -n 4 --dist worksteal -q
+
+test-long: setup  ## the long forms: kill matrices whole, 40 days, a million files
+	$(BIN)/pytest -n 2 --dist worksteal -q -m long --timeout 3600
+
+bench: setup  ## the benchmarks, as ratios: a table, and JSON in build/bench.json
+	$(BIN)/python -m tests.bench
 
 clean:  ## remove the environment, caches and build products (never the data folder)
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -27,6 +27,7 @@ from service.files.erase import apply_erase
 from service.files.policy import PolicyReader
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
+from service.listing.asking import ListingApp
 from service.listing.reconcile import Reconciler
 from service.orders.apply import ApplyOrders, Handler
 from service.orders.catch_up import CatchUp
@@ -83,8 +84,8 @@ class Service:
         """The apps that are configured."""
         return frozenset(self.clients)
 
-    def take_over(self) -> None:
-        """Do what a new leader does before anything else; calls may be made afterwards.
+    def take_over(self, *, makes_calls: bool = True) -> None:
+        """Do what a new leader does before anything else; calls may be made afterwards, if `makes_calls`.
 
         Raises:
             LeadLost: another process leads.
@@ -98,9 +99,9 @@ class Service:
             cooling_off=self.settings.cooling_off,
             catch_up=self.catch_up.run,
             now=self.now,
-            sleep=self.sleep,
+            sleep=self.sleep if makes_calls else _go_on,
         )
-        self.leader.is_ready = True
+        self.leader.is_ready = makes_calls
 
     def close(self) -> None:
         """Store what waits to be stored, lead no more, close connections to ZEGO and to the database."""
@@ -181,7 +182,7 @@ def build_service(
             database=database,
             leader=leader,
             reader=reader,
-            apps=apps,
+            apps={app_id: ListingApp(clients[app_id], app.calls_per_second) for app_id, app in apps.items()},
             cooling_off=settings.cooling_off,
             breaker_share=settings.breaker_share,
             now=now,
@@ -255,3 +256,7 @@ def _build_client(app: AppSettings, now: Clock) -> ZegoClient:
         is_test=app.is_test,
         clear_cache=app.clear_cache,
     )
+
+
+def _go_on(_seconds: float) -> None:
+    """No pause: who makes no calls need not wait for those of the last leader."""

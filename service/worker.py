@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -30,15 +29,17 @@ from service.sweep.records import Trigger
 from service.wiring import MigrationsPending, build_service, prepare_database, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from service.settings import Settings
     from service.wiring import Clock, Service
 
+# How often each job looks whether there is something to do.
 _TICK: Final = timedelta(seconds=0.3)
-_REQUESTS: Final = timedelta(seconds=1)
-_LOOK: Final = timedelta(seconds=5)
-_HOUR: Final = timedelta(hours=1)
+_SWEEP: Final = timedelta(seconds=1)
+_RECONCILE: Final = timedelta(seconds=5)
+_PRUNE: Final = timedelta(hours=1)
+
 _TRY_DATABASE_S: Final = 3.0
 _LOOK_AT_CLOCK_S: Final = 5.0
 
@@ -72,8 +73,6 @@ class Worker:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._sweeping = threading.Lock()
-        self._listing = threading.Lock()
         self._stop = threading.Event()
 
     def run(self, signals: StopSignals) -> None:
@@ -104,38 +103,31 @@ class Worker:
         else:
             service.database.transact(lambda tx: want_lead(tx, service.now()))
 
-    def sweep_if_due(self) -> None:
-        """Start the sweep of a slot that has come, or that came while nobody led."""
+    def sweep(self) -> None:
+        """Start what people asked for, the sweep of a slot that has come (or came while nobody led), and retries."""
         service, slots = self._service, self._service.settings.sweep_slots
-        with self._one_at_a_time(self._sweeping) as may_run:
-            if may_run and slots is not None and service.sweeper.is_overdue(slots.last_slot(service.now())):
-                service.sweeper.run(Trigger.SCHEDULE, self._stop)
-
-    def sweep_retries(self) -> None:
-        """Ask again for files whose retry has come."""
-        service = self._service
-        with self._one_at_a_time(self._sweeping) as may_run:
-            if may_run and service.settings.sweep_slots is not None and service.sweeper.find_due_retries():
-                service.sweeper.run(Trigger.RETRY, self._stop)
-
-    def run_requests(self) -> None:
-        """Start the sweeps that people asked for."""
-        with self._one_at_a_time(self._sweeping) as may_run:
-            for order in self._find_requests(OrderKind.SWEEP, OrderKind.APPROVE) if may_run else ():
-                trigger = Trigger.COMMAND if order.kind is OrderKind.SWEEP else Trigger.APPROVAL
-                self._service.sweeper.run(trigger, self._stop, request=order.number)
+        if not self._may_run:
+            return
+        for order in self._find_requests(OrderKind.SWEEP, OrderKind.APPROVE):
+            trigger = Trigger.COMMAND if order.kind is OrderKind.SWEEP else Trigger.APPROVAL
+            service.sweeper.run(trigger, self._stop, request=order.number)
+        if slots is None or not self._may_run:
+            return
+        if service.sweeper.is_overdue(slots.last_slot(service.now())):
+            service.sweeper.run(Trigger.SCHEDULE, self._stop)
+        elif service.sweeper.find_due_retries():
+            service.sweeper.run(Trigger.RETRY, self._stop)
 
     def reconcile(self) -> None:
-        """Read the listings that are due, or that people asked for."""
+        """Read the listings that people asked for, and those that are due."""
         service, every = self._service, self._service.settings.reconcile_every
-        with self._one_at_a_time(self._listing) as may_run:
-            if not may_run:
-                return
-            for order in self._find_requests(OrderKind.RECONCILE):
-                self._reconcile_on_request(order)
-            for app_id, vendor in service.reconciler.find_due(every) if every is not None else ():
-                if not self._stop.is_set():
-                    service.reconciler.run(app_id, vendor, self._stop)
+        if not self._may_run:
+            return
+        for order in self._find_requests(OrderKind.RECONCILE):
+            self._reconcile_on_request(order)
+        for app_id, vendor in service.reconciler.find_due(every) if every is not None else ():
+            if self._may_run:
+                service.reconciler.run(app_id, vendor, self._stop)
 
     def prune(self) -> None:
         """Drop what is older than INBOX_KEEP and HISTORY_KEEP."""
@@ -144,7 +136,7 @@ class Worker:
         if service.leader.leads and inbox_keep is not None:
             prune_inbox(service.leader, service.now() - inbox_keep, self._stop)
         if service.leader.leads and history_keep is not None:
-            prune_history(service.leader, service.now() - history_keep, self._stop)
+            prune_history(service.leader, service.now() - history_keep)
 
     def _reconcile_on_request(self, order: Order) -> None:
         service = self._service
@@ -156,28 +148,20 @@ class Worker:
         with self._service.database.read() as tx:
             return [order for order in list_run_requests(tx) if order.kind in kinds]
 
-    @contextmanager
-    def _one_at_a_time(self, lock: threading.Lock) -> Iterator[bool]:
-        """Whether this process leads, and no other job of the same kind runs."""
-        mine = lock.acquire(blocking=False)
-        try:
-            yield mine and self._service.leader.is_ready and not self._stop.is_set()
-        finally:
-            if mine:
-                lock.release()
+    @property
+    def _may_run(self) -> bool:
+        """This process leads, has caught up, and is not about to stop."""
+        return self._service.leader.is_ready and not self._stop.is_set()
 
     def _schedule(self) -> BackgroundScheduler:
-        settings = self._service.settings
         scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         jobs: list[tuple[str, Callable[[], None], timedelta]] = [
             ("tick", self.tick, _TICK),
-            ("requests", self.run_requests, _REQUESTS),
-            ("sweep", self.sweep_if_due, _LOOK),
-            ("retries", self.sweep_retries, min(_LOOK, settings.retry_first / 2)),
-            ("reconcile", self.reconcile, _LOOK),
-            ("prune", self.prune, _HOUR),
+            ("sweep", self.sweep, _SWEEP),
+            ("reconcile", self.reconcile, _RECONCILE),
+            ("prune", self.prune, _PRUNE),
         ]
         # An interval first fires one interval after the start: here every job looks at once whether it is overdue.
         first = datetime.now(UTC)
