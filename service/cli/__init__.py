@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+_INTERRUPTED = "zego-retention: interrupted\n"
+
 
 def main(
     arguments: Sequence[str] | None = None,
@@ -21,10 +23,22 @@ def main(
 
     What is not given is that of this process: its arguments, its environment, its clock.
     """
+    before, sys.unraisablehook = sys.unraisablehook, _leave_if_interrupted
     try:
         from service.cli.entry import run_command
 
         return run_command(arguments, os.environ if environ is None else environ, now)
     except KeyboardInterrupt:  # also while modules are still being loaded
-        sys.stderr.write("zego-retention: interrupted\n")
+        sys.stderr.write(_INTERRUPTED)
         return 1
+    finally:
+        sys.unraisablehook = before
+
+
+def _leave_if_interrupted(lost: sys.UnraisableHookArgs) -> None:
+    """Where Python cannot pass Ctrl-C on (in a callback of its import machinery, for one), end here."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    os.write(2, _INTERRUPTED.encode())
+    os._exit(1)

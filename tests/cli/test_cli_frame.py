@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from rich.console import Console
+
+from service.cli import main
+from service.cli.entry import COMMANDS, cli
+from service.cli.options import NUMBER
+from service.cli.tables import Output, make_table, number, prose, word
+from tests.processes import MAX_WAIT_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+SLOW_TO_LOAD = ("alembic", "flask", "pydantic", "requests", "sqlalchemy", "structlog")
+START_AND_SAY_SO = "import sys; from service.cli import main; print('up', flush=True); sys.exit(main())"
+SHOW_ALL_HELP = f"""
+import sys
+from service.cli import main
+from service.cli.entry import cli
+
+def show(path, command):
+    assert main([*path, "--help"]) == 0
+    for name, below in getattr(command, "commands", {{}}).items():
+        show([*path, name], below)
+
+show(sys.argv[1:], cli.get_command(None, sys.argv[1]))
+print("loaded:", [name for name in {SLOW_TO_LOAD} if name in sys.modules])
+"""
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_RETENTION_")}
+    return plain | {f"ZEGO_RETENTION_{name}": value for name, value in variables.items()}
+
+
+def start(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments]
+    environ = clean_environment(**variables)
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+
+
+def is_one_line(text: str) -> bool:
+    return text.startswith("zego-retention: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """What a Python process costs, the cheapest of five."""
+    costs = []
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        costs.append(usage.ru_utime + usage.ru_stime)
+    return min(costs)
+
+
+def test_help_costs_at_most_two_and_a_half_times_an_import_of_flask() -> None:
+    assert cpu_seconds("-m", "service", "--help") <= 2.5 * cpu_seconds("-c", "import flask")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command_loads_nothing_that_takes_long(name: str, tmp_path: Path) -> None:
+    script = [sys.executable, "-c", SHOW_ALL_HELP, name]
+    shown = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_help_lists_every_command_with_what_it_does() -> None:
+    lines = dict(line.split(maxsplit=1) for line in help_text().split("Commands:\n")[1].split("\n\n")[0].splitlines())
+    assert list(lines) == list(COMMANDS)
+    assert all(text.endswith(".") and len(text) < 70 for text in lines.values())
+
+
+def help_text() -> str:
+    return cli.get_help(click.Context(cli, info_name="zego-retention", terminal_width=100))
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"DATBASE_URL": "sqlite:///x.db"}, "did you mean ZEGO_RETENTION_DATABASE_URL?"),
+        ({"SWEEP_EVERY": "soon"}, "ZEGO_RETENTION_SWEEP_EVERY"),
+        ({"DATABASE_URL": "sqlite:////proc/no/such/place.db"}, "/proc/no/such/place.db"),
+        ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/x"}, "127.0.0.1:9/x"),
+    ],
+)
+def test_what_fails_before_the_work_is_one_line(tmp_path: Path, variables: dict[str, str], says: str) -> None:
+    ended = start("worker", "--check", cwd=tmp_path, **variables)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert is_one_line(ended.stderr)
+    assert says in ended.stderr
+    assert "hidden" not in ended.stderr
+
+
+def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere" / "x.db"
+    ended = start("worker", "--check", cwd=tmp_path, DATABASE_URL=f"sqlite:///{path}")
+    assert ended.returncode == 1
+    assert is_one_line(ended.stderr)
+    assert str(path) in ended.stderr
+    assert not path.parent.exists()
+
+
+def test_migrate_creates_a_database_and_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.db"
+    first = start("migrate", cwd=tmp_path, DATABASE_URL="sqlite:///new/x.db")
+    assert (first.returncode, first.stderr) == (0, f"created a new database: {path}\n")
+    assert first.stdout.startswith(f"database sqlite:///{path}: migrated, ")
+    again = start("migrate", cwd=tmp_path, DATABASE_URL=f"sqlite:///{path}")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == f"database sqlite:///{path}: up to date already\n"
+
+
+@pytest.mark.parametrize("arguments", [("no-such-command",), ("worker", "--chek"), ("worker", "now")])
+def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments, environ={}) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Error: " in shown.err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("0", "0 is too small; write a whole number from 1 on"),
+        ("-5", "-5 is too small"),
+        (str(2**63), "is too large; there is no such number"),
+        ("two", "'two' is not a number; write a whole number from 1 on, for example 17"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_in_plain_words(text: str, says: str) -> None:
+    with pytest.raises(click.BadParameter, match=says):
+        NUMBER.convert(text, None, None)
+
+
+@pytest.mark.parametrize("delay_s", [0.01, 0.05, 0.1, 0.2, 0.4, 0.8])
+def test_an_interruption_is_one_line_from_the_first_moment_on(tmp_path: Path, delay_s: float) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a server that never answers
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x"
+        with subprocess.Popen(
+            [sys.executable, "-c", START_AND_SAY_SO, "worker", "--check"],
+            cwd=tmp_path,
+            env=clean_environment(DATABASE_URL=url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            time.sleep(delay_s)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=MAX_WAIT_S)
+    assert (process.returncode, out, err) == (1, "", "zego-retention: interrupted\n")
+
+
+def test_a_reader_who_has_seen_enough_ends_a_command_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "service", "doctor", "--json"]
+    environ = clean_environment(DATABASE_URL=f"sqlite:///{tmp_path}/none.db")
+    ended = subprocess.run(command, env=environ, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_an_encoding_that_lacks_a_character_stops_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "--help"]
+    environ = clean_environment() | {"PYTHONIOENCODING": "latin-1"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "\\u2026" in ended.stdout
+
+
+def test_a_terminal_of_80_columns_shows_ids_whole_and_drops_what_matters_less() -> None:
+    stream = io.StringIO()
+    out = Output(stream)
+    out.on_terminal = True
+    out.width = 80
+    columns = [number("id"), word("file"), prose("why"), word("vendor"), word("event")]
+    rows = [(17, "f" * 40, "older than 30d, and a long sentence beside it", "Tencent", "record_event_of_note")]
+    Console(file=stream, width=80).print(make_table(out, columns, rows, drop_first=["event", "vendor"]))
+    shown = stream.getvalue()
+    assert "f" * 40 in shown
+    assert "event" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    out.width = 100_000
+    assert len(make_table(out, columns, rows, drop_first=["event", "vendor"]).columns) == 5
+
+
+def test_doctor_ends_with_3_for_whatever_is_not_ok(run: Run) -> None:
+    ended = run("doctor", "--json")
+    statuses = {check["check"]: check["status"] for check in ended.objects}
+    assert ended.code == 3
+    assert statuses["rules"] == statuses["worker"] == "attention"
+    assert statuses["database"] == "ok"
+    assert set(ended.objects[0]) == {"check", "status", "text", "fix"}
+
+
+def test_doctor_ends_with_1_where_something_does_not_work(run: Run) -> None:
+    ended = run("doctor", SERVER_SECRET="another")
+    assert (ended.code, ended.err) == (1, "")
+    assert "problem    app 1234567890" in ended.out
+    wrong = run("doctor", RETRY_FIRST="soon")
+    assert (wrong.code, wrong.err) == (1, "")
+    assert wrong.out.startswith("problem    settings")
+    assert "ZEGO_RETENTION_RETRY_FIRST" in wrong.out
+
+
+def test_a_check_of_the_worker_says_in_one_sentence_whether_one_runs(run: Run) -> None:
+    ended = run("worker", "--check")
+    assert ended.code == 1
+    assert ended.out.startswith("no worker is running")
+    assert json.loads(run("doctor", "--json").out.splitlines()[0])["check"] == "settings"
