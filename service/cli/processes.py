@@ -28,7 +28,7 @@ def serve_command(invocation: Invocation) -> int:
 @click.pass_obj
 def web_command(invocation: Invocation) -> int:
     """Run the web side: it receives callbacks and answers the API."""
-    from service.web.server import run_web
+    from service.web.run import run_web
 
     return run_web(_read_settings(invocation))
 

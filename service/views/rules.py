@@ -90,7 +90,7 @@ class ComparedFile(Form):
 class Category(Amount):
     """The files that have something in common in a preview, and a few of them."""
 
-    share: str = eg("12 of 100 files, 12 %")
+    share: float = eg(0.12, "that of all files")
     by_rule: list[NamedAmount]
     by_app: list[NamedAmount]
     by_vendor: list[NamedAmount]
@@ -148,7 +148,7 @@ class Preview(PreviewInShort):
     forecast: DeletionsByDay
 
 
-class Forecast(Form):
+class Forecast(Amount):
     """How much there is, and how many files are deleted now and on each of the next 90 days (`days`)."""
 
     as_of: datetime = eg(AT)

@@ -1,1 +1,1 @@
-"""The HTTP API."""
+"""The API under `/api/v1`: thin routes over the same views and orders as the command line (docs/api.md)."""

@@ -1,0 +1,74 @@
+"""The WSGI application: everything that answers over HTTP, put together."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from flask import g
+from flask_openapi.openapi import OpenAPI
+
+from service.callbacks.receive import Answer
+from service.health.metrics import Metrics
+from service.health.readiness import Readiness
+from service.settings import Settings, load_settings
+from service.web.api.build import OPENAPI_VERSION, add_api, describe_api
+from service.web.api.routes import Backend
+from service.web.callback import callback_blueprint
+from service.web.health import Preparation, health_blueprint
+from service.web.problems import register_problems
+from service.web.threads import Threads
+from service.wiring import Clock, build_service, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask, Response
+
+_METRIC_ANSWERS: Final = {Answer.NOT_STORED.value: "unavailable"}
+
+
+def create_app(
+    settings: Settings | None = None, *, now: Clock = utc_now, sleep: Callable[[float], None] = time.sleep
+) -> Flask:
+    """Build the application; without `settings`, from the environment. `sleep` waits for seconds.
+
+    It stores callbacks and places orders, and changes nothing else. A database that is away does not keep it from
+    starting: until it is back, callbacks are answered 503 and `/readyz` says so.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
+    """
+    service = build_service(settings or load_settings(os.environ), now=now, sleep=sleep)
+    preparation = Preparation(service)
+    threads = Threads(lambda: service.writer.oldest_wait_s)
+    metrics = Metrics(service.database, now)
+    app = OpenAPI(__name__, static_folder=None, doc_ui=False, **describe_api())
+    app.openapi_version = OPENAPI_VERSION
+    app.extensions["zego-retention"] = service
+
+    def count(answer: str) -> None:
+        metrics.count_callback(_METRIC_ANSWERS.get(answer, answer))
+        metrics.observe_callback(time.monotonic() - g.began)
+
+    app.before_request(_note_begin)
+    app.register_blueprint(callback_blueprint(service.inbox, threads, count))
+    app.register_blueprint(health_blueprint(Readiness(preparation.prove), metrics))
+    add_api(app, Backend(service, threads), preparation.ensure)
+    app.after_request(_harden)
+    register_problems(app)
+    app.wsgi_app = threads.limit(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    preparation.try_now()
+    service.writer.start()
+    return app
+
+
+def _note_begin() -> None:
+    g.began = time.monotonic()
+
+
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
