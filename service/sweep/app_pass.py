@@ -67,7 +67,8 @@ class AppPass:
     """One app in a pass.
 
     `room` is how many files that count the breaker still allows. `may_probe` holds what was blocked when the pass
-    began (None: the whole app): one call each looks whether it still is.
+    began (None: the whole app): one call each looks whether it still is. After trouble `limit` files are asked for, one
+    call at a time, twice as many after each call that works.
     """
 
     app: SweepApp
@@ -79,6 +80,7 @@ class AppPass:
     states: dict[Vendor | None, AppState] = field(default_factory=dict)
     may_probe: set[Vendor | None] = field(default_factory=set)
     bisections: list[Bisecting] = field(default_factory=list)
+    limit: int = MAX_FILES_PER_CALL
     in_flight: int = 0
     pause_left_s: float = 0.0
     last_call: int = 0
@@ -101,7 +103,7 @@ class AppPass:
         has_work = self.vendors or any(not each.is_in_flight for each in self.bisections)
         if self.is_stopped or self.in_flight >= MAX_CALLS_IN_FLIGHT or not has_work:
             return None
-        if self.in_flight and None in self.states:
+        if self.in_flight and (None in self.states or self.limit < MAX_FILES_PER_CALL):
             return None
         return max(self.pause_left_s, self.pace.find_wait())
 
@@ -111,19 +113,31 @@ class AppPass:
         freed = before.keys() - self.states.keys() - {None, *self.vendors}
         self.vendors.extend(vendor for vendor in Vendor if vendor in freed)
         state = self.states.get(None)
-        if state != before.get(None):
-            self.last_call_before_trouble = self.last_call
-        if state is not None and state.until is not None and state.since <= now < state.until:
+        if state is None or state == before.get(None):
+            return
+        self.last_call_before_trouble = self.last_call
+        # Smaller with every failure: one file that fails every call with it cannot hold up the others. Where bisection
+        # looks for that file, there is no need to.
+        shrunk = 0 if state.blocked or state.code in SPLITTING_CODES else state.failures - 1
+        self.limit = max(MAX_FILES_PER_CALL >> shrunk, 1)
+        if state.until is not None and state.since <= now < state.until:
             self.pause_left_s = (state.until - now).total_seconds()
             self.is_stopped = self.is_stopped or self.pause_left_s > MAX_PAUSE_S
+
+    def note_success(self) -> None:
+        """ZEGO took a call."""
+        self.pace.speed_up()
+        self.limit = min(self.limit * 2, MAX_FILES_PER_CALL)
 
     def find_next(self) -> Next | None:
         """What to claim now; None: nothing at the moment."""
         if self.wait_s is None or self.wait_s > 0:
             return None
-        limit = self._find_limit()
-        if not limit:
-            return None
+        limit, state = self.limit, self.states.get(None)
+        if state is not None and state.blocked:
+            limit, self.is_stopped = 1, None not in self.may_probe
+            if self.is_stopped:
+                return None
         for bisecting in self.bisections:
             if not bisecting.is_in_flight and bisecting.vendor not in self.states:
                 return Next(bisecting.vendor, limit, bisecting)
@@ -144,18 +158,3 @@ class AppPass:
         self.may_probe -= {None, call.vendor}
         if chosen.bisecting is not None:
             chosen.bisecting.is_in_flight = True
-
-    def _find_limit(self) -> int:
-        """How many files to ask for: after trouble one call shows whether it is over; 0: none.
-
-        It shrinks with every failure, so that one file that fails every call with it cannot hold up the others; where
-        bisection looks for that file, it does not.
-        """
-        state = self.states.get(None)
-        if state is None:
-            return MAX_FILES_PER_CALL
-        if state.blocked:
-            self.is_stopped = None not in self.may_probe
-            return 0 if self.is_stopped else 1
-        shrunk = 0 if state.code in SPLITTING_CODES else state.failures - 1
-        return max(MAX_FILES_PER_CALL >> shrunk, 1)

@@ -187,19 +187,16 @@ class Loop:
             reading = read_answer([file.file_id for file in each.call.files], each.answer)
             shows_recovery = each.call.id > app.last_call_before_trouble
             this = Answered(each.call, each.answer, reading, shows_recovery)
-            self._note_reading(app, this)
+            if reading.effect is Effect.THROTTLE:
+                app.pace.slow_down()
+            elif reading.took_call:
+                app.note_success()
             if bisecting is None or not self._bisect_on(bisecting, this):
                 answered.append((app, this))
             if bisecting is None and reading.split:
                 app.bisections.append(Bisecting.start(each.call, reading.any_result.code))
         self._record(answered)
         return bool(sent)
-
-    def _note_reading(self, app: AppPass, answered: Answered) -> None:
-        if answered.reading.effect is Effect.THROTTLE:
-            app.pace.slow_down()
-        elif answered.reading.took_call:
-            app.pace.speed_up()
 
     def _drop(self, app: AppPass, bisecting: Bisecting | None, call: OpenCall) -> None:
         """Forget a call that was held back; its files are claimed again, if they may still go."""

@@ -1,0 +1,331 @@
+"""The breaker, its plans, their approval, and what does not count for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.audit.store import AuditFilter, find_order, list_entries
+from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
+from service.rules.store import find_current, find_revision
+from service.sandbox import faults
+from service.sweep import store
+from service.sweep.approve import place_approval
+from service.sweep.breaker import Limits
+from service.sweep.dry_run import dry_run
+from service.sweep.records import Plan, PlanState, RunState, Trigger
+from service.sweep.reports import find_attention, needs_person
+from tests.sweep.stage import APP, DAY, OTHER, TESTER, Stage
+
+if TYPE_CHECKING:
+    from service.sweep.dry_run import DryRun
+
+LIMIT = 100
+
+
+@pytest.fixture
+def strict(stage: Stage) -> Stage:
+    """An app of which no more than 100 files may go in one pass."""
+    stage.sweeper.limits = Limits(LIMIT, 1.0)
+    stage.keep("1d")
+    return stage
+
+
+def names(count: int, prefix: str = "f") -> list[str]:
+    return [f"{prefix}{number:04}" for number in range(count)]
+
+
+def plans(stage: Stage) -> list[Plan]:
+    with stage.database.read() as tx:
+        return [plan for run in store.list_runs(tx) for plan in store.list_plans(tx, run_id=run.id)]
+
+
+def approve(stage: Stage, run_id: int) -> int:
+    number = place_approval(stage.database, TESTER, run_id, stage.clock())
+    return stage.sweep(Trigger.APPROVAL, request=number)
+
+
+def look(stage: Stage) -> DryRun:
+    sweeper = stage.sweeper
+    return dry_run(
+        stage.database,
+        sweeper.reader,
+        sweeper.apps,
+        sweeper.limits,
+        stage.clock(),
+        confirm_all=sweeper.confirm_all,
+        limit=5,
+    )
+
+
+def test_an_app_with_too_many_due_files_is_stopped_and_no_other(strict: Stage) -> None:
+    strict.add(*names(LIMIT + 1))
+    strict.add(*names(LIMIT, "o"), app_id=OTHER)
+    [would_stop] = look(strict).stops
+    run = strict.run(strict.sweep())
+    assert not {call.app_id for call in strict.sandbox.calls} - {OTHER}
+    assert not strict.stored(OTHER)
+    assert run.state is RunState.STOPPED
+    [plan] = plans(strict)
+    assert (plan.app_id, plan.files_count, plan.state) == (APP, LIMIT + 1, PlanState.OPEN)
+    assert plan.reason == would_stop.reason
+    assert f"sweep --approve {run.id}" in run.note
+    attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
+    assert len(attention) == 1
+    assert needs_person(run, attention)
+
+
+def test_an_app_stays_stopped_while_its_plan_is_open_and_something_is_due(strict: Stage) -> None:
+    strict.add(*names(LIMIT + 50))
+    strict.sweep()
+    for name in names(LIMIT + 49):
+        strict.change(name, state=FileState.HELD)
+    strict.sweep()
+    assert strict.sandbox.calls == ()
+    assert [plan.state for plan in plans(strict)] == [PlanState.OPEN]
+    strict.change("f0149", state=FileState.HELD)
+    strict.sweep()
+    assert [plan.state for plan in plans(strict)] == [PlanState.EXPIRED], "nothing is due any more"
+    strict.change("f0149", state=FileState.SCHEDULED)
+    strict.sweep()
+    assert strict.states()["f0149"] == "deleted"
+
+
+def test_a_plan_under_older_rules_does_not_stop_an_app(strict: Stage) -> None:
+    strict.add(*names(LIMIT + 1), age=2 * DAY)
+    first = strict.sweep()
+    strict.keep("40h")
+    with pytest.raises(NotPossible, match="revision 1, and 2 is in force"):
+        place_approval(strict.database, TESTER, first, strict.clock())
+    second = strict.sweep()
+    assert [(plan.run_id, plan.state) for plan in plans(strict)] == [
+        (second, PlanState.OPEN),
+        (first, PlanState.EXPIRED),
+    ]
+
+
+def test_an_approved_plan_goes_and_nothing_else(strict: Stage) -> None:
+    strict.add(*names(LIMIT + 20))
+    first = strict.sweep()
+    strict.clock.move(hours=1)
+    strict.add(*names(30, "new"))
+    run_id = approve(strict, first)
+    assert strict.count(FileState.DELETED) == LIMIT + 20
+    assert strict.run(run_id).state is RunState.DONE
+    [plan] = plans(strict)
+    assert (plan.state, plan.called, plan.budget, plan.ended_by) == (PlanState.APPROVED, LIMIT + 20, 0, TESTER.name)
+    with strict.database.read() as tx:
+        [(entry, _)] = list_entries(tx, AuditFilter(action="plan.approve"), 10)
+        order = find_order(tx, entry.number)
+    assert order is not None
+    assert order.result == {"run_id": run_id}
+    strict.sweep()
+    assert strict.count(FileState.DELETED) == LIMIT + 50
+
+
+def test_an_approval_covers_no_more_files_than_were_shown(strict: Stage) -> None:
+    """(e): fifty more files are released from holds since."""
+    strict.add(*names(50, "held"), age=9 * DAY)
+    for name in names(50, "held"):
+        strict.change(name, state=FileState.HELD)
+    strict.sweeper.limits = Limits(90, 1.0)
+    strict.add(*names(100))
+    first = strict.sweep()
+    for name in names(50, "held"):
+        strict.change(name, state=FileState.SCHEDULED)
+    approve(strict, first)
+    assert strict.count(FileState.DELETED) == 100
+
+
+def test_an_approval_that_was_cut_short_is_used_up_by_the_next_pass(strict: Stage) -> None:
+    strict.sweeper.limits = Limits(50, 1.0)
+    strict.add(*names(250))
+    first = strict.sweep()
+    strict.sandbox.always(faults.answer_code(7))
+    approve(strict, first)
+    strict.sandbox.end_faults()
+    called = plans(strict)[0].called
+    assert 100 <= called < 250 + 1
+    strict.add(*names(50, "new"))
+    strict.sweep()
+    assert not strict.stored()
+    assert plans(strict)[0].budget == 0
+
+
+def test_an_approval_under_rules_that_changed_meanwhile_deletes_nothing(strict: Stage) -> None:
+    strict.add(*names(LIMIT + 1))
+    first = strict.sweep()
+    number = place_approval(strict.database, TESTER, first, strict.clock())
+    strict.keep("30h")
+    strict.sweep(Trigger.APPROVAL, request=number)
+    assert strict.sandbox.calls == ()
+    assert {plan.state for plan in plans(strict)} == {PlanState.OPEN}
+
+
+def test_what_cannot_be_approved_says_why(strict: Stage) -> None:
+    strict.add("file")
+    run_id = strict.sweep()
+    with pytest.raises(NoSuchThing, match="there is no run 99"):
+        place_approval(strict.database, TESTER, 99, strict.clock())
+    with pytest.raises(NotPossible, match="stopped nothing in run 1; no plan is open"):
+        place_approval(strict.database, TESTER, run_id, strict.clock())
+    strict.add(*names(LIMIT + 1))
+    second = strict.sweep()
+    approve(strict, second)
+    with pytest.raises(NotPossible, match=f"no plan of run {second} is open any more"):
+        place_approval(strict.database, TESTER, second, strict.clock())
+
+
+def test_files_asked_for_before_and_erased_files_do_not_count(strict: Stage) -> None:
+    strict.add(*names(80, "retried"), last_outcome=Outcome.RETRYABLE)
+    with strict.database.write() as tx:
+        from service.files.store import add_erasure  # noqa: PLC0415
+
+        erasure = Erasure(0, APP, None, (), 0, 0, "asked to", strict.clock(), "somebody", "a test")
+        number = add_erasure(tx, erasure)
+    strict.add(*names(80, "erased"), age=timedelta(hours=1), erasure_id=number)
+    strict.add(*names(LIMIT))
+    strict.sweep()
+    assert strict.count(FileState.DELETED) == 260
+
+
+def test_a_stopped_app_still_goes_on_with_its_retries(strict: Stage) -> None:
+    strict.add("retried", last_outcome=Outcome.RETRYABLE)
+    strict.add(*names(LIMIT + 1))
+    strict.sweep()
+    assert strict.sandbox.calls == ()
+    assert strict.sweeper.find_due_retries()
+    strict.sweep(Trigger.RETRY)
+    assert [call.file_ids for call in strict.sandbox.calls] == [("retried",)]
+    assert not strict.sweeper.find_due_retries()
+
+
+def preview_shows(stage: Stage, count: int) -> int:
+    """Let the revision in force stand for one that was applied from a preview that showed so many files."""
+    from sqlalchemy import update  # noqa: PLC0415
+
+    from service.rules.store import rule_revisions  # noqa: PLC0415
+
+    with stage.database.write() as tx:
+        revision = find_current(tx)
+        assert revision is not None
+        changed = update(rule_revisions).where(rule_revisions.c.number == revision.number)
+        tx.execute(changed.values(moved_count=count))
+    return revision.number
+
+
+def test_what_a_preview_showed_does_not_count_up_to_its_number(strict: Stage) -> None:
+    strict.add(*names(150))
+    revision = preview_shows(strict, 60)
+    for name in names(150)[:90]:
+        strict.change(name, moved_by=revision)
+    # 60 of the 90 are covered; the other 30 count like the 60 that nothing moved.
+    strict.sweeper.limits = Limits(89, 1.0)
+    strict.sweep()
+    assert strict.sandbox.calls == ()
+    assert plans(strict)[0].files_count == 90
+    strict.sweeper.limits = Limits(90, 1.0)
+    for plan in plans(strict):
+        strict.leader.transact(lambda tx, plan=plan: store.expire_plan(tx, plan.app_id, "a test", strict.clock()))
+    strict.sweep()
+    assert not strict.stored()
+    with strict.database.read() as tx:
+        used = find_revision(tx, revision)
+    assert used is not None
+    assert (used.moved_count, used.moved_called) == (60, 60)
+
+
+def test_a_call_that_was_held_back_uses_up_no_budget(strict: Stage) -> None:
+    strict.add(*names(40))
+    revision = preview_shows(strict, 60)
+    for name in names(40):
+        strict.change(name, moved_by=revision)
+    # Each look is too old by the time the call may leave, and the first one finds a newer order.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.leader.leader.MAX_LOOK_AGE_S", -1.0)
+        strict.sweeper.sleep = lambda _: None
+        held_back = 0
+
+        class Impatient(Exception):  # noqa: N818
+            pass
+
+        def catch_up() -> None:
+            nonlocal held_back
+            held_back += 1
+            strict.decide()
+
+        strict.sweeper.catch_up = catch_up
+        del Impatient
+        patch.undo()
+    strict.sweep()
+    with strict.database.read() as tx:
+        used = find_revision(tx, revision)
+    assert used is not None
+    assert used.moved_called == 40
+
+
+def test_a_dry_run_says_what_a_pass_then_does_and_writes_nothing(strict: Stage) -> None:
+    strict.rules(
+        """
+        [[rules]]
+        name = "trial"
+        match = { stream = "trial-*" }
+        keep = "1d"
+        [[rules]]
+        name = "rest"
+        keep = "3d"
+        keep_latest = 1
+        """
+    )
+    strict.add(*names(7, "trial"), stream="trial-1", confirmed_at=strict.clock())
+    strict.add("trial-kept", stream="trial-2", confirmed_at=strict.clock())
+    strict.add(*names(3, "unconfirmed"), stream="trial-1")
+    strict.add("old", "older", age=9 * DAY, confirmed_at=strict.clock())
+    strict.add("newest", age=4 * DAY, confirmed_at=strict.clock())
+    strict.hold("trial-2")
+    strict.sweeper.confirm_all = True
+    before = strict.files()
+    dry = look(strict)
+    assert strict.files() == before
+    assert (dry.total, dict(dry.by_rule)) == (9, {"trial": 7, "rest": 2})
+    assert len(dry.files) == 5
+    assert (dry.kept_back.held, dry.kept_back.unconfirmed, dry.kept_back.ranked) == (1, 3, 1)
+    assert dry.orders >= 1
+    strict.sweep()
+    deleted = {name for name, state in strict.states().items() if state == "deleted"}
+    assert deleted == {*names(7, "trial"), "old", "older"}
+    after = look(strict)
+    assert (after.total, after.kept_back) == (0, replace(dry.kept_back))
+
+
+def test_files_of_an_app_without_settings_are_reported(strict: Stage) -> None:
+    strict.add("file")
+    strict.sweeper.apps = {}
+    run = strict.run(strict.sweep())
+    [sentence] = find_attention(strict.database, (), strict.clock())
+    assert sentence == f"1 file is due, but app {APP} is not in the settings: add it"
+    assert needs_person(run, [sentence])
+
+
+def test_failed_blocked_and_overdue_files_are_reported(strict: Stage) -> None:
+    strict.add("file")
+    strict.sandbox.fail_file("file", "AccessDenied")
+    strict.sweep()
+    strict.add("doubtful", confirmed_at=None)
+    strict.change("doubtful", state=FileState.UNCONFIRMED)
+    strict.add("other", app_id=OTHER)
+    strict.sandbox.always(faults.answer_code(7, "wrong secret"))
+    run = strict.run(strict.sweep())
+    attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
+    assert run.state is RunState.DONE
+    assert needs_person(run, attention)
+    words = (
+        "is blocked since 2026-03-01 12:00 UTC: ZEGO answered 7 wrong secret",
+        "1 file is given up",
+        "1 file is overdue",
+    )
+    for word, sentence in zip(words, attention, strict=True):
+        assert word in sentence
