@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, case, func, or_, select
 
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
 from service.model import FileState, Vendor
+from service.rules.patterns import is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,10 +100,10 @@ def sum_up(tx: Transaction, wanted: FileFilter) -> list[Total]:
 
 
 def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> Iterator[MediaFile]:
-    """The files of a stream that a rule decided, those that ended last first."""
+    """The files of a stream that a rule decided (not those that it cannot be judged for), the newest first."""
     columns = media_files.c
     query = select(*COLUMNS).where(columns.app_id == app_id, columns.stream_id == stream_id, columns.rule == rule)
-    query = query.order_by(columns.ended_at.desc(), columns.id.desc())
+    query = query.where(columns.due_at.is_not(None)).order_by(columns.ended_at.desc(), columns.id.desc())
     skip = 0
     while rows := tx.execute(query.limit(_PAGE).offset(skip)).all():
         yield from (read_file(row) for row in rows)
@@ -111,8 +112,7 @@ def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> I
 
 def _is_one_stream(wanted: FileFilter) -> bool:
     """It asks for one stream of one app: an index has just those."""
-    stream = wanted.stream
-    return wanted.app_id is not None and bool(stream) and "*" not in (stream or "") and "?" not in (stream or "")
+    return wanted.app_id is not None and bool(wanted.stream) and not is_pattern(wanted.stream or "")
 
 
 def _find_edge(tx: Transaction, wanted: FileFilter, after: int) -> int | None:
