@@ -10,13 +10,13 @@ from service.files.store import count_by_state
 from service.health import store
 from service.model import FileState, Vendor, Verdict, WaitReason
 from service.rules.store import find_current_number
+from service.sweep import claim_store, dry_run
 from service.sweep.records import RunState
 from service.views.files import File, describe_files
 from service.views.form import AT, Form, eg
 
 if TYPE_CHECKING:
     from service.database import Database
-    from service.sweep import dry_run
 
 
 class AppState(Form):
@@ -139,6 +139,15 @@ def count_totals(database: Database, now: datetime) -> Totals:
             revision=find_current_number(tx),
             failed_orders=len(list_failed_orders(tx)),
         )
+
+
+def count_kept_back(database: Database, now: datetime) -> KeptBack:
+    """Files whose date has come and that no sweep deletes now, by why."""
+    found = dry_run.KeptBack()
+    with database.read() as tx:
+        for state, reason, count, until in claim_store.count_kept_back(tx, now):
+            found.add(state, reason, until, count)
+    return KeptBack.model_validate(found)
 
 
 def describe_dry_run(database: Database, found: dry_run.DryRun) -> DryRun:

@@ -1,0 +1,174 @@
+"""`zego-retention reconcile` and `zego-retention listings`: the inventory beside what the vendors really store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from service.cli.invocation import CommandFailed, ExitCode, Interrupted, Invocation
+from service.cli.options import NUMBER, as_json, by, limit, name_actor, one_json, read_moment
+from service.model import Vendor
+from service.units import count_of, describe_moment, format_duration
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from service.audit.order import Order
+    from service.model import Actor
+    from service.views.listings import Listing
+    from service.wiring import Service
+
+_VENDORS = click.Choice([vendor.value for vendor in Vendor])
+
+
+@click.command("reconcile")
+@click.option("--app", "app_ids", metavar="APP", multiple=True, help="Only this AppID; may be repeated.")
+@click.option("--vendor", "vendors", type=_VENDORS, multiple=True, help="Only this vendor; may be repeated.")
+@click.option("--since", metavar="TIME", help="Only what was made since then, for example 2026-03-01; ends no file.")
+@by
+@as_json
+@click.pass_obj
+def reconcile_command(
+    invocation: Invocation,
+    /,
+    *,
+    app_ids: tuple[str, ...],
+    vendors: tuple[str, ...],
+    since: str | None,
+    by: str | None,
+    as_json: bool,
+) -> int:
+    """Read the vendors' listings: adopt files that no callback announced, fill in facts, confirm unconfirmed files.
+
+    A file is gone when two complete listings in a row, begun at least an hour apart, do not show it.
+    """
+    from service.cli.lists import print_forms
+
+    moment = None if since is None else _read_past(since, invocation.now())
+    chosen = [Vendor(vendor) for vendor in vendors] or list(Vendor)
+    with invocation.opened() as service:
+        found = _reconcile(invocation, service, _choose_apps(service, app_ids), chosen, moment, name_actor(by))
+        if as_json:
+            print_forms(invocation, found)
+        else:
+            _show(invocation, service, found)
+    return ExitCode.NEEDS_PERSON if any(listing.needs_person for listing in found) else ExitCode.DONE
+
+
+@click.group("listings")
+def listings_group() -> None:
+    """What reading the vendors' listings found: list, show."""
+
+
+@listings_group.command("list")
+@click.option("--app", help="Only listings of this AppID.")
+@click.option("--vendor", type=_VENDORS, help="Only listings of this vendor.")
+@limit
+@as_json
+@click.pass_obj
+def list_command(
+    invocation: Invocation, /, *, app: str | None, vendor: str | None, limit: int | None, as_json: bool
+) -> int:
+    """List listings, the newest first."""
+    from service.cli.lists import print_list
+    from service.views.listings import LISTINGS, ListingFilter
+
+    wanted = ListingFilter(app, Vendor(vendor) if vendor else None)
+    return print_list(invocation, LISTINGS, wanted, limit, as_json=as_json)
+
+
+@listings_group.command("show")
+@click.argument("listing", metavar="ID", type=NUMBER)
+@one_json
+@click.pass_obj
+def show_command(invocation: Invocation, /, *, listing: int, as_json: bool) -> int:
+    """Show one listing."""
+    from service.cli.lists import print_forms, show_facts
+    from service.views.listings import LISTINGS
+
+    with invocation.opened() as service:
+        found = LISTINGS.show(service.database, listing)
+    if as_json:
+        print_forms(invocation, [found])
+    else:
+        show_facts(invocation, found)
+    return ExitCode.DONE
+
+
+def _reconcile(
+    invocation: Invocation,
+    service: Service,
+    apps: Sequence[str],
+    vendors: Sequence[Vendor],
+    since: datetime | None,
+    actor: Actor,
+) -> list[Listing]:
+    """Have the listings read, by whoever leads; what they found."""
+    from service.audit.store import finish_order
+    from service.cli.orders import Errand, stopped_by_signals
+    from service.listing.request import place_reconcile
+    from service.orders.wait import read_order
+    from service.views.listings import LISTINGS
+
+    order = place_reconcile(service.database, actor, apps, vendors, since, service.now())
+    with stopped_by_signals() as stop:
+
+        def work(order: Order, end: threading.Event) -> None:
+            numbers = service.reconciler.run_request(order, end)
+            if end.is_set() and not stop.is_wanted:
+                return  # the worker that continues with it begins with it again
+            result = {"listing_ids": numbers}
+            service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), result))
+
+        errand = Errand(invocation, service, work, lambda _: True, stop)
+        while not errand.run(order):
+            pass
+        if stop.is_wanted:
+            invocation.note("the listings that were read are kept: see `zego-retention listings list`")
+            raise Interrupted
+    result = read_order(service.database, order).result or {}
+    return [LISTINGS.show(service.database, number) for number in result["listing_ids"]]
+
+
+def _show(invocation: Invocation, service: Service, found: Sequence[Listing]) -> None:
+    from service.cli.lists import show_rows
+    from service.cli.wording import safe
+    from service.views.listings import LISTINGS
+
+    show_rows(
+        invocation, [column for column in LISTINGS.columns if column.header not in ("id", "started", "note")], found
+    )
+    notes = [f"App {each.app_id}, {each.vendor}: {safe(each.note)}." for each in found if each.note]
+    if notes:
+        invocation.show("", *notes)
+    if adopted := sum(listing.adopted for listing in found):
+        cooling_off = service.settings.cooling_off
+        wait = f", and none is deleted within {format_duration(cooling_off)}" if cooling_off else ""
+        invocation.show("", f"{count_of(adopted, 'file')} adopted: the rules decide them like any other{wait}.")
+    if lost := sum(listing.lost for listing in found):
+        invocation.show(
+            f"{count_of(lost, 'callback')} must have been lost: `zego-retention doctor` says what to check."
+        )
+
+
+def _choose_apps(service: Service, given: Sequence[str]) -> list[str]:
+    if not service.app_ids:
+        raise CommandFailed(
+            "no app is configured: set ZEGO_RETENTION_APP_ID, ZEGO_RETENTION_SERVER_SECRET and"
+            " ZEGO_RETENTION_CALLBACK_SECRET"
+        )
+    if unknown := sorted(set(given) - service.app_ids):
+        raise CommandFailed(f"app {unknown[0]} is not in the settings: add it, or correct --app")
+    return sorted(set(given) or service.app_ids)
+
+
+def _read_past(text: str, now: datetime) -> datetime:
+    moment = read_moment(text, now)
+    if moment >= now:
+        raise click.BadParameter(
+            f"{describe_moment(moment)} is not in the past: write for example 2026-03-01", param_hint="--since"
+        )
+    return moment
