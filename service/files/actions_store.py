@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, String, case, column, func, literal, null, or_, select, table, update
+from sqlalchemy import ColumnElement, String, case, column, func, literal, null, or_, select, table, true, update
 
 from service.database.schema import BigId, UtcDateTime, count_changed
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
 from service.model import END_STATES, FileState, Vendor, Verdict
+from service.rules.patterns import is_pattern
 from service.units import format_moment
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def is_large(tx: Transaction, hold: Hold, *, held: bool) -> bool:
     """Whether a hold covers so many files that they are flagged range by range; see `flag_covered` for `held`."""
     if hold.file_id is not None:
         return False
-    if "*" in _pattern_of(hold) or "?" in _pattern_of(hold):
+    if is_pattern(_pattern_of(hold)):
         return True
     few = select(media_files.c.id).where(*_covered(tx, hold), _to_flag(held=held)).limit(RANGE + 1).subquery()
     return (tx.execute(select(func.count()).select_from(few)).scalar() or 0) > RANGE
@@ -76,7 +77,7 @@ def count_covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None) 
     `between`: only those with numbers beyond the first, up to the second.
     """
     query = select(func.count(), func.count(case((media_files.c.stream_id == "", 1))))
-    files, unknown = tx.execute(query.where(*_covered(tx, hold), *_in_range(between), _IS_THERE)).one()
+    files, unknown = tx.execute(query.where(*_covered(tx, hold, between), _IS_THERE)).one()
     return files, unknown if hold.file_id is None else 0
 
 
@@ -85,7 +86,7 @@ def flag_covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None, *
 
     Those that are held (it was released, or has ended), or else all others that have not ended.
     """
-    flagged = update(media_files).where(*_covered(tx, hold), *_in_range(between), _to_flag(held=held))
+    flagged = update(media_files).where(*_covered(tx, hold, between), _to_flag(held=held))
     return count_changed(tx.execute(flagged.values(decide_again=True)))
 
 
@@ -122,7 +123,7 @@ def take_range(tx: Transaction, erasure: Erasure, after: int, up_to: int) -> lis
 
     Files of unknown stream are returned as well, but not taken.
     """
-    is_in_range = [media_files.c.app_id == erasure.app_id, *_in_range((after, up_to))]
+    is_in_range = _in_range(erasure.app_id, after, up_to)
     fits = fits_pattern(tx, media_files.c.stream_id, erasure.stream_pattern or "")
     taken = _take(tx, erasure, *is_in_range, media_files.c.stream_id != "", fits)
     return [*taken, *_group(tx, *is_in_range, media_files.c.stream_id == "", _IS_THERE)]
@@ -163,18 +164,21 @@ def _group(tx: Transaction, *conditions: ColumnElement[bool]) -> list[Group]:
     return [Group(state, vendor, bool(a), bool(b), count) for state, vendor, a, b, count in tx.execute(query)]
 
 
-def _covered(tx: Transaction, hold: Hold) -> list[ColumnElement[bool]]:
+def _covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None = None) -> list[ColumnElement[bool]]:
+    """What is true of the files that a hold covers, in a range of the inventory or in all of it."""
     columns = media_files.c
+    pattern = _pattern_of(hold)
     if hold.file_id is not None:
         return [columns.app_id == hold.app_id, columns.vendor == hold.vendor, columns.file_id == hold.file_id]
-    pattern = _pattern_of(hold)
-    if pattern == "*":
-        return [columns.app_id == hold.app_id]
-    if "*" in pattern or "?" in pattern:
-        fits: Any = or_(columns.stream_id == "", fits_pattern(tx, columns.stream_id, pattern))
+    if not is_pattern(pattern):
+        is_meant: ColumnElement[bool] = columns.stream_id.in_(["", pattern])
+    elif pattern == "*":
+        is_meant = true()
     else:
-        fits = columns.stream_id.in_(["", pattern])
-    return [columns.app_id == hold.app_id, fits]
+        is_meant = or_(columns.stream_id == "", fits_pattern(tx, columns.stream_id, pattern))
+    if between is None:
+        return [columns.app_id == hold.app_id, is_meant]
+    return [*_in_range(hold.app_id, *between), is_meant]
 
 
 def _pattern_of(hold: Hold) -> str:
@@ -186,5 +190,6 @@ def _to_flag(*, held: bool) -> ColumnElement[bool]:
     return columns.state == FileState.HELD if held else columns.state.not_in({*END_STATES, FileState.HELD})
 
 
-def _in_range(between: tuple[int, int] | None) -> list[ColumnElement[bool]]:
-    return [] if between is None else [media_files.c.id > between[0], media_files.c.id <= between[1]]
+def _in_range(app_id: str | None, after: int, up_to: int) -> list[ColumnElement[bool]]:
+    # An expression of the app: SQLite would go through all files of the app by an index, range after range.
+    return [media_files.c.id > after, media_files.c.id <= up_to, media_files.c.app_id.concat("") == app_id]

@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    or_,
     select,
     text,
     update,
@@ -213,8 +212,8 @@ def flag_file(tx: Transaction, app_id: str, vendor: Vendor, file_id: str) -> int
 def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_state: FileState | None = None) -> int:
     """Let all files of these streams of an app be decided again, or only those in one state.
 
-    Of the kept ones only those with a date, which are kept for their rank: to the others their stream means nothing. The
-    empty name, which stands for unknown streams, is left out: those files share nothing.
+    Of the kept ones only those with a date, which are kept for their rank: to the others their stream means nothing.
+    The empty name, which stands for unknown streams, is left out: those files share nothing.
     """
     wanted = sorted({stream for stream in streams if stream})
     if not wanted:
@@ -225,15 +224,6 @@ def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_s
     if only_state is FileState.KEPT:
         conditions.append(media_files.c.due_at.is_not(None))
     return _flag(tx, *conditions)
-
-
-def flag_pattern(tx: Transaction, app_id: str, pattern: str, after: int, up_to: int) -> int:
-    """Let files of an app whose stream may fit a pattern be decided again, those of unknown stream included.
-
-    Only those with numbers beyond `after`, up to `up_to`: one range of a walk.
-    """
-    fits = or_(media_files.c.stream_id == "", fits_pattern(tx, media_files.c.stream_id, pattern))
-    return _flag(tx, media_files.c.id > after, media_files.c.id <= up_to, media_files.c.app_id == app_id, fits)
 
 
 def fits_pattern(tx: Transaction, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:

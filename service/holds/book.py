@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from service.model import Hold
-from service.rules.patterns import matches
+from service.rules.patterns import is_pattern, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +54,7 @@ class HoldBook:
             return
         self._of_streams[hold.app_id].append(hold)
         pattern = hold.stream_pattern
-        if pattern is None or "*" in pattern or "?" in pattern:
+        if pattern is None or is_pattern(pattern):
             self._by_pattern[hold.app_id].append(hold)
         else:
             self._by_stream[hold.app_id, pattern].append(hold)

@@ -16,6 +16,11 @@ def matches(pattern: str, text: str) -> bool:
     return compile_pattern(pattern)(text)
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a text stands for more than itself."""
+    return "*" in text or "?" in text
+
+
 @lru_cache(maxsize=4096)
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """The test that `matches` applies: a comparison for plain texts and prefixes, else a regular expression."""
