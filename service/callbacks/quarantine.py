@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from service.callbacks.store import is_stored, measure_quarantine, store_quarantined
+from service.callbacks.store import has_room, store_quarantined
 from service.database import DatabaseUnavailable
 from service.model import Verdict
 
@@ -64,6 +64,4 @@ class Quarantine:
 
     def _has_room(self, new: NewCallback, quota: str | None) -> bool:
         with self._database.read() as tx:
-            count, size = measure_quarantine(tx, quota)
-            fits = count < self._limits.callbacks and size + len(new.raw) <= self._limits.size_bytes
-            return fits or is_stored(tx, new)
+            return has_room(tx, new, quota, *self._limits)

@@ -6,13 +6,13 @@ as pending; then they are understood as any others are, their freshness judged b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.callbacks import store
 from service.callbacks.receive import authenticate
-from service.callbacks.store import Body, CallbackFilter
+from service.callbacks.store import CallbackFilter, StoredCallback
 from service.model import QUARANTINE_VERDICTS, NoSuchThing, NotPossible, Verdict
 from service.units import count_of
 from service.zego.envelope import Unreadable, read_envelope
@@ -20,13 +20,11 @@ from service.zego.envelope import Unreadable, read_envelope
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from typing import Any
 
     from service.database import Database, Transaction
     from service.model import Actor
 
 _BATCH: Final = 200
-_MAX_IDS: Final = 1_000
 
 
 def place_replay(
@@ -38,18 +36,23 @@ def place_replay(
     verdict: Verdict | None = None,
     app_id: str | None = None,
 ) -> int:
-    """Order that callbacks be judged again: these, or all of a verdict and app (None: any). Returns the order's number.
+    """Order that callbacks be judged again: these, or all of a verdict and app (None: any); the order's number.
+
+    Its result counts those that are `replayed`, `still_refused`, and `without_bytes`.
 
     Raises:
-        NotPossible: one of `ids` does not exist or has lost its bytes, or they are too many.
+        NotPossible: one of `ids` does not exist or has lost its bytes.
         DatabaseUnavailable: the database refused or could not be reached.
     """
+    payload: dict[str, Any] = {"verdict": verdict, "app_id": app_id}
+    subject = f"{'all' if verdict is None else verdict} callbacks"
+    if ids:
+        payload = {"ids": sorted(set(ids))}
+        subject = f"callback {ids[0]}" if len(ids) == 1 else count_of(len(payload["ids"]), "callback")
 
     def place(tx: Transaction) -> int:
-        if ids:
-            _check(tx, ids)
-        subject = _describe(ids, verdict, app_id)
-        payload: dict[str, Any] = {"ids": sorted(set(ids))} if ids else {"verdict": verdict, "app_id": app_id}
+        for number in payload.get("ids", ()):
+            _check(store.find_callback(tx, number), number)
         return place_order(tx, actor, OrderKind.REPLAY, subject, payload, now, action="callbacks.replay", app_id=app_id)
 
     return database.transact(place)
@@ -62,44 +65,34 @@ class ReplayHandler:
         self._secrets = secrets
 
     def __call__(self, tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
-        """Judge the next callbacks beyond `after` again; the result counts what came of them."""
-        payload = order.payload
-        verdict = payload.get("verdict")
-        wanted = CallbackFilter(None if verdict is None else Verdict(verdict), payload.get("app_id"))
-        bodies = store.list_bodies(tx, wanted, after, _BATCH, ids=payload.get("ids"))
-        with_bytes = [body for body in bodies if body.raw is not None]
-        replayed = [body for body in with_bytes if self._is_authentic(body)]
+        """Judge the next callbacks beyond `after` again."""
+        verdict = order.payload.get("verdict")
+        wanted = CallbackFilter(None if verdict is None else Verdict(verdict), order.payload.get("app_id"))
+        found = store.list_to_replay(tx, wanted, after, _BATCH, order.payload.get("ids"))
+        with_bytes = [callback for callback in found if callback.raw is not None]
+        replayed = [callback.id for callback in with_bytes if self._is_authentic(callback)]
         store.set_pending(tx, replayed)
         counts = {
-            "replayed": result.get("replayed", 0) + len(replayed),
-            "still_refused": result.get("still_refused", 0) + len(with_bytes) - len(replayed),
-            "without_bytes": result.get("without_bytes", 0) + len(bodies) - len(with_bytes),
+            "replayed": len(replayed),
+            "still_refused": len(with_bytes) - len(replayed),
+            "without_bytes": len(found) - len(with_bytes),
         }
-        return Step(counts, bodies[-1].id if len(bodies) == _BATCH else None)
+        so_far = {name: result.get(name, 0) + count for name, count in counts.items()}
+        return Step(so_far, found[-1].id if len(found) == _BATCH else None)
 
-    def _is_authentic(self, body: Body) -> bool:
+    def _is_authentic(self, callback: StoredCallback) -> bool:
         """Whether it was authentic when it came, whatever the secrets are now, or is by the secrets of now."""
-        if body.verdict not in QUARANTINE_VERDICTS:
+        if callback.verdict not in QUARANTINE_VERDICTS:
             return True
         try:
-            return authenticate(self._secrets, read_envelope(body.raw or b"", body.content_type)) is None
+            envelope = read_envelope(callback.raw or b"", callback.content_type)
         except Unreadable:
             return False
+        return authenticate(self._secrets, envelope) is None
 
 
-def _check(tx: Transaction, ids: Sequence[int]) -> None:
-    if len(ids) > _MAX_IDS:
-        raise NotPossible(f"at most {_MAX_IDS} callbacks can be named at once: replay a verdict instead")
-    for number in ids:
-        found = store.find_callback(tx, number)
-        if found is None:
-            raise NoSuchThing(f"there is no callback {number}")
-        if found.body_bytes is None:
-            raise NotPossible(f"the bytes of callback {number} were dropped: it cannot be judged again")
-
-
-def _describe(ids: Sequence[int], verdict: Verdict | None, app_id: str | None) -> str:
-    if ids:
-        return f"callback {ids[0]}" if len(ids) == 1 else count_of(len(ids), "callback")
-    of_app = "" if app_id is None else f" of app {app_id}"
-    return f"{'all' if verdict is None else verdict} callbacks{of_app}"
+def _check(callback: StoredCallback | None, number: int) -> None:
+    if callback is None:
+        raise NoSuchThing(f"there is no callback {number}: see `zego-retention callbacks list`")
+    if callback.body_bytes is None:
+        raise NotPossible(f"the bytes of callback {number} were dropped: it cannot be judged again")

@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -83,7 +84,7 @@ class NewCallback(NamedTuple):
 
 
 class StoredCallback(NamedTuple):
-    """A callback as it is stored, without its bytes (`read_body`); `body_bytes` None: they were dropped."""
+    """A callback as it is stored. `raw` is loaded only where it is to be read again; see `body_bytes`, `read_body`."""
 
     id: int
     app_id: str
@@ -98,19 +99,13 @@ class StoredCallback(NamedTuple):
     repeats: int
     media_file_id: int | None
     body_bytes: int | None
+    """None: its bytes were dropped."""
+    raw: bytes | None = None
 
-
-class Body(NamedTuple):
-    """What it takes to read a stored callback again; `raw` None: its bytes were dropped."""
-
-    id: int
-    key: Key
-    received_at: datetime
-    raw: bytes | None
-    content_type: str
-    verdict: Verdict
-    understood_at: datetime | None
-    media_file_id: int | None
+    @property
+    def key(self) -> Key:
+        """What tells it from other callbacks."""
+        return self.signature, self.app_id, self.content_hash
 
 
 class CallbackFilter(NamedTuple):
@@ -122,14 +117,10 @@ class CallbackFilter(NamedTuple):
 
 
 _IS_AUTHENTIC: Final = callbacks.c.verdict.not_in(sorted(QUARANTINE_VERDICTS))
-_BODY: Final = select(
-    *(callbacks.c[name] for name in ("id", "signature", "app_id", "content_hash", "received_at", "raw")),
-    *(callbacks.c[name] for name in ("content_type", "verdict", "understood_at", "media_file_id")),
+_STORED: Final[Select[Any]] = select(
+    *(callbacks.c[name] for name in StoredCallback._fields[:-2]), func.length(callbacks.c.raw).label("body_bytes")
 )
-_STORED: Final = select(
-    *(callbacks.c[name] for name in StoredCallback._fields[:-1]), func.length(callbacks.c.raw).label("body_bytes")
-)
-
+_STORED_WITH_BODY: Final = _STORED.add_columns(callbacks.c.raw)
 
 # Written by hand, with a list of rows: SQLite's driver gives up the interpreter's lock for every statement, and gets it
 # back only after the threads that wait for it. A statement a row would make a batch take ten times as long.
@@ -144,11 +135,7 @@ _FREE: Final = "".join(
     f", {name} = CASE WHEN {_WAS_REFUSED} THEN excluded.{name} ELSE callbacks.{name} END"
     for name in ("verdict", "reason")
 )
-_JUDGE: Final = (
-    update(callbacks)
-    .where(callbacks.c.id == bindparam("callback"))
-    .values({name: bindparam(f"new_{name}") for name in ("verdict", "reason", "understood_at", "media_file_id")})
-)
+_JUDGE: Final = update(callbacks).where(callbacks.c.id == bindparam("number"))
 
 
 def store_callbacks(tx: Transaction, counted: Sequence[tuple[NewCallback, int]]) -> None:
@@ -166,9 +153,10 @@ def store_quarantined(tx: Transaction, new: NewCallback, verdict: Verdict, reaso
     _insert(tx, [(*new, verdict.value, reason, 0)], f"{_COUNT_REPEATS} WHERE {_WAS_REFUSED}")
 
 
-def list_pending(tx: Transaction, limit: int) -> list[Body]:
-    """Callbacks that are not understood yet, the oldest first."""
-    return [_read_body(row) for row in tx.execute(_BODY.where(IS_PENDING).order_by(callbacks.c.id).limit(limit))]
+def list_pending(tx: Transaction, limit: int) -> list[StoredCallback]:
+    """Callbacks that are not understood yet, with their bytes, the oldest first."""
+    query = _STORED_WITH_BODY.where(IS_PENDING).order_by(callbacks.c.id).limit(limit)
+    return [StoredCallback(*row) for row in tx.execute(query)]
 
 
 def list_same_signatures(tx: Transaction, signatures: Iterable[str], ids: Iterable[int]) -> list[SameSignature]:
@@ -177,62 +165,49 @@ def list_same_signatures(tx: Transaction, signatures: Iterable[str], ids: Iterab
     Beyond the first `MAX_CONTENTS` of a signature only those that are understood and not in conflict yet, and those of
     `ids`: so much is enough to know that all of them are in conflict.
     """
-    wanted = sorted(set(signatures))
-    shared = (
-        select(callbacks.c.signature)
-        .where(callbacks.c.signature.in_(wanted), _IS_AUTHENTIC)
-        .group_by(callbacks.c.signature)
-        .having(func.count() > 1)
-    )
-    found = list(tx.execute(shared).scalars())
-    if not found:
+    columns = callbacks.c
+    is_named = columns.signature.in_(sorted(set(signatures)))
+    counted = select(columns.signature).where(is_named, _IS_AUTHENTIC).group_by(columns.signature)
+    shared = list(tx.execute(counted.having(func.count() > 1)).scalars())
+    if not shared:
         return []
-    place = func.row_number().over(partition_by=callbacks.c.signature, order_by=callbacks.c.id).label("place")
-    names = ("id", "signature", "app_id", "content_hash", "verdict", "understood_at", "media_file_id")
-    ranked = select(*(callbacks.c[name] for name in names), place)
-    inner = ranked.where(callbacks.c.signature.in_(found), _IS_AUTHENTIC).subquery()
+    place = func.row_number().over(partition_by=columns.signature, order_by=columns.id).label("place")
+    key = (columns.signature, columns.app_id, columns.content_hash)
+    ranked = select(columns.id, *key, columns.verdict, columns.understood_at, columns.media_file_id, place)
+    found = ranked.where(columns.signature.in_(shared), _IS_AUTHENTIC).subquery()
     concerned = or_(
-        inner.c.place <= MAX_CONTENTS,
-        inner.c.verdict.not_in([Verdict.CONFLICT, Verdict.PENDING]),
-        inner.c.id.in_(sorted(ids)),
+        found.c.place <= MAX_CONTENTS,
+        found.c.verdict.not_in([Verdict.CONFLICT, Verdict.PENDING]),
+        found.c.id.in_(sorted(ids)),
     )
-    return [
-        SameSignature(row.id, (row.signature, row.app_id, row.content_hash), *row[4:])
-        for row in tx.execute(select(inner).where(concerned).order_by(inner.c.id))
-    ]
+    rows = tx.execute(select(found).where(concerned).order_by(found.c.id))
+    return [SameSignature(row[0], tuple(row[1:4]), *row[4:]) for row in rows]
 
 
 def save_judgements(tx: Transaction, judgements: Sequence[Judgement]) -> None:
     """Write what callbacks were understood as, and drop the bytes that need not be kept."""
+    changed = ("verdict", "reason", "understood_at", "media_file_id")
     # In the order in which writers lock them: so they never wait for each other in a circle.
-    in_order = sorted(judgements, key=_find_key)
-    tx.execute(_JUDGE, [_bind_judgement(judgement) for judgement in in_order])
+    in_order = sorted(judgements, key=lambda judgement: judgement.key)
+    tx.execute(_JUDGE, [{"number": each.id} | {name: getattr(each, name) for name in changed} for each in in_order])
     if dropped := [judgement.id for judgement in in_order if not judgement.keeps_body]:
         tx.execute(update(callbacks).where(callbacks.c.id.in_(dropped)).values(raw=None))
 
 
-def set_pending(tx: Transaction, bodies: Iterable[Body]) -> None:
+def set_pending(tx: Transaction, numbers: Sequence[int]) -> None:
     """Let callbacks be understood again."""
-    ids = sorted(body.id for body in bodies)
-    if ids:
-        tx.execute(
-            update(callbacks).where(callbacks.c.id.in_(ids)).values(verdict=Verdict.PENDING, reason=NOT_UNDERSTOOD_YET)
-        )
+    chosen = update(callbacks).where(callbacks.c.id.in_(numbers))
+    tx.execute(chosen.values(verdict=Verdict.PENDING, reason=NOT_UNDERSTOOD_YET))
 
 
-def list_bodies(
-    tx: Transaction,
-    wanted: CallbackFilter,
-    after: int,
-    limit: int,
-    *,
-    ids: Sequence[int] | None = None,
-) -> list[Body]:
-    """Callbacks beyond `after` that fulfil the conditions, or are among `ids`, in order of id."""
-    query = _filter(_BODY, wanted).where(callbacks.c.id > after).order_by(callbacks.c.id).limit(limit)
+def list_to_replay(
+    tx: Transaction, wanted: CallbackFilter, after: int, limit: int, ids: Sequence[int] | None
+) -> list[StoredCallback]:
+    """Callbacks beyond `after` that are wanted, and among `ids` unless that is None, with their bytes, by id."""
+    query = _filter(_STORED_WITH_BODY, wanted).where(callbacks.c.id > after).order_by(callbacks.c.id).limit(limit)
     if ids is not None:
-        query = query.where(callbacks.c.id.in_(sorted(ids)))
-    return [_read_body(row) for row in tx.execute(query)]
+        query = query.where(callbacks.c.id.in_(ids))
+    return [StoredCallback(*row) for row in tx.execute(query)]
 
 
 def drop_bodies(tx: Transaction, before: datetime, limit: int) -> int:
@@ -242,44 +217,25 @@ def drop_bodies(tx: Transaction, before: datetime, limit: int) -> int:
     return count_changed(tx.execute(update(callbacks).where(callbacks.c.id.in_(chosen)).values(raw=None)))
 
 
-def measure_quarantine(tx: Transaction, app_id: str | None) -> tuple[int, int]:
-    """Count and bytes that the quarantine holds of one known app, or (None) of all unknown apps together."""
-    query = select(func.count(), func.coalesce(func.sum(func.length(callbacks.c.raw)), 0))
+def has_room(tx: Transaction, new: NewCallback, app_id: str | None, max_count: int, max_bytes: int) -> bool:
+    """Whether the quarantine of a known app, or (None) of all unknown apps, has room for a callback, or has it."""
+    columns = callbacks.c
+    used = select(func.count(), func.coalesce(func.sum(func.length(columns.raw)), 0))
     if app_id is None:
-        query = query.where(callbacks.c.verdict == Verdict.UNKNOWN_APP)
+        used = used.where(columns.verdict == Verdict.UNKNOWN_APP)
     else:
-        query = query.where(callbacks.c.verdict == Verdict.FORGED, callbacks.c.app_id == app_id)
-    count, size = tx.execute(query).one()
-    return int(count), int(size)
-
-
-def is_stored(tx: Transaction, new: NewCallback) -> bool:
-    """Whether a callback with the same content and signature is stored."""
-    query = select(callbacks.c.id).where(
-        callbacks.c.signature == new.signature,
-        callbacks.c.app_id == new.app_id,
-        callbacks.c.content_hash == new.content_hash,
-    )
-    return tx.execute(query).first() is not None
-
-
-def find_suspected_at(tx: Transaction, file_numbers: Iterable[int]) -> dict[int, datetime]:
-    """When the newest suspicion against each of these files was understood; files without one are left out.
-
-    A confirmation clears only what was understood before it was ordered.
-    """
-    query = select(callbacks.c.media_file_id, func.max(callbacks.c.understood_at, type_=UtcDateTime))
-    query = query.where(
-        callbacks.c.media_file_id.in_(sorted(set(file_numbers))),
-        callbacks.c.verdict.in_([Verdict.STALE, Verdict.CONFLICT]),
-    )
-    return {number: at for number, at in tx.execute(query.group_by(callbacks.c.media_file_id)) if at is not None}
+        used = used.where(columns.verdict == Verdict.FORGED, columns.app_id == app_id)
+    count, size = tx.execute(used).one()
+    if count < max_count and size + len(new.raw) <= max_bytes:
+        return True
+    key = tuple_(columns.signature, columns.app_id, columns.content_hash)
+    return tx.execute(select(columns.id).where(key == new.key)).first() is not None
 
 
 def find_callback(tx: Transaction, number: int) -> StoredCallback | None:
     """One callback."""
     row = tx.execute(_STORED.where(callbacks.c.id == number)).one_or_none()
-    return None if row is None else StoredCallback._make(row)
+    return None if row is None else StoredCallback(*row)
 
 
 def read_body(tx: Transaction, number: int) -> bytes | None:
@@ -295,29 +251,12 @@ def list_callbacks(
     if before is not None:
         query = query.where(callbacks.c.id < before)
     for row in tx.execution_options(yield_per=500).execute(query):
-        yield StoredCallback._make(row)
+        yield StoredCallback(*row)
 
 
 def count_callbacks(tx: Transaction, wanted: CallbackFilter) -> int:
     """How many callbacks there are to list."""
     return int(tx.execute(_filter(select(func.count(callbacks.c.id)), wanted)).scalar_one())
-
-
-def count_by_verdict(tx: Transaction) -> dict[Verdict, int]:
-    """How many callbacks each verdict has."""
-    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
-    return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
-
-
-def find_newest(tx: Transaction, verdict: Verdict) -> StoredCallback | None:
-    """The newest callback of a verdict."""
-    return next(list_callbacks(tx, CallbackFilter(verdict=verdict), 1), None)
-
-
-def find_first_at(tx: Transaction, app_id: str) -> datetime | None:
-    """When the first authentic callback of an app came; None: none did yet."""
-    query = select(func.min(callbacks.c.received_at, type_=UtcDateTime))
-    return tx.execute(query.where(callbacks.c.app_id == app_id, _IS_AUTHENTIC)).scalar_one_or_none()
 
 
 def _filter(query: Select[Any], wanted: CallbackFilter) -> Select[Any]:
@@ -337,21 +276,3 @@ def _insert(tx: Transaction, rows: Sequence[tuple[Any, ...]], on_conflict: str) 
         if store_moment is not None:
             values[_MOMENT - len(row)] = store_moment(row[_MOMENT])
     tx.exec_driver_sql(_INSERT + ", ".join([one] * len(rows)) + on_conflict, tuple(values))
-
-
-def _find_key(judgement: Judgement) -> Key:
-    return judgement.key
-
-
-def _bind_judgement(judgement: Judgement) -> dict[str, Any]:
-    return {
-        "callback": judgement.id,
-        "new_verdict": judgement.verdict,
-        "new_reason": judgement.reason,
-        "new_understood_at": judgement.understood_at,
-        "new_media_file_id": judgement.media_file_id,
-    }
-
-
-def _read_body(row: Any) -> Body:  # noqa: ANN401  (a row has no better type)
-    return Body(row[0], tuple(row[1:4]), *row[4:])

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from service.callbacks.announce import Change, Identity
-    from service.callbacks.store import Body
+    from service.callbacks.store import StoredCallback
     from service.callbacks.understand import SameSignature
     from service.database import Transaction
     from service.files.policy import PolicyReader
     from service.leader.leader import Leader
     from service.model import MediaFile, Vendor
+    from service.zego.callback import Parsed
 
 _FIRST_BATCH: Final = 100
 _MAX_BATCH: Final = 500
@@ -66,34 +67,41 @@ class Understanding:
                 pending = store.list_pending(tx, limit)
             if pending:
                 # Nobody but the leader makes them other than pending: they are as they were read, or the lead is lost.
-                self._understand_batch([read_body(body) for body in pending])
+                self._understand_batch([read_callback(callback) for callback in pending])
                 total += len(pending)
             if len(pending) < limit:
                 return total
 
     def _understand_batch(self, readings: Sequence[Reading]) -> None:
+        if self._try(readings) is None:
+            return
+        for reading in readings:
+            failure = self._try([reading])
+            if failure is not None:
+                self._give_up(reading, f"understanding it failed ({failure}): report this as a defect")
+
+    def _give_up(self, reading: Reading, reason: str) -> None:
+        """Write down that a callback cannot be understood; others with its signature are in conflict all the same."""
+        if self._try([reading._replace(parsed=NotUnderstood(reason))]) is not None:
+            since = reading.understood_at or self.now()
+            failed = Judgement(reading.id, reading.key, Verdict.NOT_UNDERSTOOD, reason, since, reading.media_file_id)
+            self.leader.transact(lambda tx: store.save_judgements(tx, [failed]))
+
+    def _try(self, readings: Sequence[Reading]) -> str | None:
+        """Understand callbacks; the name of the error if one of them cannot be understood.
+
+        Errors that say nothing about the callbacks are raised: the same ones will be understood later.
+        """
         try:
             self._transact(readings)
         except LeadLost:
             raise
-        except Exception as error:  # noqa: BLE001  (a defect in one of them must not keep back the others)
-            _raise_unless_of_content(error)
-            log.warning("batch_not_understood", callbacks=len(readings), error=type(error).__name__)
-            for reading in readings:
-                self._understand_one(reading)
-
-    def _understand_one(self, reading: Reading) -> None:
-        try:
-            self._transact([reading])
-        except LeadLost:
-            raise
         except Exception as error:
-            _raise_unless_of_content(error)
-            log.exception("callback_not_understood", callback=reading.id)
-            reason = f"understanding it failed ({type(error).__name__}): report this as a defect"
-            since = reading.understood_at or self.now()
-            failed = Judgement(reading.id, reading.key, Verdict.NOT_UNDERSTOOD, reason, since, reading.media_file_id)
-            self.leader.transact(lambda tx: store.save_judgements(tx, [failed]))
+            if isinstance(error, DatabaseUnavailable) and not error.is_refusal:
+                raise
+            log.exception("callbacks_not_understood", callbacks=[reading.id for reading in readings])
+            return type(error).__name__
+        return None
 
     def _transact(self, readings: Sequence[Reading]) -> None:
         took = self.leader.transact(lambda tx: self._understand(tx, readings))
@@ -131,25 +139,20 @@ class Understanding:
         return {(file.app_id, file.vendor, file.file_id): number for file, number in zip(new, numbers, strict=True)}
 
 
-def read_body(body: Body) -> Reading:
+def read_callback(callback: StoredCallback) -> Reading:
     """Read and parse a stored callback. Never raises."""
-    sent_at = None
+    sent_at: datetime | None = None
+    parsed: Parsed
     try:
-        envelope = read_envelope(body.raw or b"", body.content_type)
-        sent_at = parse_timestamp(envelope.timestamp)
-        parsed = parse_callback(envelope)
+        envelope = read_envelope(callback.raw or b"", callback.content_type)
+        sent_at, parsed = parse_timestamp(envelope.timestamp), parse_callback(envelope)
     except Unreadable as error:
         parsed = NotUnderstood(str(error))
     except Exception as error:  # it would fail the same way for ever
-        log.exception("callback_not_parsed", callback=body.id)
+        log.exception("callback_not_parsed", callback=callback.id)
         parsed = NotUnderstood(f"reading it failed ({type(error).__name__}): report this as a defect")
-    return Reading(body.id, body.key, body.received_at, sent_at, parsed, body.understood_at, body.media_file_id)
-
-
-def _raise_unless_of_content(error: Exception) -> None:
-    """Raise an error again that says nothing about the callbacks: the same ones will be understood later."""
-    if isinstance(error, DatabaseUnavailable) and not error.is_refusal:
-        raise error
+    since, number = callback.understood_at, callback.media_file_id
+    return Reading(callback.id, callback.key, callback.received_at, sent_at, parsed, since, number)
 
 
 def _open_book(tx: Transaction, readings: Iterable[Reading], same: Iterable[SameSignature]) -> FileBook:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import text
+
 from service.callbacks import store
 from service.callbacks.receive import Answer, Inbox
 from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
-from service.database import Database
 from service.files.policy import PolicyReader
 from service.files.store import add_files, list_in_range, save_files
 from service.leader.leader import Leader
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from service.callbacks.quarantine import QuarantineLimits
     from service.callbacks.store import StoredCallback
+    from service.database import Database
 
 APP = "1234567890"
 OTHER_APP = "987654321"
@@ -68,7 +70,7 @@ class Scene:
     def body(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> tuple[bytes, str]:
         """Body and content type of a signed callback; each has another nonce unless it is given."""
         self.nonces += 1
-        facts = {"secret": SECRET, "now": self.clock(), "nonce": str(self.nonces)} | signing
+        facts: dict[str, Any] = {"secret": SECRET, "now": self.clock(), "nonce": str(self.nonces)} | signing
         return encode_body(sign_fields({"appid": APP} | fields, **facts), shape)
 
     def send(self, fields: dict[str, Any], **signing: Any) -> StoredCallback:
@@ -107,6 +109,15 @@ class Scene:
     def add(self, *files: MediaFile) -> None:
         """Put files straight into the inventory."""
         self.leader.transact(lambda tx: add_files(tx, list(files)))
+
+    def double(self, file_id: str, times: int) -> None:
+        """Copy a file, and its copies, so many times; each with another number and id."""
+        first = self.file(file_id).id
+        for step in range(times):
+            facts = ", ".join(name for name in MediaFile._fields if name not in ("id", "file_id"))
+            # Names of columns and numbers only.
+            copy = f"SELECT id + {2**step}, file_id || '-{step}', {facts} FROM media_files WHERE id >= {first}"  # noqa: S608
+            self.leader.transact(lambda tx: tx.execute(text(f"INSERT INTO media_files (id, file_id, {facts}) {copy}")))  # noqa: B023
 
     def change(self, file_id: str, **facts: Any) -> None:
         """Give a file other facts."""
@@ -148,6 +159,6 @@ def recording(file_id: str = "f1", *, age: timedelta = HOUR, vendor: Vendor = Ve
 
 def adopted(file_id: str = "f1", **facts: Any) -> MediaFile:
     """A file that only a listing shows."""
-    known = {"ended_at": START - DAY, "vendor_created_at": START - DAY, "adopted_at": START - HOUR}
+    known: dict[str, Any] = {"ended_at": START - DAY, "vendor_created_at": START - DAY, "adopted_at": START - HOUR}
     known |= {"received_at": START - HOUR, "state": FileState.KEPT} | facts
     return MediaFile(0, known.pop("app_id", APP), Vendor.TENCENT, file_id, known.pop("stream_id", ""), "", **known)
