@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Of the calls per second that ZEGO allows. What is left covers the spread of the calls' ways through the network.
 _NOMINAL_SHARE: Final = 0.925
 _WINDOW_S: Final = 1.03
-_MAX_LATENESS_S: Final = 0.2
+_MAX_LATENESS_S: Final = 0.1
 _MAX_INTERVAL_S: Final = 1.0
 _RECOVERY: Final = 0.9
 

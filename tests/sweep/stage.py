@@ -16,7 +16,7 @@ from service.audit.store import find_head
 from service.database import Database
 from service.files.deciding import DecidingLoop
 from service.files.policy import PolicyReader
-from service.files.store import add_files, list_in_range, save_files
+from service.files.store import add_files, flag_files, list_in_range, save_files
 from service.holds.store import add_hold
 from service.leader.leader import Leader
 from service.leader.store import set_progress
@@ -122,8 +122,8 @@ class Stage:
     def keep(self, window: str, **options: Any) -> int:
         return self.rules(f'[[rules]]\nname = "everything"\nkeep = "{window}"\n', **options)
 
-    def hold(self, pattern: str, app_id: str = APP) -> None:
-        """Put a hold in force; its order is not applied yet."""
+    def hold(self, pattern: str, app_id: str = APP, *, applied: bool = False) -> None:
+        """Put a hold in force; its order is not applied yet, unless asked for."""
         hold = Hold(0, app_id, "a test", stream_pattern=pattern, placed_at=self.clock())
 
         def place(tx: Transaction) -> None:
@@ -131,6 +131,10 @@ class Stage:
             place_order(tx, TESTER, OrderKind.HOLD, "hold", {}, self.clock(), action="hold.place", app_id=app_id)
 
         self.database.transact(place)
+        if applied:
+            numbers = [file.id for file in self.files().values()]
+            self.leader.transact(lambda tx: flag_files(tx, numbers))
+            self.decide()
 
     def sweep(self, trigger: Trigger = Trigger.COMMAND, **options: Any) -> int:
         return self.sweeper.run(trigger, options.pop("stop", threading.Event()), **options)
@@ -174,7 +178,8 @@ def open_actor(
         database = Database(database_url)
         stack.callback(database.dispose)
         clients = {app: stack.enter_context(ZegoClient(app, SECRET, sandbox_url, now=clock)) for app in apps}
-        leader, reader, slept = Leader(database, f"stage/{os.getpid()}", lease, clock), PolicyReader(), []
+        leader, reader = Leader(database, f"stage/{os.getpid()}", lease, clock), PolicyReader()
+        slept: list[float] = []
         sweeper = Sweeper(
             database=database,
             leader=leader,

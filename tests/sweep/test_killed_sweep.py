@@ -14,7 +14,6 @@ from sqlalchemy import delete, insert, select
 
 from service.database.schema import metadata
 from service.model import FileState, Outcome, Vendor
-from service.sandbox.storage import StoredFile
 from service.sweep import store
 from service.sweep.records import RunState, Trigger
 from tests.children import Ambush, Blow, Step, Steps, be_silent, kill, start_child
@@ -23,6 +22,8 @@ from tests.sweep.stage import APP, DAY, START, Stage, open_actor, open_stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
+
+    from service.sandbox.storage import StoredFile
 
 RULES = """
 [[rules]]
