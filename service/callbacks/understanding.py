@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from service.model import MediaFile, Vendor
     from service.zego.callback import Parsed
 
-_FIRST_BATCH: Final = 100
-_MAX_BATCH: Final = 500
 _AIM_S: Final = 0.05
 """How long a transaction may take: meanwhile, on SQLite, nobody else writes."""
 
@@ -51,7 +49,9 @@ class Understanding:
     reader: PolicyReader
     freshness: timedelta
     now: Callable[[], datetime]
-    _limit: int = field(default=_FIRST_BATCH)
+    max_batch: int = 500
+    _fitting: int = field(default=100)
+    """How many callbacks fit into a transaction, as far as is known."""
 
     def run(self) -> int:
         """Understand all that is pending; returns how many callbacks that were.
@@ -62,7 +62,7 @@ class Understanding:
         """
         total = 0
         while True:
-            limit = self._limit
+            limit = min(self._fitting, self.max_batch)
             with self.leader.database.read() as tx:
                 pending = store.list_pending(tx, limit)
             if pending:
@@ -105,9 +105,9 @@ class Understanding:
 
     def _transact(self, readings: Sequence[Reading]) -> None:
         took = self.leader.transact(lambda tx: self._understand(tx, readings))
-        if len(readings) >= self._limit:
+        if len(readings) >= min(self._fitting, self.max_batch):
             fits = round(len(readings) * _AIM_S / max(took, 0.001))
-            self._limit = max(10, min(fits, 2 * self._limit, _MAX_BATCH))
+            self._fitting = max(10, min(fits, 2 * self._fitting, self.max_batch))
 
     def _understand(self, tx: Transaction, readings: Sequence[Reading]) -> float:
         """Understand callbacks in one transaction; returns how long that took, in seconds."""
