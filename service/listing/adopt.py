@@ -115,7 +115,7 @@ def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> Change
     if is_suspected and not _is_suspicion_older(known, sighting):
         return Change(seen)
     seen = seen._replace(confirmed_at=sighting.asked_at, suspicion=None)
-    if is_suspected and not known.is_announced and (file.event or file.stream_id):
+    if is_suspected and not known.is_announced:
         seen = _drop_unverified(seen, known, listed, sighting)
     filled = _fill_in(seen, listed, sighting.now)
     changed = _reopen(filled, known.erasure, sighting) if is_ended else filled

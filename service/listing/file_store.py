@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 
 from service.callbacks.store import callbacks
-from service.database.schema import count_changed
 from service.files.store import COLUMNS, find_erasures, media_files, read_file
 from service.listing.adopt import Known
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, Outcome, Verdict
@@ -78,26 +77,23 @@ def count_missing(tx: Transaction, listing: Listing, missing_by: datetime) -> Mi
     missing = _missing(listing)
     query = select(
         func.count(),
-        func.sum(case((_all(missing), 1), else_=0)),
-        func.sum(case((_all([*missing, *_to_end(missing_by)]), 1), else_=0)),
-    ).where(*_present(listing.app_id, listing.vendor))
-    present, missing_count, to_end = tx.execute(query).one()
-    return MissingCounts(present, missing_count or 0, to_end or 0)
+        func.count().filter(*missing),
+        func.count().filter(*missing, media_files.c.missing_since <= missing_by),
+    )
+    return MissingCounts(*tx.execute(query.where(*_present(listing.app_id, listing.vendor))).one())
 
 
-def mark_missing(tx: Transaction, listing: Listing, after: int) -> int:
+def mark_missing(tx: Transaction, listing: Listing, after: int) -> None:
     """Note of the files of one range, those beyond the number `after`, that this is the first listing to lack them."""
-    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE, media_files.c.missing_since.is_(None))
-    marked = update(media_files).where(*in_range, *_present(listing.app_id, listing.vendor), *_missing(listing))
-    return count_changed(tx.execute(marked.values(missing_since=listing.started_at)))
+    first = update(media_files).where(*_missing_in_range(listing, after), media_files.c.missing_since.is_(None))
+    tx.execute(first.values(missing_since=listing.started_at))
 
 
 def list_to_end(tx: Transaction, listing: Listing, missing_by: datetime, after: int, limit: int) -> list[MediaFile]:
     """Files of one range that are missing since `missing_by` or before."""
-    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE)
-    lost = (*_present(listing.app_id, listing.vendor), *_missing(listing), *_to_end(missing_by))
-    query = select(*COLUMNS).where(*in_range, *lost).order_by(media_files.c.id).limit(limit)
-    return [read_file(row) for row in tx.execute(query)]
+    is_long_missing = media_files.c.missing_since <= missing_by
+    query = select(*COLUMNS).where(*_missing_in_range(listing, after), is_long_missing)
+    return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit))]
 
 
 def find_unanswered(tx: Transaction, files: Iterable[MediaFile]) -> set[int]:
@@ -140,9 +136,6 @@ def _missing(listing: Listing) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _to_end(missing_by: datetime) -> tuple[ColumnElement[bool], ...]:
-    return media_files.c.missing_since <= missing_by, media_files.c.received_at < media_files.c.missing_since
-
-
-def _all(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
-    return and_(*conditions)
+def _missing_in_range(listing: Listing, after: int) -> tuple[ColumnElement[bool], ...]:
+    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE)
+    return (*in_range, *_present(listing.app_id, listing.vendor), *_missing(listing))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from service.files.policy import PolicyReader
     from service.leader.leader import Leader
     from service.listing.record import Listing
+    from service.zego.messages import ListedFile
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""
@@ -154,6 +155,7 @@ class _Comparison:
         intake = Intake(reconciler.reader, listing, reconciler.cooling_off, first_callback_at)
         is_tencent = listing.vendor is Vendor.TENCENT
         walk = walk_windows(listing.since, listing.started_at) if is_tencent else walk_markers()
+        taken: frozenset[ListedFile] = frozenset()
         try:
             query = next(walk)
             while True:
@@ -162,8 +164,11 @@ class _Comparison:
                 finally:
                     calls, asker.calls = asker.calls, 0
                     self._count({"calls": calls})
-                for start in range(0, len(answer.files), _CHUNK):
-                    chunk = answer.files[start : start + _CHUNK]
+                # What an overfull window shows, its parts show again.
+                fresh = [file for file in answer.files if file not in taken]
+                taken = frozenset(answer.files)
+                for start in range(0, len(fresh), _CHUNK):
+                    chunk = fresh[start : start + _CHUNK]
                     self._transact(lambda tx: intake.take(tx, chunk, asked_at, reconciler.now()))  # noqa: B023
                 query = walk.send(answer)
         except StopIteration as end:

@@ -19,3 +19,10 @@ def world(database_url: str) -> Iterator[World]:
     """A service that leads, and a sandbox."""
     with open_world(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+def plain_world(sqlite_url: str) -> Iterator[World]:
+    """The same on SQLite alone, where the database makes no difference."""
+    with open_world(sqlite_url) as opened:
+        yield opened

@@ -23,6 +23,7 @@ from service.sandbox.faults import (
     answer_code,
     answer_html,
     cut_answer,
+    drop_after,
     hide_ids,
     list_fewer,
     repeat_marker,
@@ -150,7 +151,7 @@ def test_of_two_ages_in_one_page_the_later_one_counts(world: World) -> None:
 
     def list_twice(section: dict[str, Any], _: Any) -> None:
         later = section["Keys"][0] | {"LastModified": "2026-02-28T12:00:00Z"}
-        section["Keys"] = [later, section["Keys"][0], later]
+        section["Keys"] = [later, section["Keys"][0]]
 
     world.sandbox.always(Fault(acts=True, change=list_twice))
     assert read_listing(world, HUAWEI).listed == 1
@@ -185,10 +186,11 @@ def test_a_file_is_gone_when_two_complete_listings_lack_it_that_began_an_hour_ap
 
 def test_a_file_that_was_seen_in_between_or_came_later_is_not_gone(world: World) -> None:
     world.add(10)
+    read_listing(world, TENCENT)
     world.clock.move(minutes=1)
     take(world, TENCENT, "file-00003")
     read_listing(world, TENCENT)
-    put(world, TENCENT, "file-00003")
+    world.sandbox.add_file(APP, TENCENT, "file-00003", stream_id="room", created_at=START - 2 * DAY)
     world.add(1, prefix="later")  # the second listing is the first to lack it
     take(world, TENCENT, "later-00000")
     world.clock.move(hours=2)
@@ -246,7 +248,10 @@ LIES = [
 
 
 @pytest.mark.parametrize(("vendor", "lie", "says"), LIES)
-def test_listings_that_lie_make_nothing_gone_and_say_why(world: World, vendor: Vendor, lie: Fault, says: str) -> None:
+def test_listings_that_lie_make_nothing_gone_and_say_why(
+    plain_world: World, vendor: Vendor, lie: Fault, says: str
+) -> None:
+    world = plain_world
     world.add(1_005, vendor=vendor)
     world.sandbox.always(lie)
     world.clock.move(hours=2)
@@ -285,6 +290,29 @@ def test_files_with_an_open_call_are_left_and_ended_ones_are_not_missing(world: 
         world.clock.move(hours=2)
         read_listing(world, TENCENT)
     assert {name: world.state(name) for name in states} == states | {"file-00002": FileState.GONE}
+
+
+def test_a_file_with_an_open_call_that_is_shown_is_filled_in_and_decided_once_it_was_answered(world: World) -> None:
+    world.add(1)
+    claimed = world.files()["file-00000"]._replace(state=FileState.DELETING, state_at=START)
+    world.service.leader.transact(lambda tx: save_files(tx, [claimed]))
+    assert read_listing(world, TENCENT).filled == 1
+    file = world.files()["file-00000"]
+    assert (file.state, file.name, file.decide_again) == (FileState.DELETING, "room", True)
+
+
+def test_a_call_whose_answer_was_lost_has_deleted_what_is_missing(world: World) -> None:
+    world.keep("1d")
+    world.add(10, vendor=HUAWEI, prefix="other", age=timedelta(0))
+    world.add(1, vendor=HUAWEI)
+    world.sandbox.next(drop_after())
+    world.sweep()
+    assert world.state("file-00000") is FileState.SCHEDULED
+    world.clock.move(seconds=1)
+    read_listing(world, HUAWEI)
+    world.clock.move(hours=1)
+    assert read_listing(world, HUAWEI).gone == 1
+    assert world.state("file-00000") is FileState.DELETED
 
 
 def test_what_is_gone_lets_the_others_of_its_stream_be_looked_at_again(world: World) -> None:
@@ -350,11 +378,15 @@ def test_what_a_trusted_callback_had_said_before_the_conflict_stays(
     world.send("f1", stream="trial-2", nonce="777777", stored=False)
     if not trusted_first:
         world.send("f1", stream="lesson-1", stored=False)
+    other = world.send("other", stream="lesson-1", stored=False)
+    world.service.leader.transact(lambda tx: save_files(tx, [other._replace(state=FileState.KEPT)]))  # for its rank
     assert world.state("f1") is FileState.UNCONFIRMED
     world.clock.move(seconds=1)
     read_listing(world, TENCENT)
     file = world.files()["f1"]
     assert (file.state, file.stream_id, file.is_adopted) == (FileState.SCHEDULED, stream, not trusted_first)
+    # It counts again as a recording of its stream, so others may have another rank.
+    assert world.files()["other"].decide_again is trusted_first
 
 
 def test_what_a_person_confirmed_keeps_its_facts(world: World) -> None:
@@ -469,7 +501,8 @@ def test_a_listing_that_is_not_answered_is_interrupted_and_starts_over(world: Wo
         (100_000_007, False, ListingState.INCOMPLETE, "RECONCILE_EVERY=off"),
     ],
 )
-def test_a_refusal_says_what_to_do(world: World, code: int, known: bool, state: ListingState, says: str) -> None:
+def test_a_refusal_says_what_to_do(plain_world: World, code: int, known: bool, state: ListingState, says: str) -> None:
+    world = plain_world
     if known:
         world.add(1, vendor=WANGSU)
     world.sandbox.next(answer_code(code, "no"))
@@ -506,6 +539,22 @@ def test_who_loses_the_lead_writes_nothing_more_and_the_next_leader_ends_the_rec
     assert other.transact(lambda tx: interrupt_running(tx, world.clock())) == 1
     with world.database.read() as tx:
         assert [each.state for each in list_listings(tx)] == [ListingState.INTERRUPTED]
+
+
+def test_it_gives_signs_of_life_while_it_waits(world: World) -> None:
+    world.service.leader.lease = timedelta(0)
+    other = Leader(world.database, "another", timedelta(minutes=2), world.clock)
+
+    def take_lead(_: Call) -> None:
+        world.sandbox.on_request = None
+        world.database.transact(lambda tx: tx.exec_driver_sql("UPDATE leader SET holder = ''"))
+        assert other.try_to_lead()
+
+    world.sandbox.next(*[cut_answer()] * MAX_TRIES)
+    world.sandbox.on_request = take_lead
+    with pytest.raises(LeadLost):
+        read_listing(world, TENCENT)
+    assert len(world.sandbox.calls) == 1
 
 
 def test_a_newer_listing_of_the_same_app_and_vendor_ends_the_older_one(world: World) -> None:

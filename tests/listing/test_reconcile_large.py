@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
+    from service.sandbox.storage import Order
     from tests.world import World
 
 DAY = timedelta(days=1)
-SHARES = {Vendor.TENCENT: 0.375, Vendor.HUAWEI: 0.3125, Vendor.WANGSU: 0.3125}
+SMALL = {Vendor.TENCENT: 6_000, Vendor.HUAWEI: 1_000, Vendor.WANGSU: 1_500}
+LARGE = {Vendor.TENCENT: 30_000, Vendor.HUAWEI: 25_000, Vendor.WANGSU: 25_000}
 
 
 def make_files(vendor: Vendor, count: int, chance: random.Random) -> list[StoredFile]:
@@ -61,11 +63,17 @@ def read_sandbox(sandbox: Sandbox) -> set[tuple[Any, ...]]:
     }
 
 
-@pytest.mark.parametrize("total", [8_000, pytest.param(80_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
-def test_after_lost_and_repeated_callbacks_the_inventory_equals_what_is_stored(world: World, total: int) -> None:
+@pytest.mark.parametrize(
+    ("counts", "order"),
+    [(SMALL, "shuffled"), pytest.param(LARGE, "newest", marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+)
+def test_after_lost_and_repeated_callbacks_the_inventory_equals_what_is_stored(
+    world: World, counts: dict[Vendor, int], order: Order
+) -> None:
     world.keep("900d")
+    world.sandbox.listing_order = order
     chance = random.Random(7)
-    files = {vendor: make_files(vendor, round(total * share), chance) for vendor, share in SHARES.items()}
+    files = {vendor: make_files(vendor, count, chance) for vendor, count in counts.items()}
     for vendor, found in files.items():
         world.sandbox.add_files(APP, vendor, found)
     recent = [(vendor, file) for vendor, found in files.items() for file in chance.sample(found, 100)]
@@ -86,7 +94,7 @@ def test_after_lost_and_repeated_callbacks_the_inventory_equals_what_is_stored(w
     with world.database.read() as tx:
         records = {each.vendor: each for each in list_listings(tx)}
     announced = {file.file_id for _, file in heard}
-    assert sum(each.adopted for each in records.values()) == total - len(announced)
+    assert sum(each.adopted for each in records.values()) == sum(counts.values()) - len(announced)
     assert {name for name, file in world.files().items() if file.event} == announced
     for vendor, found in files.items():
         assert (records[vendor].listed, records[vendor].state) == (len(found), "complete")

@@ -207,6 +207,14 @@ def lead_back(answer: SearchAnswer, query: Query) -> SearchAnswer:
     return replace(answer, next_marker="record/000999.mp4") if query.marker > "record/003" else answer
 
 
+def test_a_circle_is_noticed_in_a_listing_without_order_as_well() -> None:
+    ids = [f"record/{number:06}.mp4" for number in range(5_000)]
+    random.Random(1).shuffle(ids)
+    listing = Markers(ids, change=lambda answer, _: replace(answer, next_marker=answer.next_marker or ids[999]))
+    [problem] = follow(walk_markers(), listing, most_calls=20)
+    assert "leads back" in problem
+
+
 MARKER_LIES = [
     (lambda answer, query: replace(answer, next_marker=query.marker or answer.next_marker), "leads back"),
     (lambda answer, _: replace(answer, next_marker=answer.files[0].file_id), "leads back"),
