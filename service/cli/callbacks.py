@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
-from service.cli.options import NUMBER, as_json, by, limit, name_actor, one_json
+from service.cli.lists import add_list, print_forms, show_facts
+from service.cli.options import NUMBER, OneOf, by, name_actor, one_json
 from service.model import Role, Verdict
 from service.units import count_of
-
-if TYPE_CHECKING:
-    from service.views.callbacks import CallbackDetail
-
-one_verdict = click.Choice([verdict.value for verdict in Verdict])
 
 
 @click.group("callbacks")
@@ -25,22 +20,14 @@ def callbacks_group() -> None:
     """What ZEGO sent: list, show, replay."""
 
 
-@callbacks_group.command("list")
-@click.option("--verdict", type=one_verdict, help="Only callbacks judged like this.")
-@click.option("--app", help="Only callbacks of this AppID.")
-@limit
-@as_json
-@click.pass_obj
-def list_command(
-    invocation: Invocation, /, *, verdict: str | None, app: str | None, limit: int | None, as_json: bool
-) -> int:
-    """List stored callbacks, the newest first."""
-    from service.callbacks.store import CallbackFilter
-    from service.cli.lists import print_list
-    from service.views.callbacks import CALLBACKS
-
-    wanted = CallbackFilter(Verdict(verdict) if verdict else None, app)
-    return print_list(invocation, CALLBACKS, wanted, limit, as_json=as_json)
+add_list(
+    callbacks_group,
+    "views.callbacks:CALLBACKS",
+    "List stored callbacks, the newest first.",
+    click.option("--verdict", type=OneOf(Verdict), help="Only callbacks judged like this."),
+    click.option("--app", "app_id", help="Only callbacks of this AppID."),
+    wanted="callbacks.store:CallbackFilter",
+)
 
 
 @callbacks_group.command("show")
@@ -50,7 +37,7 @@ def list_command(
 @click.pass_obj
 def show_command(invocation: Invocation, /, *, callback: int, raw: bool, as_json: bool) -> int:
     """Show one callback with its body."""
-    from service.cli.lists import print_forms
+    from service.cli.wording import safe
     from service.views.callbacks import show_callback
 
     if raw and as_json:
@@ -59,17 +46,21 @@ def show_command(invocation: Invocation, /, *, callback: int, raw: bool, as_json
         found = show_callback(service.database, callback, Role.ADMIN)
     if as_json:
         print_forms(invocation, [found])
+    elif raw and found.raw_base64 is None:
+        raise CommandFailed(f"the bytes of callback {callback} were dropped (ZEGO_RETENTION_INBOX_KEEP)")
     elif raw:
-        _print_raw(invocation, found)
+        sys.stdout.buffer.write(base64.b64decode(found.raw_base64 or ""))
     else:
-        _show_callback(invocation, found)
+        show_facts(invocation, found, skip=("raw_base64", "text", "fields"))
+        text = found.text or "its bytes were dropped (ZEGO_RETENTION_INBOX_KEEP)"
+        invocation.show("", "Body as it came:", safe(text, lines=True))
     return ExitCode.DONE
 
 
 @callbacks_group.command("replay")
 @click.argument("ids", metavar="[ID]...", type=NUMBER, nargs=-1)
-@click.option("--verdict", type=one_verdict, help="Every callback judged like this.")
-@click.option("--app", help="With --verdict: only callbacks of this AppID.")
+@click.option("--verdict", type=OneOf(Verdict), help="Every callback judged like this.")
+@click.option("--app", "app_id", help="With --verdict: only callbacks of this AppID.")
 @by
 @one_json
 @click.pass_obj
@@ -78,8 +69,8 @@ def replay_command(
     /,
     *,
     ids: tuple[int, ...],
-    verdict: str | None,
-    app: str | None,
+    verdict: Verdict | None,
+    app_id: str | None,
     by: str | None,
     as_json: bool,
 ) -> int:
@@ -87,47 +78,16 @@ def replay_command(
     from service.callbacks.replay import place_replay
     from service.cli.orders import report_order
 
-    if bool(ids) == bool(verdict) or (ids and app):
+    if bool(ids) == bool(verdict) or (ids and app_id):
         raise click.UsageError("give either IDs, or --verdict (with --app, if you like)")
     with invocation.opened() as service:
         order = place_replay(
-            service.database,
-            name_actor(by),
-            invocation.now(),
-            ids=ids,
-            verdict=Verdict(verdict) if verdict else None,
-            app_id=app,
+            service.database, name_actor(by), invocation.now(), ids=ids, verdict=verdict, app_id=app_id
         )
         return report_order(invocation, service, order, _describe_replayed, as_json=as_json)
 
 
-def _print_raw(invocation: Invocation, found: CallbackDetail) -> None:
-    if found.raw_base64 is None:
-        raise CommandFailed(f"the bytes of callback {found.id} were dropped")
-    invocation.print_plain("")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(base64.b64decode(found.raw_base64))
-
-
-def _show_callback(invocation: Invocation, found: CallbackDetail) -> None:
-    from service.cli.lists import show_facts
-    from service.cli.wording import safe
-
-    show_facts(invocation, found, skip=("raw_base64", "text", "fields"))
-    if found.fields is not None:
-        read = json.dumps(found.fields, indent=2, ensure_ascii=False)
-        invocation.show("", "Read as:", safe(read, lines=True))
-    if found.text is None:
-        invocation.show("", "Its bytes were dropped (ZEGO_RETENTION_INBOX_KEEP).")
-    else:
-        body = safe(found.text, lines=True)
-        invocation.show("", f"Body as it came ({count_of(found.body_bytes or 0, 'byte')}):", body)
-
-
 def _describe_replayed(result: dict[str, Any]) -> str:
-    parts = [f"{count_of(result['replayed'], 'callback')} judged again"]
-    if result["still_refused"]:
-        parts.append(f"{result['still_refused']:,} refused as before")
-    if result["without_bytes"]:
-        parts.append(f"{result['without_bytes']:,} left out, their bytes were dropped")
-    return f"{'; '.join(parts)}."
+    refused = f"; {result['still_refused']:,} refused as before" if result["still_refused"] else ""
+    dropped = f"; {result['without_bytes']:,} left out: their bytes were dropped" if result["without_bytes"] else ""
+    return f"{count_of(result['replayed'], 'callback')} judged again{refused}{dropped}."

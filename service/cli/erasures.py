@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.holds import choose_app
-from service.cli.invocation import CommandFailed, ExitCode, Invocation
-from service.cli.options import NUMBER, as_json, by, limit, name_actor, one_json
+from service.cli.invocation import CommandFailed, Invocation
+from service.cli.lists import add_list, add_show, describe_counts
+from service.cli.options import NUMBER, by, name_actor, one_json
 from service.units import count_of
 
 if TYPE_CHECKING:
     from service.files.erase import ErasurePreview
+
+
+@click.group("erasures")
+def erasures_group() -> None:
+    """What `files delete` was asked to delete: list, show."""
+
+
+add_list(erasures_group, "views.holds:ERASURES", "List erasures, the newest first.")
+add_show(erasures_group, "views.holds:ERASURES", "Show an erasure, and how its files stand now.")
 
 
 @click.command("delete")
@@ -48,88 +58,29 @@ def delete_command(
     if bool(ids) == (stream is not None):
         raise click.UsageError("give either IDs or --stream")
     with invocation.opened() as service:
-        app_id = app if stream is None else choose_app(service, app)
-        request = ErasureRequest(reason, ids, app_id, stream)
+        request = ErasureRequest(reason, ids, app if stream is None else choose_app(service, app), stream)
+        apps, now = service.app_ids, invocation.now()
         if count is None:
-            preview = preview_erasure(service.database, request, known_apps=service.app_ids)
-            _show_preview(invocation, preview, as_json=as_json)
-            count = _ask(preview)
-        erasure, order = erase_files(
-            service.database,
-            name_actor(by),
-            request,
-            invocation.now(),
-            known_apps=service.app_ids,
-            expect=count,
-        )
-        if not as_json:
-            invocation.show(f"Erasure {erasure} is in force.")
-        return report_order(invocation, service, order, _describe_erased, as_json=as_json)
+            count = _ask(invocation, preview_erasure(service.database, request, known_apps=apps))
+        erased = erase_files(service.database, name_actor(by), request, now, known_apps=apps, expect=count)
+        return report_order(invocation, service, erased[1], _describe_erased, as_json=as_json)
 
 
-@click.group("erasures")
-def erasures_group() -> None:
-    """What `files delete` was asked to delete: list, show."""
-
-
-@erasures_group.command("list")
-@limit
-@as_json
-@click.pass_obj
-def list_command(invocation: Invocation, /, *, limit: int | None, as_json: bool) -> int:
-    """List erasures, the newest first."""
-    from service.cli.lists import print_list
-    from service.views.holds import ERASURES
-
-    return print_list(invocation, ERASURES, None, limit, as_json=as_json)
-
-
-@erasures_group.command("show")
-@click.argument("erasure", metavar="ID", type=NUMBER)
-@one_json
-@click.pass_obj
-def show_command(invocation: Invocation, /, *, erasure: int, as_json: bool) -> int:
-    """Show an erasure, and how its files stand now."""
-    from service.cli.lists import print_forms, show_facts
-    from service.views.holds import ERASURES
-
-    with invocation.opened() as service:
-        found = ERASURES.show(service.database, erasure)
-    if as_json:
-        print_forms(invocation, [found])
-        return ExitCode.DONE
-    numbers = ", ".join(map(str, found.file_numbers)) or None
-    show_facts(invocation, found, last=[("file numbers", numbers)] if numbers else ())
-    return ExitCode.DONE
-
-
-def _show_preview(invocation: Invocation, preview: ErasurePreview, *, as_json: bool) -> None:
-    from service.cli.lists import describe_counts, print_forms
-    from service.views.holds import ErasurePreview as Form
-
-    if as_json:
-        print_forms(invocation, [Form.model_validate(preview)])
-        return
-    parts = [f"{count_of(preview.files, 'file')} would be deleted"]
-    if preview.files:
-        parts.append(f"by state: {describe_counts(preview.by_state)}; by vendor: {describe_counts(preview.by_vendor)}")
+def _ask(invocation: Invocation, preview: ErasurePreview) -> int:
+    """Show what would be deleted, and have the number of files typed; nothing is done without it."""
+    files = count_of(preview.files, "file")
+    parts = [f"{files} would be deleted: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."]
     if preview.held or preview.unconfirmed:
-        parts.append(f"of these, {preview.held:,} held and {preview.unconfirmed:,} unconfirmed stay until that ends")
+        parts.append(f"Of these, {preview.held:,} held and {preview.unconfirmed:,} unconfirmed stay until that ends.")
     if preview.unknown_stream:
-        parts.append(f"not deleted are {count_of(preview.unknown_stream, 'file')} whose stream is not known")
+        parts.append(f"Not deleted: {count_of(preview.unknown_stream, 'file')} whose stream is not known.")
     if preview.ended:
-        parts.append(f"{preview.ended:,} of those named are not there any more")
-    invocation.show(*(f"{part[0].upper()}{part[1:]}." for part in parts))
-
-
-def _ask(preview: ErasurePreview) -> int:
-    """The number that a person types; nothing is done without one."""
+        parts.append(f"Not there any more: {count_of(preview.ended, 'file')} of those named.")
+    invocation.err.print("\n".join(parts))
     if not preview.files:
         raise CommandFailed("nothing was done: no file that is still there fits")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandFailed(
-            f"nothing was done; to delete {count_of(preview.files, 'file')}, add --count {preview.files}"
-        )
+        raise CommandFailed(f"nothing was done; to delete {files}, add --count {preview.files}")
     typed: int = click.prompt(f"Type the number of files to delete ({preview.files})", type=int, err=True)
     if typed != preview.files:
         raise CommandFailed(f"{typed} is not {preview.files}: nothing was done")
@@ -137,12 +88,13 @@ def _ask(preview: ErasurePreview) -> int:
 
 
 def _describe_erased(result: dict[str, Any]) -> str:
-    kept = []
-    if result["held"]:
-        kept.append(f"{result['held']:,} held ones stay until they are released")
-    if result["unconfirmed"]:
-        kept.append(f"{result['unconfirmed']:,} unconfirmed ones stay until they are confirmed")
-    text = f"The next sweep deletes {count_of(result['files'], 'file')}{''.join(f'; {part}' for part in kept)}."
+    held = f"; {result['held']:,} held ones stay until they are released" if result["held"] else ""
+    unconfirmed = (
+        f"; {result['unconfirmed']:,} unconfirmed ones until they are confirmed" if result["unconfirmed"] else ""
+    )
+    text = (
+        f"Erasure {result['erasure']}: {count_of(result['files'], 'file')}{held}{unconfirmed}. The next sweep does it."
+    )
     if result["unknown_stream"]:
         text += f"\nNot deleted: {count_of(result['unknown_stream'], 'file')} of the app whose stream is not known."
     return text

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.invocation import Invocation  # noqa: TC001  (a runtime import costs nothing, and all commands alike)
-from service.cli.options import NUMBER, as_json, by, limit, name_actor, one_json, read_moment
+from service.cli.invocation import Invocation  # noqa: TC001  (kept with the others: it is loaded anyway)
+from service.cli.lists import add_list
+from service.cli.options import MOMENT, NUMBER, by, name_actor, one_json
 from service.units import count_of
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ def holds_group() -> None:
 
 @holds_group.command("add")
 @click.option("--file", type=NUMBER, metavar="ID", help="Hold this file.")
-@click.option("--stream", metavar="PATTERN", help="Hold every file of the streams that fit, also those to come.")
-@click.option("--app", help="The AppID of the streams; not needed where one app is configured.")
+@click.option("--stream", "stream_pattern", metavar="PATTERN", help="Hold the streams that fit, also those to come.")
+@click.option("--app", "app_id", help="The AppID of the streams; not needed where one app is configured.")
 @click.option("--reason", required=True, help="Why, for the record.")
-@click.option("--until", metavar="TIME", help="When the hold ends by itself: a time, or for example 30d from now.")
+@click.option("--until", type=MOMENT, help="When the hold ends by itself: a time, or for example 30d from now.")
 @by
 @one_json
 @click.pass_obj
@@ -32,52 +33,35 @@ def add_command(
     invocation: Invocation,
     /,
     *,
-    file: int | None,
-    stream: str | None,
-    app: str | None,
-    reason: str,
-    until: str | None,
     by: str | None,
     as_json: bool,
+    **target: Any,  # noqa: ANN401  (what place_hold takes, by its names)
 ) -> int:
     """Put a hold in force, at once."""
     from service.cli.orders import report_order
     from service.holds.holds import place_hold
 
-    if (file is None) == (stream is None):
+    if (target["file"] is None) == (target["stream_pattern"] is None):
         raise click.UsageError("give either --file or --stream")
-    now = invocation.now()
     with invocation.opened() as service:
+        if target["file"] is None:
+            target["app_id"] = choose_app(service, target["app_id"])
         hold, order = place_hold(
-            service.database,
-            name_actor(by),
-            reason=reason,
-            now=now,
-            known_apps=service.app_ids,
-            app_id=choose_app(service, app) if file is None else app,
-            file=file,
-            stream_pattern=stream,
-            until=None if until is None else read_moment(until, now),
+            service.database, name_actor(by), now=invocation.now(), known_apps=service.app_ids, **target
         )
         if not as_json:
             invocation.show(f"Hold {hold} is in force.")
         return report_order(invocation, service, order, _describe_placed, as_json=as_json)
 
 
-@holds_group.command("list")
-@click.option("--app", help="Only holds of this AppID.")
-@click.option("--released", is_flag=True, help="Those that were released, too.")
-@limit
-@as_json
-@click.pass_obj
-def list_command(
-    invocation: Invocation, /, *, app: str | None, released: bool, limit: int | None, as_json: bool
-) -> int:
-    """List the holds that are in force, the oldest first."""
-    from service.cli.lists import print_list
-    from service.views.holds import HOLDS, HoldFilter
-
-    return print_list(invocation, HOLDS, HoldFilter(app, released), limit, as_json=as_json)
+add_list(
+    holds_group,
+    "views.holds:HOLDS",
+    "List the holds that are in force, the oldest first.",
+    click.option("--app", "app_id", help="Only holds of this AppID."),
+    click.option("--released", is_flag=True, help="Those that were released, too."),
+    wanted="views.holds:HoldFilter",
+)
 
 
 @holds_group.command("release")
@@ -92,8 +76,6 @@ def release_command(invocation: Invocation, /, *, hold: int, by: str | None, as_
 
     with invocation.opened() as service:
         order = release_hold(service.database, name_actor(by), hold, invocation.now())
-        if not as_json:
-            invocation.show(f"Hold {hold} is released.")
         return report_order(invocation, service, order, _describe_released, as_json=as_json)
 
 
@@ -102,24 +84,24 @@ def choose_app(service: Service, given: str | None) -> str | None:
     return next(iter(service.app_ids)) if given is None and len(service.app_ids) == 1 else given
 
 
-def describe_unknown_stream(count: int) -> str:
-    """How many of the files before it are among them because their stream is not known."""
-    return f" ({count:,} of them because their stream is not known)" if count else ""
-
-
 def _describe_placed(result: dict[str, Any]) -> str:
-    text = f"It holds {count_of(result['files'], 'file')} now{describe_unknown_stream(result['unknown_stream'])}."
+    text = f"It holds {_describe_files(result)} now."
     open_calls = result["open_calls"]
     if not open_calls["count"]:
         return text
     named = ", ".join(map(str, open_calls["files"]))
     more = open_calls["count"] - len(open_calls["files"])
     return (
-        f"{text}\nA call for {count_of(open_calls['count'], 'file')} has left already and may still delete"
-        f" {'it' if open_calls['count'] == 1 else 'them'}: file {named}{f' and {more:,} more' if more else ''}."
+        f"{text}\nA call has left already that may still delete file {named}"
+        f"{f' and {more:,} more' if more else ''}: see `zego-retention files show ID` in a moment."
     )
 
 
 def _describe_released(result: dict[str, Any]) -> str:
-    files = count_of(result["files"], "file")
-    return f"Its {files}{describe_unknown_stream(result['unknown_stream'])} are decided again."
+    return f"Hold {result['hold']} is released: {_describe_files(result)} decided again."
+
+
+def _describe_files(result: dict[str, Any]) -> str:
+    unknown = result["unknown_stream"]
+    why = f" ({unknown:,} of them because their stream is not known)" if unknown else ""
+    return f"{count_of(result['files'], 'file')}{why}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import getpass
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from service.model import Actor
+from service.units import parse_moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from enum import StrEnum
 
 LISTED: Final = 50
 """Rows of a table for people, unless asked otherwise."""
@@ -43,12 +45,48 @@ class WholeNumber(click.ParamType[int]):
         return read
 
 
+class Moment(click.ParamType[datetime]):
+    """A time in ISO 8601 (UTC where it names no zone), or a duration, which counts from now."""
+
+    name = "time"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  (click's signature)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> datetime:
+        """Read it."""
+        try:
+            return value if isinstance(value, datetime) else parse_moment(value, click.get_current_context().obj.now())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class OneOf(click.Choice[str]):
+    """One of the words of an enumeration."""
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__([word.value for word in words])
+        self._words = words
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  (click's signature)
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> StrEnum:
+        """Read it."""
+        return self._words(super().convert(value, param, ctx))
+
+
 def _read_name(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
     if text is not None and not text.strip():
         raise click.BadParameter("the name is empty; write one, or leave --by out to be named as this machine's user")
     return text
 
 
+MOMENT: Final = Moment()
 NUMBER: Final = WholeNumber()
 """The number of a file, callback or run; or how many."""
 
@@ -58,20 +96,6 @@ limit = click.option("--limit", type=NUMBER, help=f"How many to list (default: {
 by = click.option(
     "--by", callback=_read_name, help="Who does this, for the record (default: the user of this machine)."
 )
-
-
-def read_moment(text: str, now: datetime) -> datetime:
-    """Read a time in ISO 8601 (UTC where it names no zone), or a duration, which counts from now.
-
-    Raises:
-        click.BadParameter: it is neither; the message shows a right one.
-    """
-    from service.units import parse_moment
-
-    try:
-        return parse_moment(text, now)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def name_actor(given: str | None) -> Actor:

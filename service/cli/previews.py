@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
+from service.cli.lists import add_list, describe_counts, print_forms, show_rows
 from service.cli.options import LISTED, NUMBER, as_json, limit
 from service.units import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.views.rules import Amount, ComparedFile, Forecast, NamedAmount, Preview
+    from service.views.listed import Column
+    from service.views.rules import ComparedFile, Preview, RuleEffect
     from service.wiring import Service
 
 _CHANGES: Final = {
@@ -41,16 +43,7 @@ def previews_group() -> None:
     """What other rules would do: list, show."""
 
 
-@previews_group.command("list")
-@limit
-@as_json
-@click.pass_obj
-def list_command(invocation: Invocation, /, *, limit: int | None, as_json: bool) -> int:
-    """List previews, the newest first."""
-    from service.cli.lists import print_list
-    from service.views.rules import PREVIEWS
-
-    return print_list(invocation, PREVIEWS, None, limit, as_json=as_json)
+add_list(previews_group, "views.rules:PREVIEWS", "List previews, the newest first.")
 
 
 @previews_group.command("show")
@@ -61,7 +54,6 @@ def list_command(invocation: Invocation, /, *, limit: int | None, as_json: bool)
 @click.pass_obj
 def show_command(invocation: Invocation, /, *, preview: int, files: bool, limit: int | None, as_json: bool) -> int:
     """Show one preview; with --files, every file that becomes due sooner by it."""
-    from service.cli.lists import print_forms
     from service.views.rules import PREVIEWS
 
     with invocation.opened() as service:
@@ -69,7 +61,11 @@ def show_command(invocation: Invocation, /, *, preview: int, files: bool, limit:
         if files and as_json:
             print_forms(invocation, _list_sooner(invocation, service, preview, limit))
         elif files:
-            _show_files(invocation, service, found, limit or LISTED)
+            most = limit or LISTED
+            shown = list(_list_sooner(invocation, service, preview, most))
+            show_rows(invocation, _make_columns(), shown)
+            if len(shown) == most < found.sooner_count:
+                invocation.note(f"{found.sooner_count - most:,} more: see them with --limit or --json")
         elif as_json:
             print_forms(invocation, [found])
         else:
@@ -86,20 +82,18 @@ def show_preview(invocation: Invocation, preview: Preview) -> None:
     invocation.show(f"Preview {preview.id}: {safe(preview.source)} instead of {base}, {compared}", "")
     _show_effects(invocation, preview)
     _show_changes(invocation, preview)
-    _show_days(invocation, {"rules in force": preview.forecast.in_force, "these rules": preview.forecast.candidate})
-    for rule in preview.effects:
-        if rule.rule is not None and not (rule.kept or rule.later or rule.due):
-            invocation.show("", f'Rule "{safe(rule.rule)}" decides no file.')
-    for unknown in preview.unknown_apps:
-        invocation.show("", f'Rule "{safe(unknown.rule)}" names app {unknown.app}, which is not configured.')
-    for app in preview.emptied_apps:
-        invocation.show("", f"These rules would delete every file of app {app}.")
+    _show_days(invocation, preview)
+    remarks = [
+        *(f'Rule "{safe(each.rule)}" decides no file.' for each in preview.effects if not _has_effect(each)),
+        *(f'Rule "{safe(each.rule)}" names app {each.app}, which is not configured.' for each in preview.unknown_apps),
+        *(f"These rules would delete every file of app {app}." for app in preview.emptied_apps),
+    ]
     if preview.sooner_count:
-        share = f"{preview.sooner_count:,} of {count_of(preview.files, 'file')}"
         wait = f"; they wait for the cooling-off of {preview.cooling_off}" if preview.cooling_off_s else ""
         listed = f"`zego-retention previews show {preview.id} --files` lists them"
-        invocation.show("", f"Due sooner: {share}{wait}; {listed}.")
-    invocation.show("", f"To put these rules in force: `zego-retention rules apply --preview {preview.id}`")
+        remarks.append(f"Due sooner: {preview.sooner_count:,} of {count_of(preview.files, 'file')}{wait}; {listed}.")
+    remarks.append(f"To put these rules in force: `zego-retention rules apply --preview {preview.id}`")
+    invocation.show("", *remarks)
 
 
 def confirm_preview(invocation: Invocation, preview: Preview) -> None:
@@ -119,76 +113,55 @@ def confirm_preview(invocation: Invocation, preview: Preview) -> None:
         )
 
 
-def show_forecast(invocation: Invocation, found: Forecast) -> None:
-    """Print a forecast for people."""
-    by = f"under revision {found.revision}" if found.revision else "without any rules"
-    invocation.show(f"{count_of(found.count, 'file').capitalize()} {by}", "")
-    parts = {"state": found.by_state, "rule": found.by_rule, "app": found.by_app, "vendor": found.by_vendor}
-    for name, amounts in parts.items():
-        _show_amounts(invocation, name, amounts)
-    _show_days(invocation, {"files": found.days})
+def _has_effect(effect: RuleEffect) -> bool:
+    return effect.rule is None or bool(effect.kept or effect.later or effect.due)
 
 
 def _show_effects(invocation: Invocation, preview: Preview) -> None:
-    from service.cli.lists import describe_counts
     from service.cli.tables import make_table, number, prose
 
-    unjudged = any(effect.unjudged for effect in preview.effects)
-    columns = [prose("rule"), number("keeps"), number("deletes later"), number("deletes now")]
-    rows = [
-        [effect.rule or "(no rule)", f"{effect.kept:,}", f"{effect.later:,}", f"{effect.due:,}"]
-        for effect in preview.effects
+    columns = [
+        prose("rule"),
+        number("keeps"),
+        number("deletes later"),
+        number("deletes now"),
+        prose("keeps for lack of"),
     ]
-    if unjudged:
-        columns.append(prose("keeps for lack of"))
-        for row, effect in zip(rows, preview.effects, strict=True):
-            row.append(describe_counts(effect.unjudged) if effect.unjudged else "-")
-    invocation.show(make_table(invocation.out, columns, rows), "")
+    rows = [
+        (
+            each.rule or "(no rule)",
+            *(f"{count:,}" for count in (each.kept, each.later, each.due)),
+            describe_counts(each.unjudged) if each.unjudged else "-",
+        )
+        for each in preview.effects
+    ]
+    shown = 5 if any(each.unjudged for each in preview.effects) else 4
+    invocation.show(make_table(invocation.out, columns[:shown], [row[:shown] for row in rows]), "")
 
 
 def _show_changes(invocation: Invocation, preview: Preview) -> None:
-    changes = [(text, preview.changes[name]) for name, text in _CHANGES.items()]
-    amounts: list[tuple[str, Amount]] = [(text, change) for text, change in changes if change.count]
-    if amounts:
-        _show_table_of_amounts(invocation, "files", amounts)
-
-
-def _show_amounts(invocation: Invocation, name: str, amounts: list[NamedAmount]) -> None:
-    if amounts:
-        _show_table_of_amounts(invocation, name, [(amount.name or "(none)", amount) for amount in amounts])
-
-
-def _show_table_of_amounts(invocation: Invocation, name: str, amounts: list[tuple[str, Amount]]) -> None:
     from service.cli.tables import make_table, number, prose
     from service.cli.wording import size
 
-    columns = [prose(name), number("number"), number("recorded hours"), number("size"), number("size unknown")]
+    columns = [prose("files"), number("number"), number("recorded hours"), number("size"), number("size unknown")]
+    changes = [(text, preview.changes[name]) for name, text in _CHANGES.items() if preview.changes[name].count]
     rows = [
-        (
-            text,
-            f"{each.count:,}",
-            _describe_hours(each),
-            size(each.bytes) if each.bytes else "-",
-            each.unknown_sizes or "-",
-        )
-        for text, each in amounts
+        (text, f"{each.count:,}", each.hours, size(each.bytes or None), each.unknown_sizes or "-")
+        for text, each in changes
     ]
     drop_first = ("size unknown", "recorded hours", "size")
-    invocation.show(make_table(invocation.out, columns, rows, drop_first=drop_first), "")
+    if rows:
+        invocation.show(make_table(invocation.out, columns, rows, drop_first=drop_first), "")
 
 
-def _describe_hours(amount: Amount) -> str:
-    known = "-" if amount.hours is None else f"{amount.hours:,.1f}"
-    return f"{known} (+ {amount.unknown_durations:,} unknown)" if amount.unknown_durations else known
-
-
-def _show_days(invocation: Invocation, days: dict[str, list[int]]) -> None:
-    """Show how many files are deleted in all by when, a column for each set of rules."""
+def _show_days(invocation: Invocation, preview: Preview) -> None:
+    """Show how many files are deleted in all by when, under the rules in force and under these."""
     from service.cli.tables import make_table, number, prose
 
-    sums = {name: list(accumulate(counts)) for name, counts in days.items()}
-    rows = [("now" if day == 0 else f"day {day}", *(f"{counts[day]:,}" for counts in sums.values())) for day in _DAYS]
-    invocation.show(make_table(invocation.out, [prose("deleted by"), *map(number, sums)], rows))
+    before, after = (list(accumulate(days)) for days in (preview.forecast.in_force, preview.forecast.candidate))
+    rows = [(f"day {day}" if day else "now", f"{before[day]:,}", f"{after[day]:,}") for day in _DAYS]
+    columns = [prose("deleted by"), number("rules in force"), number("these rules")]
+    invocation.show(make_table(invocation.out, columns, rows))
 
 
 def _list_sooner(invocation: Invocation, service: Service, preview: int, limit: int | None) -> Iterator[ComparedFile]:
@@ -205,25 +178,14 @@ def _list_sooner(invocation: Invocation, service: Service, preview: int, limit: 
         left = None if left is None else left - len(page.items)
 
 
-def _show_files(invocation: Invocation, service: Service, preview: Preview, limit: int) -> None:
-    from service.cli.lists import show_rows
-    from service.cli.wording import relative
+def _make_columns() -> tuple[Column[ComparedFile], ...]:
     from service.views.listed import Column, Kind
 
-    now = invocation.now()
-    found = list(_list_sooner(invocation, service, preview.id, limit))
-    columns: tuple[Column[ComparedFile], ...] = (
+    return (
         Column("id", lambda file: file.id, Kind.NUMBER),
         Column("stream or file id", lambda file: file.stream_id or file.file_id, Kind.PROSE),
         Column("ended", lambda file: file.ended_at, Kind.MOMENT, 2),
-        Column("due before", lambda file: relative(file.due_before, now) if file.due_before else "never"),
-        Column("due after", lambda file: file.due_after, Kind.MOMENT),
+        Column("due before", lambda file: file.due_before or "never"),
+        Column("due after", lambda file: file.due_after),
         Column("rule", lambda file: file.rule_after, Kind.PROSE, 1),
     )
-    if found:
-        show_rows(invocation, columns, found)
-    more = preview.sooner_count - len(found)
-    if not found:
-        invocation.note("no file becomes due sooner by it")
-    elif more > 0 and len(found) == limit:
-        invocation.note(f"{more:,} more: see them with --limit or --json")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Interrupted, Invocation
-from service.cli.options import NUMBER, as_json, by, limit, name_actor, one_json, read_moment
+from service.cli.lists import add_list, add_show, print_forms, show_rows
+from service.cli.options import MOMENT, OneOf, as_json, by, name_actor
 from service.model import Vendor
-from service.units import count_of, describe_moment, format_duration
+from service.units import count_of, format_duration
 
 if TYPE_CHECKING:
     import threading
@@ -17,17 +18,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.audit.order import Order
-    from service.model import Actor
     from service.views.listings import Listing
     from service.wiring import Service
-
-_VENDORS = click.Choice([vendor.value for vendor in Vendor])
 
 
 @click.command("reconcile")
 @click.option("--app", "app_ids", metavar="APP", multiple=True, help="Only this AppID; may be repeated.")
-@click.option("--vendor", "vendors", type=_VENDORS, multiple=True, help="Only this vendor; may be repeated.")
-@click.option("--since", metavar="TIME", help="Only what was made since then, for example 2026-03-01; ends no file.")
+@click.option("--vendor", "vendors", type=OneOf(Vendor), multiple=True, help="Only this vendor; may be repeated.")
+@click.option("--since", type=MOMENT, help="Only what was made since then, for example 2026-03-01; ends no file.")
 @by
 @as_json
 @click.pass_obj
@@ -36,8 +34,8 @@ def reconcile_command(
     /,
     *,
     app_ids: tuple[str, ...],
-    vendors: tuple[str, ...],
-    since: str | None,
+    vendors: tuple[Vendor, ...],
+    since: datetime | None,
     by: str | None,
     as_json: bool,
 ) -> int:
@@ -45,12 +43,12 @@ def reconcile_command(
 
     A file is gone when two complete listings in a row, begun at least an hour apart, do not show it.
     """
-    from service.cli.lists import print_forms
+    from service.listing.request import place_reconcile
 
-    moment = None if since is None else _read_past(since, invocation.now())
-    chosen = [Vendor(vendor) for vendor in vendors] or list(Vendor)
     with invocation.opened() as service:
-        found = _reconcile(invocation, service, _choose_apps(service, app_ids), chosen, moment, name_actor(by))
+        apps, chosen = _choose_apps(service, app_ids), vendors or tuple(Vendor)
+        order = place_reconcile(service.database, name_actor(by), apps, chosen, since, invocation.now())
+        found = _reconcile(invocation, service, order)
         if as_json:
             print_forms(invocation, found)
         else:
@@ -63,57 +61,24 @@ def listings_group() -> None:
     """What reading the vendors' listings found: list, show."""
 
 
-@listings_group.command("list")
-@click.option("--app", help="Only listings of this AppID.")
-@click.option("--vendor", type=_VENDORS, help="Only listings of this vendor.")
-@limit
-@as_json
-@click.pass_obj
-def list_command(
-    invocation: Invocation, /, *, app: str | None, vendor: str | None, limit: int | None, as_json: bool
-) -> int:
-    """List listings, the newest first."""
-    from service.cli.lists import print_list
-    from service.views.listings import LISTINGS, ListingFilter
-
-    wanted = ListingFilter(app, Vendor(vendor) if vendor else None)
-    return print_list(invocation, LISTINGS, wanted, limit, as_json=as_json)
+add_list(
+    listings_group,
+    "views.listings:LISTINGS",
+    "List listings, the newest first.",
+    click.option("--app", "app_id", help="Only listings of this AppID."),
+    click.option("--vendor", type=OneOf(Vendor), help="Only listings of this vendor."),
+    wanted="views.listings:ListingFilter",
+)
+add_show(listings_group, "views.listings:LISTINGS", "Show one listing.")
 
 
-@listings_group.command("show")
-@click.argument("listing", metavar="ID", type=NUMBER)
-@one_json
-@click.pass_obj
-def show_command(invocation: Invocation, /, *, listing: int, as_json: bool) -> int:
-    """Show one listing."""
-    from service.cli.lists import print_forms, show_facts
-    from service.views.listings import LISTINGS
-
-    with invocation.opened() as service:
-        found = LISTINGS.show(service.database, listing)
-    if as_json:
-        print_forms(invocation, [found])
-    else:
-        show_facts(invocation, found)
-    return ExitCode.DONE
-
-
-def _reconcile(
-    invocation: Invocation,
-    service: Service,
-    apps: Sequence[str],
-    vendors: Sequence[Vendor],
-    since: datetime | None,
-    actor: Actor,
-) -> list[Listing]:
-    """Have the listings read, by whoever leads; what they found."""
+def _reconcile(invocation: Invocation, service: Service, number: int) -> list[Listing]:
+    """Have the listings read that an order asks for, by whoever leads; what they found."""
     from service.audit.store import finish_order
     from service.cli.orders import Errand, stopped_by_signals
-    from service.listing.request import place_reconcile
     from service.orders.wait import read_order
     from service.views.listings import LISTINGS
 
-    order = place_reconcile(service.database, actor, apps, vendors, since, service.now())
     with stopped_by_signals() as stop:
 
         def work(order: Order, end: threading.Event) -> None:
@@ -124,17 +89,16 @@ def _reconcile(
             service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), result))
 
         errand = Errand(invocation, service, work, lambda _: True, stop)
-        while not errand.run(order):
+        while not errand.run(number):
             pass
         if stop.is_wanted:
             invocation.note("the listings that were read are kept: see `zego-retention listings list`")
             raise Interrupted
-    result = read_order(service.database, order).result or {}
-    return [LISTINGS.show(service.database, number) for number in result["listing_ids"]]
+    result = read_order(service.database, number).result or {}
+    return [LISTINGS.show(service.database, each) for each in result["listing_ids"]]
 
 
 def _show(invocation: Invocation, service: Service, found: Sequence[Listing]) -> None:
-    from service.cli.lists import show_rows
     from service.cli.wording import safe
     from service.views.listings import LISTINGS
 
@@ -163,12 +127,3 @@ def _choose_apps(service: Service, given: Sequence[str]) -> list[str]:
     if unknown := sorted(set(given) - service.app_ids):
         raise CommandFailed(f"app {unknown[0]} is not in the settings: add it, or correct --app")
     return sorted(set(given) or service.app_ids)
-
-
-def _read_past(text: str, now: datetime) -> datetime:
-    moment = read_moment(text, now)
-    if moment >= now:
-        raise click.BadParameter(
-            f"{describe_moment(moment)} is not in the past: write for example 2026-03-01", param_hint="--since"
-        )
-    return moment

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.invocation import CommandFailed, ExitCode, Invocation
-from service.cli.options import NUMBER, as_json, by, limit, name_actor, one_json
+from service.cli.lists import add_list, print_forms
+from service.cli.options import NUMBER, as_json, by, name_actor, one_json
 from service.units import count_of
 
 if TYPE_CHECKING:
     from service.model import Actor
     from service.preview.make import Candidate
-    from service.preview.store import Preview
-    from service.views.rules import RevisionDetail
+    from service.views.rules import Preview, RevisionDetail
     from service.wiring import Service
 
 NO_RULES = (
@@ -26,14 +26,12 @@ NO_RULES = (
 
 file_of_rules = click.argument("file", required=False)
 from_keep = click.option("--keep", is_flag=True, help="Take ZEGO_RETENTION_KEEP as the one rule, instead of a file.")
-as_previewed = click.option(
-    "--preview", "preview_id", metavar="N", type=NUMBER, help="Apply as this preview showed it."
-)
+as_previewed = click.option("--preview", metavar="N", type=NUMBER, help="Apply as this preview showed it.")
 
 
 @click.group("rules")
 def rules_group() -> None:
-    """The retention rules: list, preview, apply, rollback, history, export, forecast."""
+    """The retention rules: list, preview, apply, rollback, history, export."""
 
 
 @rules_group.command("list")
@@ -48,14 +46,12 @@ def list_command(invocation: Invocation, /, *, as_json: bool) -> int:
     with invocation.opened() as service, service.database.read() as tx:
         revision = find_current(tx)
         difference = keep_differs(tx, service.settings.keep)
-    if as_json and revision is not None:
-        invocation.print_json(
-            {"revision": revision.number, "position": place, **to_json(rule)}
-            for place, rule in enumerate(revision.rules, start=1)
-        )
-    elif not as_json and revision is None:
+    if as_json:
+        rules = [] if revision is None else revision.rules
+        invocation.print_json({"revision": revision and revision.number, **to_json(rule)} for rule in rules)
+    elif revision is None:
         invocation.show(NO_RULES)
-    elif revision is not None:
+    else:
         _show_rules(invocation, revision)
     if difference:
         invocation.note(difference)
@@ -70,13 +66,10 @@ def list_command(invocation: Invocation, /, *, as_json: bool) -> int:
 @click.pass_obj
 def preview_command(invocation: Invocation, /, *, file: str | None, keep: bool, by: str | None, as_json: bool) -> int:
     """Show what the rules in FILE ("-": standard input) would do, and store that; changes no rule and no file."""
-    from service.cli.lists import print_forms
     from service.cli.previews import show_preview
-    from service.views.rules import describe_preview
 
     with invocation.opened() as service:
-        candidate = _read_candidate(service, file, keep=keep)
-        preview = describe_preview(_make_preview(invocation, service, candidate, name_actor(by)))
+        preview = _make_preview(invocation, service, _read_candidate(service, file, keep=keep), name_actor(by))
     if as_json:
         print_forms(invocation, [preview])
     else:
@@ -89,63 +82,38 @@ def preview_command(invocation: Invocation, /, *, file: str | None, keep: bool, 
 @from_keep
 @as_previewed
 @by
-@one_json
 @click.pass_obj
 def apply_command(
-    invocation: Invocation,
-    /,
-    *,
-    file: str | None,
-    keep: bool,
-    preview_id: int | None,
-    by: str | None,
-    as_json: bool,
+    invocation: Invocation, /, *, file: str | None, keep: bool, preview: int | None, by: str | None
 ) -> int:
     """Put the rules in FILE ("-": standard input), or of a preview, in force; all files are then decided by them."""
     from service.preview.apply import candidate_of_preview
 
     with invocation.opened() as service:
-        if preview_id is not None and file is None and not keep:
-            candidate = candidate_of_preview(service.database, preview_id)
+        if preview is not None and file is None and not keep:
+            candidate = candidate_of_preview(service.database, preview)
         else:
             candidate = _read_candidate(service, file, keep=keep)
-        return _apply(invocation, service, candidate, name_actor(by), preview_id, as_json=as_json)
+        return _apply(invocation, service, candidate, name_actor(by), preview)
 
 
 @rules_group.command("rollback")
 @click.argument("revision", type=NUMBER)
 @as_previewed
 @by
-@one_json
 @click.pass_obj
-def rollback_command(
-    invocation: Invocation, /, *, revision: int, preview_id: int | None, by: str | None, as_json: bool
-) -> int:
+def rollback_command(invocation: Invocation, /, *, revision: int, preview: int | None, by: str | None) -> int:
     """Put the rules of an earlier REVISION in force again, as a new revision."""
     from service.preview.apply import candidate_of_revision
 
     with invocation.opened() as service:
         candidate = candidate_of_revision(service.database, revision)
-        return _apply(invocation, service, candidate, name_actor(by), preview_id, as_json=as_json)
+        return _apply(invocation, service, candidate, name_actor(by), preview)
 
 
-@rules_group.command("history")
-@click.option("--diff", is_flag=True, help="Show what each revision changed.")
-@limit
-@as_json
-@click.pass_obj
-def history_command(invocation: Invocation, /, *, diff: bool, limit: int | None, as_json: bool) -> int:
-    """List every rule set that was in force, the newest first."""
-    from service.cli.lists import print_list
-    from service.cli.wording import safe
-    from service.views.rules import REVISIONS
-
-    if as_json or not diff:
-        return print_list(invocation, REVISIONS, None, limit, as_json=as_json)
-    with invocation.opened() as service:
-        for revision in REVISIONS.iterate(service.database, None, limit):
-            invocation.show(safe(revision.diff, lines=True), "")
-    return ExitCode.DONE
+add_list(
+    rules_group, "views.rules:REVISIONS", "List every rule set that was in force, the newest first.", name="history"
+)
 
 
 @rules_group.command("export")
@@ -153,35 +121,17 @@ def history_command(invocation: Invocation, /, *, diff: bool, limit: int | None,
 @click.pass_obj
 def export_command(invocation: Invocation, /, *, revision: int | None) -> int:
     """Print the rules in force, or of an earlier revision, as a rules file."""
-    from service.views.rules import REVISIONS, find_current
+    from service.rules.store import find_current_number
+    from service.views.rules import REVISIONS
 
     with invocation.opened() as service:
         if revision is None:
             with service.database.read() as tx:
-                found = find_current(tx)
-        else:
-            found = REVISIONS.show(service.database, revision)
-    if found is None:
-        raise CommandFailed("no rules are in force, so there is nothing to export")
+                revision = find_current_number(tx)
+        if not revision:
+            raise CommandFailed("no rules are in force, so there is nothing to export")
+        found = REVISIONS.show(service.database, revision)
     invocation.print_plain(found.text)
-    return ExitCode.DONE
-
-
-@rules_group.command("forecast")
-@one_json
-@click.pass_obj
-def forecast_command(invocation: Invocation, /, *, as_json: bool) -> int:
-    """Show how much there is, and how many files the rules in force delete by when."""
-    from service.cli.lists import print_forms
-    from service.cli.previews import show_forecast
-    from service.views.rules import make_forecast
-
-    with invocation.opened() as service:
-        found = make_forecast(service.database, service.reader, invocation.now())
-    if as_json:
-        print_forms(invocation, [found])
-    else:
-        show_forecast(invocation, found)
     return ExitCode.DONE
 
 
@@ -189,10 +139,10 @@ def _show_rules(invocation: Invocation, revision: RevisionDetail) -> None:
     from service.cli.tables import make_table, number, prose, word
     from service.cli.wording import absolute, safe
 
-    now = invocation.now()
+    now, until = invocation.now(), revision.cooling_until
     source, person = safe(revision.source), safe(revision.applied_by)
-    when = absolute(revision.applied_at, now)
-    invocation.show(f"Revision {revision.number}, from {source}, applied by {person} at {when}", "")
+    at = absolute(revision.applied_at, now)
+    invocation.show(f"Revision {revision.number}, from {source}, applied by {person} at {at}", "")
     columns = [number("#"), prose("name"), prose("match"), word("keep"), number("keep latest")]
     rows = [
         (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
@@ -200,34 +150,20 @@ def _show_rules(invocation: Invocation, revision: RevisionDetail) -> None:
     ]
     invocation.show(make_table(invocation.out, columns, rows))
     invocation.show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
-    until = revision.cooling_until
     if until is not None and until > now and revision.moved_count:
-        back = f": until then `zego-retention rules rollback {revision.number - 1}` takes it back"
-        invocation.show(
-            f"Files that became due sooner by this revision are not deleted before {absolute(until, now)}"
-            f"{back if revision.number > 1 else ''}."
-        )
+        invocation.show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
 
 
-def _apply(
-    invocation: Invocation,
-    service: Service,
-    candidate: Candidate,
-    actor: Actor,
-    preview_id: int | None,
-    *,
-    as_json: bool,
-) -> int:
+def _apply(invocation: Invocation, service: Service, candidate: Candidate, actor: Actor, preview_id: int | None) -> int:
     """Apply a candidate; on a terminal show first what it does, and have the number of files due sooner typed."""
     from service.cli.orders import report_order
     from service.cli.previews import confirm_preview, show_preview
     from service.cli.tables import show_progress
     from service.cli.wording import absolute
     from service.preview.apply import apply_rules
-    from service.views.rules import describe_preview
 
     if preview_id is None and sys.stdin.isatty() and sys.stderr.isatty():
-        preview = describe_preview(_make_preview(invocation, service, candidate, actor))
+        preview = _make_preview(invocation, service, candidate, actor)
         show_preview(invocation, preview)
         confirm_preview(invocation, preview)
         preview_id = preview.id
@@ -246,31 +182,27 @@ def _apply(
     if applied.order is None:
         invocation.note(f"the same rules are in force already, as revision {applied.revision}")
         return ExitCode.DONE
-    sooner = f"{count_of(applied.sooner_count, 'file')} {'is' if applied.sooner_count == 1 else 'are'} due sooner by it"
+    sooner = f"Due sooner by it: {count_of(applied.sooner_count, 'file')}"
     if applied.cooling_until is not None:
-        sooner += f"; none of them is deleted before {absolute(applied.cooling_until, invocation.now())}"
+        sooner += f", not deleted before {absolute(applied.cooling_until, invocation.now())}"
         if applied.revision > 1:
-            sooner += f", and `zego-retention rules rollback {applied.revision - 1}` takes it back"
-    if not as_json:
-        invocation.show(f"Revision {applied.revision} is in force. {sooner}.")
-    return report_order(invocation, service, applied.order, lambda _: "Files are decided by it.", as_json=as_json)
+            sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
+    invocation.show(f"Revision {applied.revision} is in force. {sooner}.")
+    return report_order(invocation, service, applied.order, lambda _: "All files are decided by it.")
 
 
 def _make_preview(invocation: Invocation, service: Service, candidate: Candidate, actor: Actor) -> Preview:
     from service.cli.tables import show_progress
     from service.preview.make import make_preview
+    from service.views.rules import describe_preview
 
+    cooling_off, apps = service.settings.cooling_off, service.app_ids
     with show_progress(invocation.err, "looking at files") as progress:
-        return make_preview(
-            service.database,
-            service.reader,
-            candidate,
-            actor,
-            service.settings.cooling_off,
-            invocation.now(),
-            progress,
-            known_apps=service.app_ids,
+        now = invocation.now()
+        made = make_preview(
+            service.database, service.reader, candidate, actor, cooling_off, now, progress, known_apps=apps
         )
+    return describe_preview(made)
 
 
 def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candidate:
@@ -287,7 +219,8 @@ def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candid
         return Candidate(catch_all(service.settings.keep), KEEP_SOURCE)
     name = "standard input" if file == "-" else file
     try:
-        return Candidate(parse_rules(_read_text(file)), name)
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return Candidate(parse_rules(raw.decode("utf-8")), name)
     except OSError as error:
         raise CommandFailed(f"cannot read {name}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -296,15 +229,8 @@ def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candid
         raise CommandFailed(f"{name}: {error}") from None
 
 
-def _read_text(file: str) -> str:
-    raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    return raw.decode("utf-8")
-
-
 def _describe_match(match: dict[str, Any]) -> str:
-    if not match:
-        return "every file"
     parts = [
         f"{key} {' or '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in match.items()
     ]
-    return ", ".join(parts)
+    return ", ".join(parts) or "every file"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from service.cli.invocation import ExitCode, Interrupted, Invocation
+from service.cli.lists import describe_counts, print_forms, show_rows
 from service.cli.options import NUMBER, by, name_actor, one_json
 from service.model import Outcome
 from service.units import count_of
@@ -43,33 +43,29 @@ def sweep_command(invocation: Invocation, /, *, is_dry: bool, plan: int | None, 
 
     With --approve only what the plans of that run cover. Exits 3 if something needs a person.
     """
+    from service.sweep.records import RunState
+    from service.sweep.reports import find_attention
+    from service.views.form import to_json
+
     if is_dry and plan is not None:
         raise click.UsageError("give either --dry-run or --approve; `zego-retention runs show RUN` shows a plan")
     with invocation.opened() as service:
         if is_dry:
             return _look(invocation, service, as_json=as_json)
-        return _sweep(invocation, service, plan, name_actor(by), as_json=as_json)
-
-
-def _sweep(invocation: Invocation, service: Service, plan: int | None, actor: Actor, *, as_json: bool) -> int:
-    from service.sweep.reports import find_attention
-    from service.views.form import to_json
-
-    run, is_interrupted = _run(invocation, service, plan, actor)
-    attention = find_attention(service.database, service.app_ids, invocation.now())
-    needs_person = bool(attention) or run.state != "done"
-    code = ExitCode.NEEDS_PERSON if needs_person else ExitCode.DONE
-    if as_json:
-        invocation.print_json([{"run": to_json(run), "attention": attention, "exit_code": int(code)}])
-    else:
-        _show_run(invocation, service, run, attention)
+        run, is_interrupted = _sweep(invocation, service, plan, name_actor(by))
+        attention = find_attention(service.database, service.app_ids, invocation.now())
+        code = ExitCode.NEEDS_PERSON if attention or run.state is not RunState.DONE else ExitCode.DONE
+        if as_json:
+            invocation.print_json([{"run": to_json(run), "attention": attention, "exit_code": int(code)}])
+        else:
+            _show_run(invocation, service, run, attention)
     if is_interrupted:
         raise Interrupted
     return code
 
 
-def _run(invocation: Invocation, service: Service, plan: int | None, actor: Actor) -> tuple[RunDetail, bool]:
-    """Have a run carried out, by whoever leads; its record, and whether a person ended it, or this look at it."""
+def _sweep(invocation: Invocation, service: Service, plan: int | None, actor: Actor) -> tuple[RunDetail, bool]:
+    """Have a run carried out, by whoever leads; its record, and whether a person did not wait for its end."""
     from service.cli.orders import Errand, stopped_by_signals
     from service.cli.tables import show_progress
     from service.orders.wait import read_order
@@ -79,20 +75,20 @@ def _run(invocation: Invocation, service: Service, plan: int | None, actor: Acto
     from service.views.runs import RUNS
 
     trigger = Trigger.COMMAND if plan is None else Trigger.APPROVAL
-    seen: Counter[int] = Counter()
+    shown: dict[int, int] = {}
+
+    def find_run(order: Order) -> RunDetail:
+        return RUNS.show(service.database, (order.result or {})["run_id"])
 
     def work(order: Order, end: threading.Event) -> None:
         service.sweeper.run(trigger, end, request=order.number)
 
     def look(order: Order) -> bool:
-        run = _find_run(order)
+        run = find_run(order)
         files = sum(run.outcomes.values())
-        progress(files - seen[run.id])
-        seen[run.id] = files
+        progress(files - shown.get(run.id, 0))
+        shown[run.id] = files
         return run.state is not RunState.RUNNING
-
-    def _find_run(order: Order) -> RunDetail:
-        return RUNS.show(service.database, (order.result or {})["run_id"])
 
     if plan is None:
         number = place_sweep(service.database, actor, invocation.now())
@@ -107,43 +103,33 @@ def _run(invocation: Invocation, service: Service, plan: int | None, actor: Acto
     if order.applied_at is None:
         invocation.note(f"order {number} is recorded: the next worker carries it out")
         raise Interrupted
-    run = _find_run(order)
+    run = find_run(order)
     if run.state is RunState.RUNNING:
         invocation.note(f"the worker continues with it: see `zego-retention runs show {run.id}`")
     return run, stop.is_wanted
 
 
 def _look(invocation: Invocation, service: Service, *, as_json: bool) -> int:
-    from service.cli.lists import print_forms
     from service.sweep.dry_run import dry_run
     from service.views.figures import describe_dry_run
 
-    sweeper = service.sweeper
-    found = describe_dry_run(
-        service.database,
-        dry_run(
-            service.database,
-            service.reader,
-            service.app_ids,
-            sweeper.limits,
-            invocation.now(),
-            confirm_all=sweeper.confirm_all,
-            limit=_LISTED,
-        ),
+    database, now, sweeper = service.database, invocation.now(), service.sweeper
+    confirm_all = sweeper.confirm_all
+    found = dry_run(
+        database, service.reader, service.app_ids, sweeper.limits, now, confirm_all=confirm_all, limit=_LISTED
     )
+    form = describe_dry_run(database, found)
     if as_json:
-        print_forms(invocation, [found])
+        print_forms(invocation, [form])
     else:
-        _show_dry_run(invocation, service, found)
+        _show_dry_run(invocation, service, form)
     return ExitCode.DONE
 
 
 def _show_dry_run(invocation: Invocation, service: Service, found: DryRun) -> None:
-    from service.cli.lists import describe_counts, show_rows
     from service.cli.wording import safe
     from service.views.files import FILES
 
-    _show_rules(invocation, service)
     invocation.show(f"A sweep would delete {count_of(found.total, 'file')} now. Nothing was deleted.")
     if found.files:
         by_rule = {rule or "(erasure)": count for rule, count in found.by_rule.items()}
@@ -152,9 +138,7 @@ def _show_dry_run(invocation: Invocation, service: Service, found: DryRun) -> No
         show_rows(invocation, FILES.columns, found.files)
         if found.total > len(found.files):
             invocation.note(f"{found.total - len(found.files):,} more")
-    for stop in found.stops:
-        invocation.show(f"Needs a person: {safe(stop.sentence)}.")
-    _show_kept_back(invocation, found.kept_back)
+    _show_rest(invocation, service, found.kept_back, [stop.sentence for stop in found.stops])
     if found.orders or found.callbacks:
         waiting = f"{count_of(found.orders, 'order')} and {count_of(found.callbacks, 'callback')}"
         invocation.note(f"not applied yet: {waiting}, which may change this")
@@ -167,9 +151,7 @@ def _show_run(invocation: Invocation, service: Service, run: RunDetail, attentio
 
     took = "" if run.finished_at is None else f" in {span((run.finished_at - run.started_at).total_seconds())}"
     invocation.show(f"Run {run.id} is {run.state}: {count_of(run.calls, 'call')} to ZEGO{took}.")
-    rows = [
-        (outcome, f"{run.outcomes[outcome]:,}", text) for outcome, text in _MEANINGS.items() if outcome in run.outcomes
-    ]
+    rows = [(each, f"{run.outcomes[each]:,}", text) for each, text in _MEANINGS.items() if each in run.outcomes]
     if rows:
         invocation.show("", make_table(invocation.out, [word("outcome"), number("files"), prose("meaning")], rows), "")
     else:
@@ -177,34 +159,29 @@ def _show_run(invocation: Invocation, service: Service, run: RunDetail, attentio
     if run.purges_failed:
         purged = count_of(run.purges_failed, "deleted file")
         invocation.show(f"{purged} could not be purged from Wangsu's cache: purge by hand in its console.")
-    _show_kept_back(invocation, count_kept_back(service.database, invocation.now()))
     if run.note and not run.plans:
-        invocation.show(f"{safe(run.note).capitalize()}. What is left stays due.")
-    if attention:
-        invocation.show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
-    _show_rules(invocation, service)
+        invocation.show(f"It ended early, {safe(run.note)}: what is left stays due.")
+    _show_rest(invocation, service, count_kept_back(service.database, invocation.now()), attention)
 
 
-def _show_rules(invocation: Invocation, service: Service) -> None:
+def _show_rest(invocation: Invocation, service: Service, kept: KeptBack, attention: list[str]) -> None:
+    """Show what is not deleted although its date has come, and what needs a person."""
     from service.cli.rules import NO_RULES
+    from service.cli.wording import absolute, safe
     from service.rules.store import find_current_number
 
+    until = absolute(kept.until, invocation.now())
+    parts = {
+        "held": kept.held,
+        "unconfirmed": kept.unconfirmed,
+        "the newest of their stream": kept.ranked,
+        f"waiting until {until} at the latest": sum(kept.waiting.values()),
+    }
+    if any(parts.values()):
+        invocation.show(f"Not deleted although their date has come: {describe_counts(parts)}.")
+    if attention:
+        invocation.show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
     with service.database.read() as tx:
         has_rules = find_current_number(tx) > 0
     if not has_rules:
         invocation.show(NO_RULES)
-
-
-def _show_kept_back(invocation: Invocation, kept: KeptBack) -> None:
-    """What is not deleted although its date has come."""
-    from service.cli.wording import absolute
-
-    waiting = sum(kept.waiting.values())
-    parts = {
-        "held": kept.held,
-        "unconfirmed": kept.unconfirmed,
-        "kept as the newest of their stream": kept.ranked,
-        f"waiting until {absolute(kept.until, invocation.now())} at the latest": waiting,
-    }
-    if shown := [f"{count:,} {text}" for text, count in parts.items() if count]:
-        invocation.show(f"Not deleted although their date has come: {', '.join(shown)}.")

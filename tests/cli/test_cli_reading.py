@@ -1,0 +1,183 @@
+"""Every command that shows something: its table, its JSON, its filters, what it says where there is nothing."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.model import Vendor
+from tests.world import APP
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.world import World
+
+LISTS = {
+    "files list": ("no files", "id"),
+    "holds list": ("no holds", "id"),
+    "erasures list": ("no erasures", "id"),
+    "callbacks list": ("no callbacks", "id"),
+    "runs list": ("no runs", "id"),
+    "listings list": ("no listings", "id"),
+    "audit list": ("no audit entries", "number"),
+    "tokens list": ("no tokens", "id"),
+    "previews list": ("no previews", "id"),
+    "rules history": ("no revisions", "number"),
+}
+SHOWN = {
+    "files show": "trial-1",
+    "files explain": "everything",
+    "erasures show": "she asked",
+    "callbacks show": '"stream_alias": "trial-1"',
+    "runs show": "AccessDenied",
+    "listings show": "complete",
+    "audit order": "applied",
+    "previews show": "cooling-off of 1d",
+}
+
+
+@pytest.fixture
+def busy(world: World, run: Run, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which something of everything has happened; nothing of each has a number above 9."""
+    world.keep("1d")
+    world.send("bad", stream="trial-1", age=timedelta(days=2))
+    world.send("good", age=timedelta(days=2), vendor=Vendor.HUAWEI)
+    world.send("young", stream="课堂")
+    world.announce("forged", secret="guessed")
+    world.sandbox.fail_file("bad", "AccessDenied", "not yours")
+    world.sweep()
+    world.reconcile(Vendor.TENCENT)
+    assert run("holds", "add", "--stream", "trial-*", "--reason", "a court asks", "--app", APP).code == 0
+    assert run("files", "delete", 3, "--count", 1, "--reason", "she asked").code == 0
+    assert run("tokens", "add", "dashboard", "--role", "viewer").code == 0
+    shorter = tmp_path_factory.mktemp("rules") / "shorter.toml"
+    shorter.write_text('[[rules]]\nname = "all"\nkeep = "1h"\n')
+    assert run("rules", "preview", shorter).code == 0
+    return world
+
+
+@pytest.mark.usefixtures("busy")
+def test_every_list_and_everything_in_it(run: Run) -> None:
+    for command, (_, key) in LISTS.items():
+        table = run(*command.split())
+        assert (table.code, table.err) == (0, ""), command
+        listed = run(*command.split(), "--json")
+        assert (listed.code, listed.err) == (0, ""), command
+        assert listed.out.isascii()
+        header, *lines = table.out.splitlines()
+        assert len(lines) == len(listed.objects) > 0, command
+        numbers = [line.split()[0] for line in lines]
+        assert numbers == [str(item[key]) for item in listed.objects], (command, header)
+        assert len(run(*command.split(), "--json", "--limit", 1).objects) == 1
+    for command, words in SHOWN.items():
+        shown = run(*command.split(), 1)
+        assert (shown.code, shown.err) == (0, ""), (command, shown.err)
+        assert words in shown.out, (command, shown.out)
+        assert run(*command.split(), 1, "--json").object
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_where_there_is_nothing_it_says_so(run: Run) -> None:
+    for command, (words, _) in LISTS.items():
+        empty = run(*command.split())
+        assert (empty.code, empty.out, empty.err) == (0, "", f"{words}\n")
+        assert run(*command.split(), "--json").out == ""
+    assert "nothing is ever deleted" in run("rules", "list").out
+    assert run("rules", "list", "--json").out == ""
+    for command in SHOWN:
+        missing = run(*command.split(), 99)
+        assert (missing.code, missing.out) == (1, ""), command
+        assert missing.err.startswith("zego-retention: there is no "), missing.err
+        assert "see `zego-retention " in missing.err or "make one with `zego-retention " in missing.err
+
+
+def test_filters_narrow_a_list(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("a", stream="trial-1")
+    world.send("b", stream="lesson-1", vendor=Vendor.WANGSU, age=timedelta(days=20))
+    world.send("c", stream="trial-2", now=world.clock() - timedelta(hours=1))
+    world.announce("forged", secret="guessed")
+
+    def listed(*filters: str) -> list[str]:
+        return [file["file_id"] for file in run("files", "list", "--json", *filters).objects]
+
+    assert listed() == ["a", "b", "c"]
+    assert listed("--state", "scheduled") == ["a", "b"]
+    assert listed("--state", "unconfirmed") == ["c"]
+    assert listed("--vendor", "Ws") == ["b"]
+    assert listed("--stream", "trial-?") == ["a", "c"]
+    assert listed("--stream", "trial-?", "--limit", "1") == ["a"]
+    assert listed("--app", "987654321") == []
+    assert listed("--text", "lesson") == ["b"]
+    assert listed("--due-before", "2026-03-15") == ["b"]
+    assert listed("--due-before", "20d") == ["b"]
+    assert listed("--due-before", "2026-03-31T14:00:01+02:00", "--state", "scheduled") == ["a", "b"]
+    assert listed("--adopted") == listed("--unknown-stream") == []
+    assert [item["file"] for item in run("callbacks", "list", "--json", "--verdict", "stale").objects] == [3]
+    assert len(run("callbacks", "list", "--json", "--verdict", "forged").objects) == 1
+    assert len(run("audit", "list", "--json", "--action", "rules.apply", "--by", "a tester").objects) == 1
+    assert run("audit", "list", "--json", "--by", "nobody").objects == []
+
+
+def test_a_table_says_how_many_it_leaves_out_and_json_leaves_out_none(run: Run, world: World) -> None:
+    world.add(60)
+    table = run("files", "list")
+    assert len(table.out.splitlines()) == 1 + 50
+    assert table.err == "10 more: see them with --limit or --json\n"
+    assert run("files", "list", "--stream", "r*", "--limit", "59").err.startswith("1 more")
+    assert len(run("files", "list", "--json").objects) == 60
+
+
+def test_tables_cut_nothing_and_escape_what_strangers_sent(run: Run, world: World) -> None:
+    world.send("a", stream="s" * 250)
+    world.send("b", stream="[red]\x1b[2J\u202e:smile:\nnext")
+    for command in (("files", "list"), ("files", "show", 1, 2), ("files", "explain", 2), ("callbacks", "show", 2)):
+        out = run(*command).out
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+    assert "s" * 250 in run("files", "list").out
+    assert "[red]\\x1b[2J\\u202e:smile:\\nnext" in run("files", "list").out
+
+
+def test_a_file_shows_its_facts_in_full(run: Run, world: World) -> None:
+    world.keep("30d")
+    file_id = "record/app/" + "x" * 300 + ".mp4"
+    world.send(file_id, vendor=Vendor.HUAWEI, age=timedelta(days=1))
+    out = run("files", "show", 1).out
+    assert file_id in out
+    assert "1.0 MB" in out
+    assert "2026-03-30 12:00 UTC (in 29 days)" in out
+    file = run("files", "show", 1, "--json").object
+    assert (file["file_id"], file["due_at"]) == (file_id, "2026-03-30T12:00:00Z")
+
+
+def test_explain_shows_how_a_date_comes_about_and_what_stands_in_the_way(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("f", age=timedelta(days=1))
+    assert "ended 2026-02-28 12:00 UTC + 30d = 2026-03-30 12:00 UTC" in run("files", "explain", 1).out
+    run("holds", "add", "--file", 1, "--reason", "a court asks")
+    shown = run("files", "explain", 1).out
+    assert "a court asks" in shown
+    assert "zego-retention holds release 1" in shown
+    assert "revision 1, applied 2026-03-01 12:00 UTC" in shown
+
+
+def test_explain_of_a_deleted_file_speaks_of_then(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("old", age=timedelta(days=2))
+    world.sweep()
+    world.keep("forever")
+    shown = run("files", "explain", 1).out
+    assert "What counted then, in this order:" in shown
+    assert "today it is 2" in shown
+
+
+def test_a_callback_is_shown_with_the_very_bytes(run: Run, world: World) -> None:
+    world.announce("one")
+    shown = run("callbacks", "show", 1, "--json").object
+    assert shown["fields"]["stream_alias"] == "room"
+    assert run("callbacks", "show", 1, "--raw").out.encode() == base64.b64decode(shown["raw_base64"])
+    assert run("callbacks", "show", 1, "--raw", "--json").code == 2

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import io
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.rules.file import parse_rules
+from tests.cli.terminal import type_into
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+    from tests.world import World
+
+RULES = """
+[[rules]]
+name = "trial rooms"
+match = { stream = ["trial-*", "test-*"], vendor = "Tencent" }
+keep = "1d"
+
+[[rules]]
+name = "everything else"
+keep = "30d"
+keep_latest = 1
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES, encoding="utf-8")
+    return path
+
+
+def test_apply_puts_rules_in_force_bound_to_their_preview(run: Run, world: World, rules: Path) -> None:
+    world.send("old", stream="trial-1", age=timedelta(days=2))
+    world.send("new", stream="trial-1")
+    refused = run("rules", "apply", rules, "--by", "mei")
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
+    assert "`zego-retention rules apply --preview 1`" in refused.err
+    assert world.states() == {"kept": ["old", "new"]}
+    applied = run("rules", "apply", "--preview", 1, "--by", "mei")
+    assert (applied.code, applied.err) == (0, "")
+    assert "Revision 1 is in force. Due sooner by it: 2 files, not deleted before 2026-03-02 12:00 UTC" in applied.out
+    assert world.states() == {"scheduled": ["old", "new"]}
+    listed = run("rules", "list").out
+    assert f"Revision 1, from {rules}, applied by mei" in listed
+    assert "stream trial-* or test-*, vendor Tencent" in listed
+    assert "not deleted before 2026-03-02 12:00 UTC" in listed
+    first, second = run("rules", "list", "--json").objects
+    match = {"stream": ["trial-*", "test-*"], "vendor": "Tencent"}
+    assert first == {"revision": 1, "name": "trial rooms", "match": match, "keep": "1d", "keep_latest": None}
+    assert (second["match"], second["keep_latest"]) == ({}, 1)
+    world.clock.move(days=1)
+    assert "not deleted before" not in run("rules", "list").out
+
+
+def test_a_preview_counts_and_changes_nothing(run: Run, world: World, rules: Path) -> None:
+    world.send("old", stream="trial-1", age=timedelta(days=2))
+    world.send("kept", stream="room", age=timedelta(days=40))
+    before = world.files()
+    shown = run("rules", "preview", rules, "--json").object
+    assert (shown["id"], shown["files"], shown["sooner_count"], shown["cooling_off"]) == (1, 2, 1, "1d")
+    assert {"rule": "trial rooms", "kept": 0, "later": 0, "due": 1, "unjudged": {}} in shown["effects"]
+    table = run("rules", "preview", rules)
+    assert (table.code, table.err) == (0, "")
+    assert "Due sooner: 1 of 2 files; they wait for the cooling-off of 1d" in table.out
+    assert "`zego-retention rules apply --preview 2`" in table.out
+    assert world.files() == before
+    [file] = run("previews", "show", 2, "--files", "--json").objects
+    assert (file["file_id"], file["rule_after"], file["due_before"]) == ("old", "trial rooms", None)
+    assert run("previews", "show", 2, "--files").out.splitlines()[1].split()[:2] == ["1", "trial-1"]
+
+
+def test_a_preview_points_out_what_a_person_may_have_overlooked(run: Run, world: World, tmp_path: Path) -> None:
+    world.add(3, prefix="found", stream_id="", event="")
+    world.add(1, prefix="old", stream_id="trial-1")
+    path = tmp_path / "odd.toml"
+    path.write_text(
+        '[[rules]]\nname = "never"\nmatch = { app = "5550000", stream = "x" }\nkeep = "1d"\n'
+        '[[rules]]\nname = "trial"\nmatch = { stream = "trial-*" }\nkeep = "1d"\n[[rules]]\nname = "all"\nkeep = "1h"\n'
+    )
+    shown = run("rules", "preview", path).out
+    assert "keeps for lack of" in shown
+    assert "3 stream" in shown
+    assert 'Rule "never" decides no file.' in shown
+    assert 'Rule "never" names app 5550000, which is not configured.' in shown
+
+
+def test_every_file_due_sooner_is_listed_page_after_page(run: Run, world: World, rules: Path) -> None:
+    ids = world.add(501, stream_id="trial-1")
+    run("rules", "preview", rules)
+    listed = run("previews", "show", 1, "--files", "--json").objects
+    assert sorted(file["file_id"] for file in listed) == ids
+    table = run("previews", "show", 1, "--files", "--limit", 10)
+    assert (len(table.out.splitlines()), table.err) == (11, "491 more: see them with --limit or --json\n")
+
+
+def test_a_preview_of_other_rules_is_refused(run: Run, world: World, rules: Path) -> None:
+    world.send("old", stream="trial-1", age=timedelta(days=2))
+    run("rules", "preview", rules)
+    rules.write_text('[[rules]]\nname = "all"\nkeep = "1d"\n')
+    ended = run("rules", "apply", rules, "--preview", 1)
+    assert (ended.code, "preview 1 is of other rules" in ended.err) == (1, True)
+    assert "there is no preview 7" in run("rules", "apply", "--preview", 7).err
+
+
+def test_rollback_puts_earlier_rules_in_force_again(run: Run, world: World) -> None:
+    world.send("f", age=timedelta(days=2))
+    world.keep("1d")
+    world.keep("30d")
+    refused = run("rules", "rollback", 1)
+    assert (refused.code, "1 file" in refused.err) == (1, True)
+    preview = refused.err.split("--preview ")[1].split("`")[0]
+    assert "Revision 3 is in force" in run("rules", "rollback", 1, "--preview", preview).out
+    assert run("rules", "list", "--json").object["keep"] == "1d"
+    assert "Revision 4 is in force" in run("rules", "rollback", 2).out
+    assert "there is no revision 9" in run("rules", "rollback", 9).err
+
+
+def test_history_and_export_hold_every_revision(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.keep("30d")
+    newest, first = run("rules", "history", "--json").objects
+    assert (newest["number"], first["number"], newest["source"]) == (2, 1, "a test")
+    assert '-keep = "1d"\n+keep = "30d"' in newest["diff"]
+    assert parse_rules(run("rules", "export", "--revision", 1).out)[0].keep == timedelta(days=1)
+    assert run("rules", "export", "--revision", 3).code == 1
+
+
+def test_what_is_exported_can_be_applied(run: Run, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("rules", "apply", rules)
+    exported = run("rules", "export").out
+    assert parse_rules(exported) == parse_rules(RULES)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(exported.encode())))
+    again = run("rules", "apply", "-")
+    assert (again.code, again.err) == (0, "the same rules are in force already, as revision 1\n")
+
+
+def test_keep_becomes_the_first_rules_and_later_only_when_asked(run: Run, world: World) -> None:
+    world.send("old", age=timedelta(days=2))
+    assert run("rules", "list", "--json", KEEP="30d").object["keep"] == "30d"
+    differs = run("rules", "list", KEEP="1d")
+    assert "30d" in differs.out
+    assert "ZEGO_RETENTION_KEEP=1d is not in force" in differs.err
+    refused = run("rules", "apply", "--keep", KEEP="1d")
+    assert (refused.code, "look at preview 1" in refused.err) == (1, True)
+    assert "Revision 2 is in force" in run("rules", "apply", "--keep", "--preview", 1, KEEP="1d").out
+    assert run("rules", "list", KEEP="1d").err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'[[rules]]\nname = "a"\nkepe = "1d"\n', 'rule 1 "a", kepe: unknown key, did you mean keep?'),
+        (b'[[rules]]\nname = "a"\nkeep = "0d"\n', 'rule 1 "a", keep'),
+        (b"[[rules]", "not valid TOML"),
+        (b"\xff\xfe", "a rules file is UTF-8 text"),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_bad_file_is_refused_whole_by_file_rule_and_key(run: Run, rules: Path, text: bytes, words: str) -> None:
+    run("rules", "apply", rules)
+    rules.write_bytes(text)
+    ended = run("rules", "apply", rules)
+    assert ended.code == 1
+    assert ended.err.startswith(f"zego-retention: {rules}: ")
+    assert words in ended.err
+    assert run("rules", "list", "--json").objects[0]["revision"] == 1
+
+
+@pytest.mark.parametrize(("answer", "code", "state"), [(b"2\n", 1, "kept"), (b"1\n", 0, "scheduled")])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_on_a_terminal_the_number_of_files_due_sooner_is_typed(
+    world: World, database_url: str, rules: Path, answer: bytes, code: int, state: str
+) -> None:
+    world.clock.time = datetime.now(UTC)
+    world.send("old", stream="trial-1", age=timedelta(days=20))
+    ended, seen = type_into(world, database_url, b"files: ", answer, "rules", "apply", str(rules))
+    assert ended == code, seen
+    assert world.state("old") == state
