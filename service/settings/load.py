@@ -174,8 +174,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: a setting is missing, wrong, misspelt or contradicts another.
     """
     found = find_settings(environ, _NAMES, _APP_NAMES)
-    own = {name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}
-    fields = Table({"database_url": Raw(values.default_database_url(environ), f"{PREFIX}DATABASE_URL"), **own}, "")
+    fields = Table({name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}, "")
+    if "database_url" not in fields.values:
+        fields.values["database_url"] = _find_default_database(environ)
     apps = _collect_apps(found)
     try:
         return Settings.model_validate(
@@ -183,6 +184,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         )
     except ValidationError as error:
         raise SettingsError(_describe(error, fields, apps)) from None
+
+
+def _find_default_database(environ: Mapping[str, str]) -> Raw:
+    origin = f"{PREFIX}DATABASE_URL"
+    try:
+        return Raw(values.default_database_url(environ), origin)
+    except ValueError as error:
+        raise SettingsError(f"{origin}: {error}") from None
 
 
 def _plain(table: Table) -> dict[str, object]:

@@ -149,15 +149,20 @@ def read_database_url(value: object) -> str:
 
 
 def default_database_url(environ: Mapping[str, str], *, is_root: bool | None = None) -> str:
-    """The database where none is set: one file for each user, the same from whichever folder a command is run."""
-    root = os.geteuid() == 0 if is_root is None else is_root
-    data = Path(environ.get("XDG_DATA_HOME", ""))
-    if root:
+    """The database where none is set: one file for each user, the same from whichever folder a command is run.
+
+    Raises:
+        ValueError: this user has no home folder.
+    """
+    data, home = Path(environ.get("XDG_DATA_HOME", "")), Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111
+    if os.geteuid() == 0 if is_root is None else is_root:
         folder = _SYSTEM_FOLDER
     elif data.is_absolute():  # the specification has relative ones ignored
         folder = data / "zego-retention"
+    elif home.is_absolute():
+        folder = home / ".local" / "share" / "zego-retention"
     else:
-        folder = Path(os.path.expanduser("~")) / ".local" / "share" / "zego-retention"  # noqa: PTH111  (never fails)
+        raise ValueError("this user has no home folder, so set it, for example to sqlite:////data/zego-retention.db")
     return f"sqlite:///{folder / DATABASE_FILE}"
 
 
@@ -170,7 +175,7 @@ def check_api_url(url: str, *, allow_plain_http: bool) -> str:
     """Check the URL of ZEGO's server API; calls to it carry signatures, so plain http stays on this machine."""
     parts = _split_web_url(url, "https://rtc-api.zego.im/")
     if parts.scheme == "http" and not allow_plain_http and not _is_loopback(parts.hostname or ""):
-        raise ValueError(f"{url!r} is plain http; write https, or set ALLOW_PLAIN_HTTP=true if you must")
+        raise ValueError(f"{url!r} is plain http; write https, or set ZEGO_RETENTION_ALLOW_PLAIN_HTTP=true if you must")
     return parts._replace(path=parts.path or "/").geturl()
 
 

@@ -403,11 +403,13 @@ def test_a_prefix_in_lower_case_stops_the_start(name: str) -> None:
         ({"HOME": "/root", "XDG_DATA_HOME": "/data"}, True, "/var/lib/zego-retention/zego-retention.db"),
     ],
 )
-def test_the_default_database_is_one_file_for_each_user(
-    environ: dict[str, str], is_root: bool, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", environ["HOME"])
+def test_the_default_database_is_one_file_for_each_user(environ: dict[str, str], is_root: bool, path: str) -> None:
     assert default_database_url(environ, is_root=is_root) == f"sqlite:///{path}"
+
+
+def test_a_user_without_a_home_has_to_say_where_the_database_is() -> None:
+    with pytest.raises(ValueError, match="no home folder"):
+        default_database_url({"HOME": "nowhere"}, is_root=False)
 
 
 def test_the_database_is_the_same_from_whichever_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.database import Database
+from service.health.workers import judge_worker
+from service.model import Vendor
+from service.sandbox.callbacks import callback_body
+from service.schedule import Every
+from service.serve import describe_start
+from service.settings import load_settings
+from tests.processes import MAX_WAIT_S, Running, answers, ask, running, wait_until
+from tests.world import APP, CALLBACK_SECRET, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def variables(sqlite_url: str, free_port: int) -> dict[str, str]:
+    address = f"127.0.0.1:{free_port}"
+    return environment(sqlite_url, "http://127.0.0.1:9/", LISTEN=address, KEEP="30d", LOG_FORMAT="json")
+
+
+@pytest.fixture
+def serve(variables: dict[str, str], tmp_path: Path) -> Iterator[Running]:
+    with running("serve", variables, tmp_path) as serve:
+        serve.wait_for("is running")
+        yield serve
+
+
+def is_worker_well(variables: dict[str, str]) -> bool:
+    database = Database(variables["ZEGO_RETENTION_DATABASE_URL"])
+    try:
+        slots, lease = Every(timedelta(minutes=15)), timedelta(minutes=2)
+        return judge_worker(database, slots, lease, datetime.now(UTC)).is_well
+    finally:
+        database.dispose()
+
+
+def events(serve: Running, name: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in serve.log().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == name]
+
+
+def worker_pid(serve: Running) -> int:
+    return int(events(serve, "worker_started")[-1]["worker"].rpartition("/")[2])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, str], free_port: int) -> None:
+    now = datetime.now(UTC)
+    body, _ = callback_body(
+        Vendor.TENCENT,
+        app_id=APP,
+        secret=CALLBACK_SECRET,
+        file_id="a",
+        stream="room",
+        began=now - timedelta(hours=1),
+        ended=now,
+        now=now,
+        nonce="1",
+    )
+    assert ask(free_port, "POST", "/zego/callback", body) == (200, b"1")
+    assert ask(free_port, "GET", "/readyz")[0] == 200
+    wait_until(lambda: is_worker_well(variables))
+    worker = worker_pid(serve)
+    assert serve.end() == 0
+    assert not answers(free_port)
+    assert not is_alive(worker)
+    assert not is_worker_well(variables)
+    assert events(serve, "web_stopped")
+    assert events(serve, "worker_stopped")
+    assert "Traceback" not in serve.log()
+
+
+def test_a_dead_worker_takes_nothing_away_and_is_started_again(serve: Running, free_port: int) -> None:
+    serve.wait_for("worker_started")
+    time.sleep(3)  # what ends earlier stops everything: something is wrong that waiting does not cure
+    first = worker_pid(serve)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len(events(serve, "worker_started")) == 2)
+    assert ask(free_port, "GET", "/readyz")[0] == 200
+    assert worker_pid(serve) != first
+    [ended] = events(serve, "side_ended")
+    assert (ended["side"], ended["code"]) == ("worker", -signal.SIGKILL)
+    assert serve.end(signal.SIGINT) == 0
+
+
+def test_a_kill_of_the_parent_leaves_no_orphans(serve: Running, free_port: int) -> None:
+    serve.wait_for("worker_started")
+    worker = worker_pid(serve)
+    serve.end(signal.SIGKILL)
+    wait_until(lambda: not answers(free_port) and not is_alive(worker))
+
+
+def test_a_taken_port_is_said_at_once(variables: dict[str, str], free_port: int, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", free_port)), running("serve", variables, tmp_path) as serve:
+        assert serve.process.wait(MAX_WAIT_S) == 1
+        [line] = serve.errors()
+        assert f"127.0.0.1:{free_port}" in line
+
+
+def test_pending_migrations_are_said_at_once(
+    empty_postgres_url: str, variables: dict[str, str], tmp_path: Path
+) -> None:
+    with running("serve", variables | {"ZEGO_RETENTION_DATABASE_URL": empty_postgres_url}, tmp_path) as serve:
+        assert serve.process.wait(MAX_WAIT_S) == 1
+        assert "zego-retention migrate" in serve.log().splitlines()[-1]
+
+
+def test_a_new_database_is_created_and_named(variables: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.db"
+    with running("serve", variables | {"ZEGO_RETENTION_DATABASE_URL": f"sqlite:///{path}"}, tmp_path) as serve:
+        serve.wait_for("is running")
+        assert str(path) in serve.log()
+        assert path.exists()
+        assert serve.end() == 0
+
+
+def test_what_it_says_at_the_start(sqlite_url: str) -> None:
+    plain = environment(sqlite_url, "http://127.0.0.1:9/", LISTEN="[::1]:8080")
+    said = describe_start(load_settings(plain), "none")
+    assert "http://[::1]:8080" in said
+    assert "ZEGO_RETENTION_PUBLIC_URL" in said
+    assert APP in said
+    assert "SWEEP_EVERY" not in said
+    public = load_settings(plain | {"ZEGO_RETENTION_PUBLIC_URL": "https://example.com/"})
+    assert re.search(r"^  callback URL +https://example\.com/zego/callback$", describe_start(public, ""), re.MULTILINE)
+    nobody = load_settings({"ZEGO_RETENTION_DATABASE_URL": sqlite_url, "ZEGO_RETENTION_SWEEP_EVERY": "off"})
+    assert "none: set ZEGO_RETENTION_APP_ID" in describe_start(nobody, "")
+    assert "nothing is deleted by itself" in describe_start(nobody, "")
