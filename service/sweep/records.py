@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RunState(StrEnum):
-    """How the record of one run stands; documented in docs/states.md."""
+    """How the record of one run stands; documented in docs/files.md."""
 
     RUNNING = "running"
     DONE = "done"
@@ -32,7 +32,7 @@ class Trigger(StrEnum):
 
 
 class PlanState(StrEnum):
-    """How a plan stands that the breaker stopped; documented in docs/states.md."""
+    """How a plan stands that the breaker stopped; documented in docs/files.md."""
 
     OPEN = "open"
     APPROVED = "approved"

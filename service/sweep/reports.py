@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.database import Database, Transaction
-    from service.sweep.records import AppState, Plan, Run
+    from service.sweep.records import AppState, Plan
 
 
 def find_attention(database: Database, app_ids: Collection[str], now: datetime) -> list[str]:
@@ -43,9 +43,9 @@ def find_attention(database: Database, app_ids: Collection[str], now: datetime) 
     return sentences
 
 
-def needs_person(run: Run, attention: Sequence[str]) -> bool:
-    """Whether the pass is over but somebody has to act: exit code 3."""
-    return run.state is not RunState.DONE or bool(attention)
+def needs_person(state: RunState, attention: Sequence[str]) -> bool:
+    """Whether the run is over, in this state, but somebody has to act: exit code 3."""
+    return state is not RunState.DONE or bool(attention)
 
 
 def describe_plan(plan: Plan) -> str:

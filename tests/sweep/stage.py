@@ -22,7 +22,7 @@ from service.leader.leader import Leader
 from service.leader.store import set_progress
 from service.model import Actor, FileState, Hold, MediaFile, Vendor
 from service.rules.file import parse_rules
-from service.rules.revisions import put_in_force
+from service.rules.revisions import Shown, put_in_force
 from service.sandbox import Sandbox
 from service.sandbox.storage import StoredFile
 from service.sweep import store
@@ -111,10 +111,10 @@ class Stage:
         """Every order counts as applied: what these tests order only needs deciding."""
         self.leader.transact(lambda tx: set_progress(tx, applied=find_head(tx).number))
 
-    def rules(self, text: str, *, cooling_off: timedelta = timedelta(0)) -> int:
+    def rules(self, text: str, *, cooling_off: timedelta = timedelta(0), preview: Shown | None = None) -> int:
         parsed = parse_rules(text)
         revision, _ = self.database.transact(
-            lambda tx: put_in_force(tx, TESTER, parsed, "a test", self.clock(), cooling_off)
+            lambda tx: put_in_force(tx, TESTER, parsed, "a test", self.clock(), cooling_off, preview=preview)
         )
         self.decide()
         return revision

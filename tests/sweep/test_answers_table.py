@@ -21,7 +21,7 @@ def failed(code: str) -> DeleteAnswer:
     return answer(0, errors=(FileError("a", code, "vendor's words", "vendor-req"),))
 
 
-# Each row of docs/outcomes.md: what was asked, the answer, and outcome, charge, effect and split that follow.
+# Each row of docs/sweep.md: what was asked, the answer, and outcome, charge, effect and split that follow.
 ROWS = [
     ("deleted", ONE, DONE, Outcome.DELETED, True, Effect.NONE, False),
     ("not found, Tencent", ONE, failed("ResourceNotFound.FileId"), Outcome.GONE, True, Effect.NONE, False),

@@ -10,7 +10,8 @@ import pytest
 
 from service.audit.store import AuditFilter, find_order, list_entries
 from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
-from service.rules.store import find_current, find_revision
+from service.rules.revisions import Shown
+from service.rules.store import find_revision
 from service.sandbox import faults
 from service.sweep import store
 from service.sweep.approve import place_approval
@@ -75,7 +76,7 @@ def test_an_app_with_too_many_due_files_is_stopped_and_no_other(strict: Stage) -
     assert f"sweep --approve {run.id}" in run.note
     attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
     assert len(attention) == 1
-    assert needs_person(run, attention)
+    assert needs_person(run.state, attention)
 
 
 def test_an_app_stays_stopped_while_its_plan_is_open_and_something_is_due(strict: Stage) -> None:
@@ -203,68 +204,30 @@ def test_a_stopped_app_still_goes_on_with_its_retries(strict: Stage) -> None:
     assert not strict.sweeper.find_due_retries()
 
 
-def preview_shows(stage: Stage, count: int) -> int:
-    """Let the revision in force stand for one that was applied from a preview that showed so many files."""
-    from sqlalchemy import update  # noqa: PLC0415
-
-    from service.rules.store import rule_revisions  # noqa: PLC0415
-
-    with stage.database.write() as tx:
-        revision = find_current(tx)
-        assert revision is not None
-        changed = update(rule_revisions).where(rule_revisions.c.number == revision.number)
-        tx.execute(changed.values(moved_count=count))
-    return revision.number
-
-
 def test_what_a_preview_showed_does_not_count_up_to_its_number(strict: Stage) -> None:
-    strict.add(*names(150))
-    revision = preview_shows(strict, 60)
-    for name in names(150)[:90]:
-        strict.change(name, moved_by=revision)
+    strict.keep("9d")
+    strict.add(*names(90))
+    shown = Shown(preview_id=1, highest_id=90, sooner_count=60)
+    revision = strict.keep("1d", preview=shown)
+    strict.add(*names(60, "unmoved"))
     # 60 of the 90 are covered; the other 30 count like the 60 that nothing moved.
     strict.sweeper.limits = Limits(89, 1.0)
     strict.sweep()
     assert strict.sandbox.calls == ()
-    assert plans(strict)[0].files_count == 90
+    [plan] = plans(strict)
+    assert plan.files_count == 90
     strict.sweeper.limits = Limits(90, 1.0)
-    for plan in plans(strict):
-        strict.leader.transact(lambda tx, plan=plan: store.expire_plan(tx, plan.app_id, "a test", strict.clock()))
+    strict.leader.transact(lambda tx: store.expire_plan(tx, plan.app_id, "a test", strict.clock()))
+    strict.sandbox.next(faults.answer_html(503))
+    strict.sweep()
+    strict.clock.move(minutes=5)
+    strict.sweep(Trigger.RETRY)
     strict.sweep()
     assert not strict.stored()
     with strict.database.read() as tx:
         used = find_revision(tx, revision)
     assert used is not None
     assert (used.moved_count, used.moved_called) == (60, 60)
-
-
-def test_a_call_that_was_held_back_uses_up_no_budget(strict: Stage) -> None:
-    strict.add(*names(40))
-    revision = preview_shows(strict, 60)
-    for name in names(40):
-        strict.change(name, moved_by=revision)
-    # Each look is too old by the time the call may leave, and the first one finds a newer order.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.leader.leader.MAX_LOOK_AGE_S", -1.0)
-        strict.sweeper.sleep = lambda _: None
-        held_back = 0
-
-        class Impatient(Exception):  # noqa: N818
-            pass
-
-        def catch_up() -> None:
-            nonlocal held_back
-            held_back += 1
-            strict.decide()
-
-        strict.sweeper.catch_up = catch_up
-        del Impatient
-        patch.undo()
-    strict.sweep()
-    with strict.database.read() as tx:
-        used = find_revision(tx, revision)
-    assert used is not None
-    assert used.moved_called == 40
 
 
 def test_a_dry_run_says_what_a_pass_then_does_and_writes_nothing(strict: Stage) -> None:
@@ -307,7 +270,7 @@ def test_files_of_an_app_without_settings_are_reported(strict: Stage) -> None:
     run = strict.run(strict.sweep())
     [sentence] = find_attention(strict.database, (), strict.clock())
     assert sentence == f"1 file is due, but app {APP} is not in the settings: add it"
-    assert needs_person(run, [sentence])
+    assert needs_person(run.state, [sentence])
 
 
 def test_failed_blocked_and_overdue_files_are_reported(strict: Stage) -> None:
@@ -321,7 +284,7 @@ def test_failed_blocked_and_overdue_files_are_reported(strict: Stage) -> None:
     run = strict.run(strict.sweep())
     attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
     assert run.state is RunState.DONE
-    assert needs_person(run, attention)
+    assert needs_person(run.state, attention)
     words = (
         "is blocked since 2026-03-01 12:00 UTC: ZEGO answered 7 wrong secret",
         "1 file is given up",
