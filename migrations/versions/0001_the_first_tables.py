@@ -315,7 +315,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "rule_revisions",
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("applied_by", sa.Text(), nullable=False),
         sa.Column("through", sa.Text(), nullable=False),

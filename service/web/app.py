@@ -46,7 +46,7 @@ def create_app(
     metrics = Metrics(service.database, now)
     app = OpenAPI(__name__, static_folder=None, doc_ui=False, **describe_api())
     app.openapi_version = OPENAPI_VERSION
-    app.extensions["zego-retention"] = service
+    app.extensions |= {"zego-retention": service, "zego-retention.threads": threads}
 
     def count(answer: str) -> None:
         metrics.count_callback(_METRIC_ANSWERS.get(answer, answer))

@@ -127,7 +127,8 @@ class Route:
     @property
     def orders(self) -> bool:
         """It answers 202 if what it orders is not applied yet."""
-        return self.answer is not None and (self.answer is Order or "order" in self.answer.model_fields)
+        answer = self.answer
+        return self.method == "POST" and answer is not None and (answer is Order or "order" in answer.model_fields)
 
     @property
     def refusals(self) -> frozenset[HTTPStatus]:
@@ -209,7 +210,7 @@ def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
         number = 0 if path is None else path.number
         call: Call[Any, Any] = Call(backend, g.get("bearer"), number, query, NoBody() if body is None else body)
         answer = route.view(call)
-        return answer if isinstance(answer, Response) else _answer(answer, route.status)
+        return answer if isinstance(answer, Response) else _answer(answer, route)
 
     view.__name__, view.__doc__ = route.name, route.view.__doc__
     view.__annotations__ = {"query": route.query}
@@ -220,10 +221,10 @@ def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
     return view
 
 
-def _answer(form: Form, status: HTTPStatus) -> Response:
+def _answer(form: Form, route: Route) -> Response:
     order = form if isinstance(form, Order) else getattr(form, "order", None)
-    if order is None or order.state is OrderState.APPLIED:
-        return answer_json(to_json(form), status)
+    if not route.orders or order is None or order.state is OrderState.APPLIED:
+        return answer_json(to_json(form), route.status)
     response = answer_json(to_json(form), HTTPStatus.ACCEPTED)
     response.headers["Location"] = f"{PREFIX}/orders/{order.number}"
     return response
