@@ -1,0 +1,157 @@
+"""The documentation names everything that the code offers: the lists are derived from the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from service.cli.entry import cli
+from service.health.metrics import metric_names
+from service.listing.record import ListingState
+from service.model import FileState, Outcome, Role, Verdict, WaitReason
+from service.rules.file import parse_rules
+from service.rules.match import KEYS
+from service.settings import AppSettings, setting_names
+from service.sweep.records import PlanState, RunState, Trigger
+from service.views.files import File
+from service.web.api.build import declared_routes
+from service.web.api.routes import PREFIX
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+SOURCES = [path for folder in ("service", "migrations", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_CITATION = re.compile(r"docs/(\w+)\.md(?:, \"([^\"]+)\")?")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def first_cells(name: str) -> set[str]:
+    """What stands as code in the first cells of a page's tables."""
+    cells = [line.split(" | ")[0] for line in read(name).splitlines() if line.startswith("| `")]
+    return {code for cell in cells for code in re.findall(r"`([^`]+)`", cell)}
+
+
+def anchors(page: Path) -> set[str]:
+    titles = _HEADING.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def list_commands(command: click.Command, path: str = "") -> dict[str, click.Command]:
+    if not isinstance(command, click.Group):
+        return {path.strip(): command}
+    context = click.Context(command)
+    found: dict[str, click.Command] = {}
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below is not None
+        found |= list_commands(below, f"{path} {name}")
+    return found
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    documented = first_cells("docs/settings.md")
+    settings = {name for name in documented if name.isupper()}
+    assert settings == set(setting_names()) - {"APPS"}
+    assert set(AppSettings.model_fields) <= documented
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("docs/files.md", FileState),
+        ("docs/callbacks.md", Verdict),
+        ("docs/sweep.md", Outcome),
+        ("docs/sweep.md", RunState),
+        ("docs/sweep.md", Trigger),
+        ("docs/sweep.md", PlanState),
+        ("docs/reconcile.md", ListingState),
+        ("docs/http.md", Role),
+    ],
+)
+def test_every_state_is_documented(page: str, words: type[FileState]) -> None:
+    assert {word.value for word in words} <= first_cells(page)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    assert {name for name in first_cells("docs/http.md") if name.startswith("zego_retention_")} == set(metric_names())
+
+
+def test_every_command_and_option_is_documented_and_no_other() -> None:
+    rows = [line.split(" | ") for line in read("docs/cli.md").splitlines() if line.startswith("| `")]
+    documented = {row[0].strip("| `"): row[1] for row in rows}
+    names = {re.sub(r" [\[A-Z].*", "", signature): options for signature, options in documented.items()}
+    commands = list_commands(cli)
+    assert set(names) == set(commands)
+    for name, command in commands.items():
+        options = {max(p.opts, key=len) for p in command.params if isinstance(p, click.Option) and not p.hidden}
+        assert set(re.findall(r"`(--[\w-]+)`", names[name])) == options, name
+
+
+def test_every_route_is_documented_with_its_role_and_no_other() -> None:
+    rows = [line.split(" | ") for line in read("docs/http.md").splitlines() if line.startswith(f"| `{PREFIX}")]
+    documented = {(row[0].strip("| `"), row[1].strip("`"), row[2].strip("`–")) for row in rows}
+    declared = {
+        (
+            PREFIX + re.sub(r"<number:(\w+)>", r"{\1}", route.path),
+            route.method,
+            route.role.value if route.role else "",
+        )
+        for route in declared_routes().values()
+        if not route.hidden
+    }
+    assert documented == declared
+
+
+def test_the_keys_of_a_file_and_of_a_rule_are_documented() -> None:
+    assert set(File.model_fields) <= first_cells("docs/http.md")
+    assert {key.name for key in KEYS} <= first_cells("docs/rules.md")
+    assert all(reason.value in read("docs/http.md") for reason in WaitReason)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+            if "://" in target:
+                continue
+            name, _, anchor = target.partition("#")
+            other = page if not name else (page.parent / name).resolve()
+            assert other.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(other), f"{page.name}: {target}"
+
+
+def test_what_the_code_cites_exists() -> None:
+    for source in SOURCES:
+        for page, title in _CITATION.findall(source.read_text(encoding="utf-8")):
+            path = DOCS / f"{page}.md"
+            assert path.exists(), f"{source}: docs/{page}.md"
+            titles = {name.replace("`", "") for name in _HEADING.findall(path.read_text(encoding="utf-8"))}
+            bare = {re.sub(r"^\d+\. ", "", name) for name in titles}
+            assert not title or any(name.startswith(title) for name in bare), f"{source}: {page}.md, {title}"
+
+
+def test_rules_in_the_documentation_can_be_applied() -> None:
+    found = 0
+    for page in PAGES:
+        for language, body in _FENCE.findall(page.read_text(encoding="utf-8")):
+            if language == "toml" and "[[rules]]" in body:
+                assert parse_rules(body)
+                found += 1
+            elif language == "toml":
+                tomllib.loads(body)
+    assert found >= 3
+
+
+def test_the_readme_stays_short_and_the_pages_few() -> None:
+    assert len(read("README.md").splitlines()) <= 150
+    assert len(list(DOCS.glob("*.md"))) <= 10
