@@ -20,7 +20,7 @@ class Vendor(StrEnum):
 
 
 class FileState(StrEnum):
-    """Where a media file is on its way; documented in docs/states.md."""
+    """Where a media file is on its way; documented in docs/files.md."""
 
     KEPT = "kept"
     SCHEDULED = "scheduled"
@@ -70,7 +70,7 @@ QUARANTINE_VERDICTS: Final = frozenset({Verdict.FORGED, Verdict.UNKNOWN_APP})
 
 
 class Outcome(StrEnum):
-    """What is known of one file after one call of DeleteMedia; documented in docs/outcomes.md."""
+    """What is known of one file after one call of DeleteMedia; documented in docs/sweep.md."""
 
     DELETED = "deleted"
     GONE = "gone"
@@ -132,7 +132,7 @@ class Announcement:
 class MediaFile(NamedTuple):
     """One file of the inventory: its facts, what was decided about it, and what came of calling ZEGO.
 
-    The fields are the columns of `media_files` (docs/states.md). `id` 0 stands for a file that is not stored yet.
+    The fields are the columns of `media_files` (docs/files.md). `id` 0 stands for a file that is not stored yet.
     `stream_id` and `event` are empty where no trusted callback named them; an empty `event` is what "adopted" means: only
     a listing shows the file.
     """

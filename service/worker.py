@@ -1,4 +1,4 @@
-"""The worker as a process: it leads, or stands by to lead, and does the jobs of the leader (docs/worker.md)."""
+"""The worker as a process: it leads, or stands by to lead, and does the jobs of the leader (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain of hashes over the audit: each hash covers one entry and everything before it (docs/audit.md)."""
+"""The chain of hashes over the audit: each hash covers one entry and everything before it (docs/operations.md)."""
 
 from __future__ import annotations
 

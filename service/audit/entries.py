@@ -1,4 +1,4 @@
-"""Reading the audit, and proving that nothing in it was altered (docs/audit.md)."""
+"""Reading the audit, and proving that nothing in it was altered (docs/operations.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bearer tokens of the API: made, revoked, and recognised (docs/tokens.md)."""
+"""Bearer tokens of the API: made, revoked, and recognised (docs/http.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people order for single files: confirming and retrying them; and applying those orders (docs/states.md)."""
+"""What people order for single files: confirming and retrying them; and applying those orders (docs/files.md)."""
 
 from __future__ import annotations
 

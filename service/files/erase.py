@@ -1,4 +1,4 @@
-"""Erasure on request: files that are deleted because a person asked for it, whatever the rules say (docs/holds.md).
+"""Erasure on request: files that are deleted because a person asked for it, whatever the rules say (docs/files.md).
 
 Holds win over it, and a suspicion keeps a file until it is confirmed. Files that arrive after the request are not part
 of it. The sweep carries it out like any other deletion.

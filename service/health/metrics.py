@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: counters of this process, and figures of the database (docs/metrics.md)."""
+"""The metrics for Prometheus: counters of this process, and figures of the database (docs/http.md)."""
 
 from __future__ import annotations
 

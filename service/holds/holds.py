@@ -1,4 +1,4 @@
-"""Holds: placing and releasing them, and letting the files that they cover be decided again (docs/holds.md).
+"""Holds: placing and releasing them, and letting the files that they cover be decided again (docs/files.md).
 
 A hold is in force from the commit that stores it: whatever is decided or called afterwards looks at it. Applying its
 order only lets the files be shown as held.

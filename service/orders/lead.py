@@ -1,4 +1,4 @@
-"""A command without a worker leads itself, for as long as its order takes; it never calls ZEGO (docs/worker.md)."""
+"""A command without a worker leads itself, for as long as its order takes; it never calls ZEGO (docs/operations.md)."""
 
 from __future__ import annotations
 

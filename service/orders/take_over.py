@@ -1,4 +1,4 @@
-"""What a process does when it becomes the leader, before anything else (docs/worker.md)."""
+"""What a process does when it becomes the leader, before anything else (docs/operations.md)."""
 
 from __future__ import annotations
 

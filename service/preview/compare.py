@@ -143,7 +143,7 @@ class _Ranks:
 
     def find_date(self, row: MediaFile) -> datetime | None:
         """When the rules delete a file that they decided; None: never, as long as its rank is what it is."""
-        if row.due_at is None or row.rule not in self._keep_latest or not row.stream_id:
+        if row.due_at is None or row.rule not in self._keep_latest:
             return row.due_at
         counter = self._counters.get(row.rule)
         if counter is None:

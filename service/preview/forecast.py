@@ -133,7 +133,7 @@ class _Portion(NamedTuple):
 
 
 class Tally:
-    """Counts changes, and shows what came out as JSON (docs/api.md): a change of rules, or a forecast of one set."""
+    """Counts changes, and shows what came out as JSON (docs/http.md): a change of rules, or a forecast of one set."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now

@@ -146,7 +146,7 @@ def make_forecast(
 ) -> dict[str, Any]:
     """How much there is, by state, rule, app and vendor, and how many files are called on each of the next 90 days.
 
-    As the API and `--json` show it (docs/api.md).
+    As the API and `--json` show it (docs/http.md).
 
     Raises:
         NotPossible: other rules came into force meanwhile.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text, insert, select, update
+from sqlalchemy import BigInteger, Boolean, Column, Table, Text, insert, select, update
 
-from service.database.schema import UtcDateTime, metadata
+from service.database.schema import BigId, UtcDateTime, metadata
 from service.rules.decide import RuleSet
 from service.rules.file import parse_rules
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 rule_revisions: Final = Table(
     "rule_revisions",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigId, primary_key=True, autoincrement=False),
     Column("applied_at", UtcDateTime, nullable=False),
     Column("applied_by", Text, nullable=False),
     Column("through", Text, nullable=False),

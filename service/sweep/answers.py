@@ -1,4 +1,4 @@
-"""What an answer of DeleteMedia means for each file asked for (docs/sweep.md, "What an answer means").
+"""What an answer of DeleteMedia means for each file asked for (docs/sweep.md, "Outcomes").
 
 Nothing is reported that was not observed: an id in neither list, or no answer at all, is `unknown`, never `deleted`.
 """

@@ -57,7 +57,7 @@ class OrderState(StrEnum):
 
 
 class Order(Form):
-    """What came of something that a person asked for; the keys of `result` depend on `kind` (docs/api.md)."""
+    """What came of something that a person asked for; the keys of `result` depend on `kind` (docs/http.md)."""
 
     number: int = eg(91, "that of its audit entry")
     kind: OrderKind = eg("hold")

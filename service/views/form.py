@@ -1,4 +1,4 @@
-"""What every form is made of: one model per resource, used by the API, `--json` and the console alike (docs/api.md).
+"""What every form is made of: one model per resource, used by the API, `--json` and the console alike (docs/http.md).
 
 Forms hold plain values, moments as aware UTC; `to_json` is the one place that turns them into JSON.
 """

@@ -166,13 +166,13 @@ def test_apps_that_share_a_secret_share_its_signatures(database: Database) -> No
         assert scene.states() == {"honest": "unconfirmed", "forged": "unconfirmed"}
 
 
-def test_a_forged_callback_conflicts_with_nothing(scene: Scene) -> None:
+def test_a_refused_callback_conflicts_with_nothing(scene: Scene) -> None:
     scene.send(recording("honest"), nonce="7")
-    signature = scene.body(recording("honest"), nonce="7")[0]
     assert scene.receive(recording("forged", appid="55"), nonce="7") is Answer.REFUSED
     scene.send(recording("other"))
     assert scene.verdicts() == ["accepted", "unknown_app", "accepted"]
-    assert signature
+    scene.send(recording("another"), nonce="7")
+    assert scene.verdicts() == ["conflict", "unknown_app", "accepted", "conflict"]
 
 
 @pytest.mark.parametrize("state", [FileState.DELETED, FileState.GONE])

@@ -172,6 +172,13 @@ def test_a_call_that_was_answered_before_the_order_was_applied_is_named_all_the_
     assert house.result(order)["open_calls"] == {"count": 30, "files": numbers[:20]}
 
 
+def test_a_file_that_was_claimed_while_its_hold_was_written_is_named(house: House) -> None:
+    (number,) = house.add("a")
+    _, order = house.hold("room")
+    house.change(number, state=FileState.DELETING)
+    assert house.result(order)["open_calls"] == {"count": 1, "files": [number]}
+
+
 def test_a_hold_ends_by_itself_and_not_before(house: House) -> None:
     (number,) = house.add("a")
     house.hold("*", until=START + timedelta(hours=1))
@@ -182,7 +189,17 @@ def test_a_hold_ends_by_itself_and_not_before(house: House) -> None:
     house.move(minutes=1)
     house.catch_up.run()
     assert house.file(number).state is SCHEDULED
-    house.change(number, decide_again=False, state_reason="not touched again")
+
+
+def test_the_files_of_a_hold_that_has_ended_are_decided_again_once(house: House) -> None:
+    (number,) = house.add("a")
+    house.hold("*", until=START + timedelta(hours=1))
+    house.hold("room", reason="another dispute")
+    house.catch_up.run()
+    house.move(hours=2)
+    house.catch_up.run()
+    assert house.file(number).state_reason == "held: another dispute"
+    house.change(number, state_reason="not touched again")
     house.catch_up.run()
     assert house.file(number).state_reason == "not touched again"
 

@@ -73,7 +73,7 @@ def test_entries_without_an_order_and_requests_for_runs_are_skipped(house: House
     assert applied(house) == (hold + 1, hold + 1)
     assert house.order(hold).applied_at == START
     with house.database.read() as tx:
-        assert [order.number for order in list_run_requests(tx)] == [request]
+        assert [(order.number, order.failure) for order in list_run_requests(tx)] == [(request, None)]
     house.leader.transact(lambda tx: finish_order(tx, request, START, {"run": 7}))
     assert house.order(request).result == {"run": 7}
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.files.erase import ErasureRequest, erase_files
 from service.files.store import add_files
 from service.holds.holds import place_hold
 from service.model import NoSuchThing, NotPossible
-from service.preview.forecast import CATEGORIES, day_of, describe_share
+from service.preview.forecast import day_of, describe_share
 from service.preview.make import KEPT_FOR, Candidate, find_preview, list_sooner, make_forecast, make_preview
 from service.preview.store import Preview, list_previews
 from service.rules.file import parse_rules
@@ -20,6 +21,7 @@ from tests.world import APP, OTHER_APP, START, TESTER, World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 DAY = timedelta(days=1)
 NEW = '[[rules]]\nname = "new"\nkeep = "1d"\n'
@@ -39,6 +41,13 @@ def preview(world: World, text: str, cooling_off: timedelta = DAY, **options: An
 def counts(made: Preview) -> dict[str, int]:
     """The categories that hold any file."""
     return {name: change["count"] for name, change in made.result["changes"].items() if change["count"]}
+
+
+def hold(world: World, stream: str, until: datetime | None) -> None:
+    now = world.clock()
+    asked: dict[str, Any] = {"known_apps": [APP], "app_id": APP, "stream_pattern": stream, "until": until}
+    place_hold(world.database, TESTER, reason="a case", now=now, **asked)
+    world.catch_up()
 
 
 def test_a_preview_changes_nothing_and_is_stored(world: World) -> None:
@@ -101,18 +110,8 @@ def test_what_else_keeps_a_file_is_shown_and_no_deletion_is_promised(world: Worl
     world.add(1, prefix="soon", stream_id="soon")
     world.add(1, prefix="doubt", suspicion="stale")
     world.add(1, prefix="failed", state="failed")
-    for stream, until in (("case", None), ("soon", world.clock() + 5 * DAY)):
-        place_hold(
-            world.database,
-            TESTER,
-            reason="a case",
-            now=world.clock(),
-            known_apps=[APP],
-            app_id=APP,
-            stream_pattern=stream,
-            until=until,
-        )
-    world.catch_up()
+    hold(world, "case", None)
+    hold(world, "soon", world.clock() + 5 * DAY)
     made = preview(world, NEW, timedelta(0))
     expected = {"sooner": 4, "moved": 4, "held": 2, "unconfirmed": 1, "failed": 1}
     assert counts(made) == expected | {"newly_due_in_7_days": 1, "newly_due_in_30_days": 1}
@@ -152,6 +151,26 @@ def test_what_waits_for_another_attempt_counts_on_the_day_of_its_retry(world: Wo
     world.clock.time = wait_until
     assert counts(preview(world, NEW))["due_now"] == 1
     world.sweep(Trigger.RETRY)
+
+
+def test_a_hold_that_has_ended_by_itself_keeps_nothing_even_if_nobody_has_looked_since(world: World) -> None:
+    world.add(1, age=3 * DAY)
+    world.keep("1d")
+    hold(world, "room", world.clock() + 5 * DAY)
+    assert world.state("file-00000") == "held"
+    world.clock.move(days=6)
+    assert make_forecast(world.database, world.service.reader, world.clock())["days"][0] == 1
+    assert counts(preview(world, NEW)) == {"unchanged": 1, "moved": 1, "due_now": 1}
+
+
+def test_an_erasure_that_a_clock_ahead_dated_is_no_change(world: World) -> None:
+    world.add(1, age=3 * DAY)
+    world.clock.move(days=2)
+    erase_files(world.database, TESTER, ErasureRequest(reason="asked for", files=(1,)), world.clock())
+    world.catch_up()
+    world.clock.move(days=-1)
+    made = preview(world, NEW)
+    assert (made.sooner_count, counts(made)["unchanged"]) == (0, 1)
 
 
 def test_totals_hold_the_largest_sizes(world: World) -> None:
@@ -253,9 +272,3 @@ def test_days_count_from_the_moment(distance: timedelta, day: int) -> None:
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(count: int, total: int, text: str) -> None:
     assert describe_share(count, total) == text
-
-
-def test_every_category_is_there_even_if_nothing_is_in_it(world: World) -> None:
-    made = preview(world, NEW)
-    assert list(made.result["changes"]) == list(CATEGORIES)
-    assert (made.sooner_count, made.result["files"], made.result["emptied_apps"]) == (0, 0, [])
