@@ -6,9 +6,11 @@ No clock, no database, no HTTP. All times are aware UTC.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Vendor(StrEnum):
@@ -133,8 +135,8 @@ class MediaFile(NamedTuple):
     """One file of the inventory: its facts, what was decided about it, and what came of calling ZEGO.
 
     The fields are the columns of `media_files` (docs/files.md). `id` 0 stands for a file that is not stored yet.
-    `stream_id` and `event` are empty where no trusted callback named them; an empty `event` is what "adopted" means: only
-    a listing shows the file.
+    `stream_id` and `event` are empty where no trusted callback named them; an empty `event` is what "adopted" means:
+    only a listing shows the file.
     """
 
     id: int

@@ -104,7 +104,7 @@ class World:
         """Put files straight into inventory and sandbox, and let them be decided."""
         vendor, app_id = facts.pop("vendor", Vendor.TENCENT), facts.pop("app_id", APP)
         ended_at = facts.pop("ended_at", self.clock() - age)
-        facts = {"stream_id": "room", "event": "record", "received_at": self.clock()} | facts
+        facts = {"stream_id": "room", "event": "record", "received_at": self.clock(), **facts}
         ids = [f"{prefix}-{number:05}" for number in range(count)]
         files = [
             MediaFile(

@@ -1,4 +1,4 @@
-"""Orders from the command line: this process waits for the leader, or leads for as long as it runs (docs/operations.md)."""
+"""Orders from the command line: this process waits for the leader, or leads for as long as it runs (docs/files.md)."""
 
 from __future__ import annotations
 

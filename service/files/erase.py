@@ -15,7 +15,6 @@ from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.files import actions_store, store
 from service.model import END_STATES, Erasure, FileState, NoSuchThing, NotPossible, Vendor
-from service.rules.patterns import matches
 from service.units import count_of
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from service.database import Database, Transaction
     from service.files.actions_store import Group
-    from service.model import Actor, MediaFile
+    from service.model import Actor
 
 _COUNTS = ("files", "held", "unconfirmed", "unknown_stream")
 
@@ -152,13 +151,6 @@ def apply_erase(tx: Transaction, order: Order, after: int, result: dict[str, Any
     counts = _count(groups, by_pattern=erasure.stream_pattern is not None)
     added = {name: result[name] + counts[name] for name in _COUNTS}
     return Step(result | added, None if is_last else reached)
-
-
-def leaves_erasure(before: MediaFile, after: MediaFile, erasure: Erasure) -> bool:
-    """Whether an erasure by pattern loses a file, because the stream that it rested on is dropped or corrected."""
-    if erasure.stream_pattern is None or before.stream_id == after.stream_id:
-        return False
-    return not after.stream_id or not matches(erasure.stream_pattern, after.stream_id)
 
 
 def _check(request: ErasureRequest, known_apps: Collection[str]) -> None:

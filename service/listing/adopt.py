@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from service.files.erase import leaves_erasure
 from service.model import END_STATES, FileState, MediaFile, WaitReason
-from service.rules.decide import find_call_after
+from service.rules.decide import find_call_after, leaves_erasure
 
 if TYPE_CHECKING:
     from service.model import Erasure, Vendor

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -44,13 +43,6 @@ _REMEDIES: Final[Mapping[int, str]] = {
 }
 
 log = structlog.get_logger(__name__)
-
-
-Walk: TypeAlias = Generator[Query, SearchAnswer, tuple[str, ...]]
-"""A way through a listing: asks for pages, is sent the answers, returns why it is not complete (nothing: it is).
-
-The files of every answer are the caller's to take; a file may come more than once.
-"""
 
 
 class SearchClient(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from service.zego.messages import Query
 
 if TYPE_CHECKING:
-    from service.listing.asking import Walk
+    from service.listing.tencent import Walk
 
 _SIZE: Final = 1_000
 _MAX_EMPTY: Final = 100

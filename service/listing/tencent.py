@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeAlias
 
-from service.zego.messages import Query
+from service.zego.messages import Query, SearchAnswer
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
+Walk: TypeAlias = Generator[Query, SearchAnswer, tuple[str, ...]]
+"""A way through a listing: asks for pages, is sent the answers, returns why it is not complete (nothing: it is).
 
-    from service.listing.asking import Walk
-    from service.zego.messages import SearchAnswer
+The files of every answer are the caller's to take; a file may come more than once.
+"""
 
 MAX_FILES: Final = 5_000
 """Files of a page, and the number at which the vendor's count of a window stops."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Suspicion, WaitReason
 from service.rules.match import Judgement, Match, compare, judge
+from service.rules.patterns import matches
 from service.units import describe_moment, format_duration
 
 if TYPE_CHECKING:
@@ -228,6 +229,13 @@ def describe_suspicion(suspicion: Suspicion) -> str:
 def describe_erasure(erasure: Erasure) -> str:
     """An erasure as the reason why a file is deleted."""
     return f"erasure {erasure.id} of {describe_moment(erasure.requested_at)}: {erasure.reason}"
+
+
+def leaves_erasure(before: MediaFile, after: MediaFile, erasure: Erasure) -> bool:
+    """Whether an erasure by pattern loses a file, because the stream that it rested on is dropped or corrected."""
+    if erasure.stream_pattern is None or before.stream_id == after.stream_id:
+        return False
+    return not after.stream_id or not matches(erasure.stream_pattern, after.stream_id)
 
 
 def _decide_by_erasure(erasure: Erasure, now: datetime) -> Decision:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.audit.checks import BadOrder
-from service.files.erase import ErasureRequest, NotAsExpected, erase_files, leaves_erasure, preview_erasure
+from service.files.erase import ErasureRequest, NotAsExpected, erase_files, preview_erasure
 from service.files.store import find_erasures
 from service.holds.holds import release_hold
 from service.model import Erasure, FileState, MediaFile, NoSuchThing, NotPossible, Suspicion, Vendor, WaitReason
+from service.rules.decide import leaves_erasure
 from tests.orders.house import APP, APPS, OTHER_APP, START, TESTER, House, open_house
 
 if TYPE_CHECKING:

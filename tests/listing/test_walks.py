@@ -17,7 +17,7 @@ from service.zego.messages import ListedFile, Query, SearchAnswer, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.listing.asking import Walk
+    from service.listing.tencent import Walk
 
 UNTIL = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOTHING = SearchAnswer(Transport.ANSWERED, code=0)
