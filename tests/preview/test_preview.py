@@ -15,8 +15,8 @@ from service.preview.forecast import day_of, describe_share
 from service.preview.make import KEPT_FOR, Candidate, find_preview, list_sooner, make_forecast, make_preview
 from service.preview.store import Preview, list_previews
 from service.rules.file import parse_rules
-from service.rules.revisions import put_in_force
-from service.sweep.records import Trigger
+from service.rules.revisions import Shown, put_in_force
+from service.units import count_of
 from tests.world import APP, OTHER_APP, START, TESTER, World, open_world
 
 if TYPE_CHECKING:
@@ -150,7 +150,6 @@ def test_what_waits_for_another_attempt_counts_on_the_day_of_its_retry(world: Wo
         assert made.result["forecast"]["in_force"][:2] == made.result["forecast"]["candidate"][:2] == [0, 1]
     world.clock.time = wait_until
     assert counts(preview(world, NEW))["due_now"] == 1
-    world.sweep(Trigger.RETRY)
 
 
 def test_a_hold_that_has_ended_by_itself_keeps_nothing_even_if_nobody_has_looked_since(world: World) -> None:
@@ -222,53 +221,35 @@ def test_files_due_sooner_are_listed_page_by_page_while_the_rules_stay(world: Wo
 
 
 def test_previews_that_are_too_old_are_forgotten_and_no_number_is_given_twice(world: World) -> None:
-    assert [preview(world, NEW).id, preview(world, NEW).id] == [1, 2]
+    applied, other = preview(world, NEW), preview(world, NEW)
+    shown, now = Shown(applied.id, 0, 0), world.clock()
+    world.database.transact(lambda tx: put_in_force(tx, TESTER, applied.rules, "x", now, DAY, preview=shown))
     world.clock.time += KEPT_FOR + timedelta(seconds=1)
-    assert preview(world, NEW).id == 3
+    assert (applied.id, other.id, preview(world, NEW).id) == (1, 2, 3)
     with world.database.read() as tx:
-        assert [each.id for each in list_previews(tx)] == [3]
+        assert [each.id for each in list_previews(tx)] == [3, 1]
 
 
 def test_rules_that_come_into_force_meanwhile_end_a_preview(world: World) -> None:
     world.keep("30d")
-    files = [file._replace(id=0, file_id=f"x{number}") for file in world_files(world) for number in range(2_001)]
+    world.add(1)
+    [file] = world.files().values()
+    files = [file._replace(id=0, file_id=f"x{number}") for number in range(2_001)]
     world.service.leader.transact(lambda tx: add_files(tx, files))
     with pytest.raises(NotPossible, match="revision 2 came into force meanwhile: try it again"):
         preview(world, NEW, progress=lambda _: world.keep("20d") if world.clock() == START else None)
 
 
-def world_files(world: World) -> list[Any]:
-    world.add(1)
-    return list(world.files().values())
+@pytest.mark.parametrize(
+    ("seconds", "day"), [(-1, 0), (0, 0), (1, 1), (86_400, 1), (86_401, 2), (90 * 86_400, 90), (999 * 86_400, 91)]
+)
+def test_days_count_from_the_moment(seconds: int, day: int) -> None:
+    assert day_of(START + timedelta(seconds=seconds), START) == day
 
 
 @pytest.mark.parametrize(
-    ("distance", "day"),
-    [
-        (-DAY, 0),
-        (timedelta(0), 0),
-        (timedelta(seconds=1), 1),
-        (DAY, 1),
-        (DAY + timedelta(seconds=1), 2),
-        (90 * DAY, 90),
-        (91 * DAY, 91),
-        (999 * DAY, 91),
-    ],
+    ("count", "total", "percent"),
+    [(28, 29, 97), (1, 1, 100), (9_999, 10_000, 99), (1, 10_000, 1), (0, 9, 0), (0, 0, 0)],
 )
-def test_days_count_from_the_moment(distance: timedelta, day: int) -> None:
-    assert day_of(START + distance, START) == day
-
-
-@pytest.mark.parametrize(
-    ("count", "total", "text"),
-    [
-        (28, 29, "28 of 29 files, 97 %"),
-        (1, 1, "1 of 1 file, 100 %"),
-        (9_999, 10_000, "9,999 of 10,000 files, 99 %"),
-        (1, 10_000, "1 of 10,000 files, 1 %"),
-        (0, 10, "0 of 10 files, 0 %"),
-        (0, 0, "0 of 0 files, 0 %"),
-    ],
-)
-def test_a_share_is_never_rounded_to_all_or_nothing(count: int, total: int, text: str) -> None:
-    assert describe_share(count, total) == text
+def test_a_share_is_never_rounded_to_all_or_nothing(count: int, total: int, percent: int) -> None:
+    assert describe_share(count, total) == f"{count:,} of {count_of(total, 'file')}, {percent} %"
