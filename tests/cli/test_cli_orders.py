@@ -1,0 +1,260 @@
+"""Commands that change something: holds, files, callbacks, tokens; applied by a leader, by the command, or late."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.audit.order import OrderKind, Step
+from service.cli import main, orders
+from service.model import Vendor
+from service.sandbox.faults import answer_late
+from tests.cli.terminal import type_into
+from tests.processes import wait_until
+from tests.world import APP, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Run
+    from tests.world import World
+
+
+def fail_one(world: World) -> None:
+    """File 1 is given up, file 2 is deleted."""
+    world.keep("1d")
+    world.send("bad", age=timedelta(days=2))
+    world.send("good", age=timedelta(days=2))
+    world.sandbox.fail_file("bad", "AccessDenied", "not yours")
+    world.sweep()
+
+
+@contextmanager
+def ticking(world: World) -> Iterator[None]:
+    """While the block runs the world, which leads, catches up all the time, as a worker does."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.05):
+            world.catch_up()
+
+    worker = threading.Thread(target=tick)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
+
+
+# Holds
+
+
+def test_a_hold_is_placed_listed_and_released(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("a", stream="lesson-1", age=timedelta(days=2))
+    world.add(1, prefix="found", stream_id="", event="")
+    placed = run("holds", "add", "--stream", "lesson-*", "--reason", "a court asks", "--until", "30d", "--by", "mei")
+    assert (placed.code, placed.err) == (0, "")
+    assert placed.out == ("Hold 1 is in force.\nIt holds 2 files (1 of them because their stream is not known) now.\n")
+    assert world.state("a") == "held"
+    [hold] = run("holds", "list", "--json").objects
+    assert (hold["app_id"], hold["placed_by"], hold["until"]) == (APP, "mei", "2026-03-31T12:00:00Z")
+    order = run("holds", "release", 1, "--json").object
+    assert (order["state"], order["result"]["files"]) == ("applied", 2)
+    assert world.state("a") == "scheduled"
+    assert run("holds", "list", "--json").objects == []
+    assert run("holds", "list", "--released", "--json").object["released_at"] is not None
+    again = run("holds", "release", 1)
+    assert (again.code, "was released already" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_hold_that_is_not_valid_is_refused(run: Run, world: World) -> None:
+    world.send("a")
+    assert run("holds", "add", "--reason", "x").code == 2
+    assert run("holds", "add", "--file", 1, "--stream", "x", "--reason", "x").code == 2
+    assert run("holds", "add", "--file", 1).code == 2
+    assert "there is no file 9" in run("holds", "add", "--file", 9, "--reason", "x").err
+    assert "not in the future" in run("holds", "add", "--file", 1, "--reason", "x", "--until", "2026-02-01").err
+    assert "tomorrow" in run("holds", "add", "--file", 1, "--reason", "x", "--until", "tomorrow").err
+    assert run("holds", "list", "--json").objects == []
+
+
+# Files
+
+
+def test_retry_starts_over_with_failed_files(run: Run, world: World) -> None:
+    fail_one(world)
+    assert "zego-retention files retry 1" in run("files", "explain", 1).out
+    assert run("files", "retry", 2).code == 1
+    retried = run("files", "retry", "--all-failed", "--by", "bo")
+    assert (retried.code, retried.out) == (0, "1 file will be asked for again by the next sweep.\n")
+    assert world.state("bad") == "scheduled"
+    world.sandbox.heal("bad")
+    world.sweep()
+    assert world.states() == {"deleted": ["bad", "good"]}
+    assert run("files", "retry", "--all-failed").err == "no file is failed\n"
+    [entry] = run("audit", "list", "--json", "--action", "files.retry").objects
+    assert (entry["actor"], entry["through"], entry["subject"]) == ("bo", "command line", "file 1")
+
+
+def test_confirm_hands_a_file_to_the_rules_all_or_none(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("stale", age=timedelta(days=2), now=world.clock() - timedelta(hours=1))
+    world.send("fresh", age=timedelta(days=2))
+    assert run("files", "confirm", 1, 2).code == 1
+    assert world.state("stale") == "unconfirmed"
+    ended = run("files", "confirm", 1)
+    assert (ended.code, ended.out) == (0, "1 file confirmed.\n")
+    assert world.state("stale") == "scheduled"
+
+
+def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) -> None:
+    world.keep("forever")
+    world.add(2, stream_id="mei-1")
+    world.add(1, prefix="found", stream_id="", event="")
+    run("holds", "add", "--file", 2, "--reason", "a court asks")
+    asked = ("files", "delete", "--stream", "mei-*", "--reason", "she asked")
+    shown = run(*asked)
+    assert (shown.code, shown.out) == (1, "")
+    assert "2 files would be deleted" in shown.err
+    assert "1 held and 0 unconfirmed stay" in shown.err
+    assert "Not deleted: 1 file whose stream is not known." in shown.err
+    assert shown.err.endswith("nothing was done; to delete 2 files, add --count 2\n")
+    refused = run(*asked, "--count", 1)
+    assert (refused.code, "2 files would be deleted now, not 1" in refused.err) == (1, True)
+    assert world.states() == {"held": ["file-00001"], "kept": ["file-00000", "found-00000"]}
+    done = run(*asked, "--count", 2, "--by", "mei")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "Erasure 1: 2 files; 1 held ones stay until they are released. The next sweep does it.\n"
+        "Not deleted: 1 file of the app whose stream is not known.\n"
+    )
+    world.sweep()
+    assert world.stored() == {"file-00001", "found-00000"}
+    erasure = run("erasures", "show", 1, "--json").object
+    assert (erasure["files"], erasure["by_state"]) == (2, {"held": 1, "deleted": 1})
+    assert "no file that is still there fits" in run("files", "delete", "--stream", "n", "--reason", "x").err
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("typed", "code", "state"), [(b"2\n", 1, "kept"), (b"1\n", 0, "scheduled")])
+def test_on_a_terminal_the_number_of_files_is_typed(
+    world: World, database_url: str, typed: bytes, code: int, state: str
+) -> None:
+    world.clock.time = datetime.now(UTC)
+    world.keep("forever")
+    world.send("f")
+    arguments = ("files", "delete", "1", "--reason", "she asked")
+    ended, seen = type_into(world, database_url, b"number of files to delete (1)", typed, *arguments)
+    assert ended == code, seen
+    assert world.state("f") == state
+
+
+# Callbacks, tokens, audit
+
+
+def test_replay_judges_forged_callbacks_by_the_secret_of_now(run: Run, world: World) -> None:
+    world.announce("f", secret="the-new-secret")
+    assert run("callbacks", "replay", "--verdict", "forged").out.startswith("0 callbacks judged again; 1 refused")
+    replayed = run("callbacks", "replay", 1, CALLBACK_SECRET="the-new-secret,callback-secret")
+    assert (replayed.code, replayed.out) == (0, "1 callback judged again.\n")
+    assert [each["verdict"] for each in run("callbacks", "list", "--json").objects] == ["accepted"]
+    assert run("callbacks", "replay").code == run("callbacks", "replay", 1, "--verdict", "forged").code == 2
+    assert "there is no callback 9" in run("callbacks", "replay", 9).err
+
+
+def test_a_token_is_shown_once(run: Run) -> None:
+    made = run("tokens", "add", "backup-script", "--role", "operator", "--expires", "90d", "--by", "mei")
+    assert made.code == 0
+    assert made.out.startswith("zrt_")
+    assert "its text is shown only now" in made.err
+    second = run("tokens", "add", "other", "--role", "viewer", "--json").object
+    assert second["token"].startswith("zrt_")
+    listed = run("tokens", "list", "--json")
+    assert made.out.strip() not in listed.out
+    assert listed.objects[0]["expires_at"] == "2026-05-30T12:00:00Z"
+    assert "already" in run("tokens", "add", "other", "--role", "viewer").err
+    assert run("tokens", "revoke", 2).out == "Token 2 is revoked.\n"
+    assert run("tokens", "list", "--json").objects[1]["revoked_at"] == "2026-03-01T12:00:00Z"
+    assert "there is no token 9" in run("tokens", "revoke", 9).err
+
+
+def test_the_audit_is_verified_exported_and_its_alteration_noticed(run: Run, world: World) -> None:
+    world.keep("1d")
+    run("tokens", "add", "one", "--role", "viewer")
+    verified = run("audit", "verify")
+    assert "2 entries, all as they were written." in verified.out
+    head = verified.out.split("head  ")[1].split()[0]
+    assert "the head given is among them" in run("audit", "verify", "--head", head).out
+    assert run("audit", "verify", "--head", "nonsense").code == 2
+    assert [entry["number"] for entry in run("audit", "export").objects] == [1, 2]
+    assert [entry["number"] for entry in run("audit", "export", "--after", 1).objects] == [2]
+    with world.database.write() as tx:
+        tx.exec_driver_sql("UPDATE audit_entries SET actor = 'nobody' WHERE number = 1")
+    altered = run("audit", "verify", "--json")
+    assert (altered.code, "the audit was altered: " in altered.err) == (1, True)
+    assert altered.object["fault"] is not None
+
+
+# Who applies an order
+
+
+def test_an_order_that_nobody_applies_in_time_exits_3_with_its_number(
+    world: World, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send("a")
+    monkeypatch.setattr(orders, "MAX_WAIT_S", 0.2)  # the world leads, and does nothing
+    hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
+    assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 3
+    captured = capsys.readouterr()
+    assert captured.out == "Hold 1 is in force.\n"
+    assert captured.err.startswith("order 1: recorded, not applied yet")
+    world.catch_up()
+    assert world.state("a") == "held"
+
+
+def test_an_order_that_cannot_be_applied_exits_3_with_the_reason(
+    world: World, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> Step:
+        raise ValueError("a defect")
+
+    world.send("a")
+    world.service.catch_up.apply_orders.handlers[OrderKind.HOLD] = refuse  # type: ignore[attr-defined]
+    hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
+    with ticking(world):
+        assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 3
+    assert "recorded, but it could not be applied so far: ValueError: a defect" in capsys.readouterr().err
+
+
+def test_without_a_worker_a_command_applies_its_order_and_starts_no_sweep(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("due", age=timedelta(days=2))
+    world.send("other", stream="lesson-1", age=timedelta(days=2), vendor=Vendor.HUAWEI)
+    assert run("holds", "add", "--stream", "lesson-*", "--reason", "a dispute").code == 0
+    assert world.states() == {"scheduled": ["due"], "held": ["other"]}
+    assert world.sandbox.calls == ()
+    assert run("runs", "list", "--json").objects == []
+
+
+def test_a_hold_names_the_files_whose_call_has_left(
+    world: World, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.keep("1d")
+    world.send("due", age=timedelta(days=2))
+    world.sandbox.always(answer_late(2))
+    sweep = threading.Thread(target=world.sweep)
+    sweep.start()
+    wait_until(lambda: bool(world.sandbox.calls))
+    hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
+    with ticking(world):
+        assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 0
+    sweep.join()
+    assert "A call has left already that may still delete file 1" in capsys.readouterr().out
+    assert world.state("due") == "deleted"
