@@ -44,7 +44,9 @@ def drop_runs(tx: Transaction, before: datetime, limit: int) -> int:
     """Drop runs that ended before a moment and left nothing behind; the newest of each trigger stay."""
     newest = select(func.max(runs.c.id)).group_by(runs.c.trigger)
     # (Of schedules the newest that was not cut short says when the next one is due.)
-    whole = select(func.coalesce(func.max(runs.c.id), 0)).where(runs.c.trigger == Trigger.SCHEDULE, runs.c.state == RunState.DONE)
+    whole = select(func.coalesce(func.max(runs.c.id), 0)).where(
+        runs.c.trigger == Trigger.SCHEDULE, runs.c.state == RunState.DONE
+    )
     query = select(runs.c.id).where(
         runs.c.state != RunState.RUNNING,
         runs.c.started_at < before,

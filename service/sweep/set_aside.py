@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.files.store import find_files, save_decisions
-from service.model import FileState
+from service.model import FileState, Vendor
 from service.rules.latest import describe_latest, keep_as_latest
 from service.sweep import claim_store
 from service.sweep.claim import NOT_CONFIRMED, Judge, find_counting_rules
@@ -48,8 +48,9 @@ def set_aside_unconfirmed(leader: Leader, due: Due, now: Callable[[], datetime])
         DatabaseUnavailable: the database refused or could not be reached.
     """
     total = 0
-    while count := leader.transact(lambda tx: _refuse_unconfirmed(tx, due, now())):
-        total += count
+    for vendor in Vendor:
+        while count := leader.transact(lambda tx: _refuse_unconfirmed(tx, due, vendor, now())):  # noqa: B023
+            total += count
     return total
 
 
@@ -74,8 +75,8 @@ def _keep_newest(
     return len(kept)
 
 
-def _refuse_unconfirmed(tx: Transaction, due: Due, now: datetime) -> int:
-    files = claim_store.list_unconfirmed(tx, due, _FILES)
+def _refuse_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, now: datetime) -> int:
+    files = claim_store.list_unconfirmed(tx, due, vendor, _FILES)
     refused = [
         file._replace(state=FileState.UNCONFIRMED, state_reason=NOT_CONFIRMED, state_at=now, decide_again=False)
         for file in files

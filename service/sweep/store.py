@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    Select,
     String,
     Table,
     Text,
@@ -24,25 +25,19 @@ from sqlalchemy import (
     update,
 )
 
-from service.database.schema import (
-    BigId,
-    UtcDateTime,
-    count_changed,
-    enum_column,
-    insert_into,
-    metadata,
-    partial_index,
-)
+from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, insert_into, metadata, partial_index
 from service.model import Outcome, Vendor
 from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from service.database import Transaction
     from service.sweep.answers import FileResult
     from service.zego.messages import DeleteAnswer
+
+T = TypeVar("T")
 
 IS_OPEN: Final = text("outcome IS NULL")
 IS_PRUNABLE: Final = text("outcome IN ('retryable', 'rejected', 'blocked')")
@@ -142,10 +137,7 @@ _PURGED: Final = "1"
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """What one run did, counted from its attempts: calls, and each file by its last outcome in that run.
-
-    `purges_failed` are files of calls that Wangsu's cache was not purged of, although that was asked for.
-    """
+    """What one run did: calls, files by their last outcome in it, and deleted ones not purged from Wangsu's cache."""
 
     calls: int
     outcomes: dict[Outcome | None, int]
@@ -174,8 +166,7 @@ def lose_running(tx: Transaction, now: datetime, note: str) -> int:
 
 def find_run(tx: Transaction, run_id: int) -> Run | None:
     """One run."""
-    row = tx.execute(select(*_RUN).where(runs.c.id == run_id)).one_or_none()
-    return None if row is None else Run(*row)
+    return _find_one(tx, select(*_RUN).where(runs.c.id == run_id), Run)
 
 
 def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Run]:
@@ -194,8 +185,7 @@ def find_last_run(tx: Transaction, *, scheduled: bool = False) -> Run | None:
     """The newest run over everything due (`scheduled`: on schedule) that was not cut short."""
     whole = runs.c.trigger == Trigger.SCHEDULE if scheduled else runs.c.trigger.not_in(_NOT_WHOLE)
     query = select(*_RUN).where(whole, runs.c.state.not_in([RunState.LOST, RunState.INTERRUPTED]))
-    row = tx.execute(query.order_by(runs.c.id.desc()).limit(1)).one_or_none()
-    return None if row is None else Run(*row)
+    return _find_one(tx, query.order_by(runs.c.id.desc()).limit(1), Run)
 
 
 def count_totals(tx: Transaction, run_id: int) -> RunTotals:
@@ -294,12 +284,7 @@ def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after:
 
 
 def list_attempts(
-    tx: Transaction,
-    limit: int | None = None,
-    *,
-    run_id: int | None = None,
-    file: int | None = None,
-    after: int = 0,
+    tx: Transaction, limit: int | None = None, *, run_id: int | None = None, file: int | None = None, after: int = 0
 ) -> list[Attempt]:
     """The attempts of a run or on a file (its number) in their order, beyond the attempt `after`."""
     conditions: list[ColumnElement[bool]] = [attempts.c.id > after]
@@ -340,8 +325,7 @@ def list_plans(tx: Transaction, *, run_id: int | None = None, only_open: bool = 
 
 def find_open_plan(tx: Transaction, app_id: str) -> Plan | None:
     """The open plan of an app."""
-    row = tx.execute(select(*_PLAN).where(IS_OPEN_PLAN, plans.c.app_id == app_id)).one_or_none()
-    return None if row is None else Plan(*row)
+    return _find_one(tx, select(*_PLAN).where(IS_OPEN_PLAN, plans.c.app_id == app_id), Plan)
 
 
 def find_approved_plan(tx: Transaction, app_id: str, revision: int, *, run_id: int | None = None) -> Plan | None:
@@ -354,8 +338,7 @@ def find_approved_plan(tx: Transaction, app_id: str, revision: int, *, run_id: i
     )
     if run_id is not None:
         query = query.where(plans.c.run_id == run_id)
-    row = tx.execute(query.order_by(plans.c.run_id.desc()).limit(1)).one_or_none()
-    return None if row is None else Plan(*row)
+    return _find_one(tx, query.order_by(plans.c.run_id.desc()).limit(1), Plan)
 
 
 def approve_plans(tx: Transaction, run_id: int, revision: int, by: str, now: datetime) -> list[str]:
@@ -399,6 +382,11 @@ def clear_app_states(tx: Transaction, app_id: str, vendor: Vendor) -> bool:
     """A call of this app and vendor worked: nothing stands in the way of either any more. True if something did."""
     stood = delete(app_states).where(app_states.c.app_id == app_id, app_states.c.vendor.in_(["", vendor.value]))
     return bool(count_changed(tx.execute(stood)))
+
+
+def _find_one(tx: Transaction, query: Select[Any], kind: Callable[..., T]) -> T | None:
+    row = tx.execute(query).one_or_none()
+    return None if row is None else kind(*row)
 
 
 def _read_app_state(row: Any) -> AppState:  # noqa: ANN401  (a row has no better type)

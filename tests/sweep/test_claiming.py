@@ -120,6 +120,14 @@ def test_only_the_app_of_a_failed_order_is_not_called(stage: Stage) -> None:
     assert asked(stage) == ["other"]
 
 
+def test_an_order_that_fails_during_a_pass_ends_it_for_its_app(stage: Stage) -> None:
+    stage.keep("1d")
+    stage.add(*[f"f{n:04}" for n in range(1_500)])
+    on_arrival(stage, lambda: fail_an_order(stage, APP))
+    stage.sweep()
+    assert 0 < len(asked(stage)) <= 900
+
+
 @pytest.mark.parametrize("code", [faults.answer_code(7, app_id=APP), faults.answer_html(503)])
 def test_a_blocked_or_paused_app_does_not_delay_another(database_url: str, code: faults.Fault) -> None:
     """(n): 1,000 due files of one app ahead of another's."""
