@@ -12,16 +12,16 @@ from service.audit import order as audit_order
 from service.audit import store, token_store
 from service.audit.entries import export_entries, verify_chain
 from service.audit.order import OrderKind
+from service.audit.store import AuditFilter
 from service.model import Role
 from service.orders.wait import read_order, wait_for_order
 from service.views.form import AT, Form, eg
-from service.views.listed import Column, Kind, Listed, Page, cut
+from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from service.audit.chain import Entry, Head
-    from service.audit.store import AuditFilter
     from service.database import Database, Transaction
 
 _HASH = "5f2b9e0c41d7a3865f2b9e0c41d7a3865f2b9e0c41d7a3865f2b9e0c41d7a386"
@@ -97,7 +97,7 @@ def verify_audit(database: Database, noted: Head | None = None) -> AuditProof:
 
 def export_audit(database: Database, after: int = 0) -> Iterator[AuditEntry]:
     """Every entry beyond `after`, the oldest first."""
-    return (_describe_entry(entry, digest) for entry, digest in export_entries(database, after))
+    return (_describe_entry(None, chained) for chained in export_entries(database, after))
 
 
 def show_order(database: Database, number: int) -> Order:
@@ -135,17 +135,13 @@ def describe_order(order: audit_order.Order) -> Order:
     return Order(**facts, state=state, summary=summary)
 
 
-def describe_token(token: token_store.Token) -> Token:
-    """The form of a token."""
-    return Token(**{name: getattr(token, name) for name in Token.model_fields})
-
-
 def describe_new_token(token: token_store.Token, text: str) -> NewToken:
     """The form of a token that was just made."""
-    return NewToken(**dict(describe_token(token)), token=text)
+    return NewToken(**dict(Token.model_validate(token)), token=text)
 
 
-def _describe_entry(entry: Entry, digest: str) -> AuditEntry:
+def _describe_entry(_tx: Transaction | None, chained: tuple[Entry, str]) -> AuditEntry:
+    entry, digest = chained
     facts = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
     try:
         facts["detail"] = json.loads(entry.detail)
@@ -154,34 +150,21 @@ def _describe_entry(entry: Entry, digest: str) -> AuditEntry:
     return AuditEntry(**facts, hash=digest)
 
 
-def _find_entry(tx: Transaction, number: int) -> AuditEntry | None:
-    found = store.list_forward(tx, number - 1, 1)
-    return _describe_entry(*found[0]) if found and found[0][0].number == number else None
+def _find_entry(tx: Transaction, number: int) -> tuple[Entry, str] | None:
+    return next((each for each in store.list_forward(tx, number - 1, 1) if each[0].number == number), None)
 
 
-def _read_entries(tx: Transaction, wanted: AuditFilter, cursor: int, limit: int) -> tuple[list[AuditEntry], int | None]:
-    found = store.list_entries(tx, wanted, limit + 1, before=cursor or None)
-    page, resume = cut(found, limit, lambda each: each[0].number)
-    return [_describe_entry(entry, digest) for entry, digest in page], resume
-
-
-def _find_token(tx: Transaction, number: int) -> Token | None:
-    token = token_store.find_token(tx, number)
-    return None if token is None else describe_token(token)
-
-
-def _read_tokens(tx: Transaction, _wanted: None, cursor: int, limit: int) -> tuple[list[Token], int | None]:
-    tokens, resume = cut(token_store.list_tokens(tx, limit + 1, after=cursor), limit, lambda token: token.id)
-    return [describe_token(token) for token in tokens], resume
-
-
-AUDIT = Listed(
+AUDIT = Listed[AuditFilter, AuditEntry, AuditEntry](
     "audit entry",
     "audit list",
     Page[AuditEntry],
-    _read_entries,
+    read_rows(
+        lambda tx, wanted, cursor, size: store.list_entries(tx, wanted, size, before=cursor or None),
+        _describe_entry,
+        lambda chained: chained[0].number,
+    ),
     store.count_entries,
-    _find_entry,
+    find_row(_find_entry, _describe_entry),
     (
         Column("number", lambda entry: entry.number, Kind.NUMBER),
         Column("at", lambda entry: entry.at, Kind.MOMENT),
@@ -197,9 +180,9 @@ TOKENS = Listed[None, Token, Token](
     "token",
     "tokens list",
     Page[Token],
-    _read_tokens,
+    read_rows(lambda tx, _, cursor, size: token_store.list_tokens(tx, size, after=cursor), take_from(Token)),
     lambda tx, _wanted: len(token_store.list_tokens(tx)),
-    _find_token,
+    find_row(token_store.find_token, take_from(Token)),
     (
         Column("id", lambda token: token.id, Kind.NUMBER),
         Column("name", lambda token: token.name, Kind.PROSE),

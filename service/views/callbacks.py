@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from service.callbacks import store
 from service.model import Role, Verdict, may
 from service.views.form import AT, Form, Known, eg
-from service.views.listed import Column, Kind, Listed, Page, cut, require
+from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, require, take_from
 from service.zego.envelope import Unreadable, read_envelope
 
 if TYPE_CHECKING:
-    from service.callbacks.store import CallbackFilter
-    from service.database import Database, Transaction
+    from service.database import Database
 
 
 class Callback(Form):
@@ -32,7 +31,7 @@ class Callback(Form):
     reason: str = eg("file 17 is new")
     understood_at: datetime | None = eg(AT)
     repeats: int = eg(0)
-    file: int | None = eg(17)
+    file: int | None = eg(17, of="media_file_id")
     content_type: str = eg("application/json")
     body_bytes: int | None = eg(402, "null: its bytes were dropped")
 
@@ -59,7 +58,7 @@ def show_callback(database: Database, number: int, role: Role) -> CallbackDetail
         stored = require(store.find_callback(tx, number), "callback", number, "callbacks list")
         if may(role, Role.OPERATOR):
             secret |= _open(stored, store.read_body(tx, number))
-    return CallbackDetail(**dict(_describe(stored)), **secret)
+    return CallbackDetail(**dict(Callback.model_validate(stored)), **secret)
 
 
 def _open(stored: store.StoredCallback, raw: bytes | None) -> dict[str, Any]:
@@ -74,29 +73,16 @@ def _open(stored: store.StoredCallback, raw: bytes | None) -> dict[str, Any]:
     return shown | {"timestamp": envelope.timestamp, "nonce": envelope.nonce, "fields": envelope.fields}
 
 
-def _describe(stored: store.StoredCallback) -> Callback:
-    facts = {name: getattr(stored, name) for name in Callback.model_fields if name != "file"}
-    return Callback(**facts, file=stored.media_file_id)
-
-
-def _find(tx: Transaction, number: int) -> Callback | None:
-    stored = store.find_callback(tx, number)
-    return None if stored is None else _describe(stored)
-
-
-def _read(tx: Transaction, wanted: CallbackFilter, cursor: int, limit: int) -> tuple[list[Callback], int | None]:
-    found = list(store.list_callbacks(tx, wanted, limit + 1, before=cursor or None))
-    page, resume = cut(found, limit, lambda stored: stored.id)
-    return [_describe(stored) for stored in page], resume
-
-
 CALLBACKS = Listed(
     "callback",
     "callbacks list",
     Page[Callback],
-    _read,
+    read_rows(
+        lambda tx, wanted, cursor, size: store.list_callbacks(tx, wanted, size, before=cursor or None),
+        take_from(Callback),
+    ),
     store.count_callbacks,
-    _find,
+    find_row(store.find_callback, take_from(Callback)),
     (
         Column("id", lambda each: each.id, Kind.NUMBER),
         Column("received", lambda each: each.received_at, Kind.MOMENT),

@@ -14,6 +14,7 @@ from service.sweep import claim_store, dry_run
 from service.sweep.records import RunState
 from service.views.files import File, describe_files
 from service.views.form import AT, Form, eg
+from service.views.listings import Listing
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -32,15 +33,6 @@ class AppState(Form):
     message: str = eg("signature is wrong")
 
 
-class NewestListing(Form):
-    """When the last complete listing of an app and vendor ended, and whether the newest one is complete."""
-
-    app_id: str = eg("1234567890")
-    vendor: Vendor = eg("Tencent")
-    completed_at: datetime | None = eg(AT)
-    is_complete: bool = eg(True)
-
-
 class Totals(Form):
     """How much of everything there is."""
 
@@ -57,7 +49,7 @@ class Totals(Form):
     lost_callbacks: dict[str, int] = eg({"1234567890": 2}, "by app")
     runs: dict[RunState, int] = eg({"done": 12})
     last_sweep_at: datetime | None = eg(AT)
-    listings: list[NewestListing]
+    listings: list[Listing] = eg([], "the newest one of each app and vendor that has ended")
     revision: int = eg(2, "the rules in force; 0: none yet")
     failed_orders: int = eg(0)
 
@@ -111,16 +103,7 @@ def count_totals(database: Database, now: datetime) -> Totals:
         due = store.list_due(tx, now)
         waiting, waiting_until = store.count_waiting(tx, now)
         last = store.find_last_sweep(tx, is_finished=True)
-        complete, newest = store.list_listings(tx, is_complete=True), store.list_listings(tx)
-        listings = [
-            NewestListing(
-                app_id=app_id,
-                vendor=vendor,
-                completed_at=complete[app_id, vendor].finished_at if (app_id, vendor) in complete else None,
-                is_complete=complete.get((app_id, vendor)) == listing,
-            )
-            for (app_id, vendor), listing in sorted(newest.items())
-        ]
+        listings = sorted(store.list_listings(tx).values(), key=lambda each: (each.app_id, each.vendor))
         return Totals(
             as_of=now,
             files=dict.fromkeys(FileState, 0) | count_by_state(tx),
@@ -135,7 +118,7 @@ def count_totals(database: Database, now: datetime) -> Totals:
             lost_callbacks=store.count_lost_callbacks(tx),
             runs=dict.fromkeys(RunState, 0) | store.count_runs(tx),
             last_sweep_at=None if last is None else last.finished_at,
-            listings=listings,
+            listings=[Listing.model_validate(listing) for listing in listings],
             revision=find_current_number(tx),
             failed_orders=len(list_failed_orders(tx)),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from service.audit.blocked import find_blocked_apps
 from service.files import explain, list_store
+from service.files.list_store import FileFilter
 from service.files.store import find_file
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.explain import LineResult
@@ -14,13 +15,12 @@ from service.sweep import store as sweep_store
 from service.sweep.reports import describe_app_state, describe_plan
 from service.views.form import AT, Form, Known, eg
 from service.views.holds import Erasure, Hold, describe_holds
-from service.views.listed import Column, Kind, Listed, Page
+from service.views.listed import Column, Kind, Listed, Page, find_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from service.database import Database, Transaction
-    from service.files.list_store import FileFilter
     from service.files.policy import PolicyReader
     from service.sweep import records
 
@@ -220,23 +220,18 @@ def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str
     ]
 
 
-def _find(tx: Transaction, number: int) -> FileDetail | None:
-    file = find_file(tx, number)
-    return None if file is None else _detail(tx, file)
-
-
 def _read(tx: Transaction, wanted: FileFilter, cursor: int, limit: int) -> tuple[list[File], int | None]:
     files, resume = list_store.list_page(tx, wanted, limit, after=cursor)
     return describe_files(tx, files), resume
 
 
-FILES = Listed(
+FILES = Listed[FileFilter, File, FileDetail](
     "file",
     "files list",
     Page[File],
     _read,
     list_store.count_files,
-    _find,
+    find_row(find_file, _detail),
     (
         Column("id", lambda file: file.id, Kind.NUMBER),
         Column("app", lambda file: file.app_id, priority=2),

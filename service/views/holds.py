@@ -10,7 +10,7 @@ from service.files import store as files_store
 from service.holds import store
 from service.model import FileState, Vendor
 from service.views.form import AT, Form, eg
-from service.views.listed import Column, Kind, Listed, Page, cut
+from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,39 +97,23 @@ def _describe_hold(tx: Transaction, hold: model.Hold) -> Hold:
     return Hold(**facts, file=None if file is None else file.id)
 
 
-def _find_hold(tx: Transaction, number: int) -> Hold | None:
-    hold = store.find_hold(tx, number)
-    return None if hold is None else _describe_hold(tx, hold)
-
-
-def _read_holds(tx: Transaction, wanted: HoldFilter, cursor: int, limit: int) -> tuple[list[Hold], int | None]:
-    is_standing, app_id = not wanted.released, wanted.app_id
-    found = store.list_holds(tx, limit + 1, after=cursor, only_standing=is_standing, app_id=app_id)
-    holds, resume = cut(found, limit, lambda hold: hold.id)
-    return describe_holds(tx, holds), resume
-
-
-def _find_erasure(tx: Transaction, number: int) -> ErasureDetail | None:
-    erasure = files_store.find_erasures(tx, [number]).get(number)
-    if erasure is None:
-        return None
-    by_state = files_store.count_erased(tx, number)
+def _describe_erasure(tx: Transaction, erasure: model.Erasure) -> ErasureDetail:
+    by_state = files_store.count_erased(tx, erasure.id)
     return ErasureDetail(**dict(Erasure.model_validate(erasure)), by_state=by_state)
 
 
-def _read_erasures(tx: Transaction, _wanted: None, cursor: int, limit: int) -> tuple[list[Erasure], int | None]:
-    found = files_store.list_erasures(tx, limit + 1, before=cursor or None)
-    page, resume = cut(found, limit, lambda erasure: erasure.id)
-    return [Erasure.model_validate(erasure) for erasure in page], resume
-
-
-HOLDS = Listed(
+HOLDS = Listed[HoldFilter, Hold, Hold](
     "hold",
     "holds list",
     Page[Hold],
-    _read_holds,
+    read_rows(
+        lambda tx, wanted, cursor, size: store.list_holds(
+            tx, size, after=cursor, only_standing=not wanted.released, app_id=wanted.app_id
+        ),
+        _describe_hold,
+    ),
     lambda tx, wanted: store.count_holds(tx, only_standing=not wanted.released, app_id=wanted.app_id),
-    _find_hold,
+    find_row(store.find_hold, _describe_hold),
     (
         Column("id", lambda hold: hold.id, Kind.NUMBER),
         Column("app", lambda hold: hold.app_id, priority=2),
@@ -147,9 +131,11 @@ ERASURES = Listed[None, Erasure, ErasureDetail](
     "erasure",
     "audit list",
     Page[Erasure],
-    _read_erasures,
+    read_rows(
+        lambda tx, _, cursor, size: files_store.list_erasures(tx, size, before=cursor or None), take_from(Erasure)
+    ),
     lambda tx, _wanted: files_store.count_erasures(tx),
-    _find_erasure,
+    find_row(lambda tx, number: files_store.find_erasures(tx, [number]).get(number), _describe_erasure),
     (
         Column("id", lambda each: each.id, Kind.NUMBER),
         Column("requested", lambda each: each.requested_at, Kind.MOMENT),

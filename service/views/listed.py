@@ -6,13 +6,14 @@ import base64
 import binascii
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from service.model import NoSuchThing
 from service.views.form import Form, eg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from service.database import Database, Transaction
 
@@ -117,6 +118,37 @@ def require(found: T | None, name: str, number: int, command: str) -> T:
     return found
 
 
+def read_rows(
+    fetch: Callable[[Transaction, FilterT, int, int], Iterable[T]],
+    describe: Callable[[Transaction, T], FormT],
+    number: Callable[[T], int] = attrgetter("id"),
+) -> Callable[[Transaction, FilterT, int, int], tuple[list[FormT], int | None]]:
+    """The `read` of a list: `fetch(tx, wanted, cursor, size)` gives rows, `describe(tx, row)` their forms."""
+
+    def read(tx: Transaction, wanted: FilterT, cursor: int, limit: int) -> tuple[list[FormT], int | None]:
+        rows, resume = cut(list(fetch(tx, wanted, cursor, limit + 1)), limit, number)
+        return [describe(tx, row) for row in rows], resume
+
+    return read
+
+
+def find_row(
+    fetch: Callable[[Transaction, int], T | None], describe: Callable[[Transaction, T], DetailT]
+) -> Callable[[Transaction, int], DetailT | None]:
+    """The `find` of a list whose row `fetch(tx, number)` gives and `describe(tx, row)` turns into a form."""
+
+    def find(tx: Transaction, number: int) -> DetailT | None:
+        row = fetch(tx, number)
+        return None if row is None else describe(tx, row)
+
+    return find
+
+
+def take_from(form: type[FormT]) -> Callable[[Transaction, object], FormT]:
+    """Describe rows that have just what the form needs."""
+    return lambda _tx, row: form.model_validate(row)
+
+
 def cut(rows: Sequence[T], limit: int, number: Callable[[T], int]) -> tuple[list[T], int | None]:
     """The first `limit` of up to `limit + 1` rows, and the number to resume at: None if there were no more."""
     page = list(rows[:limit])
@@ -129,11 +161,7 @@ def encode_cursor(number: int | None) -> str | None:
 
 
 def decode_cursor(text: object) -> int:
-    """Read back what `encode_cursor` wrote.
-
-    Raises:
-        ValueError: it did not write this.
-    """
+    """Read back what `encode_cursor` wrote; ValueError if it did not write this."""
     try:
         raw = base64.urlsafe_b64decode(f"{text}{'=' * (-len(str(text)) % 4)}".encode("ascii"))
         number = int(raw) if len(raw) <= len(str(MAX_NUMBER)) else -1

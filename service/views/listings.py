@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from service.listing import store
 from service.listing.record import ListingState
 from service.model import Vendor
 from service.views.form import AT, Form, eg
-from service.views.listed import Column, Kind, Listed, Page, cut
-
-if TYPE_CHECKING:
-    from service.database import Transaction
+from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +44,18 @@ class Listing(Form):
     needs_person: bool = eg(False)
 
 
-def _find(tx: Transaction, number: int) -> Listing | None:
-    listing = store.find_listing(tx, number)
-    return None if listing is None else Listing.model_validate(listing)
-
-
-def _read(tx: Transaction, wanted: ListingFilter, cursor: int, limit: int) -> tuple[list[Listing], int | None]:
-    found = store.list_listings(tx, limit + 1, before=cursor or None, app_id=wanted.app_id, vendor=wanted.vendor)
-    page, resume = cut(found, limit, lambda listing: listing.id)
-    return [Listing.model_validate(listing) for listing in page], resume
-
-
-LISTINGS = Listed(
+LISTINGS = Listed[ListingFilter, Listing, Listing](
     "listing",
     "reconcile --list",
     Page[Listing],
-    _read,
+    read_rows(
+        lambda tx, wanted, cursor, size: store.list_listings(
+            tx, size, before=cursor or None, app_id=wanted.app_id, vendor=wanted.vendor
+        ),
+        take_from(Listing),
+    ),
     lambda tx, wanted: store.count_listings(tx, wanted.app_id, wanted.vendor),
-    _find,
+    find_row(store.find_listing, take_from(Listing)),
     (
         Column("id", lambda each: each.id, Kind.NUMBER),
         Column("started", lambda each: each.started_at, Kind.MOMENT),

@@ -12,7 +12,7 @@ from service.preview import make
 from service.preview import store as preview_store
 from service.rules import store
 from service.views.form import AT, Form, Known, eg
-from service.views.listed import Column, Kind, Listed, Page, cut, encode_cursor
+from service.views.listed import Column, Kind, Listed, Page, cut, encode_cursor, find_row, read_rows, take_from
 
 if TYPE_CHECKING:
     from service.database import Database, Transaction
@@ -162,7 +162,7 @@ class Forecast(Amount):
 
 def describe_preview(preview: preview_store.Preview) -> Preview:
     """The form of a preview."""
-    return Preview(**_describe_in_short(preview), rules_text=preview.rules_text, **preview.result)
+    return Preview(**dict(PreviewInShort.model_validate(preview)), rules_text=preview.rules_text, **preview.result)
 
 
 def list_sooner(
@@ -190,7 +190,7 @@ def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> Fo
 
 def find_current(tx: Transaction) -> RevisionDetail | None:
     """The rules in force; None: there are none yet."""
-    return _find_revision(tx, store.find_current_number(tx))
+    return REVISIONS.find(tx, store.find_current_number(tx))
 
 
 def _describe_change(change: Change) -> ComparedFile:
@@ -201,51 +201,34 @@ def _describe_change(change: Change) -> ComparedFile:
     )
 
 
-def _describe_in_short(preview: preview_store.Preview) -> dict[str, Any]:
-    return {name: getattr(preview, name) for name in PreviewInShort.model_fields}
+def _describe_preview(_tx: Transaction, preview: preview_store.Preview) -> Preview:
+    return describe_preview(preview)
 
 
-def _describe_revision(revision: store.Revision, before: store.Revision | None) -> Revision:
+def _describe_revision(tx: Transaction, revision: store.Revision) -> Revision:
+    before = store.find_revision(tx, revision.number - 1)
     old = before.rules_text.splitlines() if before else []
     names = (f"revision {before.number if before else 0}", f"revision {revision.number}")
     diff = "\n".join(difflib.unified_diff(old, revision.rules_text.splitlines(), *names, lineterm=""))
     return Revision(**{name: getattr(revision, name) for name in Revision.model_fields if name != "diff"}, diff=diff)
 
 
-def _find_revision(tx: Transaction, number: int) -> RevisionDetail | None:
-    revision = store.find_revision(tx, number)
-    if revision is None:
-        return None
-    form = _describe_revision(revision, store.find_revision(tx, number - 1))
+def _describe_in_full(tx: Transaction, revision: store.Revision) -> RevisionDetail:
     rules = [Rule(**{"match": {}, "keep_latest": None} | rule) for rule in tomllib.loads(revision.rules_text)["rules"]]
-    return RevisionDetail(**dict(form), text=revision.rules_text, rules=rules)
-
-
-def _read_revisions(tx: Transaction, _wanted: None, cursor: int, limit: int) -> tuple[list[Revision], int | None]:
-    found = list(store.list_revisions(tx, limit + 1, before=cursor or None))
-    page, resume = cut(found, limit, lambda revision: revision.number)
-    earlier = {revision.number: revision for revision in found}
-    return [_describe_revision(revision, earlier.get(revision.number - 1)) for revision in page], resume
-
-
-def _find_preview(tx: Transaction, number: int) -> Preview | None:
-    preview = preview_store.find_preview(tx, number)
-    return None if preview is None else describe_preview(preview)
-
-
-def _read_previews(tx: Transaction, _wanted: None, cursor: int, limit: int) -> tuple[list[PreviewInShort], int | None]:
-    found = preview_store.list_previews(tx, limit + 1, before=cursor or None)
-    page, resume = cut(found, limit, lambda preview: preview.id)
-    return [PreviewInShort(**_describe_in_short(preview)) for preview in page], resume
+    return RevisionDetail(**dict(_describe_revision(tx, revision)), text=revision.rules_text, rules=rules)
 
 
 REVISIONS = Listed[None, Revision, RevisionDetail](
     "revision",
     "rules history",
     Page[Revision],
-    _read_revisions,
+    read_rows(
+        lambda tx, _, cursor, size: store.list_revisions(tx, size, before=cursor or None),
+        _describe_revision,
+        lambda revision: revision.number,
+    ),
     lambda tx, _wanted: store.find_current_number(tx),
-    _find_revision,
+    find_row(store.find_revision, _describe_in_full),
     (
         Column("revision", lambda each: each.number, Kind.NUMBER),
         Column("applied", lambda each: each.applied_at, Kind.MOMENT),
@@ -261,9 +244,12 @@ PREVIEWS = Listed[None, PreviewInShort, Preview](
     "preview",
     "rules preview FILE",
     Page[PreviewInShort],
-    _read_previews,
+    read_rows(
+        lambda tx, _, cursor, size: preview_store.list_previews(tx, size, before=cursor or None),
+        take_from(PreviewInShort),
+    ),
     lambda tx, _wanted: len(preview_store.list_previews(tx)),
-    _find_preview,
+    find_row(preview_store.find_preview, _describe_preview),
     (
         Column("id", lambda each: each.id, Kind.NUMBER),
         Column("made", lambda each: each.as_of, Kind.MOMENT),

@@ -11,10 +11,11 @@ from service.sweep import store
 from service.sweep.records import PlanState, RunState, Trigger
 from service.views.files import Attempt
 from service.views.form import AT, Form, Known, eg
-from service.views.listed import Column, Kind, Listed, Page, cut, require
+from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, require, take_from
 
 if TYPE_CHECKING:
     from service.database import Transaction
+    from service.model import MediaFile
     from service.sweep import records
 
 
@@ -83,6 +84,15 @@ class RunFile(Attempt):
     stream_id: Known = eg("trial-7")
 
 
+def _describe_run(tx: Transaction, run: records.Run) -> Run:
+    return Run(**_count(tx, run))
+
+
+def _describe_in_full(tx: Transaction, run: records.Run) -> RunDetail:
+    plans = [Plan.model_validate(plan) for plan in store.list_plans(tx, run_id=run.id)]
+    return RunDetail(**_count(tx, run), plans=plans)
+
+
 def _count(tx: Transaction, run: records.Run) -> dict[str, Any]:
     totals = store.count_totals(tx, run.id)
     return {
@@ -94,35 +104,22 @@ def _count(tx: Transaction, run: records.Run) -> dict[str, Any]:
     }
 
 
-def _find_run(tx: Transaction, number: int) -> RunDetail | None:
-    run = store.find_run(tx, number)
-    if run is None:
-        return None
-    plans = [Plan.model_validate(plan) for plan in store.list_plans(tx, run_id=number)]
-    return RunDetail(**_count(tx, run), plans=plans)
+def _describe_attempt(_tx: Transaction, found: tuple[records.Attempt, MediaFile]) -> RunFile:
+    attempt, file = found
+    names = {name: getattr(file, name) for name in ("app_id", "vendor", "file_id", "stream_id")}
+    return RunFile(**dict(Attempt.model_validate(attempt)), **names)
 
 
-def _read_runs(tx: Transaction, _wanted: None, cursor: int, limit: int) -> tuple[list[Run], int | None]:
-    runs, resume = cut(store.list_runs(tx, limit + 1, before=cursor or None), limit, lambda run: run.id)
-    return [Run(**_count(tx, run)) for run in runs], resume
-
-
-def _read_calls(tx: Transaction, run: int, cursor: int, limit: int) -> tuple[list[Call], int | None]:
+def _list_calls(tx: Transaction, run: int, cursor: int, size: int) -> list[records.Call]:
     require(store.find_run(tx, run), "run", run, "runs list")
-    calls, resume = cut(store.list_calls(tx, run, limit + 1, after=cursor), limit, lambda call: call.id)
-    return [Call.model_validate(call) for call in calls], resume
+    return store.list_calls(tx, run, size, after=cursor)
 
 
-def _read_files(tx: Transaction, run: int, cursor: int, limit: int) -> tuple[list[RunFile], int | None]:
+def _list_attempts(tx: Transaction, run: int, cursor: int, size: int) -> list[tuple[records.Attempt, MediaFile]]:
     require(store.find_run(tx, run), "run", run, "runs list")
-    attempts, resume = cut(store.list_attempts(tx, limit + 1, run_id=run, after=cursor), limit, lambda each: each.id)
+    attempts = store.list_attempts(tx, size, run_id=run, after=cursor)
     files = find_files(tx, [attempt.media_file_id for attempt in attempts])
-    forms = []
-    for attempt in attempts:
-        file = files[attempt.media_file_id]
-        names = {name: getattr(file, name) for name in ("app_id", "vendor", "file_id", "stream_id")}
-        forms.append(RunFile(**dict(Attempt.model_validate(attempt)), **names))
-    return forms, resume
+    return [(attempt, files[attempt.media_file_id]) for attempt in attempts]
 
 
 def _describe_outcomes(run: Run) -> str | None:
@@ -134,9 +131,9 @@ RUNS = Listed[None, Run, RunDetail](
     "run",
     "runs list",
     Page[Run],
-    _read_runs,
+    read_rows(lambda tx, _, cursor, size: store.list_runs(tx, size, before=cursor or None), _describe_run),
     lambda tx, _wanted: sum(store.count_runs(tx).values()),
-    _find_run,
+    find_row(store.find_run, _describe_in_full),
     (
         Column("id", lambda run: run.id, Kind.NUMBER),
         Column("started", lambda run: run.started_at, Kind.MOMENT),
@@ -152,7 +149,7 @@ CALLS = Listed[int, Call, Call](
     "call",
     "runs show",
     Page[Call],
-    _read_calls,
+    read_rows(_list_calls, take_from(Call)),
     lambda tx, run: store.count_totals(tx, run).calls,
     lambda _tx, _number: None,
     (
@@ -171,7 +168,7 @@ RUN_FILES = Listed[int, RunFile, RunFile](
     "attempt",
     "runs show",
     Page[RunFile],
-    _read_files,
+    read_rows(_list_attempts, _describe_attempt, lambda found: found[0].id),
     store.count_attempts,
     lambda _tx, _number: None,
     (

@@ -254,7 +254,9 @@ def test_totals_show_how_things_stand(api: Api) -> None:
     totals = api.get("/totals")
     assert (totals["files"]["deleted"], totals["files"]["failed"], totals["due"]) == (30, 0, {APP: 1})
     assert (totals["callbacks"]["forged"], totals["runs"]["done"], totals["revision"]) == (1, 1, 1)
-    assert {each["is_complete"] for each in totals["listings"]} == {True}
+    assert [(each["vendor"], each["state"]) for each in totals["listings"]] == [
+        (vendor, "complete") for vendor in ("Huawei", "Tencent", "Ws")
+    ]
 
 
 def test_other_routes_leave_most_threads_to_callbacks(api: Api) -> None:

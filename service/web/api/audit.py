@@ -21,7 +21,6 @@ from service.views.audit import (
     Order,
     Token,
     describe_new_token,
-    describe_token,
     export_audit,
     show_order,
     verify_audit,
@@ -101,4 +100,4 @@ def make_new_token(call: Call[NoQuery, TokenOrder]) -> NewToken:
 @token_routes.post("/tokens/<number:number>/revoke", role=Role.ADMIN)
 def revoke_one_token(call: Plain) -> Token:
     """Make a token useless from now on."""
-    return describe_token(revoke_token(call.database, call.number, call.actor, call.now()))
+    return Token.model_validate(revoke_token(call.database, call.number, call.actor, call.now()))
