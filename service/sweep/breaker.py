@@ -118,21 +118,8 @@ def keep_plans(
     if admission.plan_run is None:
         store.expire_plan(tx, due.app_id, f"run {run_id}", now)
         if admission.reason:
-            plan = Plan(
-                run_id=run_id,
-                app_id=due.app_id,
-                made_at=due.moment,
-                revision=revision,
-                highest_id=due.highest_id,
-                files_count=admission.due,
-                present_count=admission.present,
-                reason=admission.reason,
-                state=PlanState.OPEN,
-                ended_at=None,
-                ended_by=None,
-                called=0,
-            )
-            store.add_plan(tx, plan)
+            facts = (due.moment, revision, due.highest_id, admission.due, admission.present, admission.reason)
+            store.add_plan(tx, Plan(run_id, due.app_id, *facts, PlanState.OPEN, None, None, 0))
             return run_id
     return admission.plan_run
 

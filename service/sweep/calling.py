@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from service.model import Vendor
     from service.zego.messages import DeleteAnswer
 
-# Of the calls per second that ZEGO allows. What is left covers the spread of the calls' ways through the network.
-_NOMINAL_SHARE: Final = 0.925
-_WINDOW_S: Final = 1.03
+# Of the calls per second that ZEGO allows; listings have the rest.
+_SHARE: Final = 0.925
 _MAX_LATENESS_S: Final = 0.1
 _MAX_INTERVAL_S: Final = 1.0
 _RECOVERY: Final = 0.9
@@ -99,7 +98,7 @@ class Pace:
     @property
     def interval_s(self) -> float:
         """The time between two calls; longer after ZEGO said that calls come too often."""
-        nominal = 1 / (self.calls_per_second * _NOMINAL_SHARE)
+        nominal = 1 / (self.calls_per_second * _SHARE)
         return max(nominal, min(nominal * self._stretch, _MAX_INTERVAL_S))
 
     def find_wait(self) -> float:
@@ -119,10 +118,10 @@ class Pace:
         self._stretch = max(self._stretch * _RECOVERY, 1.0)
 
     def wait_for_window(self) -> None:
-        """Wait until one more call makes no more than `calls_per_second` within any second."""
+        """Wait until one more call is no more than the app's share within any second."""
         with self._lock:
-            if len(self._sends) >= self.calls_per_second:
-                time.sleep(max(self._sends.popleft() + _WINDOW_S - time.monotonic(), 0.0))
+            if len(self._sends) >= max(int(self.calls_per_second * _SHARE), 1):
+                time.sleep(max(self._sends.popleft() + 1.0 - time.monotonic(), 0.0))
             self._sends.append(time.monotonic())
 
 

@@ -71,7 +71,8 @@ class Loop:
                         self._wait()
             except DatabaseUnavailable:
                 pool.shutdown(wait=True)
-                self._record_sent(self._take_sent(0.0))  # an answer is worth another try: without it all is unknown
+                while self._record_sent(self._take_sent(0.0)):  # without its answer the outcome of a call is unknown
+                    pass
                 raise
         self._end_bisections(all_of_them=True)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.audit.store import find_order, finish_order, list_failed_orders
+from service.audit.store import find_order, finish_order
 from service.files.store import find_highest_id
 from service.model import Vendor
 from service.rules.store import find_current_number
@@ -21,6 +21,7 @@ from service.sweep import claim_store, store
 from service.sweep.app_pass import AppPass
 from service.sweep.breaker import Limits, ask_breaker, describe_remedy, keep_plans
 from service.sweep.calling import Pace, SweepApp
+from service.sweep.claim import is_blocked_by_order
 from service.sweep.claim_store import Due
 from service.sweep.loop import Loop
 from service.sweep.record import Recorder, close_open_attempts
@@ -49,6 +50,11 @@ class Pass:
     highest_id: int
     revision: int
     approved_run: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """It takes everything that is due."""
+        return self.trigger not in (Trigger.RETRY, Trigger.APPROVAL)
 
 
 @dataclass(slots=True)
@@ -122,51 +128,49 @@ class Sweeper:
         now, revision = self.now(), find_current_number(tx)
         close_open_attempts(tx, now, self.retry_policy, self.jitter)
         run_id = store.start_run(tx, trigger, self.leader.name, now)
-        approved_run, result = None, {"run_id": run_id}
+        approved_run = 0 if trigger is Trigger.APPROVAL else None  # (0: nothing, if the order is not there)
         order = None if request is None else find_order(tx, request)
         if order is not None:
             if trigger is Trigger.APPROVAL:
                 approved_run = int(order.payload["run_id"])
                 apps = store.approve_plans(tx, approved_run, revision, order.payload["by"], now)
                 log.info("plan_approved", run=approved_run, apps=apps, by=order.payload["by"])
-            finish_order(tx, order.number, now, result)
+            finish_order(tx, order.number, now, {"run_id": run_id})
         return Pass(run_id, trigger, now, find_highest_id(tx), revision, approved_run)
 
     def _open_apps(self, sweep: Pass) -> tuple[list[AppPass], list[str]]:
         """The apps that have files to ask for and may be called, and why the breaker stops others."""
         opened, stops = [], []
         for app_id in self.apps:
-            app, stop = self._open_app(sweep, app_id)
-            if app is not None:
-                opened.append(app)
-            if stop is not None:
-                stops.append(stop)
+            due = Due(app_id, sweep.moment, sweep.highest_id, only_retries=sweep.trigger is Trigger.RETRY)
+            room, stop = self._admit(sweep, due) if sweep.is_whole else (0, None)
+            app = None if stop else self._open_app(sweep, due, room)
+            opened += [app] if app else []
+            stops += [stop] if stop else []
         return opened, stops
 
-    def _open_app(self, sweep: Pass, app_id: str) -> tuple[AppPass | None, str | None]:
-        is_whole = sweep.trigger not in (Trigger.RETRY, Trigger.APPROVAL)
-        due = Due(app_id, sweep.moment, sweep.highest_id, only_retries=sweep.trigger is Trigger.RETRY)
-        room = 0
-        if is_whole:
-            due, room, stop = self._admit(sweep, due)
-            if stop is not None:
-                return None, stop
-        elif sweep.trigger is Trigger.APPROVAL and not self._is_approved(sweep, app_id):
-            return None, None
+    def _open_app(self, sweep: Pass, due: Due, room: int) -> AppPass | None:
         now = self.now()
         with self.database.read() as tx:
-            vendors = self._find_vendors(tx, due, now, may_probe=is_whole)
-            states = store.list_app_states(tx, app_id)
+            vendors = self._find_vendors(tx, due, now, may_probe=sweep.is_whole)
+            states = store.list_app_states(tx, due.app_id)
+            if sweep.approved_run is not None:
+                plan = store.find_approved_plan(tx, due.app_id, sweep.revision, run_id=sweep.approved_run)
+                vendors = vendors if plan else []
         if not vendors:
-            return None, None
-        pace = self._paces.setdefault(app_id, Pace(self.apps[app_id].calls_per_second))
-        app = AppPass(self.apps[app_id], pace, due, room, deque(vendors), sweep.approved_run)
-        app.apply_states(states, now)
-        app.may_probe = {state.vendor for state in states if state.blocked and is_whole}
-        return app, None
+            return None
+        app = self.apps[due.app_id]
+        pace = self._paces.setdefault(due.app_id, Pace(app.calls_per_second))
+        opened = AppPass(app, pace, due, room, deque(vendors), sweep.approved_run)
+        opened.apply_states(states, now)
+        opened.may_probe = {state.vendor for state in states if state.blocked and sweep.is_whole}
+        return opened
 
-    def _admit(self, sweep: Pass, due: Due) -> tuple[Due, int, str | None]:
-        """Ask the breaker about an app, once what is kept for its rank, or not confirmed, is out of the way."""
+    def _admit(self, sweep: Pass, due: Due) -> tuple[int, str | None]:
+        """How many files of an app may be called that count, or why the breaker stops it.
+
+        What is kept for its rank, or not confirmed, is put out of the way before it counts.
+        """
         set_aside_ranked(self.leader, self.reader, due, self.now)
         if self.confirm_all:
             set_aside_unconfirmed(self.leader, due, self.now)
@@ -174,24 +178,19 @@ class Sweeper:
             admission = ask_breaker(tx, self.limits, due, sweep.revision)
             has_plan = store.find_open_plan(tx, due.app_id) is not None
         if admission.reason is None and not has_plan:
-            return due, admission.room, None
-        plan_run = self.leader.transact(
-            lambda tx: keep_plans(tx, sweep.run_id, due, admission, sweep.revision, self.now())
-        )
+            return admission.room, None
+        run_id = sweep.run_id
+        plan = self.leader.transact(lambda tx: keep_plans(tx, run_id, due, admission, sweep.revision, self.now()))
         if admission.reason is None:
-            return due, admission.room, None
-        log.error("sweep_stopped", app=due.app_id, run=sweep.run_id, plan=plan_run, due=admission.due)
-        remedy = describe_remedy(plan_run or sweep.run_id)
-        return due, 0, f"the breaker stopped app {due.app_id}, nothing of it was called: {admission.reason}; {remedy}"
-
-    def _is_approved(self, sweep: Pass, app_id: str) -> bool:
-        with self.database.read() as tx:
-            return store.find_approved_plan(tx, app_id, sweep.revision, run_id=sweep.approved_run) is not None
+            return admission.room, None
+        log.error("sweep_stopped", app=due.app_id, run=run_id, plan=plan, due=admission.due)
+        remedy = describe_remedy(plan or run_id)
+        return 0, f"the breaker stopped app {due.app_id}, nothing of it was called: {admission.reason}; {remedy}"
 
     def _find_vendors(self, tx: Transaction, due: Due, now: datetime, *, may_probe: bool = False) -> list[Vendor]:
         """The vendors of an app that have due files and may be called; blocked ones only where they may be probed."""
         vendors = [vendor for vendor in Vendor if claim_store.has_due(tx, due, vendor)]
-        if not vendors or any(order.app_id in (None, due.app_id) for order in list_failed_orders(tx)):
+        if not vendors or is_blocked_by_order(tx, due.app_id):
             return []
         states = store.list_app_states(tx, due.app_id)
         shut = {state.vendor for state in states if state.blocked and not may_probe}

@@ -85,7 +85,7 @@ def test_an_app_stays_stopped_while_its_plan_is_open_and_something_is_due(strict
     for name in names(LIMIT + 49):
         strict.change(name, state=FileState.HELD)
     strict.sweep()
-    assert strict.sandbox.calls == ()
+    assert not strict.sandbox.calls
     assert [plan.state for plan in plans(strict)] == [PlanState.OPEN]
     strict.change("f0149", state=FileState.HELD)
     strict.sweep()
@@ -162,7 +162,7 @@ def test_an_approval_under_rules_that_changed_meanwhile_deletes_nothing(strict: 
     number = place_approval(strict.database, TESTER, first, strict.clock())
     strict.keep("30h")
     strict.sweep(Trigger.APPROVAL, request=number)
-    assert strict.sandbox.calls == ()
+    assert not strict.sandbox.calls
     assert {plan.state for plan in plans(strict)} == {PlanState.OPEN}
 
 
@@ -197,7 +197,7 @@ def test_a_stopped_app_still_goes_on_with_its_retries(strict: Stage) -> None:
     strict.add("retried", last_outcome=Outcome.RETRYABLE)
     strict.add(*names(LIMIT + 1))
     strict.sweep()
-    assert strict.sandbox.calls == ()
+    assert not strict.sandbox.calls
     assert strict.sweeper.find_due_retries()
     strict.sweep(Trigger.RETRY)
     assert [call.file_ids for call in strict.sandbox.calls] == [("retried",)]
@@ -213,7 +213,7 @@ def test_what_a_preview_showed_does_not_count_up_to_its_number(strict: Stage) ->
     # 60 of the 90 are covered; the other 30 count like the 60 that nothing moved.
     strict.sweeper.limits = Limits(89, 1.0)
     strict.sweep()
-    assert strict.sandbox.calls == ()
+    assert not strict.sandbox.calls
     [plan] = plans(strict)
     assert plan.files_count == 90
     strict.sweeper.limits = Limits(90, 1.0)

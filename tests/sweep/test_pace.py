@@ -27,12 +27,13 @@ def test_no_second_sees_more_than_20_calls_of_an_app(sqlite_url: str) -> None:
         assert not stage.stored(APP) | stage.stored(OTHER)
         assert {call.code for call in stage.sandbox.calls} == {0}
         for app_id in (APP, OTHER):
-            assert stage.sandbox.max_calls_in_any_second(app_id) <= 20
+            assert 16 <= stage.sandbox.max_calls_in_any_second(app_id) <= 20
         assert 50 / 20 <= took < 6, "both apps side by side"
 
 
 def test_threads_that_were_held_up_do_not_catch_up_all_at_once() -> None:
-    pace, sent, lock = Pace(20), [], threading.Lock()
+    pace, lock = Pace(20), threading.Lock()
+    sent: list[float] = []
 
     def send(_: int) -> None:
         pace.wait_for_window()
@@ -41,7 +42,10 @@ def test_threads_that_were_held_up_do_not_catch_up_all_at_once() -> None:
 
     with ThreadPoolExecutor(50) as pool:
         list(pool.map(send, range(50)))
-    assert all(later - earlier > 1.0 for earlier, later in zip(sent, sent[20:], strict=False))
+    sent.sort()
+    assert all(later - earlier >= 1.0 for earlier, later in zip(sent, sent[18:], strict=False)), (
+        "listings have the rest"
+    )
     assert sent[-1] - sent[0] < 3.5
 
 

@@ -60,7 +60,8 @@ def test_an_answer_is_recorded_once_although_the_commit_was_not_seen(stage: Stag
     stage.keep("1d")
     stage.add("fails", "goes")
     stage.sandbox.fail_file("fails", "Busy")
-    transact, recorded = stage.leader.transact, []
+    transact = stage.leader.transact
+    recorded: list[Any] = []
 
     class Forgetful:
         def __getattr__(self, name: str) -> Any:
