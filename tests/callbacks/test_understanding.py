@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -128,17 +129,17 @@ def test_the_first_trusted_callback_introduces_an_adopted_file(scene: Scene) -> 
     assert file.due_at == START + DAY, "its age goes on counting from the vendor's own time"
 
 
-@pytest.mark.parametrize("one_batch", [True, False])
+@pytest.mark.parametrize("how", ["in one batch", "one by one", "a day apart"])
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_contents_under_one_signature_are_a_conflict_of_both(scene: Scene, first: int, *, one_batch: bool) -> None:
+def test_two_contents_under_one_signature_are_a_conflict_of_both(scene: Scene, first: int, how: str) -> None:
     scene.keep("1d")
     both = [recording("f1", age=2 * DAY), recording("f2", age=2 * DAY)]
     for fields in (both[first], both[1 - first]):
         scene.receive(fields, nonce="7", now=START)
-        if not one_batch:
+        if how == "a day apart":
             scene.understanding.run()
             scene.clock.move(days=1)
-    scene.understanding.run()
+    replace(scene.understanding, max_batch=1 if how == "one by one" else 500).run()
     assert scene.verdicts() == ["conflict", "conflict"]
     assert scene.states() == {"f1": "unconfirmed", "f2": "unconfirmed"}
     assert {file.suspicion for file in scene.files().values()} == {Suspicion.CONFLICT}
