@@ -21,7 +21,6 @@ from service.callbacks.pruning import prune_inbox
 from service.database import DatabaseUnavailable
 from service.leader.leader import LeadLost
 from service.leader.store import want_lead
-from service.listing.request import read_request
 from service.logs import configure_logging
 from service.stopping import StopSignals, follow_lifeline, stop_signals
 from service.sweep.pruning import prune_history
@@ -140,8 +139,7 @@ class Worker:
 
     def _reconcile_on_request(self, order: Order) -> None:
         service = self._service
-        pairs, since = read_request(order)
-        numbers = [service.reconciler.run(app_id, vendor, self._stop, since=since) for app_id, vendor in pairs]
+        numbers = service.reconciler.run_request(order, self._stop)
         service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), {"listing_ids": numbers}))
 
     def _find_requests(self, *kinds: OrderKind) -> list[Order]:

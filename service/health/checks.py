@@ -194,7 +194,7 @@ def _check_listings(settings: Settings, database: Database, now: datetime) -> It
             if now - listing.started_at > 2 * every:
                 text = f"{what}: overdue, the last began at {describe_moment(listing.started_at)}"
                 found.append(Check("listings", _ATTENTION, text, _READ_LISTINGS))
-            elif listing.state in (ListingState.INCOMPLETE, ListingState.INTERRUPTED):
+            elif listing.needs_person or listing.state is ListingState.INTERRUPTED:
                 text = f"{what}: listing {listing.id} is {listing.state}: {listing.note or 'no reason is on record'}"
                 found.append(Check("listings", _WARNING, text, _READ_LISTINGS))
     yield from found or [Check("listings", _OK, "complete and in time")]
