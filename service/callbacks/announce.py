@@ -63,21 +63,16 @@ class FileBook:
         if suspicion is not None and _was_confirmed(file, since):
             return "announced a file that was confirmed since"
         merged, differences = merge_announcement(file, announced, end_is_trusted=end_is_trusted)
-        if file.state in END_STATES:
-            self._note_suspicion(identity, file, merged.suspicion)
-            return f"announced a file that is {file.state} already"
         self._change(identity, file, merged)
+        if file.state in END_STATES:
+            return f"announced a file that is {file.state} already"
         return describe_merge(file, merged, differences)
 
     def suspect(self, number: int, since: datetime) -> None:
         """Stop trusting a file because of a conflict that is known since a moment; not if it was confirmed after it."""
         identity = self._by_number.get(number)
         file = None if identity is None else self._find(identity)
-        if identity is None or file is None or _was_confirmed(file, since):
-            return
-        if file.state in END_STATES:
-            self._note_suspicion(identity, file, Suspicion.CONFLICT)
-        else:
+        if identity is not None and file is not None and not _was_confirmed(file, since):
             self._change(identity, file, file._replace(suspicion=Suspicion.CONFLICT))
 
     def changes(self) -> Iterable[Change]:
@@ -88,17 +83,16 @@ class FileBook:
         return self._changed.get(identity) or self.known.get(identity)
 
     def _change(self, identity: Identity, file: MediaFile, changed: MediaFile) -> None:
+        is_ended = file.state in END_STATES
+        if is_ended:  # only a conflict is noted: a listing may show the file again
+            suspicion = changed.suspicion if changed.suspicion is Suspicion.CONFLICT else file.suspicion
+            changed = file._replace(suspicion=suspicion)
         if changed == file:
             return
         erasure = None if changed.erasure_id is None else self.erasures.get(changed.erasure_id)
         if erasure is not None and not fits_erasure(changed, erasure):
             changed = changed._replace(erasure_id=None)
-        self._changed[identity] = changed._replace(decide_again=True)
-
-    def _note_suspicion(self, identity: Identity, file: MediaFile, suspicion: Suspicion | None) -> None:
-        # On a file that has ended, too: a listing may show it again.
-        if suspicion is Suspicion.CONFLICT and file.suspicion is not suspicion:
-            self._changed[identity] = file._replace(suspicion=suspicion)
+        self._changed[identity] = changed._replace(decide_again=not is_ended)
 
 
 def merge_announcement(

@@ -13,7 +13,7 @@ from service.callbacks.store import NewCallback, store_callbacks
 from service.database import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from service.callbacks.understand import Key
     from service.database import Database
@@ -107,8 +107,8 @@ class Writer:
             try:
                 self._store_batch(batch)
             except Exception as error:
-                log.exception("callbacks_not_stored", callbacks=len(batch))
-                _finish(batch, f"storing it failed ({type(error).__name__})")
+                log.exception("writer_failed")
+                _finish(batch, error)
             with self._changed:
                 self._being_stored = []
 
@@ -134,34 +134,26 @@ class Writer:
                 by_key.setdefault(ticket.row.key, []).append(ticket)
         # Sorted, so that writers of several processes never wait for each other in a circle.
         equal = [by_key[key] for key in sorted(by_key)]
-        try:
-            self._store(equal)
-        except DatabaseUnavailable as error:
-            if not error.is_refusal:
-                log.error("callbacks_not_stored", callbacks=len(batch), detail=str(error))
-                _finish(batch, str(error))
-                return
-            for tickets in equal:
-                self._store_one(tickets)
-        else:
-            _finish(batch, None)
+        error = self._try(equal)
+        if error is None or not error.is_refusal:
+            _finish(batch, error)
+            return
+        for tickets in equal:
+            _finish(tickets, self._try([tickets]))
 
-    def _store_one(self, tickets: list[_Ticket]) -> None:
-        try:
-            self._store([tickets])
-        except DatabaseUnavailable as error:
-            log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error))
-            _finish(tickets, str(error))
-        else:
-            _finish(tickets, None)
-
-    def _store(self, equal: Sequence[Sequence[_Ticket]]) -> None:
+    def _try(self, equal: Sequence[Sequence[_Ticket]]) -> DatabaseUnavailable | None:
         counted = [(tickets[0].row, len(tickets)) for tickets in equal]
-        if counted:
-            self._database.transact(lambda tx: store_callbacks(tx, counted))
+        try:
+            if counted:
+                self._database.transact(lambda tx: store_callbacks(tx, counted))
+        except DatabaseUnavailable as error:
+            return error
+        return None
 
 
-def _finish(tickets: Iterable[_Ticket], failure: str | None) -> None:
+def _finish(tickets: Sequence[_Ticket], error: Exception | None) -> None:
+    if error is not None:
+        log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error))
     for ticket in tickets:
-        ticket.failure = failure
+        ticket.failure = None if error is None else str(error)
         ticket.done.set()
