@@ -10,6 +10,7 @@ import pytest
 from service.audit.order import OrderKind
 from service.audit.store import find_order
 from service.database import Database
+from service.files.store import save_files
 from service.model import NoSuchThing, NotPossible
 from service.preview.apply import (
     Applied,
@@ -116,6 +117,15 @@ def test_what_differs_from_the_preview_is_refused_with_a_new_one(
         apply(world, SHORTER, shown)
     assert in_force(world) == before
     assert apply(world, SHORTER, refused.value.preview.id).revision == before.number + 1
+
+
+def test_a_file_that_was_looked_at_and_is_due_sooner_by_a_fact_of_since_was_not_shown(world: World) -> None:
+    small = Candidate(parse_rules('[[rules]]\nname = "s"\nmatch = { max_size = "5MB" }\nkeep = "20d"\n'), "small")
+    shown = preview(world, small)
+    known = world.files()["old"]._replace(size_bytes=1, decide_again=True)
+    world.service.leader.transact(lambda tx: save_files(tx, [known]))
+    with pytest.raises(NotAsPreviewed, match="would now make 1 file due sooner, and preview 1 showed 0"):
+        apply(world, small, shown)
 
 
 def test_a_new_recording_that_is_announced_meanwhile_is_not_in_the_way(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from service.files.explain import explain_file
 from service.model import FileState, Vendor
 from service.preview.apply import apply_rules
-from service.preview.make import Candidate, make_preview
+from service.preview.make import Candidate, list_sooner, make_preview
 from service.rules.file import parse_rules
 from tests.world import TESTER, World, open_world
 
@@ -116,3 +116,14 @@ def test_what_only_its_rank_kept_becomes_due_sooner_without_it_and_waits(world: 
     assert made.result["forecast"]["candidate"][:3] == [0, 0, 1]
     [sample] = changes["sooner"]["samples"]
     assert (sample["due_before"], sample["due_after"]) == (None, "2025-12-02T12:00:00Z")
+
+
+def test_pages_of_files_due_sooner_know_the_ranks_of_the_pages_before(world: World) -> None:
+    for number in range(5):
+        world.add(1, prefix=f"take-{number}", age=(number + 2) * DAY)
+    made, now = preview(world, NEWEST), world.clock()
+    pages, last = [], 0
+    while page := list_sooner(world.database, world.service.reader, made, now, last, 2):
+        last = page[-1].before.id
+        pages.append([change.before.id for change in page])
+    assert pages == [[2, 3], [4, 5]]
