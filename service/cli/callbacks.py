@@ -68,22 +68,18 @@ def replay_command(
     invocation: Invocation,
     /,
     *,
-    ids: tuple[int, ...],
-    verdict: Verdict | None,
-    app_id: str | None,
     by: str | None,
     as_json: bool,
+    **chosen: Any,  # noqa: ANN401
 ) -> int:
     """Judge stored callbacks again, with the secrets and the code of now. Nothing is doubled."""
     from service.callbacks.replay import place_replay
     from service.cli.orders import report_order
 
-    if bool(ids) == bool(verdict) or (ids and app_id):
+    if bool(chosen["ids"]) == bool(chosen["verdict"]) or (chosen["ids"] and chosen["app_id"]):
         raise click.UsageError("give either IDs, or --verdict (with --app, if you like)")
     with invocation.opened() as service:
-        order = place_replay(
-            service.database, name_actor(by), invocation.now(), ids=ids, verdict=verdict, app_id=app_id
-        )
+        order = place_replay(service.database, name_actor(by), invocation.now(), **chosen)
         return report_order(invocation, service, order, _describe_replayed, as_json=as_json)
 
 

@@ -27,9 +27,11 @@ add_show(erasures_group, "views.holds:ERASURES", "Show an erasure, and how its f
 
 
 @click.command("delete")
-@click.argument("ids", metavar="[ID]...", type=NUMBER, nargs=-1)
-@click.option("--stream", metavar="PATTERN", help="Every file of the streams that fit; files to come are not.")
-@click.option("--app", help="The AppID of the streams; not needed where one app is configured.")
+@click.argument("files", metavar="[ID]...", type=NUMBER, nargs=-1)
+@click.option(
+    "--stream", "stream_pattern", metavar="PATTERN", help="The files of the streams that fit, not those to come."
+)
+@click.option("--app", "app_id", help="The AppID of the streams; not needed where one app is configured.")
 @click.option("--reason", required=True, help="Why, for the record.")
 @click.option("--count", type=NUMBER, metavar="N", help="Do it without asking, if it takes N files; else do nothing.")
 @by
@@ -39,13 +41,10 @@ def delete_command(
     invocation: Invocation,
     /,
     *,
-    ids: tuple[int, ...],
-    stream: str | None,
-    app: str | None,
-    reason: str,
     count: int | None,
     by: str | None,
     as_json: bool,
+    **target: Any,  # noqa: ANN401
 ) -> int:
     """Have files deleted because somebody asks for it, whatever the rules say; the next sweep does it.
 
@@ -55,15 +54,17 @@ def delete_command(
     from service.cli.orders import report_order
     from service.files.erase import ErasureRequest, erase_files, preview_erasure
 
-    if bool(ids) == (stream is not None):
+    if bool(target["files"]) == (target["stream_pattern"] is not None):
         raise click.UsageError("give either IDs or --stream")
     with invocation.opened() as service:
-        request = ErasureRequest(reason, ids, app if stream is None else choose_app(service, app), stream)
-        apps, now = service.app_ids, invocation.now()
+        if not target["files"]:
+            target["app_id"] = choose_app(service, target["app_id"])
+        request, apps = ErasureRequest(**target), service.app_ids
         if count is None:
             count = _ask(invocation, preview_erasure(service.database, request, known_apps=apps))
-        erased = erase_files(service.database, name_actor(by), request, now, known_apps=apps, expect=count)
-        return report_order(invocation, service, erased[1], _describe_erased, as_json=as_json)
+        actor, now = name_actor(by), invocation.now()
+        _, order = erase_files(service.database, actor, request, now, known_apps=apps, expect=count)
+        return report_order(invocation, service, order, _describe_erased, as_json=as_json)
 
 
 def _ask(invocation: Invocation, preview: ErasurePreview) -> int:
@@ -88,13 +89,9 @@ def _ask(invocation: Invocation, preview: ErasurePreview) -> int:
 
 
 def _describe_erased(result: dict[str, Any]) -> str:
-    held = f"; {result['held']:,} held ones stay until they are released" if result["held"] else ""
-    unconfirmed = (
-        f"; {result['unconfirmed']:,} unconfirmed ones until they are confirmed" if result["unconfirmed"] else ""
-    )
-    text = (
-        f"Erasure {result['erasure']}: {count_of(result['files'], 'file')}{held}{unconfirmed}. The next sweep does it."
-    )
+    text = f"Erasure {result['erasure']} takes {count_of(result['files'], 'file')}; the next sweep deletes them."
+    if result["held"] or result["unconfirmed"]:
+        text += f"\nOf these, {result['held']:,} held and {result['unconfirmed']:,} unconfirmed stay until that ends."
     if result["unknown_stream"]:
-        text += f"\nNot deleted: {count_of(result['unknown_stream'], 'file')} of the app whose stream is not known."
+        text += f"\nNot deleted: {count_of(result['unknown_stream'], 'file')} whose stream is not known."
     return text

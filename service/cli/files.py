@@ -138,32 +138,25 @@ def _name(what: str, numbers: list[int]) -> str:
 
 
 def _show_explanation(invocation: Invocation, found: Explanation) -> None:
-    from service.cli.tables import make_facts, make_table, prose, word
+    from service.cli.tables import make_table, prose, word
     from service.cli.wording import absolute
 
-    file, now = found.file, invocation.now()
+    file, applied = found.file, found.applied
     has_ended = file.state in END_STATES
-    facts: list[tuple[str, object]] = [
+    first: list[tuple[str, object]] = [
         ("file", f"{file.id}: {file.vendor} {file.file_id}, app {file.app_id}"),
         ("stream", file.stream_id or "not known"),
-        ("state", f"{file.state}: {file.state_reason if has_ended else found.reason}"),
-        ("due", "-" if found.due_at is None else f"{absolute(found.due_at, now)}: {found.date}"),
-        *((label, text) for label, text in (("waits", found.wait), ("rank", found.latest)) if text),
     ]
-    if found.applied is not None:
-        at = absolute(found.applied.applied_at, now)
-        today = "" if found.applied.number == found.revision_in_force else f"; today it is {found.revision_in_force}"
-        facts.append(("rules", f"revision {found.applied.number}, applied {at} by {found.applied.applied_by}{today}"))
-    facts += [("in the way", text) for text in found.obstacles]
-    invocation.show(make_facts([*facts, ("next", found.next_step)]), "")
+    if applied is not None:
+        at = absolute(applied.applied_at, invocation.now())
+        first.append(("decided by", f"revision {applied.number}, applied {at} by {applied.applied_by}"))
+    show_facts(invocation, found, first=first, skip=("file", "lines", "holds", "erasure", "applied"))
     if found.lines:
-        invocation.show("What counted then, in this order:" if has_ended else "What counts, in this order:", "")
-        columns = [prose("rule"), word("result"), prose("why")]
-        invocation.show(
-            make_table(invocation.out, columns, [(each.name, each.result, each.why) for each in found.lines])
-        )
+        invocation.show("", "What counted then, in this order:" if has_ended else "What counts, in this order:", "")
+        rows = [(line.name, line.result, line.why) for line in found.lines]
+        invocation.show(make_table(invocation.out, [prose("rule"), word("result"), prose("why")], rows))
     elif has_ended:
-        invocation.show("This service never asked ZEGO to delete it.")
+        invocation.show("", "This service never asked ZEGO to delete it.")
     _show_attempts(invocation, file)
 
 

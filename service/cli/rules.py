@@ -168,17 +168,9 @@ def _apply(invocation: Invocation, service: Service, candidate: Candidate, actor
         confirm_preview(invocation, preview)
         preview_id = preview.id
     with show_progress(invocation.err, "looking at files") as progress:
-        applied = apply_rules(
-            service.database,
-            service.reader,
-            candidate,
-            actor,
-            service.settings.cooling_off,
-            invocation.now,
-            preview_id=preview_id,
-            known_apps=service.app_ids,
-            progress=progress,
-        )
+        rules = (service.database, service.reader, candidate, actor, service.settings.cooling_off)
+        apps = service.app_ids
+        applied = apply_rules(*rules, invocation.now, preview_id=preview_id, known_apps=apps, progress=progress)
     if applied.order is None:
         invocation.note(f"the same rules are in force already, as revision {applied.revision}")
         return ExitCode.DONE
@@ -196,12 +188,9 @@ def _make_preview(invocation: Invocation, service: Service, candidate: Candidate
     from service.preview.make import make_preview
     from service.views.rules import describe_preview
 
-    cooling_off, apps = service.settings.cooling_off, service.app_ids
+    rules = (service.database, service.reader, candidate, actor, service.settings.cooling_off)
     with show_progress(invocation.err, "looking at files") as progress:
-        now = invocation.now()
-        made = make_preview(
-            service.database, service.reader, candidate, actor, cooling_off, now, progress, known_apps=apps
-        )
+        made = make_preview(*rules, invocation.now(), progress, known_apps=service.app_ids)
     return describe_preview(made)
 
 

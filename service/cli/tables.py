@@ -22,6 +22,7 @@ _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
 
 _NARROWEST_PROSE: Final = 24
+_BETWEEN_COLUMNS: Final = 2
 _QUIET_S: Final = 2.0
 _BETWEEN_LINES_S: Final = 10.0
 
@@ -63,7 +64,7 @@ def make_table(
     """
     cells = [[cell(value) for value in row] for row in rows]
     gap = 1 if out.on_terminal else 2
-    shown = _choose_columns(out.width, columns, cells, drop_first, gap)
+    shown = _choose_columns(out.width, columns, cells, drop_first)
     table = Table(
         *(columns[index] for index in shown),
         box=box.SIMPLE_HEAD if out.on_terminal else None,
@@ -105,17 +106,17 @@ def show_progress(err: Output, what: str, total: int | None = None) -> Iterator[
 
 
 def _choose_columns(
-    width: int, columns: Sequence[Column], rows: Sequence[Sequence[Text]], drop_first: Sequence[str], gap: int
+    width: int, columns: Sequence[Column], rows: Sequence[Sequence[Text]], drop_first: Sequence[str]
 ) -> list[int]:
     """The columns that fit, by their place."""
     widths = []
     for index, column in enumerate(columns):
         longest = max((row[index].cell_len for row in rows), default=0)
         needed = longest if column.no_wrap else min(longest, _NARROWEST_PROSE)
-        widths.append(max(needed, len(str(column.header))) + gap)
+        widths.append(max(needed, len(str(column.header))) + _BETWEEN_COLUMNS)
     shown = list(range(len(columns)))
     for header in drop_first:
-        if sum(widths[index] for index in shown) <= width:
+        if sum(widths[index] for index in shown) - _BETWEEN_COLUMNS <= width:
             break
         shown = [index for index in shown if columns[index].header != header]
     return shown

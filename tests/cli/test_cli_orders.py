@@ -132,8 +132,9 @@ def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) ->
     done = run(*asked, "--count", 2, "--by", "mei")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        "Erasure 1: 2 files; 1 held ones stay until they are released. The next sweep does it.\n"
-        "Not deleted: 1 file of the app whose stream is not known.\n"
+        "Erasure 1 takes 2 files; the next sweep deletes them.\n"
+        "Of these, 1 held and 0 unconfirmed stay until that ends.\n"
+        "Not deleted: 1 file whose stream is not known.\n"
     )
     world.sweep()
     assert world.stored() == {"file-00001", "found-00000"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.model import Vendor
+from tests.cli.terminal import type_into
 from tests.world import APP
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ def test_every_list_and_everything_in_it(run: Run) -> None:
         assert (shown.code, shown.err) == (0, ""), (command, shown.err)
         assert words in shown.out, (command, shown.out)
         assert run(*command.split(), 1, "--json").object
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("command", "whole"), [("listings", "adopted"), ("runs", "rejected"), ("files", "课堂")])
+def test_a_terminal_of_80_columns_shows_whole_words(world: World, database_url: str, command: str, whole: str) -> None:
+    code, seen = type_into(world, database_url, b"no question", b"", command, "list")
+    assert code == 0
+    assert whole in seen
+    assert "…" not in seen
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -172,7 +183,8 @@ def test_explain_of_a_deleted_file_speaks_of_then(run: Run, world: World) -> Non
     world.keep("forever")
     shown = run("files", "explain", 1).out
     assert "What counted then, in this order:" in shown
-    assert "today it is 2" in shown
+    assert ["decided", "by", "revision", "1,"] in [line.split()[:4] for line in shown.splitlines()]
+    assert ["revision", "in", "force", "2"] in [line.split() for line in shown.splitlines()]
 
 
 def test_a_callback_is_shown_with_the_very_bytes(run: Run, world: World) -> None:
