@@ -19,7 +19,7 @@ from service.sweep import claim_store, store
 from service.sweep.batches import MAX_FILES_PER_CALL, count_fitting
 from service.sweep.calling import Asked, OpenCall
 from service.sweep.claim_store import Due, Uncounted
-from service.zego.request_url import url_cost
+from service.zego.client import url_cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

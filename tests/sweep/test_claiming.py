@@ -11,7 +11,7 @@ import pytest
 from service.audit.order import OrderKind
 from service.audit.record import place_order
 from service.audit.store import fail_order, find_head, find_order, finish_order
-from service.files.store import flag_files
+from service.files.store import flag_files, save_files
 from service.model import FileState, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.latest import counts_as_recording
 from service.sandbox import faults
@@ -292,15 +292,17 @@ def test_with_confirm_all_only_what_was_confirmed_goes(stage: Stage) -> None:
     assert "CONFIRM=all" in stage.file("not-0").state_reason
 
 
-def test_files_that_become_due_or_known_during_a_pass_wait_for_the_next(stage: Stage) -> None:
-    """(d)."""
+@pytest.mark.parametrize("counts", [True, False])
+def test_files_that_become_due_or_known_during_a_pass_wait_for_the_next(stage: Stage, counts: bool) -> None:
+    """(d), also for files that do not count for the breaker, as those asked for before."""
+    facts: dict[str, Any] = {} if counts else {"last_outcome": Outcome.RETRYABLE}
     stage.keep("1d")
     stage.add(*[f"f{n}" for n in range(50)])
-    stage.add(*[f"soon{n}" for n in range(300)], age=timedelta(hours=23))
+    stage.add(*[f"soon{n}" for n in range(300)], age=timedelta(hours=23), **facts)
 
     def more() -> None:
         stage.clock.move(hours=2)
-        stage.add(*[f"new{n}" for n in range(300)])
+        stage.add(*[f"new{n}" for n in range(300)], **facts)
 
     on_arrival(stage, more)
     stage.sweep()
@@ -310,19 +312,19 @@ def test_files_that_become_due_or_known_during_a_pass_wait_for_the_next(stage: S
 def test_files_that_turn_due_within_the_bounds_go_only_as_far_as_was_counted(stage: Stage) -> None:
     """Released from a hold in the middle of the pass: due before, known before, and not counted."""
     stage.keep("1d")
-    stage.add(*[f"held{n}" for n in range(200)], age=9 * DAY)
-    for name in stage.files():
-        stage.change(name, state=FileState.HELD)
-    stage.add(*[f"f{n}" for n in range(150)])
-
-    def release() -> None:
-        for name, file in stage.files().items():
-            if file.state is FileState.HELD:
-                stage.change(name, state=FileState.SCHEDULED)
-
-    on_arrival(stage, release)
+    held = [f"held{n}" for n in range(500)]
+    stage.add(*held, age=9 * DAY)
+    set_states(stage, held, FileState.HELD)
+    stage.add(*[f"f{n}" for n in range(1_250)])
+    on_arrival(stage, lambda: set_states(stage, held, FileState.SCHEDULED))
     stage.sweep()
-    assert len(asked(stage)) == 150
+    assert len(asked(stage)) == 1_250
+    assert "held0" in asked(stage)
+
+
+def set_states(stage: Stage, names: list[str], state: FileState) -> None:
+    files = stage.files()
+    stage.leader.transact(lambda tx: save_files(tx, [files[name]._replace(state=state) for name in names]))
 
 
 def test_a_request_is_finished_by_the_run_that_it_asks_for(stage: Stage) -> None:

@@ -116,6 +116,24 @@ def test_closing_what_is_open_does_not_touch_what_has_ended(stage: Stage) -> Non
     assert stage.attempts("ended") == [("unknown", False)]
 
 
+@pytest.mark.parametrize("code", ["", "Busy", "ResourceNotFound"])
+def test_an_end_that_was_observed_meanwhile_stands(stage: Stage, code: str) -> None:
+    stage.keep("1d")
+    stage.add("file")
+    if code:
+        stage.sandbox.fail_file("file", code)
+
+    def end(call: Any) -> None:
+        if call.stage == "arrived":
+            stage.change("file", state=FileState.GONE, last_outcome=Outcome.GONE, state_reason="not listed any more")
+
+    stage.sandbox.on_request = end
+    stage.sweep()
+    file = stage.file("file")
+    assert (file.state, file.state_reason, file.attempts) == (FileState.GONE, "not listed any more", 0)
+    assert len(stage.attempts("file")) == 1
+
+
 def test_the_next_pass_of_the_same_leader_repairs_what_an_error_left_behind(stage: Stage) -> None:
     stage.keep("1d")
     stage.add("file")

@@ -14,11 +14,13 @@ from sqlalchemy.engine import Engine
 
 from service.database.schema import metadata
 from service.leader.leader import LeadLost
+from service.rules.revisions import Shown
+from service.rules.store import find_revision
 from service.sweep.backoff import RetryPolicy
 from service.sweep.calling import SweepApp
 from service.sweep.record import close_open_attempts
 from tests.children import be_silent, start_child
-from tests.sweep.stage import APP, Stage, open_actor, open_stage
+from tests.sweep.stage import APP, DAY, Stage, open_actor, open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,9 +118,12 @@ class SlowToConnect:
 
 
 def test_a_call_whose_look_is_old_is_held_back_if_an_order_came_meanwhile(database_url: str) -> None:
+    """Then it leaves no trace: no attempt, no use of what a preview covers, no use of the breaker's room."""
     with open_stage(database_url) as stage:
-        stage.keep("1d")
-        stage.add("held", stream="held")
+        stage.keep("9d")
+        stage.add("held", "moved", stream="held")
+        stage.add("counted", stream="free", age=10 * DAY)
+        revision = stage.keep("1d", preview=Shown(preview_id=1, highest_id=2, sooner_count=2))
         stage.add("free", stream="free")
         held_back: list[bool] = []
 
@@ -130,11 +135,15 @@ def test_a_call_whose_look_is_old_is_held_back_if_an_order_came_meanwhile(databa
 
         stage.sweeper.apps = {APP: SweepApp(SlowToConnect(stage.sweeper.apps[APP].client, meanwhile))}
         stage.sweep()
-        assert stage.states() == {"held": "held", "free": "deleted"}
-        assert [call.file_ids for call in stage.sandbox.calls] == [("free",)]
+        assert stage.states() == {"held": "held", "moved": "held", "free": "deleted", "counted": "deleted"}
+        assert [set(call.file_ids) for call in stage.sandbox.calls] == [{"counted", "free"}]
         assert stage.attempts("held") == []
         assert stage.file("held").last_attempt_id is None
         assert stage.attempts("free") == [("deleted", True)]
+        with stage.database.read() as tx:
+            used = find_revision(tx, revision)
+        assert used is not None
+        assert (used.moved_count, used.moved_called) == (2, 0)
 
 
 def test_a_call_whose_look_is_old_is_sent_if_nothing_has_changed(sqlite_url: str) -> None:
