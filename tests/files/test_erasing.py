@@ -69,6 +69,13 @@ def test_a_pattern_takes_known_streams_that_fit_and_nothing_that_comes_later(hou
     assert {file_id for file_id, state in house.states().items() if state is SCHEDULED} == {"a", "b"}
 
 
+def test_not_even_a_pattern_that_fits_everything_takes_a_file_of_unknown_stream(house: House) -> None:
+    (known,), (unknown,) = house.add("a"), house.add("b", stream_id="")
+    assert erase(house, pattern="*") == {"erasure": 1, "files": 1, "held": 0, "unconfirmed": 0, "unknown_stream": 1}
+    assert (house.file(known).state, house.file(unknown).state) == (SCHEDULED, KEPT)
+    assert house.file(unknown).erasure_id is None
+
+
 def test_a_hold_wins_until_it_is_released(house: House) -> None:
     (number, free) = house.add("a")[0], house.add("b", stream_id="free")[0]
     hold, _ = house.hold("room")
