@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from service.callbacks.announce import FileBook, Identity, identify
 from service.model import Announcement, Suspicion, Verdict
 from service.units import describe_moment
-from service.zego.callback import Ignored, Misdirected, NotUnderstood, Parsed
+from service.zego.callback import NoFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
     key: Key
     received_at: datetime
     sent_at: datetime | None
-    parsed: Parsed
+    parsed: Announcement | NoFile
     understood_at: datetime | None = None
     media_file_id: int | None = None
 
@@ -139,13 +139,8 @@ def _judge(
 
 def _classify(reading: Reading, freshness: timedelta) -> tuple[Verdict, str]:
     """The verdict on a callback by itself, with the reason, which is empty where the file says it."""
-    match reading.parsed:
-        case Ignored(reason):
-            return Verdict.IGNORED, reason
-        case Misdirected(reason):
-            return Verdict.MISDIRECTED, reason
-        case NotUnderstood(reason):
-            return Verdict.NOT_UNDERSTOOD, reason
+    if isinstance(reading.parsed, NoFile):
+        return reading.parsed.verdict, reading.parsed.reason
     stale = _find_staleness(reading.sent_at, reading.received_at, freshness)
     return (Verdict.ACCEPTED, "") if stale is None else (Verdict.STALE, stale)
 

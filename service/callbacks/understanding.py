@@ -16,7 +16,7 @@ from service.database import DatabaseUnavailable
 from service.files import store as files
 from service.leader.leader import LeadLost
 from service.model import END_STATES, Announcement, FileState, Verdict
-from service.zego.callback import NotUnderstood, parse_callback
+from service.zego.callback import NoFile, parse_callback
 from service.zego.envelope import Unreadable, read_envelope
 from service.zego.signature import parse_timestamp
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from service.files.policy import PolicyReader
     from service.leader.leader import Leader
     from service.model import MediaFile, Vendor
-    from service.zego.callback import Parsed
 
 _AIM_S: Final = 0.05
 """How long a transaction may take: meanwhile, on SQLite, nobody else writes."""
@@ -82,7 +81,7 @@ class Understanding:
 
     def _give_up(self, reading: Reading, reason: str) -> None:
         """Write down that a callback cannot be understood; others with its signature are in conflict all the same."""
-        if self._try([reading._replace(parsed=NotUnderstood(reason))]) is not None:
+        if self._try([reading._replace(parsed=NoFile(Verdict.NOT_UNDERSTOOD, reason))]) is not None:
             since = reading.understood_at or self.now()
             failed = Judgement(reading.id, reading.key, Verdict.NOT_UNDERSTOOD, reason, since, reading.media_file_id)
             self.leader.transact(lambda tx: store.save_judgements(tx, [failed]))
@@ -142,15 +141,15 @@ class Understanding:
 def read_callback(callback: StoredCallback) -> Reading:
     """Read and parse a stored callback. Never raises."""
     sent_at: datetime | None = None
-    parsed: Parsed
+    parsed: Announcement | NoFile
     try:
         envelope = read_envelope(callback.raw or b"", callback.content_type)
         sent_at, parsed = parse_timestamp(envelope.timestamp), parse_callback(envelope)
     except Unreadable as error:
-        parsed = NotUnderstood(str(error))
+        parsed = NoFile(Verdict.NOT_UNDERSTOOD, str(error))
     except Exception as error:  # it would fail the same way for ever
         log.exception("callback_not_parsed", callback=callback.id)
-        parsed = NotUnderstood(f"reading it failed ({type(error).__name__}): report this as a defect")
+        parsed = NoFile(Verdict.NOT_UNDERSTOOD, f"reading it failed ({type(error).__name__}): report this as a defect")
     since, number = callback.understood_at, callback.media_file_id
     return Reading(callback.id, callback.key, callback.received_at, sent_at, parsed, since, number)
 

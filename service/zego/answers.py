@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from service.model import Vendor
 from service.zego.messages import Answer, DeleteAnswer, FileError, ListedFile, SearchAnswer, Transport
-from service.zego.wirejson import JsonValue, make_storable, read_json, storable
-from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
+from service.zego.wirejson import (
+    MAX_ID_BYTES,
+    JsonValue,
+    is_rounded,
+    make_storable,
+    read_duration,
+    read_json,
+    read_size,
+    storable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 MAX_RAW_CHARACTERS: Final = 65_536
 MAX_TEXT_CHARACTERS: Final = 1000
@@ -82,7 +90,7 @@ def read_search_answer(http: HttpAnswer, redaction: Redaction, vendor: Vendor, n
     section = (_read_data(top.get("Data")) or {}).get(vendor.value)
     if not isinstance(section, dict):
         return replace(answer, unreadable=True)
-    return _with_media(answer, section) if vendor is Vendor.TENCENT else _with_keys(answer, section)
+    return _read_page(answer, vendor, section)
 
 
 def read_retry_after(value: str, now: datetime) -> float | None:
@@ -158,8 +166,10 @@ def _object(holder: Json, key: str) -> Json:
 
 def _with_outcomes(answer: DeleteAnswer, top: Json, redaction: Redaction) -> DeleteAnswer:
     data = _read_data(top.get("Data"))
-    deleted, errors = _outcomes(data, "Deleted"), _outcomes(data, "Errors")
-    if data is None or deleted is None or errors is None:
+    if data is None:
+        return replace(answer, unreadable=True)
+    deleted, errors = _entries(data, "Deleted"), _entries(data, "Errors")
+    if deleted is None or errors is None:
         return replace(answer, unreadable=True)
     # An entry that names no file says nothing of any: its file is then in neither list.
     return replace(
@@ -172,50 +182,34 @@ def _with_outcomes(answer: DeleteAnswer, top: Json, redaction: Redaction) -> Del
     )
 
 
-def _outcomes(data: Json | None, key: str) -> list[JsonValue] | None:
-    value = (data or {}).get(key)
-    if value is None:
-        return []
-    return value if isinstance(value, list) else None
-
-
 def _file_error(entry: Json, redaction: Redaction) -> FileError:
     code, message, request_id = (redaction.clean(_text(entry, key)) for key in ("Code", "Message", "RequestId"))
     return FileError(_text(entry, "Key"), code, message, request_id)
 
 
-# SearchMedia
-
-
-def _with_media(answer: SearchAnswer, section: Json) -> SearchAnswer:
-    entries, total = _entries(section, "MediaInfoSet"), _text(section, "TotalCount")
-    if entries is None or not _COUNT.fullmatch(total):
-        return replace(answer, unreadable=True)
-    return _with_files(replace(answer, total=int(total)), entries, _read_media)
-
-
-def _with_keys(answer: SearchAnswer, section: Json) -> SearchAnswer:
-    entries, written = _entries(section, "Keys"), section.get("NextMarker")
-    marker = _storable_text(written, MAX_MARKER_BYTES)
-    if entries is None or (marker is None and written is not None):
-        return replace(answer, unreadable=True)
-    return _with_files(replace(answer, next_marker=marker), entries, _read_key)
-
-
-def _entries(section: Json, key: str) -> list[JsonValue] | None:
-    """The list under a key; `null` is how some servers write an empty one, but a missing list is none."""
-    entries = section.get(key, "")
+def _entries(holder: Json, key: str) -> list[JsonValue] | None:
+    """The list under a key, empty where there is none; None for anything else."""
+    entries = holder.get(key)
     if entries is None:
         return []
     return entries if isinstance(entries, list) else None
 
 
-def _with_files(
-    answer: SearchAnswer, entries: Iterable[JsonValue], read: Callable[[Json], ListedFile | None]
-) -> SearchAnswer:
+# SearchMedia
+
+
+def _read_page(answer: SearchAnswer, vendor: Vendor, section: Json) -> SearchAnswer:
+    is_tencent = vendor is Vendor.TENCENT
+    key, read = ("MediaInfoSet", _read_media) if is_tencent else ("Keys", _read_key)
+    entries, total, written = _entries(section, key), _text(section, "TotalCount"), section.get("NextMarker")
+    marker = _storable_text(written, MAX_MARKER_BYTES)
+    has_place = _COUNT.fullmatch(total) if is_tencent else marker is not None or written is None
+    if key not in section or entries is None or not has_place:
+        return replace(answer, unreadable=True)
     files = [read(entry) if isinstance(entry, dict) else None for entry in entries]
     named = tuple(file for file in files if file is not None)
-    return replace(answer, files=named, unnamed=len(files) - len(named))
+    answer = replace(answer, files=named, unnamed=len(files) - len(named))
+    return replace(answer, total=int(total)) if is_tencent else replace(answer, next_marker=marker)
 
 
 def _read_media(entry: Json) -> ListedFile | None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from service.model import Announcement, Vendor
-from service.zego.wirejson import storable
-from service.zego.wirevalues import MAX_ID_BYTES, is_rounded, read_duration, read_size
+from service.model import Announcement, Vendor, Verdict
+from service.zego.wirejson import MAX_ID_BYTES, is_rounded, read_duration, read_size, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,84 +30,71 @@ _Figure = TypeVar("_Figure", int, float)
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
-    """An authentic callback that announces no file. The reason is one line for people."""
+class NoFile:
+    """An authentic callback that announces no file: `ignored`, `misdirected` (another product's) or `not_understood`.
 
+    The reason is one line for people.
+    """
+
+    verdict: Verdict
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Misdirected:
-    """An authentic callback of another product of ZEGO, sent here by mistake. The reason is one line for people."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotUnderstood:
-    """A callback whose file cannot be named with certainty. The reason is one line for people."""
-
-    reason: str
-
-
-Parsed: TypeAlias = Announcement | Ignored | Misdirected | NotUnderstood
-"""What a callback can turn out to be."""
-
-
-class _UnusableFactError(Exception):
-    """A value that identifies the file or decides its fate cannot be stored as it is."""
-
-
-def parse_callback(envelope: Envelope) -> Parsed:
+def parse_callback(envelope: Envelope) -> Announcement | NoFile:
     """Say what an envelope announces. Never raises."""
-    if envelope.problem:
-        return NotUnderstood(envelope.problem)
     try:
         return _parse(envelope)
-    except _UnusableFactError as error:
-        return NotUnderstood(str(error))
+    except ValueError as error:
+        return NoFile(Verdict.NOT_UNDERSTOOD, str(error))
 
 
-def _parse(envelope: Envelope) -> Parsed:
+def _parse(envelope: Envelope) -> Announcement | NoFile:
+    if envelope.problem:
+        raise ValueError(envelope.problem)
     match envelope.event:
         case "record":
             return _parse_recording(envelope)
         case "compose":
             return _parse_merged(envelope)
         case "procedure":
-            return Ignored("a procedure event announces renditions of a file that is known by itself, not a file")
+            return _ignored("a procedure event announces renditions of a file that is known by itself, not a file")
     if envelope.fields.keys() >= _CLOUD_RECORDING_KEYS:
-        return Misdirected(
+        return NoFile(
+            Verdict.MISDIRECTED,
             "this is a callback of Cloud Recording, whose files are in your own storage, where DeleteMedia does not "
             "reach: in the ZEGO console take this URL out of Cloud Recording's callback, and enter it under Project → "
-            "Server callback → Recording file"
+            "Server callback → Recording file",
         )
     if not envelope.event:
-        return NotUnderstood("the field event is missing")
-    return Ignored(f"the event {envelope.event!a} announces no recording")
+        raise ValueError("the field event is missing")
+    return _ignored(f"the event {envelope.event!a} announces no recording")
 
 
-def _parse_recording(envelope: Envelope) -> Announcement | NotUnderstood:
+def _ignored(reason: str) -> NoFile:
+    return NoFile(Verdict.IGNORED, reason)
+
+
+def _parse_recording(envelope: Envelope) -> Announcement:
     extra = envelope.fields.get("extra_params")
     if not isinstance(extra, dict):
-        return NotUnderstood("extra_params holds no JSON object, so the file has no id")
+        raise ValueError("extra_params holds no JSON object, so the file has no id")  # noqa: TRY004  (of the sender)
     present = [key for key in _ID_KEYS if extra.get(key) not in (None, "")]
     if len(present) > 1:
-        return NotUnderstood(f"extra_params names files of several vendors: {', '.join(present)}")
+        raise ValueError(f"extra_params names files of several vendors: {', '.join(present)}")
     if not present:
-        return NotUnderstood(f"extra_params has none of {', '.join(_ID_KEYS)}, so the file has no id")
+        raise ValueError(f"extra_params has none of {', '.join(_ID_KEYS)}, so the file has no id")
     vendor = _ID_KEYS[present[0]]
     return _announce(envelope, vendor, _file_id(vendor, present[0], extra.get(present[0])), extra)
 
 
-def _parse_merged(envelope: Envelope) -> Announcement | Ignored | NotUnderstood:
+def _parse_merged(envelope: Envelope) -> Announcement | NoFile:
     code = envelope.fields.get("code")
     if code not in (None, "", "0") and isinstance(code, str):
-        return Ignored(f"merging failed with code {code[:40]!a}: there is no file")
+        return _ignored(f"merging failed with code {code[:40]!a}: there is no file")
     if envelope.fields.get("file_id") in (None, ""):
-        return Ignored("the merged file has no file_id (Huawei sends none): the vendor's listing shows the file")
+        return _ignored("the merged file has no file_id (Huawei sends none): the vendor's listing shows the file")
     if code != "0":
-        return NotUnderstood("the compose event has no code, so nobody knows whether the merge worked")
+        raise ValueError("the compose event has no code, so nobody knows whether the merge worked")
     file_id = _file_id(Vendor.TENCENT, "file_id", envelope.fields.get("file_id"))
     extra = envelope.fields.get("extra_params")
     return _announce(envelope, Vendor.TENCENT, file_id, extra if isinstance(extra, dict) else {})
@@ -133,9 +119,9 @@ def _announce(envelope: Envelope, vendor: Vendor, file_id: str, facts: dict[str,
 def _file_id(vendor: Vendor, name: str, value: JsonValue) -> str:
     file_id = _identity(name, value)
     if not file_id.strip():
-        raise _UnusableFactError(f"{name} is empty")
+        raise ValueError(f"{name} is empty")
     if vendor is Vendor.TENCENT and is_rounded(file_id):
-        raise _UnusableFactError(f"{name} is a rounded number, which names no file")
+        raise ValueError(f"{name} is a rounded number, which names no file")
     return file_id
 
 
@@ -144,10 +130,10 @@ def _identity(name: str, value: JsonValue) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _UnusableFactError(f"{name} is neither text nor a number")
+        raise ValueError(f"{name} is neither text nor a number")  # noqa: TRY004  (of the sender)
     _require_storable(name, value)
     if len(value.encode()) > MAX_ID_BYTES:
-        raise _UnusableFactError(f"{name} is longer than {MAX_ID_BYTES} bytes")
+        raise ValueError(f"{name} is longer than {MAX_ID_BYTES} bytes")
     return value
 
 
@@ -162,7 +148,7 @@ def _figure(read: Callable[[JsonValue], _Figure | None], name: str, value: JsonV
     try:
         return read(value)
     except ValueError as error:
-        raise _UnusableFactError(f"{name} is {error}") from None
+        raise ValueError(f"{name} is {error}") from None
 
 
 def _url(value: JsonValue) -> str | None:
@@ -175,4 +161,4 @@ def _url(value: JsonValue) -> str | None:
 
 def _require_storable(name: str, text: str) -> None:
     if not storable(text):
-        raise _UnusableFactError(f"{name} holds a character that no database can store")
+        raise ValueError(f"{name} holds a character that no database can store")

@@ -6,45 +6,42 @@ calls decides what happens next. No proxy, credential or certificate setting is 
 
 from __future__ import annotations
 
+import math
 import secrets
-import time
-from collections import deque
-from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote
 
+from service.model import Vendor
 from service.zego.answers import Redaction, read_delete_answer, read_search_answer
-from service.zego.request_url import (
-    MAX_FILES,
-    Parameters,
-    build_url,
-    common_parameters,
-    delete_parameters,
-    search_parameters,
-    url_overhead,
-)
+from service.zego.signature import api_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from service.model import Vendor
     from service.zego.answers import HttpAnswer
-    from service.zego.connection import Connection
+    from service.zego.connection import Connections
     from service.zego.messages import DeleteAnswer, Query, SearchAnswer
 
+MAX_FILES: Final = 100
+"""Files of one call of DeleteMedia."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_LISTING_BYTES: Final = 8 * MAX_BODY_BYTES
 """A page of 5,000 files has some 3 MiB."""
 
+_FILE_ID_KEY: Final = "FileId[]"
+
+Parameters = list[tuple[str, str]]
+
 
 class ZegoClient:
-    """One app's way to DeleteMedia and SearchMedia. Trouble on the network is an answer, never an exception.
+    """One app's way to DeleteMedia and SearchMedia, safe to share between threads.
 
-    Safe to share between threads: a requests session is not documented as such, so each call in flight borrows one of
-    its own. They are kept for the next calls, since a TLS handshake to another continent costs more than the call.
+    Trouble on the network is an answer, never an exception.
     """
 
-    def __init__(  # noqa: PLR0913  (an app's settings, each by its own name)
+    def __init__(
         self,
         app_id: str,
         server_secret: str,
@@ -55,7 +52,6 @@ class ZegoClient:
         clear_cache: bool = False,
         connect_timeout_s: float = 5,
         read_timeout_s: float = 30,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app_id = app_id
         self._server_secret = server_secret
@@ -64,8 +60,6 @@ class ZegoClient:
         self._clear_cache = clear_cache
         self._now = now
         self._timeouts = (connect_timeout_s, read_timeout_s)
-        self._monotonic = monotonic
-        self._idle: deque[Connection] = deque()
 
     def __repr__(self) -> str:
         return f"ZegoClient(app_id={self._app_id!r}, api_url={self._api_url!r})"
@@ -77,9 +71,16 @@ class ZegoClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections that no call is using. The client stays usable."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close the connections. The client stays usable."""
+        if "_connections" in self.__dict__:
+            self._connections.close()
+
+    @cached_property
+    def _connections(self) -> Connections:
+        # Loaded now: most commands call nobody, and the library takes long to load.
+        from service.zego.connection import Connections  # noqa: PLC0415
+
+        return Connections()
 
     def url_overhead(self, vendor: Vendor) -> int:
         """Bytes of this app's DeleteMedia URL before its first file id (`url_cost` says what each id adds)."""
@@ -103,11 +104,7 @@ class ZegoClient:
         return read_delete_answer(http, redaction, self._now())
 
     def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
-        """Ask ZEGO once for a page of its listing (docs/protocol.md, "SearchMedia"), which changes nothing.
-
-        Raises:
-            ValueError: ZEGO takes no such question of this vendor, a mistake of the caller.
-        """
+        """Ask ZEGO once for a page of its listing (docs/protocol.md, "SearchMedia"), which changes nothing."""
         http, redaction = self._call("SearchMedia", search_parameters(vendor, query), MAX_LISTING_BYTES)
         return read_search_answer(http, redaction, vendor, self._now())
 
@@ -123,20 +120,65 @@ class ZegoClient:
             is_test=self._is_test,
         )
         url = build_url(self._api_url, common + parameters)
-        with self._borrow_connection() as connection:
-            http = connection.get(url, self._timeouts, self._monotonic, max_bytes, may_send)
+        http = self._connections.get(url, self._timeouts, max_bytes, may_send)
         return http, Redaction(self._server_secret, dict(common)["Signature"])
 
-    @contextmanager
-    def _borrow_connection(self) -> Iterator[Connection]:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            # Loaded now: most commands call nobody, and the library takes long to load.
-            from service.zego.connection import Connection  # noqa: PLC0415
 
-            connection = Connection()
-        try:
-            yield connection
-        finally:
-            self._idle.append(connection)
+def build_url(api_url: str, parameters: Iterable[tuple[str, str]]) -> str:
+    """Return `api_url` with the parameters as its query, every reserved character percent-encoded."""
+    return f"{api_url}?{'&'.join(_pair(key, value) for key, value in parameters)}"
+
+
+def common_parameters(
+    action: str, app_id: str, server_secret: str, *, nonce: str, timestamp: str, is_test: bool | None
+) -> Parameters:
+    """The parameters of every call, signed. `is_test` None leaves `IsTest` out, as newer projects do."""
+    parameters = [
+        ("Action", action),
+        ("AppId", app_id),
+        ("SignatureNonce", nonce),
+        ("Timestamp", timestamp),
+        ("Signature", api_signature(app_id, nonce, server_secret, timestamp)),
+        ("SignatureVersion", "2.0"),
+    ]
+    if is_test is not None:
+        parameters.append(("IsTest", str(is_test).lower()))
+    return parameters
+
+
+def delete_parameters(vendor: Vendor, file_ids: Sequence[str], *, clear_cache: bool) -> Parameters:
+    """The parameters of DeleteMedia beside the common ones; only Ws knows `ClearCache`."""
+    parameters = [("Vendor", vendor.value)]
+    if clear_cache and vendor is Vendor.WANGSU:
+        parameters.append(("ClearCache", "true"))
+    return parameters + [(_FILE_ID_KEY, file_id) for file_id in file_ids]
+
+
+def search_parameters(vendor: Vendor, query: Query) -> Parameters:
+    """The parameters of SearchMedia beside the common ones. A fraction of a second widens the window asked for."""
+    parameters = [("Vendor", vendor.value)]
+    if vendor is Vendor.TENCENT:
+        if query.start is not None:
+            parameters.append(("StartTime", str(math.floor(query.start.timestamp()))))
+        if query.end is not None:
+            parameters.append(("EndTime", str(math.ceil(query.end.timestamp()))))
+        return [*parameters, ("PageNumber", str(query.page)), ("PageSize", str(query.size))]
+    parameters.append(("MaxKeys", str(query.size)))
+    return [*parameters, ("Marker", query.marker)] if query.marker else parameters
+
+
+def url_overhead(api_url: str, app_id: str, vendor: Vendor, *, is_test: bool | None, clear_cache: bool) -> int:
+    """Bytes of a DeleteMedia URL before its first file id: exact, as nonce, time and signature have fixed lengths."""
+    common = common_parameters(
+        "DeleteMedia", app_id, server_secret="", nonce="0" * 16, timestamp="0" * 10, is_test=is_test
+    )
+    return len(build_url(api_url, common + delete_parameters(vendor, [], clear_cache=clear_cache)))
+
+
+def url_cost(file_id: str) -> int:
+    """Bytes that one more file id adds to a DeleteMedia URL: exact."""
+    return len(f"&{_pair(_FILE_ID_KEY, file_id)}")
+
+
+def _pair(key: str, value: str) -> str:
+    return f"{quote(key, safe='')}={quote(value, safe='')}"

@@ -1,11 +1,12 @@
-"""One HTTP connection to ZEGO that knows whether any byte of a request has left (the only importer of requests)."""
+"""HTTP requests to ZEGO that show whether any byte of them has left (the only importer of requests)."""
 
 from __future__ import annotations
 
 import errno
+import threading
+import time
 from dataclasses import replace
 from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -23,76 +24,87 @@ if TYPE_CHECKING:
 _CHUNK_BYTES: Final = 65_536
 
 
-class _Session(requests.Session):
-    """A session to which a redirect is an answer like any other.
+class _Sending(threading.local):
+    """Whether this thread's request may leave, and whether it has: urllib3 hands nothing through to a connection."""
 
-    Even where redirects are not followed, the library would parse their target, which can raise, and read their body.
+    may_send: Callable[[], bool] | None = None
+    has_begun = False
+
+
+_sending = _Sending()
+
+
+class _Connection(HTTPConnection):
+    """Notes when bytes leave. The exceptions do not show it: a TLS handshake and an answer that time out look alike."""
+
+    def send(self, data: Any) -> None:  # noqa: ANN401  (as in http.client)
+        if self.sock is None:
+            self.connect()
+        if not _sending.has_begun and _sending.may_send is not None and not _sending.may_send():
+            raise OSError(errno.ECANCELED, "the request was held back before it was sent")
+        _sending.has_begun = True
+        super().send(data)
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same, over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class Connections(HTTPAdapter):
+    """Kept connections to ZEGO, safe to share between threads.
+
+    Used without a session of requests, which would add redirects, cookies, and the environment's proxies and passwords.
     """
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: there is nowhere to go."""
-
-
-class Connection:
-    """One session, used by one call at a time, that knows whether any byte of the request has left."""
-
-    def __init__(self) -> None:
-        self._watch = _SendWatch()
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "zego-retention"})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _WatchedAdapter(self._watch))
-
-    def close(self) -> None:
-        """Close it; the next request opens it again."""
-        self._session.close()
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (handed on as they are)
+        """Make the pools of the kind that notes when bytes leave."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def get(
-        self,
-        url: str,
-        timeouts: tuple[float, float],
-        monotonic: Callable[[], float],
-        max_bytes: int,
-        may_send: Callable[[], bool] | None,
+        self, url: str, timeouts: tuple[float, float], max_bytes: int, may_send: Callable[[], bool] | None
     ) -> HttpAnswer:
-        """Send one request, if `may_send` allows it, and read its answer; trouble is an answer, never an exception."""
-        self._watch.start(may_send)
+        """Send one request, if `may_send` allows it, and read its answer; trouble is an answer, never an exception.
+
+        `timeouts` are seconds for connecting, and for reading.
+        """
+        _sending.may_send, _sending.has_begun = may_send, False
         answer = HttpAnswer(Transport.LOST)
         try:
-            with self._session.get(url, timeout=timeouts, allow_redirects=False, stream=True) as response:
+            request = requests.Request("GET", url, headers={"User-Agent": "zego-retention"}).prepare()
+            with self.send(request, stream=True, timeout=timeouts) as response:
                 answer = replace(
                     answer,
                     status=response.status_code,
                     date=response.headers.get("Date", ""),
                     retry_after=response.headers.get("Retry-After", ""),
                 )
-                return _read_body(answer, response, monotonic() + timeouts[1], monotonic, max_bytes)
+                return _read_body(answer, response, time.monotonic() + timeouts[1], max_bytes)
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
-            self.close()
-            return _failed(answer, error, sent=self._watch.sent)
+            transport, what = Transport.LOST, "no whole answer came back"
+            if not _sending.has_begun:
+                transport, what = Transport.NOT_SENT, "nothing was sent to ZEGO"
+            return replace(answer, transport=transport, failure=f"{what}: {_reason(error)}")
 
 
-def _read_body(
-    head: HttpAnswer, response: requests.Response, deadline: float, monotonic: Callable[[], float], max_bytes: int
-) -> HttpAnswer:
+def _read_body(head: HttpAnswer, response: requests.Response, deadline: float, max_bytes: int) -> HttpAnswer:
     """Read the body to its end, the cap or the deadline: the read timeout alone would let a dripping server hold us."""
     body = bytearray()
     while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         body += chunk
         if len(body) > max_bytes:
             return replace(head, transport=Transport.ANSWERED, body=bytes(body[:max_bytes]), too_long=True)
-        if monotonic() > deadline:
+        if time.monotonic() > deadline:
             raise TimeoutError(errno.ETIMEDOUT, "timed out in the middle of the answer")
     return replace(head, transport=Transport.ANSWERED, body=bytes(body))
-
-
-def _failed(answer: HttpAnswer, error: Exception, *, sent: bool) -> HttpAnswer:
-    transport, what = (
-        (Transport.LOST, "no whole answer came back") if sent else (Transport.NOT_SENT, "nothing was sent to ZEGO")
-    )
-    return replace(answer, transport=transport, failure=f"{what}: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:
@@ -102,61 +114,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
-
-
-class _SendWatch:
-    """Whether any byte of the present request has been handed to a standing connection, and whether it may be."""
-
-    __slots__ = ("_may_send", "sent")
-
-    def __init__(self) -> None:
-        self.start(None)
-
-    def start(self, may_send: Callable[[], bool] | None) -> None:
-        """Begin a new request."""
-        self.sent = False
-        self._may_send = may_send
-
-    def before_send(self) -> None:
-        """Note that bytes leave now.
-
-        Raises:
-            OSError: they may not.
-        """
-        if not self.sent and self._may_send is not None and not self._may_send():
-            raise OSError(errno.ECANCELED, "the request was held back before it was sent")
-        self.sent = True
-
-
-class _WatchedAdapter(HTTPAdapter):
-    """Sends over connections that report when bytes leave.
-
-    The exceptions alone do not show it: a TLS handshake and an answer that time out look the same.
-    """
-
-    def __init__(self, watch: _SendWatch) -> None:
-        self._watch = watch
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (handed on as they are)
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _watched_pools(self._watch)
-
-
-def _watched_pools(watch: _SendWatch) -> dict[str, type[HTTPConnectionPool]]:
-    """Pools of a kind of their own for this watch: urllib3 takes classes here, not objects."""
-    plain, tls = _watched(HTTPConnection, watch), _watched(HTTPSConnection, watch)
-    return {
-        "http": type("WatchedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-        "https": type("WatchedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
-    }
-
-
-def _watched(connection: type[HTTPConnection], watch: _SendWatch) -> type[HTTPConnection]:
-    def send(self: HTTPConnection, data: Any) -> None:  # noqa: ANN401  (as in http.client)
-        if self.sock is None:
-            self.connect()
-        watch.before_send()
-        connection.send(self, data)
-
-    return type(f"Watched{connection.__name__}", (connection,), {"send": send})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TypeGuard
 from urllib.parse import parse_qsl, unquote
 
 from service.zego.wirejson import JsonValue, ReadJson, read_json, storable
@@ -51,18 +52,19 @@ def read_envelope(raw: bytes, content_type: str) -> Envelope:
     Raises:
         Unreadable: the body is in no known shape, or app id, timestamp, nonce or signature are missing or no text.
     """
-    text = _unwrap(raw.decode("utf-8", "surrogateescape"))
-    read = _read_object(text, content_type)
-    fields = read.value
-    if not isinstance(fields, dict):
+    read = _read_object(_unwrap(raw.decode("utf-8", "surrogateescape")), content_type)
+    if not isinstance(read.value, dict):
         raise Unreadable("the body is JSON, but not an object")
+    fields, problem = read.value, read.problem
     signature = _required(fields, "signature").lower()
-    extra = _open_extra(fields.get("extra_params"))
     content = fields | {"signature": signature}
-    if "extra_params" in fields:
-        content["extra_params"] = extra.value
-    event, event_problem = _event(fields)
-    problem = read.problem or extra.problem or event_problem
+    if isinstance(written := fields.get("extra_params"), str):
+        extra = _open_extra(written)
+        content["extra_params"], problem = extra.value, problem or extra.problem
+    event = "" if fields.get("event") is None else fields["event"]
+    if not _is_name(event):
+        event, problem = "", problem or "the field event is not a short text"
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
     return Envelope(
         app_id=_required(fields, "appid" if "appid" in fields else "app_id"),  # Cloud Recording writes it `app_id`
         event=event,
@@ -71,7 +73,7 @@ def read_envelope(raw: bytes, content_type: str) -> Envelope:
         signature=signature,
         fields=content,
         # What is not understood is equal only to itself: a duplicate key hides content from the parsed fields.
-        content_hash=hashlib.sha256(raw if problem else _canonical(content)).hexdigest(),
+        content_hash=hashlib.sha256(raw if problem else canonical).hexdigest(),
         problem=problem,
     )
 
@@ -97,61 +99,42 @@ def _escape_plus(text: str) -> str:
 
 
 def _read_object(text: str, content_type: str) -> ReadJson:
-    shown_type = ascii(content_type[:80])
     if not text:
         raise Unreadable("the body is empty")
+    shown_type = ascii(content_type[:80])
     try:
         if text[0] in "{[":
             return read_json(text)
         if "=" in text:
-            return _read_form(text)
+            pairs = parse_qsl(
+                _escape_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
+            )
+            fields: dict[str, JsonValue] = dict(pairs)
+            return ReadJson(fields, None if len(fields) == len(pairs) else "a form field occurs twice")
     except ValueError as error:
         raise Unreadable(f"the body cannot be read (content type {shown_type}): {error}") from error
     raise Unreadable(f"the body is neither a JSON object nor form encoding (content type {shown_type})")
-
-
-def _read_form(text: str) -> ReadJson:
-    pairs = parse_qsl(
-        _escape_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
-    )
-    fields: dict[str, JsonValue] = dict(pairs)
-    return ReadJson(fields, None if len(fields) == len(pairs) else "a form field occurs twice")
 
 
 def _required(fields: dict[str, JsonValue], name: str) -> str:
     value = fields.get(name)
     if value is None or value == "":
         raise Unreadable(f"the field {name} is missing")
-    if not isinstance(value, str) or not _is_name(value):
+    if not _is_name(value):
         raise Unreadable(f"the field {name} is not a short text or a number")
     return value
 
 
-def _event(fields: dict[str, JsonValue]) -> tuple[str, str | None]:
-    value = fields.get("event")
-    if value is None:
-        return "", None
-    if isinstance(value, str) and _is_name(value):
-        return value, None
-    return "", "the field event is not a short text"
+def _is_name(value: JsonValue) -> TypeGuard[str]:
+    return isinstance(value, str) and storable(value) and len(value.encode()) <= MAX_NAME_BYTES
 
 
-def _is_name(text: str) -> bool:
-    return storable(text) and len(text.encode()) <= MAX_NAME_BYTES
-
-
-def _open_extra(value: JsonValue) -> ReadJson:
-    """Decode `extra_params`: an object, a string holding JSON, or such a string percent-encoded; else leave it."""
-    if not isinstance(value, str):
-        return ReadJson(value, None)
-    text = _unwrap(value)
+def _open_extra(written: str) -> ReadJson:
+    """Decode an `extra_params` that is a string holding JSON, percent-encoded or not; leave any other string."""
+    text = _unwrap(written)
     if not text.startswith("{"):
-        return ReadJson(value, None)
+        return ReadJson(written, None)
     try:
         return read_json(text)
     except ValueError as error:
-        return ReadJson(value, f"extra_params cannot be read: {error}")
-
-
-def _canonical(content: dict[str, JsonValue]) -> bytes:
-    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+        return ReadJson(written, f"extra_params cannot be read: {error}")

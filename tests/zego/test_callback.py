@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from service.model import Announcement, Vendor
+from service.model import Announcement, Vendor, Verdict
 from service.sandbox.callbacks import callback_body, cloud_recording_fields, encode_body, sign_fields
-from service.zego.callback import Ignored, Misdirected, NotUnderstood, parse_callback
+from service.zego.callback import NoFile, parse_callback
 from service.zego.envelope import read_envelope
-
-if TYPE_CHECKING:
-    from service.zego.callback import Parsed
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 BASE: dict[str, Any] = {
@@ -32,7 +29,7 @@ def short(value: object) -> str:
     return "10**4000" if value == 10**4000 else ascii(value)[:30]
 
 
-def parse(**changes: object) -> Parsed:
+def parse(**changes: object) -> Announcement | NoFile:
     fields = {name: value for name, value in (BASE | changes).items() if value is not ...}
     return parse_callback(read_envelope(json.dumps(sign_fields(fields, secret="s", now=NOW)).encode(), ""))
 
@@ -43,11 +40,15 @@ def parse_file(**changes: object) -> Announcement:
     return callback
 
 
-def refused(**changes: object) -> str:
-    answer = parse(**changes)
-    assert isinstance(answer, NotUnderstood), answer
+def reason_of(answer: Announcement | NoFile, verdict: Verdict) -> str:
+    assert isinstance(answer, NoFile), answer
+    assert answer.verdict is verdict
     assert "\n" not in answer.reason
     return answer.reason
+
+
+def refused(**changes: object) -> str:
+    return reason_of(parse(**changes), Verdict.NOT_UNDERSTOOD)
 
 
 def test_a_tencent_recording_has_every_fact_but_a_size() -> None:
@@ -174,7 +175,7 @@ def test_a_fact_that_no_database_can_store_is_not_understood(changes: dict[str, 
     assert named in refused(**changes)
 
 
-def merged(**changes: object) -> Parsed:
+def merged(**changes: object) -> Announcement | NoFile:
     fields = {"event": "compose", "task_id": "t", "code": "0", "file_id": "387702307091234567", "extra_params": ...}
     return parse(**(fields | changes))
 
@@ -198,30 +199,27 @@ def test_a_merged_file_of_tencent_is_a_file(code: object) -> None:
     ],
 )
 def test_a_merge_that_names_no_file_is_ignored(changes: dict[str, Any], reason: str) -> None:
-    answer = merged(**changes)
-    assert isinstance(answer, Ignored)
-    assert reason in answer.reason
+    assert reason in reason_of(merged(**changes), Verdict.IGNORED)
 
 
 @pytest.mark.parametrize(
     "changes", [{"code": ...}, {"code": True}, {"code": ""}, {"file_id": ["1"]}, {"file_id": 3.8e17}]
 )
 def test_an_ambiguous_merge_is_not_understood(changes: dict[str, Any]) -> None:
-    assert isinstance(merged(**changes), NotUnderstood)
+    assert reason_of(merged(**changes), Verdict.NOT_UNDERSTOOD)
 
 
 @pytest.mark.parametrize("event", ["snapshot", "Record", "stream_close", "procedure", "未知"])
 def test_other_events_announce_no_file(event: str) -> None:
-    answer = parse(event=event, extra_params=TENCENT)
-    assert isinstance(answer, Ignored)
-    assert event in answer.reason or ascii(event) in answer.reason
+    reason = reason_of(parse(event=event, extra_params=TENCENT), Verdict.IGNORED)
+    assert event in reason or ascii(event) in reason
 
 
 def test_a_callback_of_cloud_recording_names_the_console_field_to_use() -> None:
     answer = parse_callback(read_envelope(*encode_body(sign_fields(cloud_recording_fields("7"), secret="s", now=NOW))))
-    assert isinstance(answer, Misdirected)
-    assert "Cloud Recording" in answer.reason
-    assert "Project → Server callback → Recording file" in answer.reason
+    reason = reason_of(answer, Verdict.MISDIRECTED)
+    assert "Cloud Recording" in reason
+    assert "Project → Server callback → Recording file" in reason
 
 
 def test_without_an_event_or_with_a_problem_of_the_envelope_it_is_not_understood() -> None:

@@ -23,9 +23,8 @@ from service.sandbox.faults import (
     drop_before,
 )
 from service.sandbox.request import Code
-from service.zego.client import ZegoClient
+from service.zego.client import ZegoClient, url_cost
 from service.zego.messages import DeleteAnswer, FileError, Query, Transport
-from service.zego.request_url import url_cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -313,7 +312,6 @@ def test_many_threads_share_one_client_and_no_nonce_is_used_twice(sandbox: Sandb
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda file_id: client.delete_media(Vendor.TENCENT, [file_id]), ids))
     assert [answer.deleted for answer in answers] == [frozenset([file_id]) for file_id in ids]
-    assert len(client._idle) <= 8
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["new connection", "kept connection"])

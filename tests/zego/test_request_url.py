@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model import Vendor
-from service.zego.messages import Query
-from service.zego.request_url import (
+from service.zego.client import (
     build_url,
     common_parameters,
     delete_parameters,
@@ -17,6 +16,7 @@ from service.zego.request_url import (
     url_cost,
     url_overhead,
 )
+from service.zego.messages import Query
 from service.zego.signature import api_signature
 
 API_URL = "https://rtc-api.zego.im/"
@@ -89,19 +89,3 @@ def moment(seconds: float) -> datetime:
 def test_what_a_listing_is_asked(vendor: str, query: Query, sent: str) -> None:
     parameters = search_parameters(Vendor(vendor), query)
     assert " ".join(f"{name}={value}" for name, value in parameters) == f"Vendor={vendor} {sent}"
-
-
-@pytest.mark.parametrize(
-    ("vendor", "query"),
-    [
-        *(("Tencent", query) for query in (Query(0), Query(5001), Query(1000, page=5), Query(1, page=-1))),
-        *(("Tencent", query) for query in (Query(1, marker="a"), Query(1, moment(-1)), Query(1, end=moment(-1)))),
-        ("Tencent", Query(1, moment(6), moment(5))),
-        *(("Ws", query) for query in (Query(0), Query(1001), Query(1, page=1), Query(1, moment(5)))),
-        ("Huawei", Query(1, end=moment(5))),
-    ],
-    ids=str,
-)
-def test_a_question_that_zego_does_not_take_is_the_callers_mistake(vendor: str, query: Query) -> None:
-    with pytest.raises(ValueError, match=r"SearchMedia (takes|reaches)"):
-        search_parameters(Vendor(vendor), query)
