@@ -11,7 +11,6 @@ from service.audit.chain import START, Entry, Head, check_chain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.audit.store import AuditFilter
     from service.database import Database, Transaction
 
 _BATCH: Final = 500
@@ -42,22 +41,6 @@ def verify_chain(database: Database, noted: Head | None = None) -> Verified:
         if fault is None and store.list_forward(tx, head.number, 1) and store.find_head(tx) == head:
             fault = f"there are entries beyond {head.number}, which is where the audit ends: it was altered"
     return Verified(found, fault)
-
-
-def list_entries(
-    database: Database, wanted: AuditFilter, limit: int | None = None, *, before: int | None = None
-) -> Iterator[tuple[Entry, str]]:
-    """Entries with their hashes, the newest first, those below `before`; read batch after batch."""
-    left = limit
-    while left is None or left > 0:
-        size = _BATCH if left is None else min(_BATCH, left)
-        with database.read() as tx:
-            batch = store.list_entries(tx, wanted, size, before=before)
-        yield from batch
-        if len(batch) < size:
-            return
-        before = batch[-1][0].number
-        left = None if left is None else left - size
 
 
 def export_entries(database: Database, after: int = 0) -> Iterator[tuple[Entry, str]]:

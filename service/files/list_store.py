@@ -1,4 +1,4 @@
-"""Reading the inventory for lists, totals and explanations, at any size of it."""
+"""Reading the inventory for lists and explanations, at any size of it."""
 
 from __future__ import annotations
 
@@ -45,20 +45,6 @@ class FileFilter:
     unknown_stream: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How many files there are of one app, vendor and state, and how long and large they are, as far as is known."""
-
-    app_id: str
-    vendor: Vendor
-    state: FileState
-    files: int
-    seconds: float
-    unknown_length: int
-    size_bytes: int
-    unknown_size: int
-
-
 def list_page(tx: Transaction, wanted: FileFilter, limit: int, *, after: int = 0) -> tuple[list[MediaFile], int | None]:
     """Files by number beyond `after`, and where to resume: None at the end.
 
@@ -78,25 +64,6 @@ def count_files(tx: Transaction, wanted: FileFilter) -> int:
     """How many files there are to list; looks at all of them, unless nothing but their state is asked for."""
     query = select(func.count()).select_from(media_files).where(*_conditions(tx, wanted))
     return int(tx.execute(query).scalar_one())
-
-
-def sum_up(tx: Transaction, wanted: FileFilter) -> list[Total]:
-    """Totals by app, vendor and state; looks at all files."""
-    columns = media_files.c
-    by = (columns.app_id, columns.vendor, columns.state)
-    query = select(
-        *by,
-        func.count(),
-        func.coalesce(func.sum(columns.duration_s), 0.0),
-        func.count() - func.count(columns.duration_s),
-        func.coalesce(func.sum(columns.size_bytes), 0),
-        func.count() - func.count(columns.size_bytes),
-    )
-    rows = tx.execute(query.where(*_conditions(tx, wanted)).group_by(*by).order_by(*by))
-    return [
-        Total(app_id, vendor, state, files, seconds, unknown_length, int(size), unknown_size)
-        for app_id, vendor, state, files, seconds, unknown_length, size, unknown_size in rows
-    ]
 
 
 def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> Iterator[MediaFile]:

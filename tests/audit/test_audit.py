@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from service.audit.chain import START, Head, parse_head
-from service.audit.entries import export_entries, list_entries, verify_chain
+from service.audit.entries import export_entries, verify_chain
 from service.audit.record import record_entry
-from service.audit.store import AuditFilter
+from service.audit.store import AuditFilter, list_entries
 from service.database import Database
 from service.model import Actor
 
@@ -178,12 +178,12 @@ def test_entries_are_listed_newest_first_and_exported_oldest_first(database: Dat
     write(database, 600)
     write(database, 3, "rules.apply", first=600)
 
-    def list_numbers(wanted: AuditFilter, limit: int | None = None, before: int | None = None) -> list[int]:
-        return [entry.number for entry, _ in list_entries(database, wanted, limit, before=before)]
+    def list_numbers(wanted: AuditFilter, limit: int = 1_000, before: int | None = None) -> list[int]:
+        with database.read() as tx:
+            return [entry.number for entry, _ in list_entries(tx, wanted, limit, before=before)]
 
     assert list_numbers(AuditFilter()) == list(range(603, 0, -1))
     assert list_numbers(AuditFilter(), 2, 600) == [599, 598]
-    assert list_numbers(AuditFilter(), 501) == list(range(603, 102, -1))
     assert list_numbers(AuditFilter(action="rules.apply")) == [603, 602, 601]
     assert list_numbers(AuditFilter(subject="hold 7", actor="alice")) == [8]
     assert list_numbers(AuditFilter(actor="bob")) == []

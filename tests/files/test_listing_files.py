@@ -1,4 +1,4 @@
-"""Lists of files: filters, pages and totals; a page costs the same at any size of the inventory."""
+"""Lists of files: filters and pages; a page costs the same at any size of the inventory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy import event, text
 
 from service.files import list_store
 from service.files.list_store import MAX_LOOKED_AT
-from service.files.lists import FileFilter, count_files, list_files, page_files, read_one, sum_up_files
+from service.files.lists import FileFilter, list_files
 from service.files.store import add_files
-from service.model import FileState, MediaFile, NoSuchThing, Vendor
+from service.model import FileState, MediaFile, Vendor
 from tests.orders.house import APP, OTHER_APP, START, House, open_house
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def stocked(house: House) -> House:
     house.hold("100%*")
     house.catch_up.run()
     return house
+
+
+def page(house: House, wanted: FileFilter, limit: int, after: int = 0) -> tuple[list[MediaFile], int | None]:
+    with house.database.read() as tx:
+        return list_store.list_page(tx, wanted, limit, after=after)
 
 
 def find(house: House, **wanted: Any) -> str:
@@ -84,7 +89,8 @@ def test_a_filter_finds_what_it_says_and_counts_as_much(stocked: House, wanted: 
     if wanted.get("state") is FileState.HELD:
         found = "e"
     assert find(stocked, **wanted) == found
-    assert count_files(stocked.database, FileFilter(**wanted)) == len(found)
+    with stocked.database.read() as tx:
+        assert list_store.count_files(tx, FileFilter(**wanted)) == len(found)
 
 
 def test_pages_follow_each_other_without_gap_or_repeat(house: House) -> None:
@@ -93,7 +99,7 @@ def test_pages_follow_each_other_without_gap_or_repeat(house: House) -> None:
     after: int | None = 0
     sizes = []
     while after is not None:
-        files, after = page_files(house.database, FileFilter(), 10, after=after)
+        files, after = page(house, FileFilter(), 10, after=after)
         sizes.append(len(files))
         seen += [file.id for file in files]
     assert (seen, sizes) == (list(range(1, 26)), [10, 10, 5])
@@ -107,38 +113,12 @@ def test_a_page_looks_at_no_more_than_so_many_files_and_all_are_found_in_the_end
     files = [plain._replace(file_id=f"file-{number}") for number in range(MAX_LOOKED_AT + 50)]
     files[-1] = files[-1]._replace(stream_id="rare", state=FileState.FAILED)
     house.leader.transact(lambda tx: add_files(tx, files))
-    found, resume = page_files(house.database, FileFilter(stream="rare"), 10)
+    found, resume = page(house, FileFilter(stream="rare"), 10)
     assert (found, resume) == ([], MAX_LOOKED_AT)
     assert len(list(list_files(house.database, FileFilter(stream="rare")))) == 1
     for wanted in (FileFilter(state=FileState.FAILED), FileFilter(app_id=APP, stream="rare")):
-        found, resume = page_files(house.database, wanted, 10)
+        found, resume = page(house, wanted, 10)
         assert (len(found), resume) == (1, None)
-
-
-def test_totals_say_what_is_not_known(stocked: House) -> None:
-    totals = {
-        (total.app_id, total.vendor, total.state): (
-            total.files,
-            total.seconds,
-            total.unknown_length,
-            total.size_bytes,
-            total.unknown_size,
-        )
-        for total in sum_up_files(stocked.database, FileFilter())
-    }
-    assert totals == {
-        (APP, Vendor.HUAWEI, FileState.SCHEDULED): (1, 60.0, 0, 10, 0),
-        (APP, Vendor.TENCENT, FileState.SCHEDULED): (2, 1.5, 1, 20, 1),
-        (APP, Vendor.TENCENT, FileState.HELD): (1, 0.0, 1, 0, 1),
-        (OTHER_APP, Vendor.WANGSU, FileState.SCHEDULED): (1, 0.0, 1, 0, 1),
-    }
-    assert sum(total.files for total in sum_up_files(stocked.database, FileFilter(app_id=OTHER_APP))) == 1
-
-
-def test_one_file_is_read_by_its_number(stocked: House) -> None:
-    assert read_one(stocked.database, 2).file_id == "b"
-    with pytest.raises(NoSuchThing, match="there is no file 77: see `zego-retention files list`"):
-        read_one(stocked.database, 77)
 
 
 @pytest.mark.parametrize(
