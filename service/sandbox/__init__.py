@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from service.sandbox.calls import Call
-from service.sandbox.sandbox import Sandbox
+from service.sandbox.sandbox import Call, Sandbox
 from service.sandbox.storage import StoredFile
 
 __all__ = ["Call", "Sandbox", "StoredFile"]

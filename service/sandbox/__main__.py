@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+
+import click
 
 from service.model import Vendor
 from service.sandbox.sandbox import Sandbox
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+
+def _read_apps(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    apps = dict(text.split(":", 1) for text in texts if ":" in text)
+    if len(apps) != len(texts) or not all(app_id.isdecimal() and secret for app_id, secret in apps.items()):
+        raise click.BadParameter("an app is written APP_ID:SECRET, e.g. 1234567890:0123456789abcdef")
+    return apps
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until interrupted; print the URL first, on a line of its own."""
-    parser = argparse.ArgumentParser("python -m service.sandbox", description="A ZEGO on loopback, to try things on.")
-    parser.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1; 0 takes a free one (default: 9000)")
-    parser.add_argument(
-        "--app", type=_app, action="append", required=True, metavar="APP_ID:SECRET", help="an app; may be given again"
-    )
-    parser.add_argument(
-        "--file",
-        dest="files",
-        type=_file,
-        action="append",
-        default=[],
-        metavar="APP_ID:VENDOR:FILE_ID",
-        help="a stored file, made now; may be given again",
-    )
-    parser.add_argument("--latency", type=float, default=0, metavar="SECONDS", help="delay of every answer")
-    parser.add_argument("--no-search", dest="search", action="store_false", help="know DeleteMedia only")
-    chosen = parser.parse_args(arguments)
-    sandbox = Sandbox(dict(chosen.app), lambda: datetime.now(UTC), latency_s=chosen.latency, port=chosen.port)
-    sandbox.knows_search = chosen.search
-    for file in chosen.files:
-        sandbox.add_file(*file)
+def _read_files(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> list[list[str]]:
+    files = [text.split(":", 2) for text in texts]
+    if not all(len(file) == 3 and all(file) and file[1] in set(Vendor) for file in files):  # noqa: PLR2004  (as below)
+        raise click.BadParameter("a file is written APP_ID:VENDOR:FILE_ID, e.g. 1234567890:Huawei:a/b.mp4")
+    return files
+
+
+@click.command()
+@click.option("--port", default=9000, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option(
+    "--app", "apps", multiple=True, required=True, callback=_read_apps, help="APP_ID:SECRET; may be repeated."
+)
+@click.option("--file", "files", multiple=True, callback=_read_files, help="APP_ID:VENDOR:FILE_ID; may be repeated.")
+@click.option("--search/--no-search", default=True, help="Know SearchMedia, or DeleteMedia only.")
+def main(port: int, apps: dict[str, str], files: list[list[str]], search: bool) -> None:  # noqa: FBT001  (from click)
+    """A ZEGO on loopback, to try things on. It prints its URL and serves until it is interrupted."""
+    sandbox = Sandbox(apps, lambda: datetime.now(UTC), port=port)
+    sandbox.knows_search = search
+    for app_id, vendor, file_id in files:
+        sandbox.add_file(app_id, vendor, file_id)
     try:
         with sandbox, suppress(KeyboardInterrupt):
-            print(sandbox.url, flush=True)  # noqa: T201  (its one output)
+            click.echo(sandbox.url)
             threading.Event().wait()
     except OSError as error:
-        parser.error(str(error))
-
-
-def _app(text: str) -> tuple[str, str]:
-    app_id, _, secret = text.partition(":")
-    if not (app_id.isascii() and app_id.isdigit() and secret):
-        raise argparse.ArgumentTypeError("an app is written APP_ID:SECRET, e.g. 1234567890:0123456789abcdef")
-    return app_id, secret
-
-
-def _file(text: str) -> tuple[str, Vendor, str]:
-    app_id, _, rest = text.partition(":")
-    vendor, _, file_id = rest.partition(":")
-    if not (app_id and file_id and vendor in set(Vendor)):
-        raise argparse.ArgumentTypeError("a file is written APP_ID:VENDOR:FILE_ID, e.g. 1234567890:Huawei:a/b.mp4")
-    return app_id, Vendor(vendor), file_id
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m service.sandbox")

@@ -40,18 +40,15 @@ class Fault:
     more_files_than: int = -1
     file_id: str | None = None
 
-    @property
-    def hides_answer(self) -> bool:
-        """No answer of ZEGO reaches the caller whole."""
-        return self.http_status is not None or self.cut or self.drop
-
     def hits(self, action: str, app_id: str, vendor: str, file_ids: Sequence[str] = ()) -> bool:
         """Whether such a call of this app and vendor, for these files, meets the fault."""
-        if self.action not in (None, action):
-            return False
-        if self.file_id is not None and self.file_id not in file_ids:
-            return False
-        return self.app_id in (None, app_id) and self.vendor in (None, vendor) and len(file_ids) > self.more_files_than
+        return (
+            self.action in (None, action)
+            and self.app_id in (None, app_id)
+            and self.vendor in (None, vendor)
+            and (self.file_id is None or self.file_id in file_ids)
+            and len(file_ids) > self.more_files_than
+        )
 
 
 def answer_code(

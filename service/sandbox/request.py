@@ -7,10 +7,9 @@ this is strict, so that a mistake of ours shows here and not in production. What
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -42,6 +41,7 @@ _KNOWN: Final[Mapping[tuple[str, str], frozenset[str]]] = {
 """What each call may carry beside the common parameters."""
 _NONCE = re.compile("[0-9a-f]{16}")
 _WHOLE = re.compile("[0-9]{1,10}")
+_TOLERANCE: Final = timedelta(seconds=600)
 
 
 class Code(IntEnum):
@@ -89,11 +89,6 @@ class Request:
     repeated: frozenset[str]
 
     @property
-    def names(self) -> frozenset[str]:
-        """The names of all its parameters."""
-        return frozenset(self.single) | ({_FILE_IDS} if self.file_ids else set())
-
-    @property
     def page(self) -> str:
         """What identifies a page of a listing: all parameters but the common ones, in order of their names."""
         return urlencode(sorted((name, value) for name, value in self.single.items() if name not in _COMMON))
@@ -129,44 +124,27 @@ def read_request(text: str) -> Request:
     )
 
 
-@dataclass(slots=True)
-class Gate:
-    """Checks calls against the apps' secrets, the clock and the nonces seen before."""
-
-    tolerance: timedelta = timedelta(seconds=600)
-    _nonces: set[tuple[str, str]] = field(default_factory=set)
-
-    def authenticate(self, request: Request, apps: Mapping[str, str], now: datetime) -> None:
-        """Check who calls; `apps` maps app ids to server secrets.
-
-        Raises:
-            RefusedError: app, time, nonce, version or signature are not right.
-        """
-        app_id, nonce, timestamp = request.get("AppId"), request.get("SignatureNonce"), request.get("Timestamp")
-        _require(_WHOLE.fullmatch(app_id), Code.APP_ID_FORMAT, "AppId format error")
-        _require(app_id in apps, Code.APP_UNKNOWN, "no ServerSecret for this AppId")
-        for name, code in _REQUIRED.items():
-            _require(request.get(name), code, f"{name} is empty")
-        sent_at = parse_timestamp(timestamp)
-        if sent_at is None:
-            raise RefusedError(Code.TIMESTAMP_FORMAT, "Timestamp format error")
-        _require(abs(now - sent_at) <= self.tolerance, Code.SIGNATURE_EXPIRED, "signature expired")
-        _require(request.get("SignatureVersion") == "2.0", Code.VERSION_UNKNOWN, "SignatureVersion is not supported")
-        right = api_signature(app_id, nonce, apps[app_id], timestamp)
-        given = request.get("Signature").encode()
-        _require(hmac.compare_digest(right.encode(), given), Code.SIGNATURE_WRONG, "signature error")
-        _require(_NONCE.fullmatch(nonce), Code.SIGNATURE_WRONG, "SignatureNonce is not 16 hex digits")
-        _require((app_id, nonce) not in self._nonces, Code.SIGNATURE_WRONG, "SignatureNonce was used before")
-        self._nonces.add((app_id, nonce))
-
-
-def check_rate(calls_in_last_second: int, limit: int) -> None:
-    """Check how often an app calls.
+def authenticate(request: Request, apps: Mapping[str, str], nonces: set[tuple[str, str]], now: datetime) -> None:
+    """Check who calls; `apps` maps app ids to server secrets, `nonces` are those seen before, and grow.
 
     Raises:
-        RefusedError: too often.
+        RefusedError: app, time, nonce, version or signature are not right.
     """
-    _require(calls_in_last_second <= limit, Code.TOO_FREQUENT, f"more than {limit} calls in a second")
+    app_id, nonce, timestamp = request.get("AppId"), request.get("SignatureNonce"), request.get("Timestamp")
+    _require(_WHOLE.fullmatch(app_id), Code.APP_ID_FORMAT, "AppId format error")
+    _require(app_id in apps, Code.APP_UNKNOWN, "no ServerSecret for this AppId")
+    for name, code in _REQUIRED.items():
+        _require(request.get(name), code, f"{name} is empty")
+    sent_at = parse_timestamp(timestamp)
+    if sent_at is None:
+        raise RefusedError(Code.TIMESTAMP_FORMAT, "Timestamp format error")
+    _require(abs(now - sent_at) <= _TOLERANCE, Code.SIGNATURE_EXPIRED, "signature expired")
+    _require(request.get("SignatureVersion") == "2.0", Code.VERSION_UNKNOWN, "SignatureVersion is not supported")
+    right = api_signature(app_id, nonce, apps[app_id], timestamp)
+    _require(request.get("Signature") == right, Code.SIGNATURE_WRONG, "signature error")
+    _require(_NONCE.fullmatch(nonce), Code.SIGNATURE_WRONG, "SignatureNonce is not 16 hex digits")
+    _require((app_id, nonce) not in nonces, Code.SIGNATURE_WRONG, "SignatureNonce was used before")
+    nonces.add((app_id, nonce))
 
 
 def check_action(request: Request, *, knows_search: bool) -> None:
@@ -181,22 +159,19 @@ def check_action(request: Request, *, knows_search: bool) -> None:
     _require(offered, Code.ACTION_UNKNOWN, "Action is not supported")
     _require_parameter(not request.repeated, f"given twice: {', '.join(sorted(request.repeated))}")
     _require_parameter(vendor in set(Vendor), "Vendor is not one of Tencent, Ws, Huawei")
-    unknown = request.names - _COMMON - _KNOWN[action, vendor]
+    names = set(request.single) | ({_FILE_IDS} if request.file_ids else set())
+    unknown = names - _COMMON - _KNOWN[action, vendor]
     _require_parameter(not unknown, f"unknown for {vendor}: {', '.join(sorted(unknown))}")
     for flag in ("IsTest", "ClearCache"):
         right = request.single.get(flag, "true") in ("true", "false")
         _require_parameter(right, f"{flag} is neither true nor false")
     if action == "DeleteMedia":
-        _check_file_ids(request.file_ids)
+        ids = request.file_ids
+        _require_parameter(1 <= len(ids) <= MAX_FILES, f"{len(ids)} file ids, not 1 to {MAX_FILES}")
+        _require_parameter(all(ids) and len(set(ids)) == len(ids), "a file id that is empty or given twice")
 
 
-def _check_file_ids(file_ids: tuple[str, ...]) -> None:
-    _require_parameter(1 <= len(file_ids) <= MAX_FILES, f"{len(file_ids)} file ids, not 1 to {MAX_FILES}")
-    _require_parameter(all(file_ids), "an empty file id")
-    _require_parameter(len(set(file_ids)) == len(file_ids), "a file id given twice")
-
-
-def read_search(request: Request, *, end_is_inclusive: bool) -> Search:
+def read_search(request: Request) -> Search:
     """Read the parameters of SearchMedia, whose names have been checked.
 
     Raises:
@@ -210,8 +185,8 @@ def read_search(request: Request, *, end_is_inclusive: bool) -> Search:
     _require_parameter(size >= 1 and (number + 1) * size <= TENCENT_LIMIT, "paging is out of range")
     start, end = _moment(request, "StartTime"), _moment(request, "EndTime")
     _require_parameter(start is None or end is None or start <= end, "EndTime is before StartTime")
-    before = end + timedelta(seconds=1) if end is not None and end_is_inclusive else end
-    return Search(number * size, size, start, before)
+    # Whether a window holds the second of its EndTime is not documented; here it does.
+    return Search(number * size, size, start, None if end is None else end + timedelta(seconds=1))
 
 
 def _moment(request: Request, name: str) -> datetime | None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from service.model import Vendor
-from service.sandbox.calls import Call, CallLog
 from service.sandbox.faults import Fault
 from service.sandbox.loopback import LoopbackServer, Reply
 from service.sandbox.request import (
     Code,
-    Gate,
     RefusedError,
     Request,
     Search,
+    authenticate,
     check_action,
-    check_rate,
     read_request,
     read_search,
 )
@@ -35,14 +33,38 @@ MAX_TARGET_BYTES: Final = 8192
 
 
 @dataclass(slots=True)
+class Call:
+    """One request as the sandbox saw it.
+
+    `tick` is its arrival in monotonic seconds, `in_last_second` how many calls its app made in the second up to then.
+    `page` is what a SearchMedia asked for, in order of names ("EndTime=2&PageNumber=0&…").
+    `acted` says that its files were worked on; `code` is the top-level code that was answered (None: none arrived).
+    """
+
+    number: int
+    at: datetime
+    tick: float
+    app_id: str
+    action: str
+    vendor: str
+    file_ids: tuple[str, ...]
+    target_bytes: int
+    in_last_second: int
+    page: str = ""
+    stage: Literal["arrived", "done"] = "arrived"
+    acted: bool = False
+    code: int | None = None
+
+
+@dataclass(slots=True)
 class Sandbox:
     """A ZEGO for the given apps (`app_id` -> server secret); a context manager that serves on 127.0.0.1 while open.
 
     `now` is the clock that calls are checked against. Every answer is delayed by `latency_s`. `on_request` is called
     with each call when it has arrived and again when it is done, before its answer leaves (`Call.stage`).
     `data_as_text` and `code_as_text` choose between the spellings that ZEGO's docs know. With `knows_search=False` it
-    stands for a ZEGO that knows DeleteMedia only. `end_is_inclusive` (does a window hold the second of its `EndTime`?)
-    and `listing_order` (of Tencent) stand for what ZEGO does not document. Any part may be changed while it runs.
+    stands for a ZEGO that knows DeleteMedia only. `listing_order` (of Tencent) stands for what ZEGO does not document.
+    Any part may be changed while it runs.
     """
 
     apps: Mapping[str, str] = field(repr=False)
@@ -52,19 +74,19 @@ class Sandbox:
     port: int = 0
     monotonic: Callable[[], float] = time.monotonic
     knows_search: bool = True
-    end_is_inclusive: bool = True
     listing_order: Order = "newest"
     data_as_text: bool = False
     code_as_text: bool = False
     purge_code: int | None = 1
     on_request: Callable[[Call], object] | None = None
-    _log: CallLog = field(default_factory=CallLog)
+    _calls: list[Call] = field(default_factory=list)
+    _recent: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _nonces: set[tuple[str, str]] = field(default_factory=set)
     _storage: Storage = field(default_factory=Storage)
     _poisons: dict[str, int] = field(default_factory=dict)
     _next: deque[Fault] = field(default_factory=deque)
     _standing: list[Fault] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _gate: Gate = field(default_factory=Gate)
     _server: LoopbackServer | None = None
 
     def __enter__(self) -> Self:
@@ -156,24 +178,46 @@ class Sandbox:
     @property
     def calls(self) -> tuple[Call, ...]:
         """Every request so far, in order of arrival."""
-        return tuple(self._log.calls)
+        return tuple(self._calls)
 
     def max_calls_in_any_second(self, app_id: str | None = None) -> int:
         """The most calls that arrived within any second, of one app or of the busiest."""
-        return self._log.max_in_a_second(self.apps if app_id is None else [app_id])
+        apps = self.apps if app_id is None else [app_id]
+        return max((call.in_last_second for call in self.calls if call.app_id in apps), default=0)
 
     # Answering
 
     def _answer(self, target: str) -> Reply:
         path, _, text = target.partition("?")
         request = read_request(text)
-        call = self._log.add(target, request, at=self.now(), tick=self.monotonic())
+        with self._lock:
+            call = self._note_call(target, request)
         self._report(call)
         with self._lock:
             reply = self._judge(path, request, call)
         call.stage = "done"
         self._report(call)
         return replace(reply, delay_s=reply.delay_s + self.latency_s)
+
+    def _note_call(self, target: str, request: Request) -> Call:
+        tick, recent = self.monotonic(), self._recent[request.get("AppId")]
+        recent.append(tick)
+        while tick - recent[0] >= 1:
+            recent.popleft()
+        call = Call(
+            number=len(self._calls) + 1,
+            at=self.now(),
+            tick=tick,
+            app_id=request.get("AppId"),
+            action=request.get("Action"),
+            vendor=request.get("Vendor"),
+            file_ids=request.file_ids,
+            target_bytes=len(target.encode("latin-1", "replace")),
+            in_last_second=len(recent),
+            page=request.page if request.get("Action") == "SearchMedia" else "",
+        )
+        self._calls.append(call)
+        return call
 
     def _report(self, call: Call) -> None:
         if self.on_request is not None:
@@ -185,15 +229,17 @@ class Sandbox:
         if path != "/":
             return Reply.html(404)
         try:
-            self._gate.authenticate(request, self.apps, call.at)
-            check_rate(call.in_last_second, self.calls_per_second)
-            check_action(request, knows_search=self.knows_search)
-            asked = None
-            if call.action == "SearchMedia":
-                asked = read_search(request, end_is_inclusive=self.end_is_inclusive)
+            asked = self._check(request, call)
         except RefusedError as refused:
             return self._reply(call, refused.code, str(refused))
         return self._meet_fault(request, call, asked)
+
+    def _check(self, request: Request, call: Call) -> Search | None:
+        authenticate(request, self.apps, self._nonces, call.at)
+        if call.in_last_second > self.calls_per_second:
+            raise RefusedError(Code.TOO_FREQUENT, f"more than {self.calls_per_second} calls in a second")
+        check_action(request, knows_search=self.knows_search)
+        return read_search(request) if call.action == "SearchMedia" else None
 
     def _meet_fault(self, request: Request, call: Call, asked: Search | None) -> Reply:
         fault = self._take_fault(call) or Fault(acts=True)
@@ -205,8 +251,8 @@ class Sandbox:
             reply = self._list(call, asked, fault)
         if fault.http_status is not None:
             reply = Reply.html(fault.http_status, fault.retry_after)
-        if fault.hides_answer:
-            call.code = None
+        if fault.http_status is not None or fault.cut or fault.drop:
+            call.code = None  # no answer of ZEGO reaches the caller whole
         body = reply.body[: len(reply.body) // 2] if fault.cut else reply.body
         return replace(reply, body=body, drop=fault.drop, delay_s=fault.delay_s)
 
@@ -236,7 +282,7 @@ class Sandbox:
         return self._reply(call, Code.DONE, data=data)
 
     def _reply(self, call: Call, code: int, message: str = "", data: dict[str, Any] | None = None) -> Reply:
-        call.code, call.message = int(code), message
+        call.code = int(code)
         content = {
             "Code": str(int(code)) if self.code_as_text else int(code),
             "Message": message or ("success" if code == Code.DONE else "failed"),

@@ -19,7 +19,7 @@ from tests.world import APP, environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.sandbox.calls import Call
+    from service.sandbox import Call
     from tests.cli.conftest import Run
     from tests.world import World
 

@@ -32,7 +32,7 @@ from service.sandbox.faults import (
 from tests.world import APP, OTHER_APP, START, TESTER
 
 if TYPE_CHECKING:
-    from service.sandbox.calls import Call
+    from service.sandbox import Call
     from tests.world import World
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
