@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.audit.order import OrderKind, Step
-from service.cli import main, orders
+from service.cli import main
 from service.model import Vendor
 from service.sandbox.faults import answer_late
 from tests.cli.terminal import type_into
@@ -206,11 +206,11 @@ def test_the_audit_is_verified_exported_and_its_alteration_noticed(run: Run, wor
 # Who applies an order
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # it takes its five seconds
 def test_an_order_that_nobody_applies_in_time_exits_3_with_its_number(
-    world: World, database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: World, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.send("a")
-    monkeypatch.setattr(orders, "MAX_WAIT_S", 0.2)  # the world leads, and does nothing
+    world.send("a")  # the world leads, and does nothing from here on
     hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
     assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 3
     captured = capsys.readouterr()
