@@ -129,7 +129,7 @@ HOLDS = Listed[HoldFilter, Hold, Hold](
 
 ERASURES = Listed[None, Erasure, ErasureDetail](
     "erasure",
-    "audit list",
+    "erasures list",
     Page[Erasure],
     read_rows(
         lambda tx, _, cursor, size: files_store.list_erasures(tx, size, before=cursor or None), take_from(Erasure)

@@ -46,7 +46,7 @@ class Listing(Form):
 
 LISTINGS = Listed[ListingFilter, Listing, Listing](
     "listing",
-    "reconcile --list",
+    "listings list",
     Page[Listing],
     read_rows(
         lambda tx, wanted, cursor, size: store.list_listings(
