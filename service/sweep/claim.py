@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from service.audit.store import list_failed_orders
+from service.audit.blocked import find_blocked_apps
 from service.files.deciding import is_news
 from service.files.store import find_files, save_decisions
 from service.leader.leader import Look
@@ -105,7 +105,7 @@ def drop_call(tx: Transaction, call: OpenCall, now: datetime) -> None:
 
 def is_blocked_by_order(tx: Transaction, app_id: str) -> bool:
     """Whether an order that could not be applied concerns an app: then none of its files is asked for."""
-    return any(order.app_id in (None, app_id) for order in list_failed_orders(tx))
+    return find_blocked_apps(tx).find(app_id) is not None
 
 
 def find_counting_rules(rules: RuleSet) -> dict[str, int]:
