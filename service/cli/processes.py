@@ -42,13 +42,14 @@ def worker_command(invocation: Invocation, check: bool) -> int:  # noqa: FBT001 
         from service.worker import run_worker
 
         return run_worker(_read_settings(invocation))
-    from service.health.workers import judge_worker
+    from service.health.check import Status
+    from service.health.checks import judge_worker
 
-    with invocation.opened() as service:
+    with invocation.opened() as service, service.database.read() as tx:
         settings = service.settings
-        health = judge_worker(service.database, settings.sweep_slots, settings.claim_lease, service.now())
+        health = judge_worker(tx, settings.sweep_slots, settings.claim_lease, service.now())
     invocation.show(health.text)
-    return ExitCode.DONE if health.is_well else ExitCode.FAILED
+    return ExitCode.DONE if health.status is Status.OK else ExitCode.FAILED
 
 
 @click.command("migrate")

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service.audit.store import list_failed_orders
 from service.files.store import count_by_state
 from service.health import store
 from service.health.check import Check, Status
-from service.health.workers import find_late_slot, judge_worker
+from service.leader.process import is_dead
 from service.leader.store import find_leader
 from service.listing.record import ListingState
 from service.model import FileState, Verdict
 from service.rules.revisions import keep_differs
 from service.rules.store import find_current
+from service.sweep.claim_store import count_overdue
+from service.sweep.records import RunState
+from service.sweep.store import list_plans
 from service.units import count_of, describe_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from service.database import Database, Transaction
+    from service.database import Transaction
+    from service.schedule import Slots
     from service.settings import Settings
 
 _RECENT: Final = timedelta(days=7)
@@ -30,14 +34,15 @@ _RECENT: Final = timedelta(days=7)
 _AT_ONCE: Final = timedelta(minutes=1)
 """Longer than the worker takes to do what it does at once."""
 
+_START_ONE: Final = "start one with `zego-retention worker` (or `serve`)"
+
 _OK, _WARNING, _ATTENTION = Status.OK, Status.WARNING, Status.ATTENTION
 
 
-def _check_rules(settings: Settings, database: Database, _now: datetime) -> Iterator[Check]:
-    with database.read() as tx:
-        revision, leader = find_current(tx), find_leader(tx)
-        behind, adopted = store.count_flagged(tx), store.count_adopted_kept(tx)
-        difference = keep_differs(tx, settings.keep)
+def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Iterator[Check]:
+    revision, leader = find_current(tx), find_leader(tx)
+    behind, adopted = store.count_flagged(tx), store.count_adopted_kept(tx)
+    difference = keep_differs(tx, settings.keep)
     if revision is None and settings.keep is not None:
         text = f"none yet: ZEGO_RETENTION_KEEP={settings.keep} becomes the first rule set when the service starts"
         yield Check("rules", _ATTENTION, text, "start `zego-retention serve`, `web` or `worker`")
@@ -76,12 +81,11 @@ _CALLBACK_FIXES: Final = {
 }
 
 
-def _check_callbacks(_settings: Settings, database: Database, now: datetime) -> Iterator[Check]:
-    with database.read() as tx:
-        total = sum(store.count_callbacks(tx).values())
-        recent = store.count_recent_callbacks(tx, _CALLBACKS, now - _RECENT, now)
-        pending = store.count_recent_callbacks(tx, [Verdict.PENDING], now - 100 * _RECENT, now - _AT_ONCE)
-        lost = store.count_lost_callbacks(tx, now - _RECENT)
+def _check_callbacks(_settings: Settings, tx: Transaction, now: datetime) -> Iterator[Check]:
+    total = sum(store.count_callbacks(tx).values())
+    recent = store.count_recent_callbacks(tx, _CALLBACKS, now - _RECENT, now)
+    pending = store.count_recent_callbacks(tx, [Verdict.PENDING], now - 100 * _RECENT, now - _AT_ONCE)
+    lost = store.count_lost_callbacks(tx, now - _RECENT)
     for verdict, count in recent.items():
         text = f"{count_of(count, 'callback')} {_CALLBACKS[verdict]}"
         yield Check("callbacks", _WARNING, text, _CALLBACK_FIXES[verdict])
@@ -96,20 +100,46 @@ def _check_callbacks(_settings: Settings, database: Database, now: datetime) -> 
         yield Check("callbacks", _OK, f"{count_of(total, 'callback')} stored, all understood")
 
 
-def _check_worker(settings: Settings, database: Database, now: datetime) -> Iterator[Check]:
-    health = judge_worker(database, settings.sweep_slots, settings.claim_lease, now)
-    yield Check("worker", _OK if health.is_well else _ATTENTION, health.text)
+def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Iterator[Check]:
+    yield judge_worker(tx, settings.sweep_slots, settings.claim_lease, now)
 
 
-def _check_orders(_settings: Settings, database: Database, now: datetime) -> Iterator[Check]:
-    with database.read() as tx:
-        failed, late = list_failed_orders(tx), store.count_late_orders(tx, now - _AT_ONCE)
+def judge_worker(tx: Transaction, slots: Slots | None, lease: timedelta, now: datetime) -> Check:
+    """Whether a worker leads, and its sweeps are in time: at most two slots (None: they are off) and `lease` late."""
+    leader, last = find_leader(tx), store.find_last_sweep(tx)
+    seen_at = leader.renewed_at if leader else None
+    if leader is None or seen_at is None or not leader.holder or now - seen_at > lease or is_dead(leader.process):
+        silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
+        return Check("worker", _ATTENTION, f"no worker is running{silent}; {_START_ONE}")
+    alive = f"worker {leader.holder} is running"
+    if slots is None:
+        return Check("worker", _OK, f"{alive}; sweeps are off (ZEGO_RETENTION_SWEEP_EVERY)")
+    if last is None:
+        return Check("worker", _ATTENTION, f"{alive}, but no sweep has started yet; its log says why")
+    if last.state is RunState.RUNNING:
+        return Check("worker", _OK, f"{alive}; run {last.id} is in progress")
+    sweep = f"the last sweep began at {describe_moment(last.started_at)}"
+    if last.started_at < _find_late_slot(slots, lease, now):
+        return Check("worker", _ATTENTION, f"{alive}, but {sweep}, too long ago; its log says why")
+    return Check("worker", _OK, f"{alive}; {sweep}")
+
+
+def _find_late_slot(slots: Slots, lease: timedelta, now: datetime) -> datetime:
+    """The slot before the last one: a sweep that began earlier is late.
+
+    One slot may pass while a long sweep is still under way; two without one mean that nobody sweeps.
+    """
+    return slots.last_slot(slots.last_slot(now - lease) - timedelta(microseconds=1))
+
+
+def _check_orders(_settings: Settings, tx: Transaction, now: datetime) -> Iterator[Check]:
+    failed, late = list_failed_orders(tx), store.count_late_orders(tx, now - _AT_ONCE)
     for order in failed:
-        what = f"app {order.app_id} is" if order.app_id else "no app is"
+        stopped = f"app {order.app_id} is not" if order.app_id else "no app is"
         text = (
-            f"order {order.number} ({order.kind}) could not be applied: {order.failure}; until it is, {what} not called"
+            f"order {order.number} ({order.kind}) could not be applied: {order.failure}; until it is, {stopped} called"
         )
-        yield Check("orders", _ATTENTION, text.replace("no app is not", "no app is"), "the worker tries it again")
+        yield Check("orders", _ATTENTION, text, "the worker tries it again")
     if late:
         text = f"{count_of(late, 'order')} recorded, not applied yet"
         yield Check("orders", _WARNING, text, "a running worker does that at once; its log says why not")
@@ -117,9 +147,8 @@ def _check_orders(_settings: Settings, database: Database, now: datetime) -> Ite
         yield Check("orders", _OK, "all are applied")
 
 
-def _check_calls(_settings: Settings, database: Database, now: datetime) -> Iterator[Check]:
-    with database.read() as tx:
-        states, plans = store.list_app_states(tx, now), store.list_open_plans(tx)
+def _check_calls(_settings: Settings, tx: Transaction, now: datetime) -> Iterator[Check]:
+    states, plans = store.list_app_states(tx, now), list_plans(tx, only_open=True)
     for state in states:
         what = f"app {state.app_id}" + (f", vendor {state.vendor}," if state.vendor else "")
         said = f"ZEGO answered {state.code} {state.message}".rstrip()
@@ -137,9 +166,8 @@ def _check_calls(_settings: Settings, database: Database, now: datetime) -> Iter
         yield Check("calls", _OK, "no app is blocked, paused or stopped by the breaker")
 
 
-def _check_files(settings: Settings, database: Database, now: datetime) -> Iterator[Check]:
-    with database.read() as tx:
-        found = [*_find_stuck_files(tx, now), *_find_due_files(tx, settings, now)]
+def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Iterator[Check]:
+    found = [*_find_stuck_files(tx, now), *_find_due_files(tx, settings, now)]
     yield from found or [Check("files", _OK, "none waits for a person, none is overdue")]
 
 
@@ -147,7 +175,7 @@ def _find_stuck_files(tx: Transaction, now: datetime) -> Iterator[Check]:
     if failed := count_by_state(tx).get(FileState.FAILED, 0):
         fix = "see `zego-retention files list --state failed`, then `zego-retention files retry ID`"
         yield Check("files", _ATTENTION, f"{count_of(failed, 'file')} given up", fix)
-    if overdue := store.count_overdue_unconfirmed(tx, now):
+    if overdue := count_overdue(tx, FileState.UNCONFIRMED, now):
         fix = "see `zego-retention files list --state unconfirmed`, then `zego-retention files confirm ID`"
         yield Check("files", _ATTENTION, f"{count_of(overdue, 'file')} overdue, but unconfirmed", fix)
     waiting, until = store.count_waiting(tx, now)
@@ -159,7 +187,7 @@ def _find_stuck_files(tx: Transaction, now: datetime) -> Iterator[Check]:
 
 def _find_due_files(tx: Transaction, settings: Settings, now: datetime) -> Iterator[Check]:
     slots = settings.sweep_slots
-    late = now if slots is None else find_late_slot(slots, settings.claim_lease, now)
+    late = now if slots is None else _find_late_slot(slots, settings.claim_lease, now)
     for due in store.list_due(tx, now):
         what = f"app {due.app_id}: {count_of(due.count, 'file')} whose date has come"
         if settings.app(due.app_id) is None:
@@ -174,7 +202,7 @@ def _find_due_files(tx: Transaction, settings: Settings, now: datetime) -> Itera
             yield Check("files", _ATTENTION, text, fix)
 
 
-def _check_listings(settings: Settings, database: Database, now: datetime) -> Iterator[Check]:
+def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Iterator[Check]:
     every = settings.reconcile_every
     if every is None:
         confirms = settings.confirm == "all"
@@ -182,8 +210,7 @@ def _check_listings(settings: Settings, database: Database, now: datetime) -> It
         fix = "`zego-retention reconcile` reads them once; or set ZEGO_RETENTION_RECONCILE_EVERY"
         yield Check("listings", _ATTENTION if confirms else _OK, text, fix if confirms else "")
         return
-    with database.read() as tx:
-        newest = store.list_listings(tx)
+    newest = store.list_listings(tx)
     found = []
     for app in settings.apps:
         listings = [listing for (app_id, _), listing in newest.items() if app_id == app.app_id]
@@ -202,7 +229,9 @@ def _check_listings(settings: Settings, database: Database, now: datetime) -> It
 
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
 
-CHECKS: Final[dict[str, Callable[[Settings, Database, datetime], Iterator[Check]]]] = {
+Look: TypeAlias = "Callable[[Settings, Transaction, datetime], Iterator[Check]]"
+
+CHECKS: Final[dict[str, Look]] = {
     "rules": _check_rules,
     "callbacks": _check_callbacks,
     "worker": _check_worker,

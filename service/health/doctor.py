@@ -4,26 +4,58 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from service.database import DatabaseUnavailable
 from service.database.migrate import pending_migrations
-from service.health import checks
-from service.health.access import SearchClient, check_access, check_clock
 from service.health.check import Check, Status
+from service.health.checks import CHECKS, Look
 from service.health.readiness import prove_durable
 from service.health.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_database_remedy
+from service.model import Vendor
 from service.units import count_of
+from service.zego.messages import Query, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from service.database import Database
-    from service.settings import Settings
+    from service.settings import AppSettings, Settings
+    from service.zego.messages import SearchAnswer
 
 _MAX_APPS_AT_ONCE: Final = 8
+
+_VENDOR_CODES: Final = frozenset({3, 4, 5, 8})
+"""What ZEGO answers for a vendor that an app does not use; only where every vendor does is something wrong."""
+
+_UNKNOWN_ACTION: Final = 100_000_007
+_BUSY: Final = (6, 429)
+_CLOCK_WARNING: Final = timedelta(seconds=60)
+_CLOCK_PROBLEM: Final = timedelta(minutes=10)
+_GATEWAY_CODES: Final = range(100_000_000, 100_000_100)
+_COPY_AGAIN: Final = "copy AppID and ServerSecret again from ZEGO's console (Project → Basic information)"
+_ENABLE_API: Final = "ask ZEGO's support to enable the recording API (DeleteMedia, SearchMedia) for this AppID"
+_REFUSALS: Final[Mapping[int, str]] = {
+    7: _COPY_AGAIN,
+    100_000_001: _COPY_AGAIN,
+    100_000_004: "set this machine's clock (ZEGO takes 10 minutes of difference)",
+    100_000_005: _COPY_AGAIN,
+    100_000_010: _COPY_AGAIN,
+    100_000_011: _COPY_AGAIN,
+    100_000_016: "projects made up to 2021-11-16 need is_test = true or false, as ZEGO's console says",
+    100_000_017: _ENABLE_API,
+}
+_CORRECT: Final = "correct AppID, ServerSecret or ZEGO_RETENTION_API_URL, or ask ZEGO's support"
+
+
+class SearchClient(Protocol):
+    """One app's way to SearchMedia."""
+
+    def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
+        """Ask once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +74,16 @@ class Doctor:
         yield from database
         # Only a database that can be read has more to say; a pending migration means that tables may be missing.
         is_readable = all(check.status is Status.OK for check in database)
-        for name, look in checks.CHECKS.items():
+        for name, look in CHECKS.items():
             if is_readable:
-                yield from _guarded(name, partial(look, self.settings, self.database, self.now()))
+                yield from _guarded(name, partial(self._look, look))
             else:
                 yield Check(name, Status.SKIPPED, "cannot be looked at before the database is ready")
         yield from self._check_apps()
+
+    def _look(self, look: Look) -> list[Check]:
+        with self.database.read() as tx:
+            return list(look(self.settings, tx, self.now()))
 
     def _check_settings(self) -> Iterator[Check]:
         settings = self.settings
@@ -90,12 +126,12 @@ class Doctor:
         if not apps:
             return
         with ThreadPoolExecutor(_MAX_APPS_AT_ONCE) as pool:
-            found = list(pool.map(lambda app: check_access(app, self.clients[app.app_id], self.now), apps))
-        yield from (access.check for access in found)
-        yield check_clock(max((access.ahead for access in found if access.ahead is not None), key=abs, default=None))
+            found = list(pool.map(lambda app: _check_access(app, self.clients[app.app_id], self.now), apps))
+        yield from (check for check, _ in found)
+        yield _check_clock(max((ahead for _, ahead in found if ahead is not None), key=abs, default=None))
 
 
-def _guarded(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+def _guarded(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
     """One broken part of the service must not hide how the others are."""
     try:
         yield from look()
@@ -108,3 +144,66 @@ def _guarded(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     except Exception as error:  # noqa: BLE001  (whatever it is: the other checks have to appear)
         text = f"looking at it failed with {type(error).__name__}"
         yield Check(name, Status.PROBLEM, text, "report this as a defect")
+
+
+# What ZEGO says: asked with a harmless SearchMedia; docs/protocol.md, "DeleteMedia" and "SearchMedia", lists the codes
+
+
+def _check_access(
+    app: AppSettings, client: SearchClient, now: Callable[[], datetime]
+) -> tuple[Check, timedelta | None]:
+    """Ask ZEGO as this app, vendor by vendor, until one answer shows whether the credentials work.
+
+    Returned is also how far ZEGO's clock is ahead of ours (None: it sent no time).
+    """
+    ahead: timedelta | None = None
+    refusals: list[str] = []
+    for vendor in Vendor:
+        answer = client.search_media(vendor, Query(size=1))
+        if answer.date is not None:
+            ahead = answer.date - now()
+        if answer.code not in _VENDOR_CODES:
+            return Check(f"app {app.app_id}", *_judge(app, vendor, answer)), ahead
+        refusals.append(f"{vendor}: {_describe(answer)}")
+    text = f"ZEGO refuses every vendor ({', '.join(refusals)})"
+    return Check(f"app {app.app_id}", Status.PROBLEM, text, _ENABLE_API), ahead
+
+
+def _check_clock(ahead: timedelta | None) -> Check:
+    """Compare ZEGO's clock with ours; signatures are refused beyond ten minutes."""
+    if ahead is None:
+        return Check("clock", Status.SKIPPED, "ZEGO sent no time to compare with")
+    seconds = abs(ahead.total_seconds())
+    if abs(ahead) <= _CLOCK_WARNING:
+        return Check("clock", Status.OK, f"within {max(seconds, 1):.0f} s of ZEGO's")
+    status = Status.PROBLEM if abs(ahead) > _CLOCK_PROBLEM else Status.WARNING
+    direction = "behind" if ahead > timedelta(0) else "ahead of"
+    text = f"{seconds:.0f} s {direction} ZEGO's; beyond 600 s every call is refused"
+    return Check("clock", status, text, "set the clock, and keep it set with NTP (chrony or systemd-timesyncd)")
+
+
+def _judge(app: AppSettings, vendor: Vendor, answer: SearchAnswer) -> tuple[Status, str, str]:
+    if answer.transport is not Transport.ANSWERED:
+        fix = f"let this machine reach {app.api_url}, or correct ZEGO_RETENTION_API_URL"
+        return Status.PROBLEM, f"{app.api_url} cannot be reached: {answer.message}", fix
+    if answer.code in _BUSY or answer.http_status in _BUSY:
+        return Status.WARNING, "ZEGO is busy with this app's calls", "run doctor again in a minute"
+    if answer.code is None:
+        text = f"{app.api_url} does not answer as ZEGO does (HTTP {answer.http_status})"
+        return Status.PROBLEM, text, "correct ZEGO_RETENTION_API_URL, or wait if ZEGO has trouble"
+    if answer.code == 0:
+        return Status.OK, f"ZEGO accepts the credentials of {app.name} ({vendor})", ""
+    return _judge_refusal(answer, answer.code)
+
+
+def _judge_refusal(answer: SearchAnswer, code: int) -> tuple[Status, str, str]:
+    if code == _UNKNOWN_ACTION:
+        text = f"SearchMedia is not offered here, so the credentials cannot be tried ({_describe(answer)})"
+        return Status.WARNING, text, "the first sweep that has something due shows whether they work"
+    if code in _REFUSALS or code in _GATEWAY_CODES:
+        return Status.PROBLEM, f"ZEGO refuses it: {_describe(answer)}", _REFUSALS.get(code, _CORRECT)
+    return Status.WARNING, f"ZEGO answered {_describe(answer)}", "run doctor again; if it stays, ask ZEGO"
+
+
+def _describe(answer: SearchAnswer) -> str:
+    return f"code {answer.code} {answer.message}".rstrip()

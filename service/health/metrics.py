@@ -17,13 +17,13 @@ from service.health import store
 from service.leader.store import find_leader
 from service.model import FileState, Verdict
 from service.rules.store import find_current_number
+from service.sweep.claim_store import count_overdue
 from service.sweep.records import RunState
+from service.sweep.store import count_runs, list_plans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
-
-    from prometheus_client.core import Metric
 
     from service.database import Database, Transaction
 
@@ -116,11 +116,11 @@ class _DatabaseCollector(Collector):
         self._fresh_until = 0.0
         self._figures: list[Figure] = []
 
-    def describe(self) -> Iterable[Metric]:
-        return [_family(name) for name in _FIGURES]
-
-    def collect(self) -> Iterator[Metric]:
-        families = {name: _family(name) for name in _FIGURES}
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        families = {
+            name: GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=labels)
+            for name, (text, labels) in _FIGURES.items()
+        }
         for name, labels, value in self._count():
             families[name].add_metric(labels, value)
         yield from (family for family in families.values() if family.samples)
@@ -144,7 +144,7 @@ class _DatabaseCollector(Collector):
 
 def count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
     """All figures that live in the database."""
-    files, callbacks, runs = count_by_state(tx), store.count_callbacks(tx), store.count_runs(tx)
+    files, callbacks, runs = count_by_state(tx), store.count_callbacks(tx), count_runs(tx)
     yield from (("files", (state,), files.get(state, 0)) for state in FileState)
     yield from (("inbox_callbacks", (verdict,), callbacks.get(verdict, 0)) for verdict in Verdict)
     yield "inbox_unfinished", (), callbacks.get(Verdict.PENDING, 0)
@@ -154,8 +154,8 @@ def count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
     oldest = min((each.oldest for each in due), default=now)
     yield "oldest_due_age_seconds", (), (now - oldest).total_seconds()
     yield "files_cooling", (), store.count_waiting(tx, now)[0]
-    yield "files_overdue_unconfirmed", (), store.count_overdue_unconfirmed(tx, now)
-    yield from (("breaker_open", (plan.app_id,), 1) for plan in store.list_open_plans(tx))
+    yield "files_overdue_unconfirmed", (), count_overdue(tx, FileState.UNCONFIRMED, now)
+    yield from (("breaker_open", (plan.app_id,), 1) for plan in list_plans(tx, only_open=True))
     for state in store.list_app_states(tx, now):
         yield "gate_blocked" if state.blocked else "gate_paused", (state.app_id, state.vendor or "*"), 1
     yield from (("lost_callbacks", (app_id,), lost) for app_id, lost in store.count_lost_callbacks(tx).items())
@@ -178,8 +178,3 @@ def _count_times(tx: Transaction) -> Iterator[Figure]:
     leader = find_leader(tx)
     if leader is not None and leader.renewed_at is not None:
         yield "leader_renewed_timestamp_seconds", (), leader.renewed_at.timestamp()
-
-
-def _family(name: str) -> GaugeMetricFamily:
-    text, labels = _FIGURES[name]
-    return GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=labels)

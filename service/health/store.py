@@ -14,8 +14,9 @@ from service.files.store import IS_ELIGIBLE, IS_FLAGGED, media_files
 from service.listing.record import Listing, ListingState
 from service.listing.store import listings
 from service.model import FileState, Vendor, Verdict, WaitReason
-from service.sweep.records import AppState, Plan, Run, RunState, Trigger
-from service.sweep.store import IS_OPEN_PLAN, app_states, plans, runs
+from service.sweep import store as sweep_store
+from service.sweep.records import AppState, Run, RunState, Trigger
+from service.sweep.store import runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,12 +73,6 @@ def count_waiting(tx: Transaction, now: datetime) -> tuple[int, datetime | None]
     return row[0], row[1]
 
 
-def count_overdue_unconfirmed(tx: Transaction, now: datetime) -> int:
-    """Unconfirmed files whose date has come."""
-    overdue = (media_files.c.state == FileState.UNCONFIRMED, media_files.c.due_at <= now)
-    return int(tx.execute(select(func.count()).where(*overdue)).scalar_one())
-
-
 def count_adopted_kept(tx: Transaction) -> int:
     """Adopted files that are kept although a rule matches: under rules that only KEEP applied, those that wait."""
     adopted = (media_files.c.state == FileState.KEPT, media_files.c.event == "", media_files.c.rule.is_not(None))
@@ -89,11 +84,9 @@ def count_flagged(tx: Transaction) -> int:
     return int(tx.execute(select(func.count()).select_from(media_files).where(IS_FLAGGED)).scalar_one())
 
 
-def count_callbacks(tx: Transaction, verdicts: Collection[Verdict] | None = None) -> dict[Verdict, int]:
-    """Stored callbacks by verdict, or those of some verdicts only."""
+def count_callbacks(tx: Transaction) -> dict[Verdict, int]:
+    """Stored callbacks by verdict."""
     query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
-    if verdicts is not None:
-        query = query.where(callbacks.c.verdict.in_(sorted(verdicts)))
     return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
@@ -116,22 +109,10 @@ def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None
     return None if row is None else Run(*row)
 
 
-def count_runs(tx: Transaction) -> dict[RunState, int]:
-    """Runs by state."""
-    query = select(runs.c.state, func.count()).group_by(runs.c.state)
-    return {state: count for state, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
-
-
-def list_open_plans(tx: Transaction) -> list[Plan]:
-    """What the breaker stopped and nobody has approved yet."""
-    return [Plan(*row) for row in tx.execute(select(plans).where(IS_OPEN_PLAN).order_by(plans.c.app_id))]
-
-
 def list_app_states(tx: Transaction, now: datetime) -> list[AppState]:
     """Apps and vendors that are not called now: blocked, or pausing."""
-    query = select(app_states).where(app_states.c.blocked | (app_states.c.until > now))
-    rows = tx.execute(query.order_by(app_states.c.app_id, app_states.c.vendor))
-    return [AppState(row.app_id, Vendor(row.vendor) if row.vendor else None, *row[2:]) for row in rows]
+    states = sweep_store.list_app_states(tx)
+    return [state for state in states if state.blocked or (state.until is not None and state.until > now)]
 
 
 def list_listings(tx: Transaction, *, is_complete: bool = False) -> dict[tuple[str, Vendor], Listing]:

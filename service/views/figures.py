@@ -12,6 +12,7 @@ from service.model import FileState, Vendor, Verdict, WaitReason
 from service.rules.store import find_current_number
 from service.sweep import claim_store, dry_run
 from service.sweep.records import RunState
+from service.sweep.store import count_runs, list_plans
 from service.views.files import File, describe_files
 from service.views.form import AT, Form, eg
 from service.views.listings import Listing
@@ -111,12 +112,12 @@ def count_totals(database: Database, now: datetime) -> Totals:
             oldest_due_at=min((each.oldest for each in due), default=None),
             waiting=waiting,
             waiting_until=waiting_until,
-            overdue_unconfirmed=store.count_overdue_unconfirmed(tx, now),
-            stopped_apps=[plan.app_id for plan in store.list_open_plans(tx)],
+            overdue_unconfirmed=claim_store.count_overdue(tx, FileState.UNCONFIRMED, now),
+            stopped_apps=[plan.app_id for plan in list_plans(tx, only_open=True)],
             not_called=[AppState.model_validate(state) for state in store.list_app_states(tx, now)],
             callbacks=dict.fromkeys(Verdict, 0) | store.count_callbacks(tx),
             lost_callbacks=store.count_lost_callbacks(tx),
-            runs=dict.fromkeys(RunState, 0) | store.count_runs(tx),
+            runs=dict.fromkeys(RunState, 0) | count_runs(tx),
             last_sweep_at=None if last is None else last.finished_at,
             listings=[Listing.model_validate(listing) for listing in listings],
             revision=find_current_number(tx),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.database import Database
-from service.health.workers import judge_worker
+from service.health.check import Status
+from service.health.checks import judge_worker
 from service.model import Vendor
 from service.sandbox.callbacks import callback_body
 from service.schedule import Every
@@ -43,7 +44,8 @@ def is_worker_well(variables: dict[str, str]) -> bool:
     database = Database(variables["ZEGO_RETENTION_DATABASE_URL"])
     try:
         slots, lease = Every(timedelta(minutes=15)), timedelta(minutes=2)
-        return judge_worker(database, slots, lease, datetime.now(UTC)).is_well
+        with database.read() as tx:
+            return judge_worker(tx, slots, lease, datetime.now(UTC)).status is Status.OK
     finally:
         database.dispose()
 
