@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -23,6 +23,7 @@ from service.schedule import Cron, Every, Slots
 from service.settings import values
 from service.settings.sources import PREFIX, Found, Names, Raw, SettingsError, Table, find_settings
 from service.settings.values import Listen
+from service.units import FOREVER, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +41,9 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 Duration = Annotated[timedelta, BeforeValidator(values.read_duration)]
-Period = Annotated[timedelta | None, BeforeValidator(values.read_period)]
-Window = Annotated[timedelta | None, BeforeValidator(values.read_window)]
+Period = Annotated[timedelta | None, BeforeValidator(values.read_duration_or("off", None))]
+Window = Annotated[timedelta | None, BeforeValidator(values.read_duration_or(FOREVER, None))]
+Pause = Annotated[timedelta, BeforeValidator(values.read_duration_or("0s", timedelta(0), " for none at all"))]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 
 
@@ -84,9 +86,13 @@ class Settings(BaseModel):
     retry_last: Duration = timedelta(hours=6)
     give_up_after: Duration = timedelta(days=7)
     claim_lease: Duration = timedelta(minutes=2)
-    cooling_off: Annotated[timedelta, BeforeValidator(values.read_pause)] = timedelta(hours=24)
-    breaker_files: Annotated[int, BeforeValidator(values.read_count)] = 10_000
-    breaker_share: Annotated[float, BeforeValidator(values.read_share)] = 0.2
+    cooling_off: Pause = timedelta(hours=24)
+    breaker_files: Annotated[int, BeforeValidator(values.refuse_bool)] = Field(
+        10_000, ge=1, description="write a whole number from 1 on", examples=["10000"]
+    )
+    breaker_share: Annotated[float, BeforeValidator(values.refuse_bool)] = Field(
+        0.2, gt=0, le=1, description="write a share above 0 and at most 1", examples=["0.2"]
+    )
     confirm: Literal["off", "all"] = Field(default="off", examples=["off"])
     reconcile_every: Period = timedelta(hours=24)
     callback_freshness: Duration = timedelta(minutes=15)
@@ -134,15 +140,12 @@ class Settings(BaseModel):
             Cron(expression, info.data.get("timezone", _UTC))
         return expression
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "confirm", mode="before")
     @classmethod
-    def _upper(cls, level: object) -> object:
-        return level.upper() if isinstance(level, str) else level
-
-    @field_validator("confirm", mode="before")
-    @classmethod
-    def _lower(cls, choice: object) -> object:
-        return choice.lower() if isinstance(choice, str) else choice
+    def _ignore_case(cls, choice: object, info: ValidationInfo) -> object:
+        if not isinstance(choice, str):
+            return choice
+        return choice.upper() if info.field_name == "log_level" else choice.lower()
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
@@ -176,7 +179,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     found = find_settings(environ, _NAMES, _APP_NAMES)
     fields = Table({name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}, "")
     if "database_url" not in fields.values:
-        fields.values["database_url"] = _find_default_database(environ)
+        origin = f"{PREFIX}DATABASE_URL"
+        try:
+            fields.values["database_url"] = Raw(values.default_database_url(environ), origin)
+        except ValueError as error:
+            raise SettingsError(f"{origin}: {error}") from None
     apps = _collect_apps(found)
     try:
         return Settings.model_validate(
@@ -184,14 +191,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         )
     except ValidationError as error:
         raise SettingsError(_describe(error, fields, apps)) from None
-
-
-def _find_default_database(environ: Mapping[str, str]) -> Raw:
-    origin = f"{PREFIX}DATABASE_URL"
-    try:
-        return Raw(values.default_database_url(environ), origin)
-    except ValueError as error:
-        raise SettingsError(f"{origin}: {error}") from None
 
 
 def _plain(table: Table) -> dict[str, object]:
@@ -246,9 +245,41 @@ def _describe(error: ValidationError, fields: Table, apps: list[Table]) -> str:
             return str(cause)
     if cause is not None:
         return f"{origin}: {cause}"
-    words = _PLAIN.get(first["type"], "this cannot be read").format(**first.get("ctx", {})).replace("'", "")
+    plain = _PLAIN.get(first["type"], "this cannot be read").format(**first.get("ctx", {})).replace("'", "")
+    words = field.description or plain
     return f"{origin}: {words}" + (f", for example {field.examples[0]}" if field.examples else "")
 
 
 def _origin(table: Table, name: str) -> str:
     return table.values[name].origin if name in table.values else f"{name} {table.place}"
+
+
+# What the settings hold, fit to be kept
+
+_WHEN_NONE: Final = {"sweep_every": "off", "reconcile_every": "off", "inbox_keep": FOREVER, "history_keep": FOREVER}
+
+
+def describe_settings(settings: Settings) -> dict[str, Any]:
+    """Every setting with its value as people write it; of a secret only whether it is `set` or `unset`."""
+    return _show_model(settings)
+
+
+def _show_model(model: BaseModel) -> dict[str, Any]:
+    names = [name for name in type(model).model_fields if name != "warnings"]
+    return {name: "set" if name == "database_url" else _show(name, getattr(model, name)) for name in names}
+
+
+def _show(name: str, value: object) -> object:
+    match value:
+        case None:
+            return _WHEN_NONE.get(name, "unset")
+        case SecretStr() | (SecretStr(), *_):
+            return "set"
+        case () | (BaseModel(), *_):
+            return [_show_model(each) for each in value if isinstance(each, BaseModel)]
+        case bool() | int() | float():
+            return value
+        case timedelta():
+            return format_duration(value)
+        case _:
+            return str(value)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
-from service.units import FOREVER, parse_duration, parse_keep
+from service.units import parse_duration, parse_keep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 DATABASE_FILE: Final = "zego-retention.db"
 _SYSTEM_FOLDER: Final = Path("/var/lib/zego-retention")
@@ -22,7 +22,6 @@ _SYSTEM_FOLDER: Final = Path("/var/lib/zego-retention")
 _APP_ID: Final = re.compile(r"[1-9][0-9]{0,9}")
 _LARGEST_APP_ID: Final = 2**32 - 1
 _LISTEN: Final = re.compile(r"(\[[^\[\]/\s]+\]|[^:\[\]/\s]+):([0-9]{1,5})")
-_MAX_DIGITS: Final = 15
 _LARGEST_PORT: Final = 65_535
 _POSTGRES: Final = re.compile(r"(postgres|postgresql|postgresql\+psycopg)(?=://)")
 _SQLITE_FILE: Final = re.compile(r"sqlite:///(?!\?|:memory:|file:).+")
@@ -51,20 +50,18 @@ def read_duration(value: object) -> timedelta:
     return parse_duration(_text(value, "15m"))
 
 
-def read_pause(value: object) -> timedelta:
-    """Read a duration that may be none at all: `0s`."""
-    return timedelta(0) if value in ("0s", timedelta(0)) else _read_duration_or(value, "0s for none at all")
+def read_duration_or(word: str, meaning: timedelta | None, hint: str = "") -> Callable[[object], timedelta | None]:
+    """A reader of durations for which one word (in any case) stands for something else, as `hint` says."""
 
+    def read(value: object) -> timedelta | None:
+        if value == meaning or (isinstance(value, str) and value.strip().lower() == word):
+            return meaning
+        try:
+            return read_duration(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {word}{hint}") from None
 
-def read_period(value: object) -> timedelta | None:
-    """Read a duration, or `off` (in any case) for None."""
-    is_off = value is None or (isinstance(value, str) and value.strip().lower() == "off")
-    return None if is_off else _read_duration_or(value, "off")
-
-
-def read_window(value: object) -> timedelta | None:
-    """Read how long to keep: a duration, or `forever` for None."""
-    return None if value in (None, FOREVER) else _read_duration_or(value, FOREVER)
+    return read
 
 
 def read_keep(value: object) -> str:
@@ -74,23 +71,9 @@ def read_keep(value: object) -> str:
     return text
 
 
-def read_count(value: object) -> int:
-    """Read a whole number from 1 on, written as text or as a number."""
-    text = str(value)
-    if not text.isascii() or not text.isdecimal() or not 0 < len(text) <= _MAX_DIGITS or int(text) < 1:
-        raise ValueError("write a whole number from 1 on, for example 10000")
-    return int(text)
-
-
-def read_share(value: object) -> float:
-    """Read a share above 0 and at most 1, written as text or as a number."""
-    try:
-        share = float(str(value))
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise ValueError("write a share above 0 and at most 1, for example 0.2")
-    return share
+def refuse_bool(value: object) -> object:
+    """Refuse true and false, which Python takes for numbers; leave anything else to be judged later."""
+    return "" if isinstance(value, bool) else value
 
 
 def read_app_id(value: object) -> str:
@@ -222,13 +205,6 @@ def _is_host(text: str) -> bool:
         return ipaddress.ip_address(text.strip("[]")).version == 6  # noqa: PLR2004  (the number is the name)
     except ValueError:
         return False
-
-
-def _read_duration_or(value: object, other: str) -> timedelta:
-    try:
-        return read_duration(value)
-    except ValueError as error:
-        raise ValueError(f"{error}, or {other}") from None
 
 
 def _text(value: object, example: str) -> str:

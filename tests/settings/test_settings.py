@@ -9,8 +9,15 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from service.schedule import Cron, Every
-from service.settings import AppSettings, Listen, Settings, SettingsError, load_settings, setting_names
-from service.settings.report import describe_settings
+from service.settings import (
+    AppSettings,
+    Listen,
+    Settings,
+    SettingsError,
+    describe_settings,
+    load_settings,
+    setting_names,
+)
 from service.settings.values import default_database_url
 
 if TYPE_CHECKING:
