@@ -153,9 +153,14 @@ def store_quarantined(tx: Transaction, new: NewCallback, verdict: Verdict, reaso
     _insert(tx, [(*new, verdict.value, reason, 0)], f"{_COUNT_REPEATS} WHERE {_WAS_REFUSED}")
 
 
-def list_pending(tx: Transaction, limit: int) -> list[StoredCallback]:
-    """Callbacks that are not understood yet, with their bytes, the oldest first."""
-    query = _STORED_WITH_BODY.where(IS_PENDING).order_by(callbacks.c.id).limit(limit)
+def find_highest_id(tx: Transaction) -> int:
+    """The highest number of the inbox; 0 while it is empty."""
+    return tx.execute(select(func.max(callbacks.c.id))).scalar() or 0
+
+
+def list_pending(tx: Transaction, limit: int, up_to: int) -> list[StoredCallback]:
+    """Callbacks up to a number that are not understood yet, with their bytes, the oldest first."""
+    query = _STORED_WITH_BODY.where(IS_PENDING, callbacks.c.id <= up_to).order_by(callbacks.c.id).limit(limit)
     return [StoredCallback(*row) for row in tx.execute(query)]
 
 

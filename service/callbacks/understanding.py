@@ -53,17 +53,21 @@ class Understanding:
     """How many callbacks fit into a transaction, as far as is known."""
 
     def run(self) -> int:
-        """Understand all that is pending; returns how many callbacks that were.
+        """Understand all that was pending when it was called; returns how many callbacks that were.
+
+        Later ones are for the next run: however fast they arrive, this one ends.
 
         Raises:
             LeadLost: another process leads.
             DatabaseUnavailable: the database could not be reached, or a transient error did not go away.
         """
         total = 0
+        with self.leader.database.read() as tx:
+            up_to = store.find_highest_id(tx)
         while True:
             limit = min(self._fitting, self.max_batch)
             with self.leader.database.read() as tx:
-                pending = store.list_pending(tx, limit)
+                pending = store.list_pending(tx, limit, up_to)
             if pending:
                 # Nobody but the leader makes them other than pending: they are as they were read, or the lead is lost.
                 self._understand_batch([read_callback(callback) for callback in pending])

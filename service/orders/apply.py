@@ -44,7 +44,7 @@ class ApplyOrders:
     _retried_at: float | None = field(default=None)
 
     def run(self) -> int:
-        """Apply every order that was written before; returns how many.
+        """Apply every order that was written before this call; returns how many.
 
         An order that raises changes nothing, is marked with the reason, and is tried again once a minute; later ones
         are applied all the same.
@@ -54,22 +54,25 @@ class ApplyOrders:
             DatabaseUnavailable: the database refused or could not be reached.
         """
         applied = self._retry_failed()
-        while orders := self._find_next():
+        with self.leader.database.read() as tx:
+            head = store.find_head(tx).number
+        while orders := self._find_next(head):
             for order in orders:
                 applied += self._apply(order)
         return applied
 
-    def _find_next(self) -> list[Order]:
-        """Orders that nobody looked at yet. Where there are none, the whole audit so far is noted as applied."""
+    def _find_next(self, head: int) -> list[Order]:
+        """Orders up to the number `head` that nobody looked at yet. Where there are none, that is noted as applied.
+
+        Later ones are for the next run: however fast people order, this one ends.
+        """
         with self.leader.database.read() as tx:
-            # In this order: what is numbered up to the head was written down before it.
-            head = store.find_head(tx).number
             row = find_leader(tx)
             reached = 0 if row is None else row.applied
             orders = store.list_orders(tx, reached, _BATCH) if reached < head else []
         if not orders and reached < head:
             self.leader.transact(lambda tx: set_progress(tx, applied=head))
-        return orders
+        return [order for order in orders if order.number <= head]
 
     def _retry_failed(self) -> int:
         moment = self.clock()

@@ -169,8 +169,8 @@ def test_fifty_holds_a_second_are_applied_as_they_come(house: House) -> None:
     second.dispose()
     started = time.monotonic()
     house.catch_up.run()
-    assert time.monotonic() - started < 2
-    assert rounds >= 20
+    assert time.monotonic() - started < 5
+    assert rounds >= 3  # each ends, however fast orders come
     with house.database.read() as tx:
         orders = list_orders(tx, 0, 1_000)
     assert len(orders) == 101
