@@ -27,36 +27,34 @@ def configure_logging(log_format: LogFormat | None, log_level: str) -> None:
         log_format: `console` or `json`; None means console if standard error is a terminal, else json.
         log_level: the least severe level to be logged, by the name that `logging` gives it.
     """
+    every_record: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     console = log_format == "console" or (log_format is None and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(_console_chain(colors=sys.stderr.isatty()) if console else _json_chain()))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*every_record, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(_console_chain() if console else _json_chain()),
+            ],
+        )
+    )
     logging.basicConfig(level=log_level, handlers=[handler], force=True)
     for name, level in _QUIETED.items():
         logging.getLogger(name).setLevel(max(level, logging.getLogger().level))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_every_record(),
+            *every_record,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-    )
-
-
-def _every_record() -> list[Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-
-
-def _formatter(chain: list[Processor]) -> logging.Formatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*_every_record(), structlog.stdlib.ExtraAdder()],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *chain],
     )
 
 
@@ -66,9 +64,11 @@ def _json_chain() -> list[Processor]:
     return [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
 
 
-def _console_chain(*, colors: bool) -> list[Processor]:
+def _console_chain() -> list[Processor]:
     # The plain traceback, because the rich one shows local variables.
-    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
     return [_escape_unprintable, renderer]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cronsim import CronSim, CronSimError
@@ -28,10 +29,6 @@ class Every:
     def last_slot(self, now: datetime) -> datetime:
         """The last slot up to and including `now`."""
         return _EPOCH + (now - _EPOCH) // self.period * self.period
-
-    def next_slot(self, now: datetime) -> datetime:
-        """The first slot after `now`."""
-        return self.last_slot(now) + self.period
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +60,14 @@ class Cron:
             ValueError: there was none in the 50 years before.
         """
         for candidate in CronSim(self.expression, now.astimezone(self.timezone), reverse=True):
-            slot = self._last_between(candidate.astimezone(UTC), now)
-            if slot is not None:
-                return slot
+            # Backwards, or from inside a repeated hour, the library misplaces slots; forwards from before, it does not.
+            start = candidate.astimezone(UTC) - _RUN_UP
+            if slots := list(takewhile(lambda slot: slot <= now, self._from(start))):
+                return slots[-1]
         raise ValueError(f"{self.expression!r} has not fired in 50 years")
-
-    def next_slot(self, now: datetime) -> datetime:
-        """The first slot after `now`."""
-        return next(slot for slot in self._from(now - _RUN_UP) if slot > now)
 
     def _from(self, start: datetime) -> Iterator[datetime]:
         return (slot.astimezone(UTC) for slot in CronSim(self.expression, start.astimezone(self.timezone)))
-
-    def _last_between(self, candidate: datetime, now: datetime) -> datetime | None:
-        """The last slot up to `now`, looking forward from before the candidate.
-
-        Backwards, or started inside a repeated hour, the library misplaces slots; forwards from before, it does not.
-        """
-        last = None
-        for slot in self._from(candidate - _RUN_UP):
-            if slot > now:
-                break
-            last = slot
-        return last
 
 
 Slots: TypeAlias = Every | Cron

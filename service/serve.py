@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,8 +25,6 @@ from service.web.address import CannotListen, find_address, is_answering
 from service.wiring import MigrationsPending, open_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.settings import Settings
 
 _EARLY_S: Final = 3.0
@@ -56,7 +53,7 @@ def run_serve(settings: Settings) -> int:
             return 1
         sides = [Side("web"), Side("worker")]
         try:
-            return _watch(sides, signals, partial(_announce, settings, rules))
+            return _watch(sides, signals, settings, rules)
         finally:
             _stop(sides, signals)
 
@@ -110,11 +107,12 @@ def describe_start(settings: Settings, rules: str) -> str:
         f"  callback URL  {url}\n"
         "                (ZEGO's console: Project → Server callback → Recording file)\n"
         f"  apps          {', '.join(app.name for app in settings.apps) or no_app}\n"
-        f"  rules         {rules}\n" + ("" if settings.sweep_slots else _LOOK_ONLY)
+        f"  rules         {rules}\n"
+    ) + (
+        ""
+        if settings.sweep_slots
+        else "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
     )
-
-
-_LOOK_ONLY: Final = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
 
 
 def _prepare(settings: Settings) -> str:
@@ -142,17 +140,11 @@ def _prepare(settings: Settings) -> str:
     return f"revision {revision.number}, {count_of(len(revision.rules), 'rule')}; see `zego-retention rules list`"
 
 
-def _announce(settings: Settings, rules: str) -> bool:
-    """Say where the service runs as soon as it does; whether that is so now."""
-    if not is_answering(settings.listen):
-        return False
-    sys.stdout.write(describe_start(settings, rules))
-    sys.stdout.flush()
-    return True
+def _watch(sides: list[Side], signals: StopSignals, settings: Settings, rules: str) -> int:
+    """Keep both sides running until a signal comes (0), or one ends within three seconds or before all runs (1).
 
-
-def _watch(sides: list[Side], signals: StopSignals, announce: Callable[[], bool]) -> int:
-    """Keep both sides running until a signal comes (0), or one ends within three seconds or before all runs (1)."""
+    Where the service runs is said as soon as it does.
+    """
     for side in sides:
         side.start()
     early, announced = time.monotonic() + _EARLY_S, False
@@ -169,7 +161,10 @@ def _watch(sides: list[Side], signals: StopSignals, announce: Callable[[], bool]
                 log.error("side_failed", side=side.command, code=code)
                 return 1
             log.error("side_ended", side=side.command, code=code, again_in_s=side.start_again_at - time.monotonic())
-        announced = announced or announce()
+        if not announced and is_answering(settings.listen):
+            announced = True
+            sys.stdout.write(describe_start(settings, rules))
+            sys.stdout.flush()
 
 
 def _stop(sides: list[Side], signals: StopSignals) -> None:

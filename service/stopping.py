@@ -24,18 +24,14 @@ class StopSignals:
 
     def __init__(self) -> None:
         # The one queue whose put() may be called by a signal handler while the same thread is inside its get().
-        self._arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Wait for the next signal; its number, or None when the time is over."""
         try:
-            return self._arrived.get(timeout=timeout_s)
+            return self.arrived.get(timeout=timeout_s)
         except queue.Empty:
             return None
-
-    def note(self, signum: int) -> None:
-        """A signal has arrived."""
-        self._arrived.put(signum)
 
 
 @contextmanager
@@ -49,7 +45,7 @@ def stop_signals(*, second_ends: bool) -> Iterator[StopSignals]:
         count += 1
         if second_ends and count > 1:
             os._exit(128 + signum)
-        signals.note(signum)
+        signals.arrived.put(signum)
 
     before = {signum: signal.signal(signum, handle) for signum in _SIGNALS}
     try:
@@ -86,8 +82,6 @@ def _follow(started_by: int) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True

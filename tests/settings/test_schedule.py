@@ -42,7 +42,7 @@ def utc(text: str) -> datetime:
 )
 def test_a_period_fires_at_its_multiples(period: timedelta, now: str, last: str) -> None:
     assert Every(period).last_slot(utc(now)) == utc(last)
-    assert Every(period).next_slot(utc(now)) == utc(last) + period
+    assert Every(period).last_slot(utc(last) + period) == utc(last) + period
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,8 @@ def test_a_period_fires_at_its_multiples(period: timedelta, now: str, last: str)
 def test_cron_fires_as_cron_does(expression: str, zone: ZoneInfo, now: str, last: str, following: str) -> None:
     cron = Cron(expression, zone)
     assert cron.last_slot(utc(now)) == utc(last)
-    assert cron.next_slot(utc(now)) == utc(following)
+    assert cron.last_slot(utc(following)) == utc(following)
+    assert cron.last_slot(utc(following) - timedelta(microseconds=1)) == utc(last)
 
 
 crons = st.builds(Cron, st.sampled_from(EXPRESSIONS), st.sampled_from(ZONES))
@@ -86,17 +87,16 @@ nearby = st.timedeltas(timedelta(hours=-30), timedelta(hours=30))
 moments = st.builds(lambda day, offset: day + offset, change_days, nearby)
 
 
-@given(crons | periods, moments)
-@example(Cron("30 2 * * *", BERLIN), utc("2026-10-25T01:10"))
-@example(Cron("*/10 2 * * *", LORD_HOWE), utc("2026-04-04T15:45"))
-def test_now_lies_between_two_neighbouring_slots(slots: Slots, now: datetime) -> None:
-    last, following = slots.last_slot(now), slots.next_slot(now)
-    assert last <= now < following
-    assert last.utcoffset() == following.utcoffset() == timedelta(0)
+@given(crons | periods, moments, st.timedeltas(timedelta(0), timedelta(hours=30)))
+@example(Cron("30 2 * * *", BERLIN), utc("2026-10-25T01:10"), timedelta(hours=1))
+@example(Cron("*/10 2 * * *", LORD_HOWE), utc("2026-04-04T15:45"), timedelta(minutes=10))
+def test_slots_are_moments_in_order_whoever_asks(slots: Slots, now: datetime, ahead: timedelta) -> None:
+    last, later = slots.last_slot(now), slots.last_slot(now + ahead)
+    assert last <= now
+    assert last.utcoffset() == timedelta(0)
     assert slots.last_slot(last) == last
-    assert slots.next_slot(last) == following
-    assert slots.last_slot(following) == following
-    assert slots.last_slot(following - timedelta(microseconds=1)) == last
+    assert slots.last_slot(last - timedelta(microseconds=1)) < last
+    assert last == later if later <= now else last < later
 
 
 @pytest.mark.parametrize(
