@@ -12,7 +12,7 @@ from service.cli.options import as_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.health.check import Check
+    from service.health.checks import Check
 
 
 @click.command("doctor")
@@ -23,7 +23,7 @@ def doctor_command(invocation: Invocation, as_json: bool) -> int:  # noqa: FBT00
 
     Exits 3 if something is not ok, and 1 if something does not work at all.
     """
-    from service.health.check import Status
+    from service.health.checks import Status
 
     statuses = set()
     for check in _examine(invocation):
@@ -39,7 +39,7 @@ def doctor_command(invocation: Invocation, as_json: bool) -> int:  # noqa: FBT00
 
 
 def _examine(invocation: Invocation) -> Iterator[Check]:
-    from service.health.check import Check, Status
+    from service.health.checks import Check, Status
     from service.health.doctor import Doctor
     from service.settings import SettingsError
     from service.wiring import build_service

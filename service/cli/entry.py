@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from service import __version__
-from service.cli.invocation import CommandFailed, ExitCode, Interrupted, Invocation, ReaderGone
+from service.cli.invocation import CommandFailed, ExitCode, Invocation, ReaderGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,13 +57,6 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an interruption is reported by us, in one line, not by click, in two."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted from None
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands."""
         with formatter.section("Commands"):
@@ -91,15 +84,20 @@ def run_command(arguments: Sequence[str] | None, environ: Mapping[str, str], now
     """
     _survive_odd_encodings()
     invocation = Invocation(environ, now)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False, obj=invocation)
+        # Not `cli.main`: it reports an interruption by itself, in two lines.
+        with cli.make_context(PROGRAM, list(given), obj=invocation) as context:
+            code = cli.invoke(context)
         _flush()
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
     except ReaderGone:
         return _leave_quietly()
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, Interrupted):
+    except click.Abort:
         raise KeyboardInterrupt from None
     except Exception as error:  # noqa: BLE001  (whatever it is: a person reads one line)
         return _fail(_describe(error))

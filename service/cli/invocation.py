@@ -33,10 +33,6 @@ class CommandFailed(Exception):  # noqa: N818  (an answer to a person, not a def
     """The command could not do what was asked; the text says why in one line."""
 
 
-class Interrupted(Exception):  # noqa: N818  (a person's wish, not a defect)
-    """A person stopped the command with Ctrl-C."""
-
-
 class ReaderGone(Exception):  # noqa: N818  (a state of the world: `… | head` has seen enough)
     """Whoever read standard output has closed it."""
 

@@ -42,8 +42,7 @@ def worker_command(invocation: Invocation, check: bool) -> int:  # noqa: FBT001 
         from service.worker import run_worker
 
         return run_worker(_read_settings(invocation))
-    from service.health.check import Status
-    from service.health.checks import judge_worker
+    from service.health.checks import Status, judge_worker
 
     with invocation.opened() as service, service.database.read() as tx:
         settings = service.settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.invocation import CommandFailed, ExitCode, Interrupted, Invocation
+from service.cli.invocation import CommandFailed, ExitCode, Invocation
 from service.cli.lists import add_list, add_show, print_forms, show_rows
 from service.cli.options import MOMENT, OneOf, as_json, by, name_actor
 from service.model import Vendor
@@ -93,7 +93,7 @@ def _reconcile(invocation: Invocation, service: Service, number: int) -> list[Li
             pass
         if stop.is_wanted:
             invocation.note("the listings that were read are kept: see `zego-retention listings list`")
-            raise Interrupted
+            raise KeyboardInterrupt
     result = read_order(service.database, number).result or {}
     return [LISTINGS.show(service.database, each) for each in result["listing_ids"]]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from service.cli.invocation import ExitCode, Interrupted, Invocation
+from service.cli.invocation import ExitCode, Invocation
 from service.cli.lists import describe_counts, print_forms, show_rows
 from service.cli.options import NUMBER, by, name_actor, one_json
 from service.model import Outcome
@@ -60,7 +60,7 @@ def sweep_command(invocation: Invocation, /, *, is_dry: bool, plan: int | None, 
         else:
             _show_run(invocation, service, run, attention)
     if is_interrupted:
-        raise Interrupted
+        raise KeyboardInterrupt
     return code
 
 
@@ -102,7 +102,7 @@ def _sweep(invocation: Invocation, service: Service, plan: int | None, actor: Ac
     order = read_order(service.database, number)
     if order.applied_at is None:
         invocation.note(f"order {number} is recorded: the next worker carries it out")
-        raise Interrupted
+        raise KeyboardInterrupt
     run = find_run(order)
     if run.state is RunState.RUNNING:
         invocation.note(f"the worker continues with it: see `zego-retention runs show {run.id}`")

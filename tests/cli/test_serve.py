@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.database import Database
-from service.health.check import Status
-from service.health.checks import judge_worker
+from service.health.checks import Status, judge_worker
 from service.model import Vendor
 from service.sandbox.callbacks import callback_body
 from service.schedule import Every
