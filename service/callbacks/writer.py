@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -32,14 +32,15 @@ class NotStored(Exception):  # noqa: N818  (an answer to ZEGO: send it again)
 
 
 class _Ticket:
-    """A callback whose request waits; `failure` is set before `done` if it was not stored."""
+    """A callback whose request waits until `done` is released; `failure` says why it was not stored."""
 
     __slots__ = ("done", "failure", "has_left", "row", "since")
 
     def __init__(self, row: NewCallback) -> None:
         self.row = row
         self.since = time.monotonic()
-        self.done = threading.Event()
+        self.done = threading.Lock()
+        self.done.acquire()
         self.failure: str | None = None
         self.has_left = False
 
@@ -49,33 +50,29 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: deque[_Ticket] = deque()
+        self._arrived: SimpleQueue[_Ticket | None] = SimpleQueue()  # None: look whether it is time to stop
         self._being_stored: list[_Ticket] = []
-        self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
         self._is_stopping = False
 
     @property
     def oldest_wait_s(self) -> float:
-        """How long the oldest request has been waiting; 0 if none does."""
-        with self._changed:
-            oldest = next(iter(self._being_stored), None) or next(iter(self._waiting), None)
-        return 0.0 if oldest is None else time.monotonic() - oldest.since
+        """How long the oldest of the requests that are being stored has been waiting; 0 if there is none."""
+        being_stored = self._being_stored
+        return time.monotonic() - being_stored[0].since if being_stored else 0.0
 
     def start(self) -> None:
-        """Start the thread, unless it runs. Storing does this by itself."""
-        with self._changed:
-            self._is_stopping = False
-            self._ensure_thread()
+        """Start the thread. Storing does this by itself, also in a process that was forked; but not after `stop`."""
+        self._is_stopping = False
+        self._ensure_thread()
 
     def stop(self) -> None:
         """Store what waits, then end the thread; nothing is stored any more until `start`."""
-        with self._changed:
-            self._is_stopping = True
-            thread = self._thread
-            self._changed.notify()
-        if thread is not None:
-            thread.join()
+        self._is_stopping = True
+        self._arrived.put(None)
+        if self._thread is not None:
+            self._thread.join()
 
     def store(self, row: NewCallback, timeout_s: float = MAX_WAIT_S) -> None:
         """Store a callback; when this returns, it is durable.
@@ -83,49 +80,43 @@ class Writer:
         Raises:
             NotStored: it could not be stored, or not in time (then it may be stored later all the same).
         """
+        if self._is_stopping:
+            raise NotStored("the service is stopping")
+        self._ensure_thread()
         ticket = _Ticket(row)
-        with self._changed:
-            if self._is_stopping:
-                raise NotStored("the service is stopping")
-            self._ensure_thread()
-            self._waiting.append(ticket)
-            self._changed.notify()
-        if not ticket.done.wait(timeout_s):
+        self._arrived.put(ticket)
+        if not ticket.done.acquire(timeout=timeout_s):
             ticket.has_left = True
             raise NotStored(f"it was not stored within {timeout_s:g} s")
         if ticket.failure is not None:
             raise NotStored(ticket.failure)
 
     def _ensure_thread(self) -> None:
-        # A process that was forked after the start has no such thread.
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
-            self._thread.start()
+            with self._starting:
+                if self._thread is None or not self._thread.is_alive():
+                    self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
+                    self._thread.start()
 
     def _run(self) -> None:
-        while batch := self._take_batch():
+        while (batch := self._take_batch()) or not self._is_stopping:
+            self._being_stored = batch
             try:
                 self._store_batch(batch)
             except Exception as error:
                 log.exception("writer_failed")
                 _finish(batch, error)
-            with self._changed:
-                self._being_stored = []
+            self._being_stored = []
 
     def _take_batch(self) -> list[_Ticket]:
-        """Wait for callbacks; an empty list says that it is time to end."""
-        with self._changed:
-            while not self._waiting:
-                if self._is_stopping:
-                    return []
-                self._changed.wait()
+        """The callbacks that have arrived; unless it is time to stop, it waits for the first."""
+        arrived = [] if self._is_stopping else [self._arrived.get()]
         # Those that were answered together come back together: wait for all of them. And SQLite's lock knows no queue:
         # leave the leader a gap.
         time.sleep(_GATHER_S)
-        with self._changed:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
-            self._being_stored = batch
-            return batch
+        while len(arrived) < _MAX_BATCH and not self._arrived.empty():
+            arrived.append(self._arrived.get())
+        return [ticket for ticket in arrived if ticket is not None]
 
     def _store_batch(self, batch: Sequence[_Ticket]) -> None:
         by_key: dict[Key, list[_Ticket]] = {}
@@ -156,4 +147,4 @@ def _finish(tickets: Sequence[_Ticket], error: Exception | None) -> None:
         log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error))
     for ticket in tickets:
         ticket.failure = None if error is None else str(error)
-        ticket.done.set()
+        ticket.done.release()

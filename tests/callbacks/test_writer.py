@@ -53,7 +53,7 @@ def store_all(pool: ThreadPoolExecutor, writer: Writer, rows: list[NewCallback])
 
 def wait_until_waiting(writer: Writer, count: int) -> None:
     deadline = time.monotonic() + 10
-    while len(writer._waiting) + len(writer._being_stored) < count:
+    while writer._arrived.qsize() + len(writer._being_stored) < count:
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
