@@ -1,14 +1,15 @@
-"""The checks of the doctor that ask the database."""
+"""What a check of the doctor says, and the checks that ask the database."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service.audit.store import list_failed_orders
 from service.files.store import count_by_state
 from service.health import store
-from service.health.check import Check, Status
 from service.leader.process import is_dead
 from service.leader.store import find_leader
 from service.listing.record import ListingState
@@ -27,6 +28,31 @@ if TYPE_CHECKING:
     from service.database import Transaction
     from service.schedule import Slots
     from service.settings import Settings
+
+
+class Status(StrEnum):
+    """How a check ended.
+
+    `warning`: something may be wrong. `attention`: the service works, but files or an app wait for a person. `problem`:
+    it does not work. `skipped`: it could not be looked at.
+    """
+
+    OK = "ok"
+    WARNING = "warning"
+    ATTENTION = "attention"
+    PROBLEM = "problem"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor: what was looked at, how it stands, and (if not well) the fix."""
+
+    name: str
+    status: Status
+    text: str
+    fix: str = ""
+
 
 _RECENT: Final = timedelta(days=7)
 """Trouble with callbacks that is older stays on record, but needs nobody any more."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from service.database import DatabaseUnavailable
 from service.database.migrate import pending_migrations
-from service.health.check import Check, Status
-from service.health.checks import CHECKS, Look
+from service.health.checks import CHECKS, Check, Look, Status
 from service.health.readiness import prove_durable
 from service.health.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_database_remedy
 from service.model import Vendor

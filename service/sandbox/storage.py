@@ -79,13 +79,12 @@ class VendorFiles:
         in_time = self._in_order(_BY_TIME)
         start = bisect_left(in_time, (search.start, ""), key=_BY_TIME) if search.start else 0
         end = bisect_left(in_time, (search.before, ""), key=_BY_TIME) if search.before else len(in_time)
-        end = max(start, end)
-        first, last = search.first, search.first + search.size
-        if order == "shuffled":
-            return end - start, sorted(in_time[start:end], key=_shuffled_key)[first:last]
-        if order == "oldest":
-            return end - start, in_time[start + first : min(end, start + last)]
-        return end - start, in_time[max(start, end - last) : max(start, end - first)][::-1]
+        window = in_time[start:end]
+        if order == "newest":
+            window.reverse()
+        elif order == "shuffled":
+            window.sort(key=lambda file: (crc32(file.file_id.encode()), file.file_id))
+        return len(window), window[search.first : search.first + search.size]
 
     def list_after(self, marker: str, count: int) -> Sequence[StoredFile]:
         """Up to `count` files in order of their ids, beyond the marker."""
@@ -100,10 +99,6 @@ class VendorFiles:
             self._sorted[key] = [file for file in self._sorted[key] if file.file_id in self.by_id]
         self._outdated.discard(key)
         return self._sorted[key]
-
-
-def _shuffled_key(file: StoredFile) -> tuple[int, str]:
-    return crc32(file.file_id.encode()), file.file_id
 
 
 @dataclass(slots=True)
@@ -141,20 +136,16 @@ class Storage:
 
     def _delete_one(self, app_id: str, vendor: Vendor, file_id: str) -> tuple[str | None, str]:
         """Return an error code and message: an empty code for deleted, None for not to be mentioned."""
-        files = self.files(app_id, vendor)
-        if trouble := self._take_trouble(file_id):
-            if trouble.acts:
-                files.remove(file_id)
-            return trouble.code, trouble.message
-        return ("", "") if files.remove(file_id) else NOT_FOUND[vendor]
-
-    def _take_trouble(self, file_id: str) -> Trouble | None:
-        trouble = self.troubles.get(file_id)
-        if trouble is not None and trouble.times is not None:
+        files, trouble = self.files(app_id, vendor), self.troubles.get(file_id)
+        if trouble is None:
+            return ("", "") if files.remove(file_id) else NOT_FOUND[vendor]
+        if trouble.times is not None:
             trouble.times -= 1
             if trouble.times <= 0:
                 del self.troubles[file_id]
-        return trouble
+        if trouble.acts:
+            files.remove(file_id)
+        return trouble.code, trouble.message
 
     def search(self, app_id: str, vendor: Vendor, search: Search, order: Order) -> dict[str, Any]:
         """Return the `Data` of SearchMedia for one page; only Tencent's listing comes in an order that varies."""

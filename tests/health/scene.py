@@ -13,7 +13,7 @@ from service.audit.record import record_entry
 from service.audit.store import orders
 from service.callbacks.store import callbacks
 from service.files.store import add_files
-from service.health.check import Check, Status
+from service.health.checks import Check, Status
 from service.health.doctor import Doctor
 from service.leader import store as leader_store
 from service.leader.process import ProcessId, identify_process

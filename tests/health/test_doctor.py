@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from service.database import Database
-from service.health.check import Status
+from service.health.checks import Status
 from service.leader.process import identify_process
 from service.model import FileState, Suspicion, Vendor, Verdict
 from service.zego.messages import SearchAnswer, Transport
