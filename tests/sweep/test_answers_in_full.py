@@ -166,6 +166,16 @@ def test_trouble_on_the_way_charges_no_file_and_the_app_backs_off(
         assert store.list_app_states(tx) == []
 
 
+def test_calls_that_were_in_flight_do_not_end_the_trouble_that_another_one_met(stage: Stage) -> None:
+    due(stage, 200)
+    stage.sandbox.next(faults.Fault(acts=False, http_status=503, delay_s=0.3), faults.answer_late(0.6))
+    stage.sweep()
+    assert outcomes(stage) == {("scheduled", 0, "unknown"), ("deleted", 1, "deleted")}
+    with stage.database.read() as tx:
+        [state] = store.list_app_states(tx)
+    assert (state.failures, state.code) == (1, "http 503")
+
+
 @pytest.mark.parametrize("fault", [faults.answer_code(6), faults.answer_html(429)], ids=["6", "429"])
 def test_throttling_slows_down_and_continues_within_the_pass(stage: Stage, fault: faults.Fault) -> None:
     due(stage, 250)

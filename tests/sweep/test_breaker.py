@@ -166,6 +166,33 @@ def test_an_approval_under_rules_that_changed_meanwhile_deletes_nothing(strict: 
     assert {plan.state for plan in plans(strict)} == {PlanState.OPEN}
 
 
+def test_what_is_left_of_an_approval_ends_with_the_rules_that_it_was_given_under(strict: Stage) -> None:
+    strict.add(*names(250))
+    first = strict.sweep()
+    strict.sandbox.always(faults.answer_code(7))
+    approve(strict, first)
+    strict.sandbox.end_faults()
+    left = plans(strict)[0].budget
+    assert left > 0
+    strict.keep("30h")
+    for name in names(250):
+        strict.change(name, last_outcome=None)
+    calls = len(strict.sandbox.calls)
+    strict.sweep()
+    assert len(strict.sandbox.calls) == calls
+    assert plans(strict)[0].files_count == 250
+
+
+def test_files_that_are_kept_for_their_rank_do_not_count(strict: Stage) -> None:
+    strict.rules('[[rules]]\nname = "newest"\nkeep = "1d"\nkeep_latest = 1\n')
+    for number in range(LIMIT + 20):
+        strict.add(f"f{number}", stream=f"room-{number}")
+    strict.add("older", stream="room-0", age=3 * DAY)
+    strict.sweep()
+    assert strict.states()["older"] == "deleted"
+    assert strict.count(FileState.KEPT) == LIMIT + 20
+
+
 def test_what_cannot_be_approved_says_why(strict: Stage) -> None:
     strict.add("file")
     run_id = strict.sweep()

@@ -297,7 +297,8 @@ def test_files_that_become_due_or_known_during_a_pass_wait_for_the_next(stage: S
     """(d), also for files that do not count for the breaker, as those asked for before."""
     facts: dict[str, Any] = {} if counts else {"last_outcome": Outcome.RETRYABLE}
     stage.keep("1d")
-    stage.add(*[f"f{n}" for n in range(50)])
+    due = [f"f{n}" for n in range(1_250)]
+    stage.add(*due)
     stage.add(*[f"soon{n}" for n in range(300)], age=timedelta(hours=23), **facts)
 
     def more() -> None:
@@ -306,7 +307,7 @@ def test_files_that_become_due_or_known_during_a_pass_wait_for_the_next(stage: S
 
     on_arrival(stage, more)
     stage.sweep()
-    assert sorted(asked(stage)) == sorted(f"f{n}" for n in range(50))
+    assert sorted(asked(stage)) == sorted(due)
 
 
 def test_files_that_turn_due_within_the_bounds_go_only_as_far_as_was_counted(stage: Stage) -> None:
