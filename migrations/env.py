@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from alembic import context
+from sqlalchemy import Enum
 
 from service.audit import store as audit
 from service.audit import token_store
@@ -33,7 +34,12 @@ STORES = (audit, token_store, callbacks, files, health, holds, leader, listing, 
 
 def _render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
     # Migrations must not depend on today's code.
-    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+    if kind != "type" or not isinstance(item, UtcDateTime | Enum):
+        return False
+    if isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    words = ", ".join(f'"{word}"' for word in item.enums)
+    return f'sa.Enum({words}, name="{item.name}", native_enum=False, length={item.length})'
 
 
 def _run(connection: Connection) -> None:
