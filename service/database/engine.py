@@ -166,11 +166,12 @@ def _create_sqlite_engine(url: URL, begin: Callable[[Connection], None], busy_ti
         # The driver's own transaction control starts transactions too late (updates lost without an error).
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
+        cursor.execute(f"PRAGMA busy_timeout = {round(MAX_BUSY_S * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA cache_size = -32000")
+        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
         cursor.close()
 
     event.listen(engine, "begin", begin)
