@@ -93,10 +93,10 @@ class Worker:
     def tick(self) -> None:
         """Lead if nobody does; apply orders, understand callbacks, decide about files."""
         service = self._service
-        if service.leader.leads:
+        if service.leader.is_ready:
             service.leader.renew()
             service.catch_up.run()
-        elif service.leader.try_to_lead():
+        elif service.leader.leads or service.leader.try_to_lead():  # (leads already: taking over has failed before)
             log.info("leading", worker=service.leader.name)
             service.take_over()
         else:

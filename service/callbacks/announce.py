@@ -49,10 +49,13 @@ class FileBook:
     def __post_init__(self) -> None:
         self._by_number = {file.id: identity for identity, file in self.known.items()}
 
-    def announce(self, said: Announcement, received_at: datetime, suspicion: Suspicion | None, since: datetime) -> str:
+    def announce(
+        self, said: Announcement, received_at: datetime, suspicion: Suspicion | None, since: datetime | None
+    ) -> str:
         """Add the file that is announced, or merge what is said of it; returns what came of it, for people.
 
-        A suspicion that is known `since` a moment changes nothing if the file was confirmed after that.
+        A suspicion that is known `since` a moment changes nothing if the file was confirmed after that. None: since
+        now, whatever the clock says; it may have been set back.
         """
         identity = identify(said)
         announced, end_is_trusted = _read_announcement(said, received_at, suspicion)
@@ -68,8 +71,11 @@ class FileBook:
             return f"announced a file that is {file.state} already"
         return describe_merge(file, merged, differences)
 
-    def suspect(self, number: int, since: datetime) -> None:
-        """Stop trusting a file because of a conflict that is known since a moment; not if it was confirmed after it."""
+    def suspect(self, number: int, since: datetime | None) -> None:
+        """Stop trusting a file because of a conflict that is known since a moment (None: since now).
+
+        Not if it was confirmed after it.
+        """
         identity = self._by_number.get(number)
         file = None if identity is None else self._find(identity)
         if identity is not None and file is not None and not _was_confirmed(file, since):
@@ -176,5 +182,5 @@ def _merge_suspicions(known: Suspicion | None, announced: Suspicion | None) -> S
     return announced if known is Suspicion.STALE else known
 
 
-def _was_confirmed(file: MediaFile, since: datetime) -> bool:
-    return file.confirmed_at is not None and since <= file.confirmed_at
+def _was_confirmed(file: MediaFile, since: datetime | None) -> bool:
+    return since is not None and file.confirmed_at is not None and since <= file.confirmed_at

@@ -65,9 +65,10 @@ class Judgement(NamedTuple):
 
 
 class _Conflict(NamedTuple):
-    """Several contents under one signature, and since when that is known."""
+    """Several contents under one signature, and since when that is known; `is_new`: since now."""
 
     since: datetime
+    is_new: bool
     members: list[SameSignature]
 
     def describe(self, callback_id: int) -> str:
@@ -95,7 +96,7 @@ def understand(
             if other.id in mine or other.verdict is Verdict.PENDING:  # a pending one finds out for itself
                 continue
             if other.media_file_id is not None:
-                book.suspect(other.media_file_id, conflict.since)
+                book.suspect(other.media_file_id, None if conflict.is_new else conflict.since)
             if (other.verdict, other.understood_at) != (Verdict.CONFLICT, conflict.since):
                 reason = conflict.describe(other.id)
                 judgements.append(
@@ -110,7 +111,9 @@ def _find_conflicts(same: Iterable[SameSignature], now: datetime) -> dict[str, _
     for each in same:
         members[each.key[0]].append(each)
     return {
-        signature: _Conflict(max(each.understood_at or now for each in found), found)
+        signature: _Conflict(
+            max(each.understood_at or now for each in found), any(each.understood_at is None for each in found), found
+        )
         for signature, found in members.items()
         if len(found) > 1
     }
@@ -120,6 +123,7 @@ def _judge(
     reading: Reading, conflict: _Conflict | None, book: FileBook, freshness: timedelta, now: datetime
 ) -> Judgement:
     since = (reading.understood_at or now) if conflict is None else conflict.since
+    is_new = reading.understood_at is None if conflict is None else conflict.is_new
     verdict, reason = _classify(reading, freshness)
     identity = None
     if isinstance(reading.parsed, Announcement):
@@ -127,7 +131,7 @@ def _judge(
         if conflict is not None:
             suspicion = Suspicion.CONFLICT
         identity = identify(reading.parsed)
-        came_of_it = book.announce(reading.parsed, reading.received_at, suspicion, since)
+        came_of_it = book.announce(reading.parsed, reading.received_at, suspicion, None if is_new else since)
         reason = f"{reason}; {came_of_it}" if reason else came_of_it
     keeps_body = True
     if conflict is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, String, case, column, func, literal, null, or_, select, table, true, update
+from sqlalchemy import ColumnElement, String, and_, case, column, func, literal, null, or_, select, table, true, update
 
 from service.database.schema import BigId, UtcDateTime, count_changed
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at, or how many rows it finds through an index."""
 
+_MAY_BE_DUE: Final = (FileState.SCHEDULED, FileState.HELD, FileState.KEPT)
 _IS_THERE: Final = media_files.c.state.not_in(END_STATES)
 
 # Of the inbox, a room above this one, only what a confirmation has to compare.
@@ -129,11 +130,16 @@ def take_range(tx: Transaction, erasure: Erasure, after: int, up_to: int) -> lis
     return [*taken, *_group(tx, *is_in_range, media_files.c.stream_id == "", _IS_THERE)]
 
 
-def list_unconfirmed_by_setting(tx: Transaction, after: int, limit: int) -> list[MediaFile]:
-    """Files beyond `after`, by number, that are unconfirmed because of CONFIRM=all only: nothing is suspicious."""
+def list_unconfirmed_by_setting(tx: Transaction, now: datetime, after: int, limit: int) -> list[MediaFile]:
+    """Files beyond `after`, by number, that only CONFIRM=all kept at `now`: nothing is suspicious.
+
+    They are unconfirmed, or will be when they are taken for a call: a decision, as after a change of rules or a hold,
+    leaves that to the next sweep.
+    """
     columns = media_files.c
+    is_due = and_(columns.confirmed_at.is_(None), columns.due_at <= now, columns.state.in_(_MAY_BE_DUE))
     query = select(*COLUMNS).where(
-        columns.state == FileState.UNCONFIRMED, columns.suspicion.is_(None), columns.id > after
+        or_(columns.state == FileState.UNCONFIRMED, is_due), columns.suspicion.is_(None), columns.id > after
     )
     return [read_file(row) for row in tx.execute(query.order_by(columns.id).limit(limit))]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.database import Transaction
-    from service.files.policy import PolicyReader
+    from service.files.policy import Policy, PolicyReader
     from service.leader.leader import Leader
     from service.model import MediaFile
 
@@ -77,13 +77,23 @@ class DecidingLoop:
             return None
         decidable = [file for file in files if file.state not in _NEVER_DECIDED]
         decided = decide_files(tx, self.reader, decidable, self.now())
-        store.save_decisions(tx, [new for old, new in zip(decidable, decided, strict=True) if is_news(old, new)])
+        policy = self.reader.read(tx)
+        news = [new for old, new in zip(decidable, decided, strict=True) if is_news(old, new, policy)]
+        store.save_decisions(tx, news)
         waiting = [file.id for file in files if file.state is FileState.DELETING]
         store.flag_files(tx, waiting)
         set_progress(tx, decided_up_to=files[-1].id, walked_revision=revision)
         return len(files)
 
 
-def is_news(old: MediaFile, new: MediaFile) -> bool:
-    """Whether a decision changed more than the revision that it was made under."""
-    return old._replace(revision=new.revision) != new
+def is_news(old: MediaFile, new: MediaFile, policy: Policy) -> bool:
+    """Whether a decision changed more than the revision that it was made under.
+
+    The revision alone is news if the rule counts recordings under one of the two only: that is asked of it later.
+    """
+    if old._replace(revision=new.revision) != new:
+        return True
+    return old.revision != new.revision and (
+        policy.find_rules(old.revision).counts_recordings(new.rule)
+        != policy.find_rules(new.revision).counts_recordings(new.rule)
+    )

@@ -154,17 +154,18 @@ def flag_ended_holds(leader: Leader, now: datetime) -> int:
     """
     with leader.database.read() as tx:
         ended = store.list_ended_holds(tx, now)
-    for hold in ended:
+        revived = store.list_revived_holds(tx, now)  # their end would else go unnoticed
+    for hold in (*ended, *revived):
         after: int | None = 0
         while after is not None:
-            after = leader.transact(lambda tx: _flag_ended(tx, hold, after or 0, now))  # noqa: B023
+            after = leader.transact(lambda tx: _flag_ended(tx, hold, after or 0, now, has_ended=hold in ended))  # noqa: B023
     return len(ended)
 
 
-def _flag_ended(tx: Transaction, hold: Hold, after: int, now: datetime) -> int | None:
-    step = _flag_range(tx, hold, after, {"files": 0, "unknown_stream": 0}, held=True)
+def _flag_ended(tx: Transaction, hold: Hold, after: int, now: datetime, *, has_ended: bool) -> int | None:
+    step = _flag_range(tx, hold, after, {"files": 0, "unknown_stream": 0}, held=has_ended)
     if step.resume_after is None:
-        store.note_end(tx, hold.id, now)
+        store.note_end(tx, hold.id, now if has_ended else None)
     return step.resume_after
 
 

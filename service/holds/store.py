@@ -83,8 +83,14 @@ def list_ended_holds(tx: Transaction, now: datetime) -> list[Hold]:
     return [Hold(*row) for row in tx.execute(query)]
 
 
-def note_end(tx: Transaction, hold_id: int, now: datetime) -> None:
-    """Write down that the files of a hold that has ended were flagged."""
+def list_revived_holds(tx: Transaction, now: datetime) -> list[Hold]:
+    """Holds that had ended, by a clock that was set back since."""
+    query = select(*_FIELDS).where(_IS_STANDING, holds.c.until > now, holds.c.ended_at.is_not(None))
+    return [Hold(*row) for row in tx.execute(query)]
+
+
+def note_end(tx: Transaction, hold_id: int, now: datetime | None) -> None:
+    """Write down that the files of a hold that has ended were flagged; None: it is in force again."""
     tx.execute(update(holds).where(holds.c.id == hold_id).values(ended_at=now))
 
 

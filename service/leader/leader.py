@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -10,7 +12,7 @@ from service.leader import store
 from service.leader.process import ProcessId, identify_process, is_dead, read_boot_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime, timedelta
 
     from service.database import Database, Transaction
@@ -62,6 +64,7 @@ class Leader:
     _watched: tuple[int, int] | None = None
     _watched_since: float = 0.0
     _renewed: float = 0.0
+    _bound: threading.local = field(default_factory=threading.local)
 
     @property
     def leads(self) -> bool:
@@ -79,6 +82,25 @@ class Leader:
         self.token = self.database.transact(self._take)
         self._renewed = time.monotonic()
         return self.leads
+
+    @contextmanager
+    def bound(self) -> Iterator[None]:
+        """Bind this thread to the present token: if the lead is lost, it stays lost for the work in this block.
+
+        For long work, during which another thread of this process may become the leader again.
+
+        Raises:
+            LeadLost: this process does not lead.
+        """
+        token = self.token
+        if token is None:
+            raise LeadLost("this process does not lead")
+        before = getattr(self._bound, "token", None)
+        self._bound.token = before or token
+        try:
+            yield
+        finally:
+            self._bound.token = before
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction in which this process certainly leads; it is a sign of life as well.
@@ -128,6 +150,8 @@ class Leader:
         if self.token is None or row.token != self.token:
             self.token, self.is_ready = None, False
             raise LeadLost(f"{row.holder or 'another process'} leads now")
+        if getattr(self._bound, "token", None) not in (None, self.token):
+            raise LeadLost("another process has led meanwhile")
         if self._is_renewal_due():
             store.renew_lead(tx, self.token, self.now())
             self._renewed = time.monotonic()

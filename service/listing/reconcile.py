@@ -84,9 +84,10 @@ class Reconciler:
         if app_id not in self.apps:
             raise NoSuchThing(f"app {app_id} is not configured")
         name, now = self.leader.name, self.now()
-        listing = self.leader.transact(lambda tx: store.begin_listing(tx, app_id, vendor, since, name, now))
-        state, note = _Comparison(self, listing, stop).run()
-        self.leader.transact(lambda tx: store.finish_listing(tx, listing.id, state, note, self.now()))
+        with self.leader.bound():
+            listing = self.leader.transact(lambda tx: store.begin_listing(tx, app_id, vendor, since, name, now))
+            state, note = _Comparison(self, listing, stop).run()
+            self.leader.transact(lambda tx: store.finish_listing(tx, listing.id, state, note, self.now()))
         report = log.warning if state is ListingState.INCOMPLETE or note else log.info
         report("listing_ended", app=app_id, vendor=vendor.value, listing=listing.id, state=state.value, note=note)
         return listing.id

@@ -63,25 +63,25 @@ def take_over(
     """
     leader.transact(lambda tx: close_open_attempts(tx, now(), retry_policy, jitter))
     leader.transact(lambda tx: interrupt_running(tx, now()))
-    _note_confirm(leader, confirm, now() + cooling_off)
+    _note_confirm(leader, confirm, now(), cooling_off)
     catch_up()
     sleep(PAUSE_S)
 
 
-def _note_confirm(leader: Leader, confirm: str, wait_until: datetime) -> None:
+def _note_confirm(leader: Leader, confirm: str, now: datetime, cooling_off: timedelta) -> None:
     """Let files that only CONFIRM=all kept wait, if it was switched off; and remember the setting."""
     after: int | None = 0
     while after is not None:
-        after = leader.transact(lambda tx: _let_wait(tx, confirm, after or 0, wait_until))  # noqa: B023
+        after = leader.transact(lambda tx: _let_wait(tx, confirm, after or 0, now, cooling_off))  # noqa: B023
 
 
-def _let_wait(tx: Transaction, confirm: str, after: int, wait_until: datetime) -> int | None:
+def _let_wait(tx: Transaction, confirm: str, after: int, now: datetime, cooling_off: timedelta) -> int | None:
     row = find_leader(tx)
     if row is None or row.confirm == confirm:
         return None
     was_switched_off = row.confirm == _CONFIRM_ALL
-    files = list_unconfirmed_by_setting(tx, after, _BATCH) if was_switched_off else []
-    save_files(tx, [_wait(file, wait_until) for file in files])
+    files = list_unconfirmed_by_setting(tx, now, after, _BATCH) if was_switched_off else []
+    save_files(tx, [_wait(file, now + cooling_off) for file in files])
     if len(files) == _BATCH:
         return files[-1].id
     set_progress(tx, confirm=confirm)

@@ -83,7 +83,7 @@ def claim_call(tx: Transaction, reader: PolicyReader, token: int, want: Want, no
         return Claim(is_behind=True)
     judge = Judge(tx, policy, now, confirm_all=want.confirm_all)
     decided = [judge.judge(file) for file in files]
-    news = [new for old, new in zip(files, decided, strict=True) if is_news(old, new)]
+    news = [new for old, new in zip(files, decided, strict=True) if is_news(old, new, policy)]
     save_decisions(tx, news)
     eligible = [file for file in decided if _is_eligible(file, want, now)]
     fitting = eligible[: count_fitting((url_cost(file.file_id) for file in eligible), want.overhead, want.limit)]
@@ -209,12 +209,13 @@ def _find_files(tx: Transaction, want: Want, budgets: _Budgets) -> list[MediaFil
 
 
 def _is_eligible(file: MediaFile, want: Want, now: datetime) -> bool:
+    moment = min(want.due.moment, now)  # the clock may have been set back since the pass began
     if file.state is not FileState.SCHEDULED or file.due_at is None or file.call_after is None:
         return False
     if want.numbers:  # its whole call failed a moment ago: that wait is for others, the bisection goes on
         is_waiting = file.wait_until is not None and file.wait_until > now and file.wait_reason is not WaitReason.RETRY
-        return file.due_at <= want.due.moment and not is_waiting
-    return file.call_after <= want.due.moment
+        return file.due_at <= moment and not is_waiting
+    return file.call_after <= moment
 
 
 def _is_behind(tx: Transaction, policy: Policy, want: Want) -> bool:

@@ -179,6 +179,19 @@ def iterate_spans(tx: Transaction, app_id: str, stream_id: str, rule: str, now: 
         skip += _PAGE
 
 
+def flag_outranked(tx: Transaction, app_id: str, stream_id: str, rule: str, newest: Collection[int]) -> None:
+    """Let files of a stream be decided again that are kept for their rank, but are not among these."""
+    kept = update(media_files).where(
+        media_files.c.app_id == app_id,
+        media_files.c.stream_id == stream_id,
+        media_files.c.rule == rule,
+        media_files.c.state == FileState.KEPT,
+        media_files.c.due_at.is_not(None),
+        media_files.c.id.not_in(sorted(newest)),
+    )
+    tx.execute(kept.values(decide_again=True))
+
+
 def claim_files(
     tx: Transaction, run_id: int, call_id: int, numbers: Sequence[int], revision: int, now: datetime
 ) -> None:
@@ -207,21 +220,21 @@ def release_files(tx: Transaction, numbers: Sequence[int], now: datetime) -> Non
 
 
 def release_all(tx: Transaction, until: datetime, reason: str, now: datetime) -> int:
-    """Give back every file with an open call, whose outcome is unknown: it is asked for again after `until`."""
+    """Give back every file with an open call, whose outcome is unknown: it is asked for again after `until`.
+
+    One that something else lets wait for longer, since it was claimed, waits for that.
+    """
     claimed = update(media_files).where(media_files.c.state == FileState.DELETING)
-    return count_changed(
-        tx.execute(
-            claimed.values(
-                state=FileState.SCHEDULED,
-                state_reason=reason,
-                state_at=now,
-                last_outcome=Outcome.UNKNOWN,
-                wait_until=until,
-                wait_reason=WaitReason.RETRY,
-                call_after=until,
-            )
-        )
-    )
+    released = {
+        "state": FileState.SCHEDULED,
+        "state_reason": reason,
+        "state_at": now,
+        "last_outcome": Outcome.UNKNOWN,
+    }
+    waits = media_files.c.wait_until > until
+    longer = tx.execute(claimed.where(waits).values(**released, call_after=media_files.c.wait_until))
+    others = claimed.values(**released, wait_until=until, wait_reason=WaitReason.RETRY, call_after=until)
+    return count_changed(longer) + count_changed(tx.execute(others))
 
 
 def end_files(

@@ -126,7 +126,8 @@ def _release(
         f"asked for again after {describe_moment(retry_at)}" if retry_at else "asked for again once ZEGO accepts calls"
     )
     reason = f"last attempt {result.outcome.value} ({result.summary}); {when}"
-    if retry_at is not None:
+    if retry_at is not None and (file.wait_until is None or file.wait_until < retry_at):
+        # (Else something lets it wait for longer, since it was claimed.)
         file = file._replace(wait_until=retry_at, wait_reason=WaitReason.RETRY)
     call_after = find_call_after(file.due_at, file.wait_until)
     return file._replace(state=FileState.SCHEDULED, state_reason=reason, call_after=call_after)

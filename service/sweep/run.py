@@ -88,7 +88,7 @@ class Sweeper:
             LeadLost: another process leads.
             DatabaseUnavailable: the database failed; what is open is repaired by the next pass.
         """
-        with self._lock:
+        with self._lock, self.leader.bound():
             number = self.leader.look().number
             self.catch_up()
             sweep = self.leader.transact(lambda tx: self._start(tx, trigger, request))

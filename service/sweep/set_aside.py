@@ -60,26 +60,26 @@ def _keep_newest(
     policy = reader.read(tx)
     judge = Judge(tx, policy, now, confirm_all=False)
     counting = find_counting_rules(policy.rules)
-    newest = {
-        number: rule
-        for rule, stream_id in streams
-        if rule in counting
-        for number in judge.find_newest(due.app_id, stream_id, rule, counting[rule])
-    }
-    kept = [
-        keep_as_latest(file, describe_latest(file.rule, counting[newest[file.id]]), now)
-        for file in find_files(tx, newest).values()
-        if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= due.moment
-    ]
-    save_decisions(tx, kept)
-    return len(kept)
+    total = 0
+    for rule, stream_id in streams:
+        if rule not in counting:
+            continue
+        newest = judge.find_newest(due.app_id, stream_id, rule, counting[rule])
+        reason = describe_latest(rule, counting[rule])
+        kept = [
+            keep_as_latest(file, reason, now)
+            for file in find_files(tx, newest).values()
+            if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= due.moment
+        ]
+        save_decisions(tx, kept)
+        if kept:  # they may count only since their wait for an adoption is over, which no decision sees
+            claim_store.flag_outranked(tx, due.app_id, stream_id, rule, newest)
+        total += len(kept)
+    return total
 
 
 def _refuse_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, now: datetime) -> int:
     files = claim_store.list_unconfirmed(tx, due, vendor, _FILES)
-    refused = [
-        file._replace(state=FileState.UNCONFIRMED, state_reason=NOT_CONFIRMED, state_at=now, decide_again=False)
-        for file in files
-    ]
+    refused = [file._replace(state=FileState.UNCONFIRMED, state_reason=NOT_CONFIRMED, state_at=now) for file in files]
     save_decisions(tx, refused)
     return len(files)

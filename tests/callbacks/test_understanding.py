@@ -387,3 +387,12 @@ def test_a_transient_error_is_tried_again_and_never_taken_for_a_verdict(
         assert scene.verdicts() == ["accepted"]
         assert set(scene.files()) == {"f1"}
     database.dispose()
+
+
+def test_a_confirmation_by_a_clock_that_was_set_back_covers_no_later_conflict(scene: Scene) -> None:
+    scene.keep("1d")
+    scene.send(recording("f1", age=2 * DAY), nonce="7")
+    scene.change("f1", confirmed_at=START + HOUR)
+    scene.clock.move(minutes=30)
+    scene.send(recording("f2", age=2 * DAY), nonce="7", now=START)
+    assert scene.states() == {"f1": "unconfirmed", "f2": "unconfirmed"}

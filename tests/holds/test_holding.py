@@ -293,3 +293,18 @@ def test_a_retried_file_that_is_held_is_held(house: House) -> None:
     house.leader.transact(start_over)
     house.catch_up.run()
     assert house.file(number).state is HELD
+
+
+def test_a_hold_that_only_a_wrong_clock_took_for_over_ends_when_it_is(house: House) -> None:
+    (number,) = house.add("a")
+    house.hold("*", until=START + timedelta(days=2))
+    house.catch_up.run()
+    house.move(days=3)
+    house.catch_up.run()
+    assert house.file(number).state is SCHEDULED
+    house.move(days=-3)
+    house.catch_up.run()
+    assert house.file(number).state is HELD
+    house.move(days=2)
+    house.catch_up.run()
+    assert house.file(number).state is SCHEDULED

@@ -14,6 +14,7 @@ import pytest
 from service.audit.order import OrderKind
 from service.audit.record import place_order
 from service.audit.store import list_run_requests
+from service.holds.holds import release_hold
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader, set_progress
 from service.model import FileState, Suspicion, WaitReason
@@ -72,6 +73,24 @@ def test_only_the_leader_changes_files(house: House, other: House) -> None:
     assert "changed" not in house.file(1).state_reason
     other.change(1, state_reason="changed by the second")
     assert house.file(1).state_reason == "changed by the second"
+
+
+def test_work_that_was_begun_under_a_lost_lead_is_not_continued_under_a_new_one(house: House, other: House) -> None:
+    """Threads share one leader: what one of them still does must not slip in when another one leads again."""
+    with house.leader.bound():
+        house.leader.release()
+        other.lead()
+        other.leader.release()
+        again = threading.Thread(target=house.lead)
+        again.start()
+        again.join()
+        with pytest.raises(LeadLost):
+            house.change(1, state_reason="changed under the old lead")
+        assert house.leader.leads
+    house.change(1, state_reason="changed under the new lead")
+    house.leader.release()
+    with pytest.raises(LeadLost), house.leader.bound():
+        pytest.fail("it does not lead")
 
 
 def test_every_leader_has_a_token_of_its_own(house: House, other: House) -> None:
@@ -201,6 +220,7 @@ def test_switching_confirm_off_lets_what_waited_for_it_wait_for_the_cooling_off(
     (held_back,) = house.add("held back")
     (suspicious,) = house.add("suspicious", suspicion=Suspicion.STALE)
     (longer,) = house.add("longer", wait_until=START + timedelta(days=3), wait_reason=WaitReason.ADOPTION)
+    (confirmed,) = house.add("confirmed", confirmed_at=START)
     repair(house, "all")
     for number in (held_back, longer):
         house.change(number, state=FileState.UNCONFIRMED, state_reason="not confirmed yet")
@@ -212,10 +232,28 @@ def test_switching_confirm_off_lets_what_waited_for_it_wait_for_the_cooling_off(
     assert file.call_after == START + timedelta(hours=24)
     assert house.file(longer).wait_until == START + timedelta(days=3)
     assert house.file(suspicious).state is FileState.UNCONFIRMED
-    assert house.file(1).call_after == START - timedelta(days=1)
+    assert house.file(confirmed).call_after == START - timedelta(days=1)
     house.move(hours=5)
     repair(house)
     assert house.file(held_back).call_after == START + timedelta(hours=24)
+
+
+def test_switching_confirm_off_does_not_forget_what_a_decision_took_back_to_scheduled_or_a_hold_keeps(
+    house: House,
+) -> None:
+    """New rules and holds decide a file again; that it is not confirmed is only seen by the next sweep."""
+    (held,) = house.add("held", stream_id="held")
+    repair(house, "all")
+    for number in (1, held):
+        house.change(number, state=FileState.UNCONFIRMED, state_reason="not confirmed yet")
+    house.keep("1d")
+    hold, _ = house.hold("held")
+    house.catch_up.run()
+    assert house.states() == {"a": FileState.SCHEDULED, "held": FileState.HELD}
+    repair(house)
+    release_hold(house.database, TESTER, hold, START)
+    house.catch_up.run()
+    assert {house.file(number).call_after for number in (1, held)} == {START + timedelta(hours=24)}
 
 
 def test_switching_confirm_off_reaches_more_files_than_fit_into_a_batch(house: House) -> None:

@@ -118,3 +118,14 @@ def test_a_size_that_becomes_known_after_a_change_waits_for_the_cooling_off(hous
     house.change(number, size_bytes=5, decide_again=True)
     house.catch_up.run()
     assert (house.file(number).state, house.file(number).call_after) == (FileState.SCHEDULED, START + DAY)
+
+
+def test_keep_latest_that_came_before_the_date_counts_as_well_when_it_is_dropped(house: House) -> None:
+    """Its revision changed nothing else of the file; that it may have been kept for its rank must not be forgotten."""
+    house.keep("1d")
+    (number,) = house.add("a", age=timedelta(0))
+    house.apply(KEEP.format(window="1d") + "keep_latest = 1\n")
+    house.move(days=30)
+    house.change(number, state=FileState.KEPT, state_reason="the newest of its stream")
+    house.keep("1d", cooling_off=DAY)
+    assert house.file(number).call_after == house.time + DAY

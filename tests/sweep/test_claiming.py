@@ -11,7 +11,7 @@ import pytest
 from service.audit.order import OrderKind
 from service.audit.record import place_order
 from service.audit.store import fail_order, find_head, find_order, finish_order
-from service.files.store import flag_files, save_files
+from service.files.store import flag_files, list_flagged, save_files
 from service.model import FileState, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.latest import counts_as_recording
 from service.sandbox import faults
@@ -379,3 +379,32 @@ def test_a_scheduled_pass_is_overdue_until_one_has_begun(stage: Stage) -> None:
     stage.sweep(Trigger.SCHEDULE)
     assert not stage.sweeper.is_overdue(slot)
     assert stage.sweeper.is_overdue(slot + timedelta(minutes=15))
+
+
+def test_a_clock_that_is_set_back_while_a_pass_runs_deletes_nothing_before_its_time(stage: Stage) -> None:
+    stage.keep("1d")
+    stage.add("file", age=DAY - timedelta(minutes=30))
+    moments = [stage.clock() + timedelta(hours=1)]  # as the pass begins
+    stage.sweeper.now = lambda: moments.pop() if moments else stage.clock()
+    stage.sweep()
+    assert asked(stage) == []
+    assert stage.states() == {"file": "scheduled"}
+
+
+def test_what_was_kept_for_its_rank_goes_once_one_counts_whose_wait_is_over(stage: Stage) -> None:
+    """An adopted file, announced since, counts from the end of its wait on; nothing happens to it at that moment."""
+    stage.rules(KEEP_LATEST.format(1))
+    stage.add("older", age=3 * DAY)
+    stage.sweep()
+    until = stage.clock() + timedelta(hours=1)
+    stage.add("newer", wait_until=until, wait_reason=WaitReason.ADOPTION)
+    stage.sweep()
+    assert stage.states() == {"older": "kept", "newer": "scheduled"}
+    stage.clock.move(hours=2)
+    stage.sweep()
+    stage.decide()
+    stage.sweep()
+    assert stage.states() == {"older": "deleted", "newer": "kept"}
+    stage.sweep()
+    with stage.database.read() as tx:
+        assert list_flagged(tx, 0, 10) == []

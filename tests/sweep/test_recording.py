@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from service.database import DatabaseUnavailable
-from service.model import FileState, Outcome
+from service.model import FileState, Outcome, WaitReason
 from service.sandbox import faults
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
@@ -200,3 +200,26 @@ def test_a_pause_that_began_under_a_clock_that_was_set_back_is_over(stage: Stage
     stage.add("other", age=5 * DAY)
     stage.sweep()
     assert stage.states()["other"] == "deleted"
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_wait_that_began_while_a_file_was_asked_for_is_not_shortened(stage: Stage, *, is_answered: bool) -> None:
+    """A listing may confirm it meanwhile, and with that treat it as adopted."""
+    stage.keep("1d")
+    stage.add("file")
+    wait = {"wait_until": stage.clock() + DAY, "wait_reason": WaitReason.ADOPTION, "decide_again": True}
+    if is_answered:
+        stage.sandbox.fail_file("file", "Busy")
+        stage.sandbox.on_request = lambda call: stage.change("file", **wait) if call.stage == "arrived" else None
+        stage.sweep()
+    else:
+        leave_a_call_open(stage, "file")
+        stage.change("file", **wait)
+        close_open(stage)
+    stage.decide()
+    file = stage.file("file")
+    assert (file.state, file.wait_reason, file.call_after) == (
+        FileState.SCHEDULED,
+        WaitReason.ADOPTION,
+        stage.clock() + DAY,
+    )
