@@ -140,6 +140,8 @@ class Worker:
     def _reconcile_on_request(self, order: Order) -> None:
         service = self._service
         numbers = service.reconciler.run_request(order, self._stop)
+        if self._stop.is_set():
+            return  # what is cut short is not done: the next worker starts over
         service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), {"listing_ids": numbers}))
 
     def _find_requests(self, *kinds: OrderKind) -> list[Order]:

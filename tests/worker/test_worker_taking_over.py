@@ -1,4 +1,4 @@
-"""A worker whose first work as the leader fails."""
+"""A worker whose work is cut short: what it owes is done later."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from service.audit.store import list_run_requests
 from service.database import DatabaseUnavailable
+from service.listing.request import place_reconcile
+from service.model import Vendor
 from service.worker import Worker
-from tests.world import open_world
+from tests.world import APP, TESTER, open_world
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.database import Database
 
 
@@ -36,3 +41,21 @@ def test_taking_over_is_tried_again_until_it_is_done(database_url: str) -> None:
         rename(world.database, "listings_away", "listings")
         worker.tick()
         assert world.service.leader.is_ready
+
+
+def test_listings_that_were_asked_for_and_cut_short_are_left_to_the_next_worker(sqlite_url: str) -> None:
+    with open_world(sqlite_url) as world:
+        number = place_reconcile(world.database, TESTER, [APP], list(Vendor), None, world.clock())
+
+        def requests() -> list[int]:
+            with world.database.read() as tx:
+                return [order.number for order in list_run_requests(tx)]
+
+        stopping = Worker(world.service)
+        stop: Callable[[object], None] = lambda _call: stopping._stop.set()  # noqa: E731, SLF001  (a signal does that)
+        world.sandbox.on_request = stop
+        stopping.reconcile()
+        assert requests() == [number]
+        world.sandbox.on_request = None
+        Worker(world.service).reconcile()
+        assert requests() == []
