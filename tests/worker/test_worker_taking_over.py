@@ -52,7 +52,7 @@ def test_listings_that_were_asked_for_and_cut_short_are_left_to_the_next_worker(
                 return [order.number for order in list_run_requests(tx)]
 
         stopping = Worker(world.service)
-        stop: Callable[[object], None] = lambda _call: stopping._stop.set()  # noqa: E731, SLF001  (a signal does that)
+        stop: Callable[[object], None] = lambda _call: stopping._stop.set()  # noqa: E731  (a signal does that)
         world.sandbox.on_request = stop
         stopping.reconcile()
         assert requests() == [number]
