@@ -1,4 +1,8 @@
-"""Claiming the files of one call: found, decided under the rules and holds in force, and written down, all at once."""
+"""Claiming the files of one call: found, decided under the rules and holds in force, and written down, all at once.
+
+Before a pass counts what is due, files that are kept for their rank, or not confirmed, are set aside: they leave the
+index of what is due.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from service.files.store import find_files, save_decisions
 from service.leader.leader import Look
 from service.leader.process import read_boot_clock
 from service.leader.store import find_leader
-from service.model import FileState, MediaFile, WaitReason
+from service.model import FileState, MediaFile, Vendor, WaitReason
 from service.rules.latest import counts_as_recording, describe_latest, find_kept_as_latest, keep_as_latest, newest
 from service.rules.store import find_current_number, list_moved_budgets, use_moved_budget
 from service.sweep import claim_store, store
@@ -22,16 +26,18 @@ from service.sweep.claim_store import Due, Uncounted
 from service.zego.client import url_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from service.database import Transaction
     from service.files.policy import Policy, PolicyReader
-    from service.model import Vendor
+    from service.leader.leader import Leader
     from service.rules.decide import RuleSet
     from service.sweep.records import Plan
 
-NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
+_NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
+_STREAMS_AT_ONCE: Final = 50
+_FILES_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,7 @@ class Judge:
         if decided.rule in self._counting and (reason := self._find_rank(decided, self._counting[decided.rule])):
             return keep_as_latest(decided, reason, self.now)
         if self.confirm_all and decided.confirmed_at is None:
-            return decided._replace(state=FileState.UNCONFIRMED, state_reason=NOT_CONFIRMED, state_at=self.now)
+            return decided._replace(state=FileState.UNCONFIRMED, state_reason=_NOT_CONFIRMED, state_at=self.now)
         return decided
 
     def find_newest(self, app_id: str, stream_id: str, rule: str, keep_latest: int) -> frozenset[int]:
@@ -154,6 +160,37 @@ class Judge:
         # One that does not count, as after an attempt of unknown outcome, may still be among the newest itself.
         spans = claim_store.iterate_spans(self.tx, file.app_id, file.stream_id, rule, self.now)
         return find_kept_as_latest(file, spans, keep_latest)
+
+
+def set_aside_ranked(leader: Leader, reader: PolicyReader, due: Due, now: Callable[[], datetime]) -> int:
+    """Keep the due files of an app that are among the newest of their stream; returns how many.
+
+    Raises:
+        LeadLost: another process leads.
+        DatabaseUnavailable: the database refused or could not be reached.
+    """
+    with leader.database.read() as tx:
+        counting = find_counting_rules(reader.read(tx).rules)
+        streams = claim_store.list_ranked_streams(tx, due, counting) if counting else []
+    kept = 0
+    for start in range(0, len(streams), _STREAMS_AT_ONCE):
+        batch = streams[start : start + _STREAMS_AT_ONCE]
+        kept += leader.transact(lambda tx: _keep_newest(tx, reader, due, batch, now()))  # noqa: B023  (called at once)
+    return kept
+
+
+def set_aside_unconfirmed(leader: Leader, due: Due, now: Callable[[], datetime]) -> int:
+    """Let due files that nobody has confirmed wait for that (`CONFIRM=all`); returns how many.
+
+    Raises:
+        LeadLost: another process leads.
+        DatabaseUnavailable: the database refused or could not be reached.
+    """
+    total = 0
+    for vendor in Vendor:
+        while count := leader.transact(lambda tx: _refuse_unconfirmed(tx, due, vendor, now())):  # noqa: B023
+            total += count
+    return total
 
 
 @dataclass(slots=True)
@@ -254,3 +291,34 @@ def _use_budgets(tx: Transaction, call: OpenCall, sign: int) -> None:
         use_moved_budget(tx, revision, sign * count)
     if call.approved_run is not None and call.approved:
         store.use_plan(tx, call.approved_run, call.app_id, sign * call.approved)
+
+
+def _keep_newest(
+    tx: Transaction, reader: PolicyReader, due: Due, streams: Sequence[tuple[str, str]], now: datetime
+) -> int:
+    policy = reader.read(tx)
+    judge = Judge(tx, policy, now, confirm_all=False)
+    counting = find_counting_rules(policy.rules)
+    total = 0
+    for rule, stream_id in streams:
+        if rule not in counting:
+            continue
+        newest = judge.find_newest(due.app_id, stream_id, rule, counting[rule])
+        reason = describe_latest(rule, counting[rule])
+        kept = [
+            keep_as_latest(file, reason, now)
+            for file in find_files(tx, newest).values()
+            if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= due.moment
+        ]
+        save_decisions(tx, kept)
+        if kept:  # they may count only since their wait for an adoption is over, which no decision sees
+            claim_store.flag_outranked(tx, due.app_id, stream_id, rule, newest)
+        total += len(kept)
+    return total
+
+
+def _refuse_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, now: datetime) -> int:
+    files = claim_store.list_unconfirmed(tx, due, vendor, _FILES_AT_ONCE)
+    refused = [file._replace(state=FileState.UNCONFIRMED, state_reason=_NOT_CONFIRMED, state_at=now) for file in files]
+    save_decisions(tx, refused)
+    return len(files)

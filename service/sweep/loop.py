@@ -6,6 +6,7 @@ import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
@@ -20,7 +21,8 @@ from service.sweep.store import list_app_states
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections import deque
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from service.database import Transaction
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from service.sweep.records import AppState
 
 _MAX_WAIT_S: Final = 0.5
-_MAX_RECORDED_AT_ONCE: Final = 4
+_MAX_AT_ONCE: Final = 4
+"""Calls claimed, or recorded, in one transaction."""
 _RECORD_TRIES: Final = 6
 
 T = TypeVar("T")
@@ -51,11 +54,10 @@ class Loop:
     sleep: Callable[[float], None]
     run_id: int
     confirm_all: bool
-    apps: Sequence[AppPass]
+    apps: deque[AppPass]
     number: int
     _answers: queue.SimpleQueue[Sent | BaseException] = field(default_factory=queue.SimpleQueue)
     _in_flight: dict[int, tuple[AppPass, Bisecting | None]] = field(default_factory=dict)
-    _caught_up: bool = False
 
     def run(self, stop: threading.Event) -> None:
         """Call ZEGO until nothing is left, or `stop` is set; then wait for the calls in flight.
@@ -88,8 +90,7 @@ class Loop:
         self.leader.renew()
         if stop.is_set():
             return has_recorded
-        claimed = [self._claim_next(app, pool) for app in self.apps]
-        return has_recorded or any(claimed)
+        return self._claim_ready(pool) or has_recorded
 
     def _wait(self) -> None:
         """Wait for an answer, or until an app may be called again."""
@@ -108,14 +109,29 @@ class Loop:
 
     # Claiming
 
-    def _claim_next(self, app: AppPass, pool: ThreadPoolExecutor) -> bool:
-        chosen = app.find_next()
-        if chosen is None:
+    def _claim_ready(self, pool: ThreadPoolExecutor) -> bool:
+        """Claim a call for each app whose time has come, all in one transaction; whether there was any."""
+        ready = list(islice(self._find_ready(), _MAX_AT_ONCE))
+        if not ready:
             return False
-        claim = self._claim(app, chosen)
-        if claim.is_behind:
+        claims = self._claim(ready, self.number)
+        if behind := [each for each, claim in zip(ready, claims, strict=True) if claim.is_behind]:
             self._catch_up()
-            claim = self._claim(app, chosen)
+            # Newer orders are no reason to wait any more: rules and holds are read in the claim itself.
+            again = iter(self._claim(behind, None))
+            claims = [next(again) if claim.is_behind else claim for claim in claims]
+        for (app, chosen), claim in zip(ready, claims, strict=True):
+            self._note_claim(app, chosen, claim, pool)
+        return True
+
+    def _find_ready(self) -> Iterator[tuple[AppPass, Next]]:
+        self.apps.rotate(-1)
+        for app in self.apps:
+            chosen = app.find_next()
+            if chosen is not None:
+                yield app, chosen
+
+    def _note_claim(self, app: AppPass, chosen: Next, claim: Claim, pool: ThreadPoolExecutor) -> None:
         if claim.call is not None:
             app.pace.take_slot()
             app.note_claimed(claim.call, chosen)
@@ -129,32 +145,30 @@ class Loop:
             chosen.bisecting.move_on()
         elif claim.is_exhausted and chosen.vendor in app.vendors:
             app.vendors.remove(chosen.vendor)
-        return True
 
-    def _claim(self, app: AppPass, chosen: Next) -> Claim:
+    def _claim(self, ready: Sequence[tuple[AppPass, Next]], number: int | None) -> list[Claim]:
+        wants = [self._describe(app, chosen, number) for app, chosen in ready]
+        token = self.leader.token or 0
+        return self.leader.transact(lambda tx: [claim_call(tx, self.reader, token, want, self.now()) for want in wants])
+
+    def _describe(self, app: AppPass, chosen: Next, number: int | None) -> Want:
         bisecting = chosen.bisecting
-        numbers = () if bisecting is None else tuple(bisecting.numbers[file_id] for file_id in bisecting.part or ())
-        want = Want(
+        return Want(
             run_id=self.run_id,
             due=app.due,
             vendor=chosen.vendor,
             overhead=app.app.client.url_overhead(chosen.vendor),
             room=app.room,
             limit=chosen.limit,
-            numbers=numbers,
+            numbers=() if bisecting is None else tuple(bisecting.numbers[each] for each in bisecting.part or ()),
             approved_run=app.approved_run,
             confirm_all=self.confirm_all,
-            # Right after catching up newer orders are no reason to wait: rules and holds are read in the claim itself.
-            number=None if self._caught_up else self.number,
+            number=number,
         )
-        self._caught_up = False
-        token = self.leader.token or 0
-        return self.leader.transact(lambda tx: claim_call(tx, self.reader, token, want, self.now()))
 
     def _catch_up(self) -> None:
         self.number = self.leader.look().number
         self.catch_up()
-        self._caught_up = True
 
     def _send(self, app: AppPass, call: OpenCall) -> None:
         try:
@@ -167,7 +181,7 @@ class Loop:
     def _take_sent(self, timeout_s: float) -> list[Sent]:
         """What was answered by now; waits for the first one."""
         taken: list[Sent] = []
-        while len(taken) < _MAX_RECORDED_AT_ONCE:
+        while len(taken) < _MAX_AT_ONCE:
             try:
                 sent = self._answers.get(timeout=timeout_s) if timeout_s and not taken else self._answers.get_nowait()
             except queue.Empty:

@@ -21,12 +21,11 @@ from service.sweep import claim_store, store
 from service.sweep.app_pass import AppPass
 from service.sweep.breaker import Limits, ask_breaker, describe_remedy, keep_plans
 from service.sweep.calling import Pace, SweepApp
-from service.sweep.claim import is_blocked_by_order
+from service.sweep.claim import is_blocked_by_order, set_aside_ranked, set_aside_unconfirmed
 from service.sweep.claim_store import Due
 from service.sweep.loop import Loop
 from service.sweep.record import Recorder, close_open_attempts
 from service.sweep.records import RunState, Trigger
-from service.sweep.set_aside import set_aside_ranked, set_aside_unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +102,7 @@ class Sweeper:
                 sleep=self.sleep,
                 run_id=sweep.run_id,
                 confirm_all=self.confirm_all,
-                apps=apps,
+                apps=deque(apps),
                 number=number,
             )
             loop.run(stop)
