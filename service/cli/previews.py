@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _CHANGES: Final = {
     "newly_due_now": "newly due: now",
-    "newly_due_in_7_days": "newly due: within 7 days, now included",
-    "newly_due_in_30_days": "newly due: within 30 days, these included",
+    "newly_due_in_7_days": "newly due: within 7 days, with those due now",
+    "newly_due_in_30_days": "newly due: within 30 days, with all of these",
     "sooner": "due sooner",
     "later": "due later",
     "no_longer_deleted": "deleted by the rules in force, and kept by these",

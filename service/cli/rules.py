@@ -201,7 +201,7 @@ def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candid
     from service.rules.revisions import KEEP_SOURCE
 
     if keep == (file is not None):
-        raise click.UsageError("give a FILE, --keep or --preview")
+        raise click.UsageError("give either a FILE or --keep (or, to `rules apply`, --preview alone)")
     if file is None:
         if service.settings.keep is None:
             raise CommandFailed("ZEGO_RETENTION_KEEP is not set: set it, for example to 30d, or name a file")

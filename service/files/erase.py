@@ -63,8 +63,8 @@ class NotAsExpected(NotPossible):
 
     def __init__(self, expected: int, preview: ErasurePreview) -> None:
         super().__init__(
-            f"{count_of(preview.files, 'file')} would be deleted now, not {expected:,}: look at the preview again, then"
-            f" expect {preview.files}; nothing was done"
+            f"{count_of(preview.files, 'file')} would be deleted now, not {expected:,}: nothing was done; look at what"
+            " it concerns once more, then give that number"
         )
         self.preview = preview
 
