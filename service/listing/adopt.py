@@ -177,10 +177,10 @@ def _fill_in(file: MediaFile, listed: ListedFile, now: datetime) -> MediaFile:
 def _reopen(file: MediaFile, erasure: Erasure | None, sighting: Sighting) -> MediaFile:
     """An ended file that is there again, to be decided as if it were adopted now.
 
-    It may be another recording under the same id: an erasure from before it was made does not concern it.
+    It may be another recording under the same id: an erasure concerns it only if it was surely made before that.
     """
     created = file.vendor_created_at
-    is_erased = erasure is not None and (created is None or created <= erasure.requested_at)
+    is_erased = erasure is not None and created is not None and created <= erasure.requested_at
     return _wait(
         file._replace(
             state=FileState.KEPT,
