@@ -109,13 +109,24 @@ def _show(invocation: Invocation, service: Service, found: Sequence[Listing]) ->
     if notes:
         invocation.show("", *notes)
     if adopted := sum(listing.adopted for listing in found):
-        cooling_off = service.settings.cooling_off
-        wait = f", and none is deleted within {format_duration(cooling_off)}" if cooling_off else ""
-        invocation.show("", f"{count_of(adopted, 'file')} adopted: the rules decide them like any other{wait}.")
+        invocation.show("", f"{count_of(adopted, 'file')} adopted: {_describe_fate(service)}.")
     if lost := sum(listing.lost for listing in found):
         invocation.show(
             f"{count_of(lost, 'callback')} must have been lost: `zego-retention doctor` says what to check."
         )
+
+
+def _describe_fate(service: Service) -> str:
+    """What becomes of adopted files."""
+    from service.rules.store import find_current
+
+    with service.database.read() as tx:
+        revision = find_current(tx)
+    if revision is not None and not revision.by_person:
+        return "kept until a person has applied rules (`zego-retention rules apply --keep` will do)"
+    cooling_off = service.settings.cooling_off
+    wait = f", and none is deleted within {format_duration(cooling_off)}" if cooling_off else ""
+    return f"the rules decide them like any other{wait}"
 
 
 def _choose_apps(service: Service, given: Sequence[str]) -> list[str]:
