@@ -23,6 +23,7 @@ _SHARE: Final = 0.925
 _MAX_LATENESS_S: Final = 0.1
 _MAX_INTERVAL_S: Final = 1.0
 _RECOVERY: Final = 0.9
+_LEARNING: Final = 0.05
 
 
 class Deleter(Protocol):
@@ -82,6 +83,13 @@ class Sent:
 
 
 @dataclass(slots=True)
+class Departure:
+    """When a call left, or, if it took unusually long, when it may have reached ZEGO; in monotonic seconds."""
+
+    at: float
+
+
+@dataclass(slots=True)
 class Pace:
     """When an app may be called next; one for each app of a process, shared by its threads.
 
@@ -92,7 +100,8 @@ class Pace:
     calls_per_second: int
     _slot: float = 0.0
     _stretch: float = 1.0
-    _sends: deque[float] = field(default_factory=deque)
+    _usual_s: float = 0.0
+    _departures: deque[Departure] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -117,12 +126,25 @@ class Pace:
         """A call worked: come back, step by step, to the nominal pace."""
         self._stretch = max(self._stretch * _RECOVERY, 1.0)
 
-    def wait_for_window(self) -> None:
+    def wait_for_window(self) -> Departure:
         """Wait until one more call is no more than the app's share within any second."""
+        limit = max(int(self.calls_per_second * _SHARE), 1)
         with self._lock:
-            if len(self._sends) >= max(int(self.calls_per_second * _SHARE), 1):
-                time.sleep(max(self._sends.popleft() + 1.0 - time.monotonic(), 0.0))
-            self._sends.append(time.monotonic())
+            while len(self._departures) >= limit:
+                wait_s = sorted(each.at for each in self._departures)[-limit] + 1.0 - time.monotonic()
+                if wait_s <= 0:
+                    break
+                time.sleep(wait_s)
+            while len(self._departures) >= 2 * limit:
+                self._departures.popleft()
+            self._departures.append(Departure(time.monotonic()))
+            return self._departures[-1]
+
+    def note_answer(self, departure: Departure) -> None:
+        """The answer to a call came. If that took longer than usual, the call may have arrived as much later."""
+        took_s = time.monotonic() - departure.at
+        self._usual_s = min(took_s, self._usual_s + _LEARNING * (took_s - self._usual_s)) if self._usual_s else took_s
+        departure.at += took_s - self._usual_s
 
 
 def send_call(leader: Leader, app: SweepApp, pace: Pace, call: OpenCall) -> Sent:
@@ -130,15 +152,17 @@ def send_call(leader: Leader, app: SweepApp, pace: Pace, call: OpenCall) -> Sent
 
     The look comes once the connection stands, right before the first byte leaves. No transaction is open meanwhile.
     """
-    is_held_back = False
+    departure, is_held_back = None, False
 
     def may_send() -> bool:
-        nonlocal is_held_back
-        pace.wait_for_window()
+        nonlocal departure, is_held_back
+        departure = pace.wait_for_window()
         is_held_back = not _is_still_good(leader, call.look)
         return not is_held_back
 
     answer = app.client.delete_media(call.vendor, [file.file_id for file in call.files], may_send=may_send)
+    if departure is not None:
+        pace.note_answer(departure)
     return Sent(call, None if is_held_back else answer)
 
 
