@@ -214,10 +214,13 @@ def _find_stuck_files(tx: Transaction, now: datetime) -> Iterator[Check]:
 def _find_due_files(tx: Transaction, settings: Settings, now: datetime) -> Iterator[Check]:
     slots = settings.sweep_slots
     late = now if slots is None else _find_late_slot(slots, settings.claim_lease, now)
+    stopped = {plan.app_id for plan in list_plans(tx, only_open=True)}
     for due in store.list_due(tx, now):
         what = f"app {due.app_id}: {count_of(due.count, 'file')} whose date has come"
         if settings.app(due.app_id) is None:
             yield Check("files", _ATTENTION, f"{what}, but the app is not in the settings", "add it")
+        elif due.app_id in stopped:
+            continue  # by the breaker: that is reported with the calls
         elif slots is None:
             text = f"{what} would be deleted by now, were sweeps not off"
             fix = "set ZEGO_RETENTION_SWEEP_EVERY, or run `zego-retention sweep`, to delete them"
