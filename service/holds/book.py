@@ -28,6 +28,8 @@ class HoldBook:
 
     def find(self, file: MediaFile, now: datetime) -> Hold | None:
         """The first hold in force on a file; an error while looking for it is one, too."""
+        if not self._by_file and not self._of_streams:
+            return None
         try:
             return next(self.iterate(file, now), None)
         except Exception as error:  # noqa: BLE001  (whatever it is: the file is held)

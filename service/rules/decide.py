@@ -71,7 +71,10 @@ class RuleSet:
 
     def find_rule(self, name: str | None) -> RetentionRule | None:
         """The rule of that name, if there is one."""
-        return next((rule for rule in self.rules if rule.name == name), None)
+        for rule in self.rules:  # no generator: it is asked for every file of a walk
+            if rule.name == name:
+                return rule
+        return None
 
     def counts_recordings(self, name: str | None) -> bool:
         """Whether the rule of that name has `keep_latest`: what `apply_decision` asks of the file's old rule."""
