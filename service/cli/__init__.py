@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def main(
 
         return run_command(arguments, os.environ if environ is None else environ, now)
     except KeyboardInterrupt:  # also while modules are still being loaded
+        with suppress(OSError):
+            sys.stdout.flush()  # what was shown before comes before
         sys.stderr.write(_INTERRUPTED)
         return 1
     finally:
