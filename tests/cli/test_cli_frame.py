@@ -58,8 +58,9 @@ def is_one_line(text: str) -> bool:
 
 
 def cpu_seconds(*arguments: str, **variables: str) -> float:
-    """What a Python process costs, the cheapest of five."""
+    """What a Python process costs, the cheapest of five; the first one may compile modules, for the others to load."""
     costs, environ = [], clean_environment(**variables)
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for _ in range(5):
         command = [sys.executable, *arguments]
         process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
