@@ -6,7 +6,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from flask import g
 from flask_openapi.openapi import OpenAPI
 
 from service.callbacks.receive import Answer
@@ -15,16 +14,16 @@ from service.health.readiness import Readiness
 from service.settings import Settings, load_settings
 from service.web.api.build import OPENAPI_VERSION, add_api, describe_api
 from service.web.api.routes import Backend
-from service.web.callback import callback_blueprint
+from service.web.callback import answer_callbacks
 from service.web.health import Preparation, health_blueprint
-from service.web.problems import register_problems
+from service.web.problems import harden, register_problems
 from service.web.threads import Threads
 from service.wiring import Clock, build_service, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask import Flask, Response
+    from flask import Flask
 
 _METRIC_ANSWERS: Final = {Answer.NOT_STORED.value: "unavailable"}
 
@@ -48,27 +47,16 @@ def create_app(
     app.openapi_version = OPENAPI_VERSION
     app.extensions |= {"zego-retention": service, "zego-retention.threads": threads}
 
-    def count(answer: str) -> None:
+    def count(answer: str, seconds: float) -> None:
         metrics.count_callback(_METRIC_ANSWERS.get(answer, answer))
-        metrics.observe_callback(time.monotonic() - g.began)
+        metrics.observe_callback(seconds)
 
-    app.before_request(_note_begin)
-    app.register_blueprint(callback_blueprint(service.inbox, threads, count))
     app.register_blueprint(health_blueprint(Readiness(preparation.prove), metrics))
     add_api(app, Backend(service, threads), preparation.ensure)
-    app.after_request(_harden)
+    app.after_request(harden)
     register_problems(app)
-    app.wsgi_app = threads.limit(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    limited = threads.limit(app.wsgi_app)
+    app.wsgi_app = answer_callbacks(limited, service.inbox, threads, count)  # type: ignore[assignment, method-assign]
     preparation.try_now()
     service.writer.start()
     return app
-
-
-def _note_begin() -> None:
-    g.began = time.monotonic()
-
-
-def _harden(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response

@@ -2,30 +2,46 @@
 
 Every answer other than 2xx makes ZEGO send the callback again, for 62 s in all; then it is lost. So whatever goes wrong
 on our side is answered 503, and 2xx only follows a durable write.
+
+It stands in front of Flask, whose way through routes and contexts costs as much as all that is done here.
 """
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from flask import Blueprint, Request, Response, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from service.callbacks.receive import Answer, Inbox, Receipt
+from service.callbacks.receive import Answer, Receipt
 from service.settings.values import CALLBACK_PATH
-from service.web.problems import problem
+from service.web.problems import harden, problem
 from service.web.threads import RETRY_AFTER_S, Busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask import Response
+
+    from service.callbacks.receive import Inbox
     from service.web.threads import Threads
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
-_REFUSALS: Final = {Answer.REFUSED: HTTPStatus.UNAUTHORIZED, Answer.UNREADABLE: HTTPStatus.BAD_REQUEST}
+_TOO_LARGE: Final = "too_large"
+_STORED: Final = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", "1"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+)
+_REFUSALS: Final = {
+    Answer.REFUSED.value: HTTPStatus.UNAUTHORIZED,
+    Answer.UNREADABLE.value: HTTPStatus.BAD_REQUEST,
+    _TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -34,62 +50,82 @@ class _BodyCut(Exception):  # noqa: N818  (a state of the connection, not a defe
     """The connection ended before the announced body did."""
 
 
-def callback_blueprint(inbox: Inbox, threads: Threads, count: Callable[[str], None]) -> Blueprint:
-    """The callback URL; `count` is called with how each request was answered."""
-    blueprint = Blueprint("callback", __name__)
+class _BodyTooLarge(Exception):  # noqa: N818  (an answer to the client, not a defect)
+    """The body is over the cap."""
 
-    def receive_callback() -> Receipt:
-        raw = _read_body(request)
+
+def answer_callbacks(
+    application: WSGIApplication, inbox: Inbox, threads: Threads, count: Callable[[str, float], None]
+) -> WSGIApplication:
+    """The same application with the callback URL in front of it.
+
+    `count` is called with how each request to it was answered, and the seconds that took.
+    """
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != CALLBACK_PATH:
+            return application(environ, start_response)
+        if environ["REQUEST_METHOD"] != "POST":
+            detail = "this path does not take that method; see the Allow header"
+            return harden(problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": "POST"}))(
+                environ, start_response
+            )
+        began = time.monotonic()
+        taken, detail = _receive(environ, inbox, threads)
+        result = str(taken)
+        count(result, time.monotonic() - began)
+        if result == Answer.STORED:
+            start_response("200 OK", list(_STORED))
+            return [b"1"]
+        return harden(_refuse(result, detail, environ))(environ, start_response)
+
+    return answer
+
+
+def _receive(environ: WSGIEnvironment, inbox: Inbox, threads: Threads) -> tuple[str, str]:
+    """Take a callback; how it is to be answered, and why. Never raises."""
+    try:
+        raw = _read_body(environ)
         with threads.for_callback():
-            return inbox.receive_with_reason(raw, request.headers.get("Content-Type", ""))
-
-    @blueprint.post(CALLBACK_PATH, provide_automatic_options=False)
-    def receive() -> Response:
-        try:
-            answer, detail = receive_callback()
-        except RequestEntityTooLarge:
-            return _refuse(count, "too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a callback has at most 64 KiB")
-        except _BodyCut:
-            answer, detail = Answer.UNREADABLE, "the body is shorter than its Content-Length"
-        except Busy as busy:
-            answer, detail = Answer.NOT_STORED, str(busy)
-        except Exception as error:
-            log.error("callback_not_stored", exc_info=error)
-            answer, detail = Answer.NOT_STORED, "an error on our side"
-        if answer is Answer.STORED:
-            count(answer.value)
-            return Response("1", content_type="text/plain; charset=utf-8")
-        if answer is Answer.NOT_STORED:
-            count(answer.value)
-            log.warning("callback_not_stored", detail=detail)
-            text = "it could not be stored: send it again"  # what exactly is wrong with the database is not for ZEGO
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S)
-        return _refuse(count, answer.value, _REFUSALS[answer], detail)
-
-    return blueprint
+            return inbox.receive_with_reason(raw, environ.get("CONTENT_TYPE", ""))
+    except _BodyTooLarge:
+        return _TOO_LARGE, "a callback has at most 64 KiB"
+    except _BodyCut:
+        return Receipt(Answer.UNREADABLE, "the body is shorter than its Content-Length")
+    except Busy as busy:
+        return Receipt(Answer.NOT_STORED, str(busy))
+    except Exception as error:
+        log.error("callback_not_stored", exc_info=error)
+        return Receipt(Answer.NOT_STORED, "an error on our side")
 
 
-def _read_body(request: Request) -> bytes:
+def _read_body(environ: WSGIEnvironment) -> bytes:
     """The body, whole; however it is framed, no more than the cap and a byte is read.
 
     Raises:
-        RequestEntityTooLarge: it is over the cap.
+        _BodyTooLarge: it is over the cap.
         _BodyCut: the connection ended within it.
     """
-    # Where no length is announced, what lies beyond the library's cap is cut off in silence: one byte more shows it.
-    request.max_content_length = MAX_BODY_BYTES + 1
-    try:
-        raw = request.get_data(cache=False)
-    except ClientDisconnected:
-        raise _BodyCut from None
+    announced = environ.get("CONTENT_LENGTH") or ""
+    length = int(announced) if announced.isdecimal() else None
+    if length is not None and length > MAX_BODY_BYTES:
+        raise _BodyTooLarge
+    # Without a length only a server that ends the body by itself can be read to the end.
+    wanted = length if length is not None else MAX_BODY_BYTES + 1 if environ.get("wsgi.input_terminated") else 0
+    raw = b""
+    while len(raw) < wanted and (part := environ["wsgi.input"].read(wanted - len(raw))):
+        raw += part
     if len(raw) > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge
-    if request.content_length is not None and len(raw) < request.content_length:
+        raise _BodyTooLarge
+    if length is not None and len(raw) < length:
         raise _BodyCut
     return raw
 
 
-def _refuse(count: Callable[[str], None], answer: str, status: HTTPStatus, detail: str) -> Response:
-    count(answer)
-    log.warning("callback_refused", answer=answer, detail=detail, client=request.remote_addr)
-    return problem(status, detail)
+def _refuse(result: str, detail: str, environ: WSGIEnvironment) -> Response:
+    if result in _REFUSALS:
+        log.warning("callback_refused", answer=result, detail=detail, client=environ.get("REMOTE_ADDR"))
+        return problem(_REFUSALS[result], detail)
+    log.warning("callback_not_stored", detail=detail)
+    text = "it could not be stored: send it again"  # what exactly is wrong with the database is not for ZEGO
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S)

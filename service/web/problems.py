@@ -39,6 +39,13 @@ def problem(
     return response
 
 
+def harden(response: Response) -> Response:
+    """Give an answer the headers that every one has; returns it."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
 def register_problems(app: Flask) -> None:
     """Let every error of `app` be answered as a problem; what nobody expected is logged and stays unexplained."""
     app.register_error_handler(HTTPException, _answer_http_error)

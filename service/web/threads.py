@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug.wsgi import ClosingIterator
 
-from service.settings.values import CALLBACK_PATH
 from service.web.problems import problem
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _MAX_CALLBACK_WAIT_S: Final = 2.0
 _MAX_WAIT_S: Final = 0.2
 _MAX_INVENTORY_WAIT_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.05
-_UNLIMITED: Final = frozenset({CALLBACK_PATH, "/healthz", "/readyz"})
+_UNLIMITED: Final = frozenset({"/healthz", "/readyz"})
 _WITHOUT_BODY: Final = ("204", "304")
 
 
@@ -84,7 +83,7 @@ class Threads:
             self._inventory.release()
 
     def limit(self, application: WSGIApplication) -> WSGIApplication:
-        """The same application, with all its routes but the callback URL and the probes limited to their share."""
+        """The same application, with all its routes but the probes limited to their share."""
 
         def limited(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ.get("PATH_INFO") in _UNLIMITED:

@@ -10,7 +10,7 @@ from service.callbacks.receive import Inbox
 from service.callbacks.writer import Writer
 from service.database import Database
 from service.settings import Listen
-from service.web.callback import callback_blueprint
+from service.web.callback import answer_callbacks
 from service.web.server import serve
 from service.web.threads import Threads
 from tests.callbacks.callback_scene import APP, SECRET, START
@@ -28,9 +28,10 @@ def serve_callbacks(report: Connection, url: str, port: int) -> None:
     app = Flask("a test", static_folder=None)
     threads = Threads(lambda: writer.oldest_wait_s)
     inbox = Inbox(database, writer, {APP: [SECRET]}, lambda: START)
-    app.register_blueprint(callback_blueprint(inbox, threads, lambda _: None))
     app.add_url_rule("/healthz", view_func=lambda: "alive", endpoint="healthz")
-    app.wsgi_app = threads.limit(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = answer_callbacks(  # type: ignore[assignment, method-assign]
+        threads.limit(app.wsgi_app), inbox, threads, lambda *_: None
+    )
     serve(app, Listen("127.0.0.1", port))
     writer.stop()
     report.send("ended")

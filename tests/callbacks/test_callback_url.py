@@ -14,7 +14,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from service.callbacks.receive import Inbox
-from service.web.callback import MAX_BODY_BYTES, callback_blueprint
+from service.web.callback import MAX_BODY_BYTES, answer_callbacks
 from service.web.problems import register_problems
 from service.web.threads import Busy, Threads
 from tests.callbacks.callback_scene import SECRET, Scene, recording
@@ -37,15 +37,17 @@ class Web:
         self.waited_s = 0.0
         self.threads = Threads(lambda: self.waited_s, COUNT)
         app = Flask("a test", static_folder=None)
-        app.register_blueprint(
-            callback_blueprint(inbox or scene.inbox, self.threads, lambda answer: self.counts.update([answer]))
-        )
         app.add_url_rule("/other", view_func=lambda: "other", endpoint="other")
         app.add_url_rule("/healthz", view_func=lambda: "alive", endpoint="healthz")
         app.add_url_rule("/long", view_func=lambda: Response(iter(["a", "b"])), endpoint="long")
         register_problems(app)
-        app.wsgi_app = self.threads.limit(app.wsgi_app)  # type: ignore[assignment, method-assign]
+        app.wsgi_app = answer_callbacks(  # type: ignore[assignment, method-assign]
+            self.threads.limit(app.wsgi_app), inbox or scene.inbox, self.threads, self._count
+        )
         self.client: FlaskClient = app.test_client()
+
+    def _count(self, answer: str, _seconds: float) -> None:
+        self.counts[answer] += 1
 
     def post(self, body: bytes, content_type: str = "application/json", **options: Any) -> TestResponse:
         return self.client.post("/zego/callback", data=body, content_type=content_type, **options)
