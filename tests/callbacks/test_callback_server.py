@@ -16,6 +16,8 @@ from sqlalchemy import text
 
 from service.settings import Listen
 from service.web.address import CannotListen, find_address, is_answering
+from tests.bench import load
+from tests.bench.house import cpu_seconds
 from tests.callbacks.callback_scene import Scene, recording
 from tests.callbacks.server_child import serve_callbacks
 from tests.children import start_child
@@ -120,6 +122,22 @@ def test_a_burst_is_stored_whole_and_nobody_is_refused(server: tuple[Child, int]
         list(pool.map(work, range(100)))
     assert refused == []
     assert len(scene.callbacks()) == 1_000
+
+
+def test_a_callback_costs_the_same_over_two_hundred_connections(server: tuple[Child, int]) -> None:
+    """The main thread once spun around connections that other threads were sending on: many times the CPU."""
+    child, port = server
+
+    def measure(connections: int, first: int) -> float:
+        before = cpu_seconds(child.pid)
+        result = load.send(load.Load(port, 1_500, connections=connections, first=first))
+        assert result.statuses == {"200": 1_500}
+        return cpu_seconds(child.pid) - before
+
+    few = measure(16, 0)
+    many = measure(200, 10_000)
+    print(f"CPU of 1,500 callbacks: {few:.2f} s over 16 connections, {many:.2f} s over 200")
+    assert many < 3 * few
 
 
 def test_an_address_that_cannot_be_had_is_said_in_one_line(free_port: int) -> None:
