@@ -6,11 +6,9 @@ No clock, no database, no HTTP. All times are aware UTC.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from typing import Final, NamedTuple
 
 
 class Vendor(StrEnum):

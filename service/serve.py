@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
@@ -19,13 +19,11 @@ from service import __version__
 from service.database import DatabaseUnavailable
 from service.logs import configure_logging
 from service.rules.store import find_current
+from service.settings import Settings
 from service.stopping import StopSignals, stop_signals, with_lifeline
 from service.units import count_of
 from service.web.address import CannotListen, find_address, is_answering
 from service.wiring import MigrationsPending, open_service
-
-if TYPE_CHECKING:
-    from service.settings import Settings
 
 _EARLY_S: Final = 3.0
 _SHORTEST_PAUSE_S: Final = 1.0

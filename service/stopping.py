@@ -7,12 +7,10 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import FrameType
+from types import FrameType
+from typing import Final
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _STARTED_BY: Final = "_ZEGO_RETENTION_STARTED_BY"

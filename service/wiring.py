@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -33,15 +32,13 @@ from service.orders.apply import ApplyOrders, Handler
 from service.orders.catch_up import CatchUp
 from service.orders.take_over import take_over
 from service.rules.revisions import apply_revision, ensure_first_rules
+from service.settings import AppSettings, Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
 from service.sweep.calling import SweepApp
 from service.sweep.run import Sweeper
 from service.units import count_of
 from service.zego.client import ZegoClient
-
-if TYPE_CHECKING:
-    from service.settings import AppSettings, Settings
 
 Clock = Callable[[], datetime]
 

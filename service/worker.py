@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -22,16 +23,11 @@ from service.database import DatabaseUnavailable
 from service.leader.leader import LeadLost
 from service.leader.store import want_lead
 from service.logs import configure_logging
+from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
 from service.sweep.pruning import prune_history
 from service.sweep.records import Trigger
-from service.wiring import MigrationsPending, build_service, prepare_database, utc_now
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.settings import Settings
-    from service.wiring import Clock, Service
+from service.wiring import Clock, MigrationsPending, Service, build_service, prepare_database, utc_now
 
 # How often each job looks whether there is something to do.
 _TICK: Final = timedelta(seconds=0.3)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from service.audit.order import RUN_REQUESTS
 from service.audit.store import list_failed_orders
-
-if TYPE_CHECKING:
-    from service.database import Transaction
+from service.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)

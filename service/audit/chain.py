@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)

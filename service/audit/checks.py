@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from service.model import NotPossible
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
 
 MAX_REASON: Final = 1_000
 MAX_PATTERN: Final = 255

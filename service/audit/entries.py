@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from service.audit import store
 from service.audit.chain import START, Entry, Head, check_chain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from service.database import Database, Transaction
+from service.database import Database, Transaction
 
 _BATCH: Final = 500
 

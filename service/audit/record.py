@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 from service.audit import store
 from service.audit.chain import Entry, chain_entry
 from service.audit.order import Order, OrderKind
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.model import Actor
+from service.database import Transaction
+from service.model import Actor
 
 
 def record_entry(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import JSON, Column, Integer, Select, String, Table, Text, func, insert, select, update
 from sqlalchemy import text as sql
 
 from service.audit.chain import START, Entry, Head
 from service.audit.order import RUN_REQUESTS, Order, OrderKind
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, enum_column, insert_into, metadata, partial_index
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Transaction
 
 audit_entries: Final = Table(
     "audit_entries",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Column, String, Table, Text, insert, select, update
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata
 from service.model import Role
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Transaction
 
 tokens: Final = Table(
     "tokens",

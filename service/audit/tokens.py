@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
@@ -17,15 +17,9 @@ from service.audit.checks import BadOrder
 from service.audit.record import record_entry
 from service.audit.store import lock_head
 from service.audit.token_store import Token
-from service.database import DatabaseUnavailable
-from service.model import NoSuchThing, NotPossible, Role
+from service.database import Database, DatabaseUnavailable, Transaction
+from service.model import Actor, NoSuchThing, NotPossible, Role
 from service.units import describe_moment, format_moment
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.model import Actor
 
 ADMIN_TOKEN: Final = "ADMIN_TOKEN"  # noqa: S105  (the name of a setting)
 """What the bearer of the setting's token is called; no other token may have this name."""

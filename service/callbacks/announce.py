@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
 
-from service.model import END_STATES, MediaFile, Suspicion, Vendor
+from service.model import END_STATES, Announcement, Erasure, MediaFile, Suspicion, Vendor
 from service.rules.decide import trust_end
 from service.rules.patterns import matches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-
-    from service.model import Announcement, Erasure
 
 Identity: TypeAlias = tuple[str, Vendor, str]
 """What tells files apart: app, vendor and the vendor's file id."""

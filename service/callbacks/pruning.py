@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import threading
+from datetime import datetime
+from typing import Final
 
 from service.callbacks.store import drop_bodies
-
-if TYPE_CHECKING:
-    import threading
-    from datetime import datetime
-
-    from service.leader.leader import Leader
+from service.leader.leader import Leader
 
 _BATCH: Final = 500
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
-from service.callbacks.store import has_room, store_quarantined
-from service.database import DatabaseUnavailable
+from service.callbacks.store import NewCallback, has_room, store_quarantined
+from service.database import Database, DatabaseUnavailable
 from service.model import Verdict
-
-if TYPE_CHECKING:
-    from service.callbacks.store import NewCallback
-    from service.database import Database
 
 _MAX_WAITING: Final = 8
 """Requests that may wait for the quarantine at once: a flood must not take all threads of the server."""

@@ -5,22 +5,18 @@ Nothing is understood here: the leader does that, in batches.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from service.callbacks.quarantine import Quarantine, QuarantineLimits
 from service.callbacks.store import NewCallback
-from service.callbacks.writer import NotStored
+from service.callbacks.writer import NotStored, Writer
+from service.database import Database
 from service.model import Verdict
 from service.zego.envelope import Envelope, Unreadable, read_envelope
 from service.zego.signature import verify_callback
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from service.callbacks.writer import Writer
-    from service.database import Database
 
 
 class Answer(StrEnum):

@@ -6,23 +6,19 @@ as pending; then they are understood as any others are, their freshness judged b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
 
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.callbacks import store
 from service.callbacks.receive import authenticate
 from service.callbacks.store import CallbackFilter, StoredCallback
-from service.model import QUARANTINE_VERDICTS, NoSuchThing, NotPossible, Verdict
+from service.database import Database, Transaction
+from service.model import QUARANTINE_VERDICTS, Actor, NoSuchThing, NotPossible, Verdict
 from service.units import count_of
 from service.zego.envelope import Unreadable, read_envelope
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.model import Actor
 
 _BATCH: Final = 200
 

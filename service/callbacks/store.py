@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -26,14 +28,9 @@ from sqlalchemy import (
 )
 
 from service.callbacks.understand import MAX_CONTENTS, Judgement, Key, SameSignature
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
 from service.model import QUARANTINE_VERDICTS, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
 
 IS_PENDING: Final = text("verdict = 'pending'")
 IS_PRUNABLE: Final = text("raw IS NOT NULL AND verdict NOT IN ('pending', 'not_understood', 'forged', 'unknown_app')")

@@ -8,16 +8,14 @@ content.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from service.callbacks.announce import FileBook, Identity, identify
 from service.model import Announcement, Suspicion, Verdict
 from service.units import describe_moment
 from service.zego.callback import NoFile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 Key: TypeAlias = tuple[str, str, str]
 """What tells callbacks apart: signature, app and hash of the content."""

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
 from service.callbacks import store
-from service.callbacks.announce import FileBook, identify
-from service.callbacks.understand import Judgement, Reading, understand
-from service.database import DatabaseUnavailable
+from service.callbacks.announce import Change, FileBook, Identity, identify
+from service.callbacks.store import StoredCallback
+from service.callbacks.understand import Judgement, Reading, SameSignature, understand
+from service.database import DatabaseUnavailable, Transaction
 from service.files import store as files
-from service.leader.leader import LeadLost
-from service.model import END_STATES, Announcement, FileState, Verdict
+from service.files.policy import PolicyReader
+from service.leader.leader import Leader, LeadLost
+from service.model import END_STATES, Announcement, FileState, MediaFile, Vendor, Verdict
 from service.zego.callback import NoFile, parse_callback
 from service.zego.envelope import Unreadable, read_envelope
 from service.zego.signature import parse_timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime, timedelta
-
-    from service.callbacks.announce import Change, Identity
-    from service.callbacks.store import StoredCallback
-    from service.callbacks.understand import SameSignature
-    from service.database import Transaction
-    from service.files.policy import PolicyReader
-    from service.leader.leader import Leader
-    from service.model import MediaFile, Vendor
 
 _AIM_S: Final = 0.05
 """How long a transaction may take: meanwhile, on SQLite, nobody else writes."""

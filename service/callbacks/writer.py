@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from service.callbacks.store import NewCallback, store_callbacks
-from service.database import DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.callbacks.understand import Key
-    from service.database import Database
+from service.callbacks.understand import Key
+from service.database import Database, DatabaseUnavailable
 
 MAX_WAIT_S: Final = 10.0
 """How long a request waits for its callback to be stored."""

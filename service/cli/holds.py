@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.invocation import Invocation  # noqa: TC001  (kept with the others: it is loaded anyway)
+from service.cli.invocation import Invocation
 from service.cli.lists import add_list
 from service.cli.options import MOMENT, NUMBER, by, name_actor, one_json
 from service.units import count_of

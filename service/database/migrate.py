@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database.engine import Database, DatabaseUnavailable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded when it is used: it is slow
     from alembic.config import Config
-    from sqlalchemy import Connection
 
 _MIGRATION_LOCK: Final = 0x7A65676F  # "zego"; advisory locks of PostgreSQL are numbers
 

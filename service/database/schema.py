@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from enum import StrEnum
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,14 +20,9 @@ from sqlalchemy import (
     TypeDecorator,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from enum import StrEnum
-
-    from sqlalchemy.engine import Dialect
-
-    from service.database.engine import Transaction
+from service.database.engine import Transaction
 
 metadata: Final = MetaData(
     naming_convention={

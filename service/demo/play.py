@@ -8,12 +8,17 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import FrameType
+from typing import Final
+
+from rich.table import Table
 
 from service.cli.lists import describe_counts
-from service.cli.tables import make_table, prose, word
+from service.cli.tables import Output, make_table, prose, word
 from service.demo.recordings import ANNA, APP_ID, LESSON, RECORDINGS, RULES, SHAPES, write_callback
 from service.demo.stage import Stage, open_stage
 from service.files.list_store import FileFilter
@@ -24,18 +29,8 @@ from service.preview.make import Candidate
 from service.rules.file import parse_rules
 from service.sweep.dry_run import dry_run
 from service.sweep.records import Trigger
-from service.views.files import FILES
+from service.views.files import FILES, File
 from service.views.runs import RUNS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-    from types import FrameType
-
-    from rich.table import Table
-
-    from service.cli.tables import Output
-    from service.views.files import File
 
 _HOUR_S: Final = 3600
 _WIDEST: Final = 110

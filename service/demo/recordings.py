@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from service.model import FileState, Outcome, Vendor
-from service.sandbox.callbacks import callback_body
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.sandbox import Sandbox
-    from service.sandbox.callbacks import Shape
+from service.sandbox import Sandbox
+from service.sandbox.callbacks import Shape, callback_body
 
 APP_ID: Final = "1234567890"
 

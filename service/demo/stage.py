@@ -7,26 +7,21 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flask import Flask
 from waitress.server import create_server
 
 from service.demo.recordings import APP_ID, store_recordings
 from service.sandbox import Sandbox
 from service.settings import load_settings
 from service.web.app import create_app
-from service.wiring import open_service
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from flask import Flask
-
-    from service.wiring import Service
+from service.wiring import Service, open_service
 
 # A proxy of the surroundings has no business between two ends of one process.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from service.audit.checks import check_numbers
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
+from service.database import Database, Transaction
 from service.files import actions_store, store
+from service.files.actions_store import Evidence
 from service.files.erase import apply_erase, erase_files
 from service.leader.store import find_leader
-from service.model import END_STATES, FileState, MediaFile, NoSuchThing, NotPossible, WaitReason
+from service.model import END_STATES, Actor, FileState, MediaFile, NoSuchThing, NotPossible, WaitReason
 from service.units import count_of, format_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.database import Database, Transaction
-    from service.files.actions_store import Evidence
-    from service.model import Actor
 
 __all__ = ["apply_confirm", "apply_erase", "apply_retry", "confirm_files", "erase_files", "retry_files"]
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, String, and_, case, column, func, literal, null, or_, select, table, true, update
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
-from service.model import END_STATES, FileState, Vendor, Verdict
+from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Vendor, Verdict
 from service.rules.patterns import is_pattern
 from service.units import format_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.model import Erasure, Hold, MediaFile
 
 RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at, or how many rows it finds through an index."""

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from service.database import Transaction
 from service.files import store
-from service.files.policy import decide_files
+from service.files.policy import Policy, PolicyReader, decide_files
+from service.leader.leader import Leader
 from service.leader.store import find_leader, set_progress
-from service.model import END_STATES, FileState
+from service.model import END_STATES, FileState, MediaFile
 from service.rules.store import find_current_number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.files.policy import Policy, PolicyReader
-    from service.leader.leader import Leader
-    from service.model import MediaFile
 
 MAX_BATCH: Final = 2_000
 """Most files decided in one transaction."""

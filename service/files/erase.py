@@ -7,23 +7,19 @@ of it. The sweep carries it out like any other deletion.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from service.audit.checks import BadOrder, check_app, check_numbers, check_pattern, check_reason
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
+from service.database import Database, Transaction
 from service.files import actions_store, store
-from service.model import END_STATES, Erasure, FileState, NoSuchThing, NotPossible, Vendor
+from service.files.actions_store import Group
+from service.model import END_STATES, Actor, Erasure, FileState, NoSuchThing, NotPossible, Vendor
 from service.units import count_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.files.actions_store import Group
-    from service.model import Actor
 
 _COUNTS = ("files", "held", "unconfirmed", "unknown_stream")
 

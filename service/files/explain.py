@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from service.database import Database, Transaction
 from service.files import list_store, store
+from service.files.policy import Policy, PolicyReader
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, NoSuchThing
 from service.rules.explain import Line, describe_date, describe_wait, explain, explain_past
 from service.rules.latest import counts_as_recording, find_kept_as_latest, span_of
 from service.rules.store import NO_RULES, Revision, find_current_number, find_revision
 from service.units import describe_moment
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.files.policy import Policy, PolicyReader
 
 _NEXT_BY_STATE = {
     FileState.DELETED: "nothing: it is deleted",

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func, or_, select
 
+from service.database import Transaction
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
-from service.model import FileState, Vendor
+from service.model import FileState, MediaFile, Vendor
 from service.rules.patterns import is_pattern
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.model import MediaFile
 
 MAX_LOOKED_AT: Final = 10_000
 """How many files are looked at for one page: it costs the same at any depth, however few fit."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
+from service.database import Database
 from service.files.list_store import FileFilter, list_page
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from service.database import Database
-    from service.model import MediaFile
+from service.model import MediaFile
 
 __all__ = ["FileFilter", "list_files"]
 

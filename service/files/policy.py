@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from service.audit.store import find_head
+from service.database import Transaction
 from service.files import store
 from service.holds.book import HoldBook
 from service.holds.store import list_holds
-from service.model import FileState
+from service.model import Erasure, FileState, MediaFile
 from service.rules.decide import Decision, RuleSet, apply_decision, decide
 from service.rules.store import NO_RULES, find_current, find_revision
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.model import Erasure, MediaFile
 
 
 @dataclass(frozen=True, slots=True)

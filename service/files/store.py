@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -26,13 +27,9 @@ from sqlalchemy import (
     update,
 )
 
+from service.database import Transaction
 from service.database.schema import BigId, Double, UtcDateTime, count_changed, enum_column, metadata, partial_index
 from service.model import END_STATES, Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from service.database import Transaction
 
 # The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
 IS_ELIGIBLE: Final = text("state = 'scheduled'")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from service.audit.store import list_failed_orders
+from service.database import Transaction
 from service.files.store import count_by_state
 from service.health import store
 from service.leader.process import is_dead
@@ -16,18 +18,12 @@ from service.listing.record import ListingState
 from service.model import FileState, Verdict
 from service.rules.revisions import keep_differs
 from service.rules.store import find_current
+from service.schedule import Slots
+from service.settings import Settings
 from service.sweep.claim_store import count_overdue
 from service.sweep.records import RunState
 from service.sweep.store import list_plans
 from service.units import count_of, describe_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.schedule import Slots
-    from service.settings import Settings
 
 
 class Status(StrEnum):

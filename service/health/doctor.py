@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from service.database import DatabaseUnavailable
+from service.database import Database, DatabaseUnavailable
 from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Look, Status
 from service.health.readiness import prove_durable
 from service.health.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_database_remedy
 from service.model import Vendor
+from service.settings import AppSettings, Settings
 from service.units import count_of
-from service.zego.messages import Query, Transport
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
-
-    from service.database import Database
-    from service.settings import AppSettings, Settings
-    from service.zego.messages import SearchAnswer
+from service.zego.messages import Query, SearchAnswer, Transport
 
 _MAX_APPS_AT_ONCE: Final = 8
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from service.audit.store import list_failed_orders
-from service.database import DatabaseUnavailable
+from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.store import count_by_state
 from service.health import store
 from service.leader.store import find_leader
@@ -20,12 +22,6 @@ from service.rules.store import find_current_number
 from service.sweep.claim_store import count_overdue
 from service.sweep.records import RunState
 from service.sweep.store import count_runs, list_plans
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from service.database import Database, Transaction
 
 _ANSWERS: Final = ("stored", "refused", "unreadable", "too_large", "unavailable")
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
 
 import structlog
 
-from service.database import DatabaseUnavailable
+from service.database import Database, DatabaseUnavailable
 from service.health.store import write_proof
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from service.database import Database
 
 _REMEMBERED_S: Final = 1.0
 _MAX_WAIT_S: Final = 0.8

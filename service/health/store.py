@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Column, Integer, Table, and_, func, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
+from service.database import Transaction
 from service.database.schema import UtcDateTime, insert_into, metadata
 from service.files.store import IS_ELIGIBLE, IS_FLAGGED, media_files
 from service.listing.record import Listing, ListingState
@@ -17,12 +20,6 @@ from service.model import FileState, Vendor, Verdict, WaitReason
 from service.sweep import store as sweep_store
 from service.sweep.records import AppState, Run, RunState, Trigger
 from service.sweep.store import runs
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
-    from service.database import Transaction
 
 _SLOTS: Final = 32
 

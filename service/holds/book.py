@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
-from service.model import Hold
+from service.model import Hold, MediaFile, Vendor
 from service.rules.patterns import is_pattern, matches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
-
-    from service.model import MediaFile, Vendor
 
 
 class HoldBook:

@@ -6,25 +6,21 @@ order only lets the files be shown as held.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from service.audit.checks import BadOrder, check_app, check_pattern, check_reason
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
+from service.database import Database, Transaction
 from service.files import actions_store
 from service.files.store import find_file, find_highest_id
 from service.holds import store
-from service.model import Hold, NoSuchThing, NotPossible
+from service.leader.leader import Leader
+from service.model import Actor, Hold, NoSuchThing, NotPossible, Vendor
 from service.units import format_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.leader.leader import Leader
-    from service.model import Actor, Vendor
 
 MAX_NAMED: Final = 20
 """How many files with an open call the result of placing a hold names."""

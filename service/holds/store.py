@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import Column, Select, String, Table, Text, func, insert, select, text, update
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
 from service.model import Hold, Vendor
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Transaction
 
 _IS_STANDING: Final = text("released_at IS NULL")
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
+from service.database import Database, Transaction
 from service.leader import store
 from service.leader.process import ProcessId, identify_process, is_dead, read_boot_clock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime, timedelta
-
-    from service.database import Database, Transaction
-    from service.leader.store import LeaderRow
+from service.leader.store import LeaderRow
 
 T = TypeVar("T")
 

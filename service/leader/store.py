@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import Column, Integer, String, Table, Text, select, update
 
 from service.audit.store import audit_head
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, insert_into, metadata
 from service.leader.process import ProcessId
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Transaction
 
 leader: Final = Table(
     "leader",

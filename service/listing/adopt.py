@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from service.model import END_STATES, FileState, MediaFile, WaitReason
+from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor, WaitReason
 from service.rules.decide import find_call_after, leaves_erasure
-
-if TYPE_CHECKING:
-    from service.model import Erasure, Vendor
-    from service.zego.messages import ListedFile
+from service.zego.messages import ListedFile
 
 CALLBACK_ON_ITS_WAY: Final = timedelta(minutes=2)
 """ZEGO sends a callback again for a minute: a file made this shortly before is not one whose callback was lost."""

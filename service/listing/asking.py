@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from datetime import datetime
+from typing import Final, Protocol
 
 import structlog
 
+from service.leader.leader import Leader
+from service.model import Vendor
 from service.zego.messages import Query, SearchAnswer, Transport
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from service.leader.leader import Leader
-    from service.model import Vendor
 
 MAX_TRIES: Final = 6
 """Calls for one page, before the listing is interrupted."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 
 from service.callbacks.store import callbacks
+from service.database import Transaction
 from service.files.store import COLUMNS, find_erasures, media_files, read_file
 from service.listing.adopt import Known
-from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, Outcome, Verdict
+from service.listing.record import Listing
+from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
 from service.sweep.store import attempts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.listing.record import Listing
-    from service.model import MediaFile, Vendor
 
 RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at for files that are missing."""

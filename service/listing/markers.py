@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from service.listing.tencent import Walk
 from service.zego.messages import Query
-
-if TYPE_CHECKING:
-    from service.listing.tencent import Walk
 
 _SIZE: Final = 1_000
 _MAX_EMPTY: Final = 100

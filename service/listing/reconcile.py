@@ -6,40 +6,33 @@ in a row, begun at least an hour apart, lack it (docs/reconcile.md).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
-from service.database import DatabaseUnavailable
+from service.audit.order import Order
+from service.database import Database, DatabaseUnavailable, Transaction
+from service.files.policy import PolicyReader
 from service.files.store import find_highest_id, flag_streams, save_files
-from service.leader.leader import LeadLost
+from service.leader.leader import Leader, LeadLost
 from service.listing import file_store, store
 from service.listing.adopt import end_missing
 from service.listing.asking import Asker, ListingApp, ListingRefused, ListingUnanswered, Stopped
 from service.listing.markers import walk_markers
-from service.listing.record import ListingState
+from service.listing.record import Listing, ListingState
 from service.listing.request import read_request
 from service.listing.taking import Intake
 from service.listing.tencent import walk_windows
 from service.model import FileState, NoSuchThing, Vendor
 from service.units import count_of
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from service.audit.order import Order
-    from service.database import Database, Transaction
-    from service.files.policy import PolicyReader
-    from service.leader.leader import Leader
-    from service.listing.record import Listing
-    from service.zego.messages import ListedFile
+from service.zego.messages import ListedFile
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""

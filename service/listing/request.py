@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from service.audit.order import Order, OrderKind
 from service.audit.record import place_order
-from service.model import NotPossible, Vendor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.database import Database
-    from service.model import Actor
+from service.database import Database
+from service.model import Actor, NotPossible, Vendor
 
 
 def place_reconcile(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, func, insert, select, update
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata
 from service.listing.record import Listing, ListingState
 from service.model import Vendor
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from service.database import Transaction
 
 listings: Final = Table(
     "listings",

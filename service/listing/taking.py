@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from service.files.policy import decide_files
+from service.database import Transaction
+from service.files.policy import PolicyReader, decide_files
 from service.files.store import add_files, find_by_identity, flag_streams, save_files
 from service.listing import file_store
 from service.listing.adopt import Change, Sighting, adopt_file, compare_file, is_lost, trust_created
-from service.model import FileState
+from service.listing.record import Listing
+from service.model import FileState, MediaFile
 from service.rules.latest import counts_as_recording, span_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from service.database import Transaction
-    from service.files.policy import PolicyReader
-    from service.listing.record import Listing
-    from service.model import MediaFile
-    from service.zego.messages import ListedFile
+from service.zego.messages import ListedFile
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from datetime import datetime
+from typing import Any, Final, TypeAlias
 
 import structlog
 
 from service.audit import store
 from service.audit.order import RUN_REQUESTS, Order, OrderKind, Step
 from service.database import Transaction
-from service.leader.leader import LeadLost
+from service.leader.leader import Leader, LeadLost
 from service.leader.store import find_leader, set_progress
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from service.leader.leader import Leader
 
 Handler: TypeAlias = Callable[[Transaction, Order, int, dict[str, Any]], Step]
 """Applies one kind of order, one transaction at a time; `service.audit.order.Step` says how it continues."""

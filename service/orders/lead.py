@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-from service.leader.leader import LeadLost
+from service.audit.order import Order
+from service.database import Database
+from service.leader.leader import Leader, LeadLost
 from service.orders.wait import is_over, read_order, wait_for_order
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.audit.order import Order
-    from service.database import Database
-    from service.leader.leader import Leader
 
 _LOOK_S: Final = 0.5
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
+from service.database import Transaction
 from service.files.actions_store import list_unconfirmed_by_setting
 from service.files.store import save_files
+from service.leader.leader import Leader
 from service.leader.store import find_leader, set_progress
 from service.listing.store import interrupt_running
 from service.model import MediaFile, WaitReason
+from service.sweep.backoff import RetryPolicy
 from service.sweep.record import close_open_attempts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime, timedelta
-
-    from service.database import Transaction
-    from service.leader.leader import Leader
-    from service.sweep.backoff import RetryPolicy
 
 PAUSE_S: Final = 1.0
 """As long as a call may be sent after a look: what the last leader still sends arrives before our calls."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from service.audit.order import Order
 from service.audit.store import find_order
+from service.database import Database
 from service.model import NoSuchThing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.audit.order import Order
-    from service.database import Database
 
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.2

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 import structlog
 
 from service.audit.store import lock_head
-from service.model import NoSuchThing, NotPossible
+from service.database import Database, Transaction
+from service.files.policy import PolicyReader
+from service.model import Actor, NoSuchThing, NotPossible
 from service.preview.compare import Comparing
-from service.preview.forecast import Effect, Tally
+from service.preview.forecast import Change, Effect, Tally
 from service.preview.make import KEPT_FOR, Candidate, find_preview, store_preview, sum_up
+from service.preview.store import Preview
 from service.rules.revisions import Shown, put_in_force
 from service.rules.store import find_current_number, find_revision
 from service.units import count_of, describe_moment, format_duration
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from datetime import datetime, timedelta
-
-    from service.database import Database, Transaction
-    from service.files.policy import PolicyReader
-    from service.model import Actor
-    from service.preview.forecast import Change
-    from service.preview.store import Preview
 
 log = structlog.get_logger(__name__)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
+from service.database import Database
+from service.files.policy import Policy, PolicyReader
 from service.files.store import find_highest_id
 from service.leader.store import find_leader
-from service.model import FileState, NotPossible
+from service.model import FileState, Hold, MediaFile, NotPossible, Vendor
 from service.preview.forecast import Change
-from service.preview.store import find_place, list_by_stream
+from service.preview.store import Place, find_place, list_by_stream
 from service.rules.decide import (
+    Decision,
+    RetentionRule,
     RuleSet,
     apply_decision,
     decide,
@@ -18,17 +24,7 @@ from service.rules.decide import (
     looks_only_at_origin,
 )
 from service.rules.latest import NewestCounter, counts_as_recording, span_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import datetime, timedelta
-
-    from service.database import Database
-    from service.files.policy import Policy, PolicyReader
-    from service.model import Hold, MediaFile, Vendor
-    from service.preview.store import Place
-    from service.rules.decide import Decision, RetentionRule
-    from service.rules.match import Judgement
+from service.rules.match import Judgement
 
 _CHUNK: Final = 2_000
 """Files read in one transaction."""

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from service.database import Database
+from service.files.policy import PolicyReader
 from service.files.store import find_file
-from service.model import NoSuchThing, NotPossible
+from service.model import Actor, NoSuchThing, NotPossible
 from service.preview import store
 from service.preview.compare import Comparing
 from service.preview.forecast import Change, Effect, Tally
+from service.preview.store import Preview
+from service.rules.decide import RetentionRule
 from service.rules.file import format_rules
 from service.units import format_duration, format_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from datetime import datetime
-
-    from service.database import Database
-    from service.files.policy import PolicyReader
-    from service.model import Actor
-    from service.preview.store import Preview
-    from service.rules.decide import RetentionRule
 
 KEPT_FOR: Final = timedelta(days=30)
 """How long a preview can be applied, and how long one is remembered that was not."""

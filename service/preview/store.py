@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -20,15 +20,13 @@ from sqlalchemy import (
     tuple_,
 )
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, metadata
 from service.files.store import COLUMNS, media_files
 from service.model import END_STATES, MediaFile
+from service.rules.decide import RetentionRule
 from service.rules.file import parse_rules
 from service.rules.store import rule_revisions
-
-if TYPE_CHECKING:
-    from service.database import Transaction
-    from service.rules.decide import RetentionRule
 
 previews: Final = Table(
     "previews",

@@ -5,18 +5,16 @@ Everything here leans to one side: a missing fact, a sum that overflows, a rule 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Suspicion, WaitReason
 from service.rules.match import Judgement, Match, compare, judge
 from service.rules.patterns import matches
 from service.units import describe_moment, format_duration
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _KEPT: Final = FileState.KEPT
 _DIFFERS, _UNKNOWN = Judgement.DIFFERS, Judgement.UNKNOWN

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from service.model import WaitReason
-from service.rules.decide import decide_by_rule, describe_erasure, describe_hold, describe_suspicion
+from service.model import Erasure, Hold, MediaFile, WaitReason
+from service.rules.decide import (
+    RetentionRule,
+    RuleSet,
+    decide_by_rule,
+    describe_erasure,
+    describe_hold,
+    describe_suspicion,
+)
 from service.rules.match import Judgement, judge
 from service.units import describe_moment, format_duration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from service.model import Erasure, Hold, MediaFile
-    from service.rules.decide import RetentionRule, RuleSet
 
 
 class LineResult(StrEnum):

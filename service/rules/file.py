@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from service.model import Vendor
 from service.rules.decide import RetentionRule
 from service.rules.match import Match, match_implies
 from service.units import format_duration, format_keep, format_size, parse_duration, parse_keep, parse_size
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 EVENTS: Final = ("record", "compose")
 """The callbacks that announce a file (docs/protocol.md, "The callback")."""

@@ -7,16 +7,11 @@ kept than asked for, never less.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
-from service.model import END_STATES, FileState, Outcome, WaitReason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from service.model import MediaFile
+from service.model import END_STATES, FileState, MediaFile, Outcome, WaitReason
 
 _ASSUMED_LENGTH: Final = timedelta(minutes=1)
 _DOES_NOT_COUNT: Final = END_STATES | {FileState.DELETING, FileState.UNCONFIRMED}

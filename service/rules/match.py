@@ -6,20 +6,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property, partial
 from operator import ge, is_, le
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from service.model import MediaFile, Vendor
 from service.rules.patterns import compile_pattern, pattern_implies
 from service.units import format_duration, format_size
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.model import MediaFile, Vendor
 
 _ORIGIN: Final = frozenset({"app", "vendor", "event", "adopted", "stream"})
 

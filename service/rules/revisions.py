@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import structlog
 
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.audit.store import lock_head
+from service.database import Database, Transaction
 from service.model import Actor
 from service.rules import store
+from service.rules.decide import RetentionRule
 from service.rules.file import catch_all, format_rules
 from service.units import format_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.rules.decide import RetentionRule
 
 KEEP_SOURCE: Final = "the KEEP setting"
 _KEEP: Final = Actor("KEEP", "settings")

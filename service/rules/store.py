@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Table, Text, insert, select, update
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, metadata
-from service.rules.decide import RuleSet
+from service.rules.decide import RetentionRule, RuleSet
 from service.rules.file import parse_rules
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.rules.decide import RetentionRule
 
 rule_revisions: Final = Table(
     "rule_revisions",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, quote_plus, urlencode
 
 from service.model import Vendor
 from service.zego.signature import callback_signature
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
 
 Shape: TypeAlias = Literal[
     "json", "numbers", "wrong_type", "percent", "percent_plus", "form", "extra_object", "extra_percent"

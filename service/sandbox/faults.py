@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.model import Vendor
-    from service.sandbox.request import Search
+from service.model import Vendor
+from service.sandbox.request import Search
 
 ListingChange: TypeAlias = "Callable[[dict[str, Any], Search], None]"
 """Changes a vendor's section of a listing before it is answered."""

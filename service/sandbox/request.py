@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from service.model import Vendor
 from service.zego.signature import api_signature, parse_timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_FILES: Final = 100
 TENCENT_LIMIT: Final = 5000

@@ -6,8 +6,10 @@ import json
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from datetime import datetime
+from typing import Any, Final, Literal, Self
 
 from service.model import Vendor
 from service.sandbox.faults import Fault
@@ -23,10 +25,6 @@ from service.sandbox.request import (
     read_search,
 )
 from service.sandbox.storage import Order, Storage, StoredFile, Trouble
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
 
 MAX_TARGET_BYTES: Final = 8192
 """Longest request target taken, as by common front ends (docs/protocol.md, "DeleteMedia")."""

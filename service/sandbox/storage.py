@@ -6,20 +6,15 @@ docs/protocol.md, "DeleteMedia" and "SearchMedia".
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from zlib import crc32
 
 from service.model import Vendor
-from service.sandbox.request import TENCENT_LIMIT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
-
-    from service.sandbox.request import Search
+from service.sandbox.request import TENCENT_LIMIT, Search
 
 NOT_FOUND: Final = {
     Vendor.TENCENT: ("ResourceNotFound", "the media does not exist"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -24,10 +25,6 @@ from service.settings import values
 from service.settings.sources import PREFIX, Found, Names, Raw, SettingsError, Table, find_settings
 from service.settings.values import Listen
 from service.units import FOREVER, format_duration
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
 
 DEFAULT_API_URL: Final = "https://rtc-api.zego.im/"
 _UTC: Final = ZoneInfo("UTC")

@@ -6,12 +6,10 @@ import difflib
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 PREFIX: Final = "ZEGO_RETENTION_"
 CONFIG: Final = "config"

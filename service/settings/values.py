@@ -5,16 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from service.units import parse_duration, parse_keep
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 DATABASE_FILE: Final = "zego-retention.db"
 _SYSTEM_FOLDER: Final = Path("/var/lib/zego-retention")

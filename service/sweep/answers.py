@@ -5,17 +5,13 @@ Nothing is reported that was not observed: an id in neither list, or no answer a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from service.model import Outcome
-from service.zego.messages import Transport
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from service.zego.messages import DeleteAnswer, FileError
+from service.zego.messages import DeleteAnswer, FileError, Transport
 
 HTTP_URI_TOO_LONG: Final = 414
 HTTP_TOO_MANY_REQUESTS: Final = 429

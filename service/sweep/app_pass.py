@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from service.model import Vendor
 from service.sweep.answers import SPLITTING_CODES
 from service.sweep.batches import MAX_FILES_PER_CALL, Bisection
-
-if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from service.sweep.calling import OpenCall, Pace, SweepApp
-    from service.sweep.claim_store import Due
-    from service.sweep.record import Answered
-    from service.sweep.records import AppState
+from service.sweep.calling import OpenCall, Pace, SweepApp
+from service.sweep.claim_store import Due
+from service.sweep.record import Answered
+from service.sweep.records import AppState
 
 MAX_CALLS_IN_FLIGHT: Final = 8
 MAX_PAUSE_S: Final = 30.0

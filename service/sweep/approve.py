@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from service.audit.order import OrderKind
 from service.audit.record import place_order
-from service.model import NoSuchThing, NotPossible
+from service.database import Database, Transaction
+from service.model import Actor, NoSuchThing, NotPossible
 from service.rules.store import find_current_number
 from service.sweep import store
-from service.sweep.records import PlanState
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.model import Actor
-    from service.sweep.records import Plan
+from service.sweep.records import Plan, PlanState
 
 
 def place_approval(database: Database, actor: Actor, run_id: int, now: datetime) -> int:

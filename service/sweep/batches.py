@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from service.sweep.answers import CODE_FAILED, CODE_NO_SUCH_FILE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 MAX_FILES_PER_CALL: Final = 100
 MAX_URL_BYTES: Final = 8000

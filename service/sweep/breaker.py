@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from service.database import Transaction
 from service.files.store import count_present
 from service.rules.store import list_moved_budgets
 from service.sweep import claim_store, store
 from service.sweep.records import Plan, PlanState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from service.database import Transaction
 
 _SHARE_COUNTS_BEYOND: Final = 1_000
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from datetime import datetime
+from typing import Final, Protocol
 
 from service.database import DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from service.leader.leader import Leader, Look
-    from service.model import Vendor
-    from service.zego.messages import DeleteAnswer
+from service.leader.leader import Leader, Look
+from service.model import Vendor
+from service.zego.messages import DeleteAnswer
 
 # Of the calls per second that ZEGO allows; listings have the rest.
 _SHARE: Final = 0.925

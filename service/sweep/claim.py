@@ -7,33 +7,29 @@ index of what is due.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from service.audit.blocked import find_blocked_apps
+from service.database import Transaction
 from service.files.deciding import is_news
+from service.files.policy import Policy, PolicyReader
 from service.files.store import find_files, save_decisions
-from service.leader.leader import Look
+from service.leader.leader import Leader, Look
 from service.leader.process import read_boot_clock
 from service.leader.store import find_leader
 from service.model import FileState, MediaFile, Vendor, WaitReason
+from service.rules.decide import RuleSet
 from service.rules.latest import counts_as_recording, describe_latest, find_kept_as_latest, keep_as_latest, newest
 from service.rules.store import find_current_number, list_moved_budgets, use_moved_budget
 from service.sweep import claim_store, store
 from service.sweep.batches import MAX_FILES_PER_CALL, count_fitting
 from service.sweep.calling import Asked, OpenCall
 from service.sweep.claim_store import Due, Uncounted
+from service.sweep.records import Plan
 from service.zego.client import url_cost
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.files.policy import Policy, PolicyReader
-    from service.leader.leader import Leader
-    from service.rules.decide import RuleSet
-    from service.sweep.records import Plan
 
 _NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
 _STREAMS_AT_ONCE: Final = 50

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, false, func, insert, literal, or_, select, update
 
+from service.database import Transaction
 from service.database.schema import count_changed
 from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files, read_file
 from service.model import END_STATES, FileState, MediaFile, Outcome, Vendor, WaitReason
 from service.rules.latest import Span
+from service.sweep.records import Plan
 from service.sweep.store import attempts
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.sweep.records import Plan
 
 MAX_ID: Final = 2**63 - 1
 _PAGE: Final = 20

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
+from service.database import Database, Transaction
+from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
 from service.model import FileState, MediaFile, Vendor, WaitReason
 from service.rules.store import list_moved_budgets
 from service.sweep import claim_store, history_store, store
-from service.sweep.breaker import Admission, count_beyond_budgets, describe_remedy, judge_count
+from service.sweep.breaker import Admission, Limits, count_beyond_budgets, describe_remedy, judge_count
 from service.sweep.claim import Judge
 from service.sweep.claim_store import Due
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.files.policy import PolicyReader
-    from service.sweep.breaker import Limits
 
 _BATCH: Final = 500
 

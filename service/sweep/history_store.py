@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from sqlalchemy import delete, func, select
 
 from service.audit.order import RUN_REQUESTS
 from service.audit.store import orders
 from service.callbacks.store import IS_PENDING, callbacks
+from service.database import Transaction
 from service.database.schema import count_changed
 from service.sweep.records import RunState, Trigger
 from service.sweep.store import IS_PRUNABLE, attempts, calls, plans, runs
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Transaction
 
 
 def drop_attempts(tx: Transaction, before: datetime, after: int, limit: int) -> list[int]:

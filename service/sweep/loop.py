@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
-from service.database import DatabaseUnavailable
+from service.database import DatabaseUnavailable, Transaction
+from service.files.policy import PolicyReader
+from service.leader.leader import Leader
 from service.sweep.answers import Effect, read_answer, spare_files
-from service.sweep.app_pass import MAX_CALLS_IN_FLIGHT, AppPass, Bisecting
-from service.sweep.calling import Sent, send_call
+from service.sweep.app_pass import MAX_CALLS_IN_FLIGHT, AppPass, Bisecting, Next
+from service.sweep.calling import OpenCall, Sent, send_call
 from service.sweep.claim import Claim, Want, claim_call, drop_call
 from service.sweep.record import Answered, Recorder, record_answers
+from service.sweep.records import AppState
 from service.sweep.store import list_app_states
-
-if TYPE_CHECKING:
-    import threading
-    from collections import deque
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.files.policy import PolicyReader
-    from service.leader.leader import Leader
-    from service.sweep.app_pass import Next
-    from service.sweep.calling import OpenCall
-    from service.sweep.records import AppState
 
 _MAX_WAIT_S: Final = 0.5
 _MAX_AT_ONCE: Final = 4

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
+from service.leader.leader import Leader
 from service.sweep import history_store
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.leader.leader import Leader
 
 _BATCH: Final = 500
 

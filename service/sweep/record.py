@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import structlog
 
+from service.database import Transaction
 from service.files.store import find_files
-from service.model import END_STATES, FileState, MediaFile, Outcome, WaitReason
+from service.model import END_STATES, FileState, MediaFile, Outcome, Vendor, WaitReason
 from service.rules.decide import find_call_after
 from service.sweep import claim_store, store
 from service.sweep.answers import CODE_FAILED, Effect, FileResult, Reading, credit_earlier_attempt
 from service.sweep.backoff import RetryPolicy, find_delay, find_pause, is_given_up
+from service.sweep.calling import OpenCall
 from service.sweep.records import AppState
 from service.units import describe_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.model import Vendor
-    from service.sweep.calling import OpenCall
-    from service.zego.messages import DeleteAnswer
+from service.zego.messages import DeleteAnswer
 
 _ENDS = (Outcome.DELETED, Outcome.GONE)
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 
+from service.database import Database, Transaction
 from service.files.store import count_by_state
 from service.model import FileState
 from service.sweep import claim_store, store
 from service.sweep.breaker import describe_remedy
-from service.sweep.records import RunState
+from service.sweep.records import AppState, Plan, RunState
 from service.units import count_of, describe_moment
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.sweep.records import AppState, Plan
 
 
 def find_attention(database: Database, app_ids: Collection[str], now: datetime) -> list[str]:

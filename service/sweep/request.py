@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from service.audit.order import OrderKind
 from service.audit.record import place_order
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.database import Database
-    from service.model import Actor
+from service.database import Database
+from service.model import Actor
 
 
 def place_sweep(database: Database, actor: Actor, now: datetime) -> int:

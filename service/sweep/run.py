@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import structlog
 
 from service.audit.store import find_order, finish_order
+from service.database import Database, Transaction
+from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
+from service.leader.leader import Leader
 from service.model import Vendor
 from service.rules.store import find_current_number
 from service.sweep import claim_store, store
 from service.sweep.app_pass import AppPass
+from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits, ask_breaker, describe_remedy, keep_plans
 from service.sweep.calling import Pace, SweepApp
 from service.sweep.claim import is_blocked_by_order, set_aside_ranked, set_aside_unconfirmed
@@ -26,15 +31,6 @@ from service.sweep.claim_store import Due
 from service.sweep.loop import Loop
 from service.sweep.record import Recorder, close_open_attempts
 from service.sweep.records import RunState, Trigger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from service.database import Database, Transaction
-    from service.files.policy import PolicyReader
-    from service.leader.leader import Leader
-    from service.sweep.backoff import RetryPolicy
 
 log = structlog.get_logger(__name__)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -25,17 +27,12 @@ from sqlalchemy import (
     update,
 )
 
+from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, insert_into, metadata, partial_index
 from service.model import Outcome, Vendor
+from service.sweep.answers import FileResult
 from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from datetime import datetime
-
-    from service.database import Transaction
-    from service.sweep.answers import FileResult
-    from service.zego.messages import DeleteAnswer
+from service.zego.messages import DeleteAnswer
 
 T = TypeVar("T")
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.audit import order as audit_order
 from service.audit import store, token_store
+from service.audit.chain import Entry, Head
 from service.audit.entries import export_entries, verify_chain
 from service.audit.order import OrderKind
 from service.audit.store import AuditFilter
+from service.database import Database, Transaction
 from service.model import Role
 from service.orders.wait import read_order, wait_for_order
 from service.views.form import AT, Form, eg
 from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from service.audit.chain import Entry, Head
-    from service.database import Database, Transaction
 
 _HASH = "5f2b9e0c41d7a3865f2b9e0c41d7a3865f2b9e0c41d7a3865f2b9e0c41d7a386"
 

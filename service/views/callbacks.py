@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.callbacks import store
+from service.database import Database
 from service.model import Role, Verdict, may
 from service.views.form import AT, Form, Known, eg
 from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, require, take_from
 from service.zego.envelope import Unreadable, read_envelope
-
-if TYPE_CHECKING:
-    from service.database import Database
 
 
 class Callback(Form):

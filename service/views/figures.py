@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from service.audit.store import list_failed_orders
+from service.database import Database
 from service.files.store import count_by_state
 from service.health import store
 from service.model import FileState, Vendor, Verdict, WaitReason
@@ -16,9 +16,6 @@ from service.sweep.store import count_runs, list_plans
 from service.views.files import File, describe_files
 from service.views.form import AT, Form, eg
 from service.views.listings import Listing
-
-if TYPE_CHECKING:
-    from service.database import Database
 
 
 class AppState(Form):

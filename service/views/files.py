@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from service.audit.blocked import find_blocked_apps
+from service.database import Database, Transaction
 from service.files import explain, list_store
 from service.files.list_store import FileFilter
+from service.files.policy import PolicyReader
 from service.files.store import find_file
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.explain import LineResult
+from service.sweep import records
 from service.sweep import store as sweep_store
 from service.sweep.reports import describe_app_state, describe_plan
 from service.views.form import AT, Form, Known, eg
 from service.views.holds import Erasure, Hold, describe_holds
 from service.views.listed import Column, Kind, Listed, Page, find_row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from service.database import Database, Transaction
-    from service.files.policy import PolicyReader
-    from service.sweep import records
 
 
 class LastOutcome(Form):

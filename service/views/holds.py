@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from service import model
+from service.database import Transaction
 from service.files import store as files_store
 from service.holds import store
 from service.model import FileState, Vendor
 from service.views.form import AT, Form, eg
 from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from service import model
-    from service.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from service.database import Database, Transaction
 from service.model import NoSuchThing
 from service.views.form import Form, eg
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from service.database import Database, Transaction
 
 T = TypeVar("T")
 FilterT = TypeVar("FilterT")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import difflib
 import tomllib
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from service.database import Database, Transaction
+from service.files.policy import PolicyReader
 from service.model import FileState, Vendor
 from service.preview import make
 from service.preview import store as preview_store
+from service.preview.forecast import Change
 from service.rules import store
 from service.views.form import AT, Form, Known, eg
 from service.views.listed import Column, Kind, Listed, Page, cut, encode_cursor, find_row, read_rows, take_from
-
-if TYPE_CHECKING:
-    from service.database import Database, Transaction
-    from service.files.policy import PolicyReader
-    from service.preview.forecast import Change
 
 RULES = '[[rules]]\nname = "trial rooms"\nmatch = { stream = "trial-*" }\nkeep = "1d"\n'
 """Rules for examples."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from service.database import Transaction
 from service.files.store import find_files
-from service.model import Outcome, Vendor
-from service.sweep import store
+from service.model import MediaFile, Outcome, Vendor
+from service.sweep import records, store
 from service.sweep.records import PlanState, RunState, Trigger
 from service.views.files import Attempt
 from service.views.form import AT, Form, Known, eg
 from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, require, take_from
-
-if TYPE_CHECKING:
-    from service.database import Transaction
-    from service.model import MediaFile
-    from service.sweep import records
 
 
 class Run(Form):

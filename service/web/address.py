@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from service.settings import Listen
+from service.settings import Listen
 
 _MAX_WAIT_S: Final = 0.5
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from flask import Flask
 from flask_openapi.openapi import OpenAPI
 
 from service.callbacks.receive import Answer
@@ -19,11 +21,6 @@ from service.web.health import Preparation, health_blueprint
 from service.web.problems import harden, register_problems
 from service.web.threads import Threads
 from service.wiring import Clock, build_service, utc_now
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask
 
 _METRIC_ANSWERS: Final = {Answer.NOT_STORED.value: "unavailable"}
 

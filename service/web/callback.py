@@ -9,24 +9,18 @@ It stands in front of Flask, whose way through routes and contexts costs as much
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
+from flask import Response
 
-from service.callbacks.receive import Answer, Receipt
+from service.callbacks.receive import Answer, Inbox, Receipt
 from service.settings.values import CALLBACK_PATH
 from service.web.problems import harden, problem
-from service.web.threads import RETRY_AFTER_S, Busy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-    from flask import Response
-
-    from service.callbacks.receive import Inbox
-    from service.web.threads import Threads
+from service.web.threads import RETRY_AFTER_S, Busy, Threads
 
 MAX_BODY_BYTES: Final = 64 * 1024
 

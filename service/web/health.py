@@ -5,21 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.database import DatabaseUnavailable
-from service.health.readiness import prove_durable
+from service.health.metrics import Metrics
+from service.health.readiness import Readiness, prove_durable
 from service.web.problems import problem
-from service.wiring import prepare_database
-
-if TYPE_CHECKING:
-    from service.health.metrics import Metrics
-    from service.health.readiness import Readiness
-    from service.wiring import Service
+from service.wiring import Service, prepare_database
 
 _REMEMBERED_S: Final = 1.0
 _MAX_WAIT_S: Final = 5.0

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
-from flask import Response
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from flask import Flask
 
 _DETAILS: Final = {
     HTTPStatus.NOT_FOUND: "there is nothing at this path",

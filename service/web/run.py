@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.database import DatabaseUnavailable
 from service.logs import configure_logging
+from service.settings import Settings
 from service.stopping import follow_lifeline
 from service.web.address import CannotListen, find_address
 from service.web.app import create_app
 from service.web.server import serve
 from service.wiring import open_service
-
-if TYPE_CHECKING:
-    from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 

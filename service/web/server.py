@@ -10,7 +10,9 @@ import logging
 import resource
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Final
+from types import FrameType
+from typing import Any, Final
+from wsgiref.types import WSGIApplication
 
 import structlog
 from waitress import wasyncore
@@ -20,11 +22,6 @@ from waitress.server import create_server
 from service.settings import Listen
 from service.web.address import find_address
 from service.web.threads import THREADS
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from _typeshed.wsgi import WSGIApplication
 
 _MAX_CONNECTIONS: Final = 4_000
 _FILES_FOR_OTHERS: Final = 200  # the database's connections, logs and the like

@@ -7,20 +7,17 @@ Other routes share a quarter. What is left answers `/healthz` and `/readyz`, and
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from flask import Response
 from werkzeug.wsgi import ClosingIterator
 
 from service.web.problems import problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-    from flask import Response
 
 THREADS: Final = 64
 RETRY_AFTER_S: Final = 2

@@ -7,10 +7,11 @@ that cannot be read is unknown: nothing is guessed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from service.model import Vendor
 from service.zego.messages import Answer, DeleteAnswer, FileError, ListedFile, SearchAnswer, Transport
@@ -24,9 +25,6 @@ from service.zego.wirejson import (
     read_size,
     storable,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MAX_RAW_CHARACTERS: Final = 65_536
 MAX_TEXT_CHARACTERS: Final = 1000

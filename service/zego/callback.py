@@ -7,18 +7,14 @@ fact that only informs and is no number becomes unknown (a rule that needs it th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from service.model import Announcement, Vendor, Verdict
-from service.zego.wirejson import MAX_ID_BYTES, is_rounded, read_duration, read_size, storable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.zego.envelope import Envelope
-    from service.zego.wirejson import JsonValue
+from service.zego.envelope import Envelope
+from service.zego.wirejson import MAX_ID_BYTES, JsonValue, is_rounded, read_duration, read_size, storable
 
 _ID_KEYS: Final = {"FileID": Vendor.TENCENT, "PersistentId": Vendor.WANGSU, "ObsObject": Vendor.HUAWEI}
 _CLOUD_RECORDING_KEYS: Final = frozenset({"event_type", "task_id", "detail"})

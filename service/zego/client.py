@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import quote
 
 from service.model import Vendor
-from service.zego.answers import Redaction, read_delete_answer, read_search_answer
+from service.zego.answers import HttpAnswer, Redaction, read_delete_answer, read_search_answer
+from service.zego.messages import DeleteAnswer, Query, SearchAnswer
 from service.zego.signature import api_signature
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
-
-    from service.zego.answers import HttpAnswer
+if TYPE_CHECKING:  # loaded when it is used: it is slow
     from service.zego.connection import Connections
-    from service.zego.messages import DeleteAnswer, Query, SearchAnswer
 
 MAX_FILES: Final = 100
 """Files of one call of DeleteMedia."""

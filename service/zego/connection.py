@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,9 +18,6 @@ from urllib3.exceptions import HTTPError
 
 from service.zego.answers import HttpAnswer
 from service.zego.messages import Transport
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _CHUNK_BYTES: Final = 65_536
 

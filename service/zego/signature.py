@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _TIMESTAMP = re.compile("[0-9]{10}")
 _NONCE = re.compile("[0-9]{1,20}")

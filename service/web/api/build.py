@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
+from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.info import Info
 from flask_openapi.models.security_scheme import SecurityScheme
+from flask_openapi.openapi import OpenAPI
+from pydantic import ValidationError
 from werkzeug.routing import IntegerConverter
 
 from service import __version__
@@ -28,13 +32,6 @@ from service.web.api.guard import Guard, refuse_fields
 from service.web.api.routes import PREFIX, Backend, Route, add_route
 from service.web.problems import problem
 from service.web.threads import RETRY_AFTER_S, Busy, answer_busy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Response
-    from flask_openapi.openapi import OpenAPI
-    from pydantic import ValidationError
 
 OPENAPI_VERSION: Final = "3.1.0"
 _MAX_ERRORS: Final = 20

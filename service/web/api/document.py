@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from flask import Response, current_app, send_file
 from flask_openapi.openapi import OpenAPI
 
 from service.web.api.routes import Plain, Route, Routes, answer_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 routes = Routes("description", "The API's own description.")
 

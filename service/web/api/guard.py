@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
-from flask import g, request
+from flask import Response, g, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from service.audit.token_store import list_tokens
 from service.audit.tokens import BadToken, Bearer, find_bearer
-from service.model import may
+from service.model import Role, may
 from service.web.api.fields import NoBody
+from service.web.api.routes import Route
 from service.web.problems import problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from flask import Response
-
-    from service.model import Role
-    from service.web.api.routes import Route
-    from service.wiring import Service
+from service.wiring import Service
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _REALM: Final = 'Bearer realm="zego-retention"'

@@ -7,35 +7,31 @@ ordered is answered with its result, or 202 and where to look if the leader has 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from flask import Response, g
+from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models import OPENAPI3_REF_PREFIX
 from flask_openapi.models.schema import Schema
 from flask_openapi.models.tag import Tag
 from flask_openapi.utils import get_model_schema
+from pydantic import BaseModel
 
+from service.audit.tokens import Bearer
+from service.database import Database
 from service.model import Actor, Role
 from service.views.audit import Order, OrderState, report_order
 from service.views.form import Form, to_json
+from service.views.listed import Listed, Page
+from service.views.rules import Forecast
 from service.web.api.fields import NoBody, NoQuery, NumberPath, Paging, Problem, Strict
 from service.web.remembered import Remembered
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
-
-    from flask_openapi.blueprint import APIBlueprint
-    from pydantic import BaseModel
-
-    from service.audit.tokens import Bearer
-    from service.database import Database
-    from service.views.listed import Listed, Page
-    from service.views.rules import Forecast
-    from service.web.threads import Threads
-    from service.wiring import Service
+from service.web.threads import Threads
+from service.wiring import Service
 
 PREFIX: Final = "/api/v1"
 ORDER_WAIT_S: Final = 2.0
