@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from service.audit.chain import START, Entry, Head
 from service.audit.order import RUN_REQUESTS, Order, OrderKind
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, enum_column, insert_into, metadata, partial_index
+from service.filters import AuditFilter
 
 audit_entries: Final = Table(
     "audit_entries",
@@ -84,15 +84,6 @@ def add_entry(tx: Transaction, entry: Entry, head: Head) -> None:
         )
     )
     tx.execute(update(audit_head).values(number=head.number, hash=head.hash))
-
-
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """Which entries to list; every condition that is set must hold."""
-
-    action: str | None = None
-    actor: str | None = None
-    subject: str | None = None
 
 
 def list_entries(

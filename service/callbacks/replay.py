@@ -14,8 +14,9 @@ from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.callbacks import store
 from service.callbacks.receive import authenticate
-from service.callbacks.store import CallbackFilter, StoredCallback
+from service.callbacks.store import StoredCallback
 from service.database import Database, Transaction
+from service.filters import CallbackFilter
 from service.model import QUARANTINE_VERDICTS, Actor, NoSuchThing, NotPossible, Verdict
 from service.units import count_of
 from service.zego.envelope import Unreadable, read_envelope

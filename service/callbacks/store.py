@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from service.callbacks.understand import MAX_CONTENTS, Judgement, Key, SameSignature
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
+from service.filters import CallbackFilter
 from service.model import QUARANTINE_VERDICTS, Verdict
 
 IS_PENDING: Final = text("verdict = 'pending'")
@@ -103,14 +105,6 @@ class StoredCallback(NamedTuple):
     def key(self) -> Key:
         """What tells it from other callbacks."""
         return self.signature, self.app_id, self.content_hash
-
-
-class CallbackFilter(NamedTuple):
-    """Which callbacks to list; every condition that is set must hold."""
-
-    verdict: Verdict | None = None
-    app_id: str | None = None
-    media_file_id: int | None = None
 
 
 _IS_AUTHENTIC: Final = callbacks.c.verdict.not_in(sorted(QUARANTINE_VERDICTS))
@@ -262,7 +256,7 @@ def count_callbacks(tx: Transaction, wanted: CallbackFilter) -> int:
 
 
 def _filter(query: Select[Any], wanted: CallbackFilter) -> Select[Any]:
-    for name, value in wanted._asdict().items():
+    for name, value in asdict(wanted).items():
         if value is not None:
             query = query.where(callbacks.c[name] == value)
     return query

@@ -21,7 +21,7 @@ add_list(
     "List changes, the newest first.",
     click.option("--action", metavar="ACTION", help="Only changes of this kind, for example hold.place."),
     click.option("--by", "actor", metavar="NAME", help="Only changes by this person or token."),
-    wanted="audit.store:AuditFilter",
+    wanted="filters:AuditFilter",
 )
 
 

@@ -26,7 +26,7 @@ add_list(
     "List stored callbacks, the newest first.",
     click.option("--verdict", type=OneOf(Verdict), help="Only callbacks judged like this."),
     click.option("--app", "app_id", help="Only callbacks of this AppID."),
-    wanted="callbacks.store:CallbackFilter",
+    wanted="filters:CallbackFilter",
 )
 
 

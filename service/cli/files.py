@@ -41,7 +41,7 @@ add_list(
     click.option("--due-after", type=MOMENT, help="Only files due after this time."),
     click.option("--adopted", is_flag=True, default=None, help="Only files that a listing shows, and no callback."),
     click.option("--unknown-stream", is_flag=True, default=None, help="Only files whose stream is not known."),
-    wanted="files.list_store:FileFilter",
+    wanted="filters:FileFilter",
 )
 
 
@@ -94,7 +94,8 @@ def retry_command(
     """Start over with files that failed, or that wait for their next attempt."""
     from service.cli.orders import report_order
     from service.files.actions import retry_files
-    from service.files.lists import FileFilter, list_files
+    from service.files.lists import list_files
+    from service.filters import FileFilter
 
     if bool(ids) == all_failed:
         raise click.UsageError("give either IDs or --all-failed")

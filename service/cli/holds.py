@@ -60,7 +60,7 @@ add_list(
     "List the holds that are in force, the oldest first.",
     click.option("--app", "app_id", help="Only holds of this AppID."),
     click.option("--released", is_flag=True, help="Those that were released, too."),
-    wanted="views.holds:HoldFilter",
+    wanted="filters:HoldFilter",
 )
 
 

@@ -67,7 +67,7 @@ add_list(
     "List listings, the newest first.",
     click.option("--app", "app_id", help="Only listings of this AppID."),
     click.option("--vendor", type=OneOf(Vendor), help="Only listings of this vendor."),
-    wanted="views.listings:ListingFilter",
+    wanted="filters:ListingFilter",
 )
 add_show(listings_group, "views.listings:LISTINGS", "Show one listing.")
 

@@ -21,7 +21,7 @@ from service.cli.lists import describe_counts
 from service.cli.tables import Output, make_table, prose, word
 from service.demo.recordings import ANNA, APP_ID, LESSON, RECORDINGS, RULES, SHAPES, write_callback
 from service.demo.stage import Stage, open_stage
-from service.files.list_store import FileFilter
+from service.filters import FileFilter
 from service.logs import configure_logging
 from service.model import END_STATES, Actor, Vendor
 from service.preview.apply import apply_rules

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func, or_, select
 
 from service.database import Transaction
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
-from service.model import FileState, MediaFile, Vendor
+from service.filters import FileFilter
+from service.model import MediaFile, Vendor
 from service.rules.patterns import is_pattern
 
 MAX_LOOKED_AT: Final = 10_000
 """How many files are looked at for one page: it costs the same at any depth, however few fit."""
 
 _PAGE: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class FileFilter:
-    """Which files to list; every condition that is set must hold.
-
-    `stream` and `name` are patterns of `*` and `?`; `text` is a part of the file id, the stream or the name. All
-    of them are case-sensitive.
-    """
-
-    state: FileState | None = None
-    app_id: str | None = None
-    vendor: Vendor | None = None
-    stream: str | None = None
-    name: str | None = None
-    event: str | None = None
-    text: str | None = None
-    due_before: datetime | None = None
-    due_after: datetime | None = None
-    adopted: bool | None = None
-    unknown_stream: bool | None = None
 
 
 def list_page(tx: Transaction, wanted: FileFilter, limit: int, *, after: int = 0) -> tuple[list[MediaFile], int | None]:
@@ -101,7 +79,6 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
         "vendor": lambda vendor: columns.vendor == vendor,
         "stream": lambda pattern: fits_pattern(tx, columns.stream_id, pattern),
         "name": lambda pattern: fits_pattern(tx, name, pattern),
-        "event": lambda event: columns.event == event,
         "text": lambda part: or_(
             *(position(column, part) > 0 for column in (columns.file_id, columns.stream_id, columns.name))
         ),

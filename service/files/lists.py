@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from service.database import Database
-from service.files.list_store import FileFilter, list_page
+from service.files.list_store import list_page
+from service.filters import FileFilter
 from service.model import MediaFile
-
-__all__ = ["FileFilter", "list_files"]
 
 _BATCH: Final = 500
 

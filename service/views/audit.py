@@ -14,8 +14,8 @@ from service.audit import store, token_store
 from service.audit.chain import Entry, Head
 from service.audit.entries import export_entries, verify_chain
 from service.audit.order import OrderKind
-from service.audit.store import AuditFilter
 from service.database import Database, Transaction
+from service.filters import AuditFilter
 from service.model import Role
 from service.orders.wait import read_order, wait_for_order
 from service.views.form import AT, Form, eg

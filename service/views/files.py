@@ -8,9 +8,9 @@ from datetime import datetime
 from service.audit.blocked import find_blocked_apps
 from service.database import Database, Transaction
 from service.files import explain, list_store
-from service.files.list_store import FileFilter
 from service.files.policy import PolicyReader
 from service.files.store import find_file
+from service.filters import FileFilter
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.explain import LineResult
 from service.sweep import records

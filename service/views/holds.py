@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from service import model
 from service.database import Transaction
 from service.files import store as files_store
+from service.filters import HoldFilter
 from service.holds import store
 from service.model import FileState, Vendor
 from service.views.form import AT, Form, eg
 from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
-
-
-@dataclass(frozen=True, slots=True)
-class HoldFilter:
-    """Which holds to list; `released`: those that were released as well."""
-
-    app_id: str | None = None
-    released: bool = False
 
 
 class Hold(Form):

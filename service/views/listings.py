@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from service.filters import ListingFilter
 from service.listing import store
 from service.listing.record import ListingState
 from service.model import Vendor
 from service.views.form import AT, Form, eg
 from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, take_from
-
-
-@dataclass(frozen=True, slots=True)
-class ListingFilter:
-    """Which listings to list; every condition that is set must hold."""
-
-    app_id: str | None = None
-    vendor: Vendor | None = None
 
 
 class Listing(Form):

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from service.audit.chain import START, Head, parse_head
 from service.audit.entries import export_entries, verify_chain
 from service.audit.record import record_entry
-from service.audit.store import AuditFilter, list_entries
+from service.audit.store import list_entries
 from service.database import Database
+from service.filters import AuditFilter
 from service.model import Actor
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import psycopg
 
 from service.database import Database
-from service.files.list_store import FileFilter, list_page
+from service.files.list_store import list_page
 from service.files.policy import PolicyReader
 from service.files.store import count_by_state
+from service.filters import FileFilter
 from service.leader.store import find_leader, lock_leader, set_progress
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.preview.make import Candidate, make_preview

@@ -15,6 +15,7 @@ from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
 from service.files.policy import PolicyReader
 from service.files.store import add_files, list_in_range, save_files
+from service.filters import CallbackFilter
 from service.leader.leader import Leader
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.rules.file import parse_rules
@@ -81,7 +82,7 @@ class Scene:
 
     def callbacks(self) -> list[StoredCallback]:
         with self.database.read() as tx:
-            return list(store.list_callbacks(tx, store.CallbackFilter()))[::-1]
+            return list(store.list_callbacks(tx, CallbackFilter()))[::-1]
 
     def verdicts(self) -> list[str]:
         return [callback.verdict.value for callback in self.callbacks()]

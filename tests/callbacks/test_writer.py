@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from service.callbacks.store import CallbackFilter, NewCallback, list_callbacks
+from service.callbacks.store import NewCallback, list_callbacks
 from service.callbacks.writer import NotStored, Writer
 from service.database import Database
+from service.filters import CallbackFilter
 from tests.callbacks.callback_scene import APP, START
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.store import AuditFilter, find_order, list_entries
+from service.audit.store import find_order, list_entries
+from service.filters import AuditFilter
 from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
 from service.rules.revisions import Shown
 from service.rules.store import find_revision

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.files.list_store import FileFilter
+from service.filters import FileFilter
 from service.model import FileState, NoSuchThing, Vendor
 from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.audit.store import AuditFilter
-from service.callbacks.store import CallbackFilter
-from service.files.list_store import FileFilter
+from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import Vendor
 from service.views.audit import AUDIT, TOKENS
 from service.views.callbacks import CALLBACKS
 from service.views.files import FILES
-from service.views.holds import ERASURES, HOLDS, HoldFilter
-from service.views.listings import LISTINGS, ListingFilter
+from service.views.holds import ERASURES, HOLDS
+from service.views.listings import LISTINGS
 from service.views.rules import PREVIEWS, REVISIONS
 from service.views.runs import CALLS, RUN_FILES, RUNS
 from service.web.api.build import declared_routes

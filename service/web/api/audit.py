@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from service.audit.chain import parse_head
-from service.audit.store import AuditFilter
 from service.audit.tokens import make_token, revoke_token
+from service.filters import AuditFilter
 from service.model import Role
 from service.views.audit import (
     AUDIT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from service.callbacks.replay import place_replay
-from service.callbacks.store import CallbackFilter
+from service.filters import CallbackFilter
 from service.model import Role, Verdict
 from service.views.audit import Order
 from service.views.callbacks import CALLBACKS, Callback, CallbackDetail, show_callback

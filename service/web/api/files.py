@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from service.files.actions import confirm_files, retry_files
-from service.files.list_store import FileFilter
+from service.filters import FileFilter
 from service.model import FileState, Role, Vendor
 from service.views.audit import Order
 from service.views.files import FILES, Explanation, File, FileDetail, explain_file

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from service.audit.checks import MAX_FILES
 from service.files.erase import ErasureRequest, erase_files, preview_erasure
+from service.filters import HoldFilter
 from service.holds.holds import place_hold, release_hold
 from service.model import Role
 from service.views.audit import Order
-from service.views.holds import ERASURES, HOLDS, Erasure, ErasureDetail, ErasurePreview, Hold, HoldFilter
+from service.views.holds import ERASURES, HOLDS, Erasure, ErasureDetail, ErasurePreview, Hold
 from service.views.listed import MAX_NUMBER, Page
 from service.web.api.fields import AppId, Moment, NoBody, NoQuery, Number, Paging, Pattern, Reason, Strict
 from service.web.api.routes import Call, Plain, Routes, page

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from service.audit.checks import check_app
+from service.filters import ListingFilter
 from service.listing.request import place_reconcile
 from service.model import Role, Vendor
 from service.sweep.approve import place_approval
 from service.sweep.request import place_sweep
 from service.views.audit import Order
 from service.views.listed import Page
-from service.views.listings import LISTINGS, Listing, ListingFilter
+from service.views.listings import LISTINGS, Listing
 from service.views.runs import CALLS, RUN_FILES, RUNS, Run, RunDetail, RunFile
 from service.views.runs import Call as MadeCall
 from service.web.api.fields import AppId, Moment, NoBody, NoQuery, Paging, Strict

@@ -1,0 +1,62 @@
+"""What every list can be asked for, declared once: the API makes its parameters from it, the command line its options.
+
+`metadata` of a field holds its `help`, and what people call it where that is not its name: `name` everywhere, `option`
+on the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.model import FileState, Vendor, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    """Which files; every condition that is set must hold. All text is case-sensitive."""
+
+    state: FileState | None = field(default=None, metadata={"help": "Only files in this state."})
+    app_id: str | None = field(default=None, metadata={"help": "Only files of this AppID.", "name": "app"})
+    vendor: Vendor | None = field(default=None, metadata={"help": "Only files of this vendor."})
+    stream: str | None = field(default=None, metadata={"help": "Only streams that fit this pattern (* and ?)."})
+    name: str | None = field(default=None, metadata={"help": "Only names that fit (Ws, Huawei: the file id)."})
+    text: str | None = field(default=None, metadata={"help": "Only files with this in file id, stream or name."})
+    due_before: datetime | None = field(default=None, metadata={"help": "Only files due before this time."})
+    due_after: datetime | None = field(default=None, metadata={"help": "Only files due after this time."})
+    adopted: bool | None = field(default=None, metadata={"help": "Only files that a listing shows, and no callback."})
+    unknown_stream: bool | None = field(default=None, metadata={"help": "Only files whose stream is not known."})
+
+
+@dataclass(frozen=True, slots=True)
+class HoldFilter:
+    """Which holds; unless asked for, only those that are in force."""
+
+    app_id: str | None = field(default=None, metadata={"help": "Only holds of this AppID.", "name": "app"})
+    released: bool = field(default=False, metadata={"help": "Those that were released, too."})
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFilter:
+    """Which listings; every condition that is set must hold."""
+
+    app_id: str | None = field(default=None, metadata={"help": "Only listings of this AppID.", "name": "app"})
+    vendor: Vendor | None = field(default=None, metadata={"help": "Only listings of this vendor."})
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackFilter:
+    """Which callbacks; every condition that is set must hold."""
+
+    verdict: Verdict | None = field(default=None, metadata={"help": "Only callbacks judged like this."})
+    app_id: str | None = field(default=None, metadata={"help": "Only callbacks of this AppID.", "name": "app"})
+    media_file_id: int | None = field(default=None, metadata={"help": "Only callbacks of this file.", "name": "file"})
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries of the audit; every condition that is set must hold."""
+
+    action: str | None = field(default=None, metadata={"help": "Only changes of this kind, for example hold.place."})
+    actor: str | None = field(default=None, metadata={"help": "Only changes by this person or token.", "option": "by"})
+    subject: str | None = field(default=None, metadata={"help": "Only changes of this, for example hold 4."})
