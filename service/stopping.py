@@ -36,13 +36,12 @@ class StopSignals:
 def stop_signals(*, second_ends: bool) -> Iterator[StopSignals]:
     """Collect stop signals while the block runs; with `second_ends`, the second one ends the process at once."""
     signals = StopSignals()
-    count = 0
+    seen: list[int] = []
 
     def handle(signum: int, _frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if second_ends and count > 1:
+        if second_ends and seen:
             os._exit(128 + signum)
+        seen.append(signum)
         signals.arrived.put(signum)
 
     before = {signum: signal.signal(signum, handle) for signum in _SIGNALS}

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -24,6 +23,7 @@ from service.files.actions import apply_confirm, apply_retry
 from service.files.deciding import DecidingLoop
 from service.files.erase import apply_erase
 from service.files.policy import PolicyReader
+from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
 from service.listing.asking import ListingApp
@@ -32,7 +32,7 @@ from service.orders.apply import ApplyOrders, Handler
 from service.orders.catch_up import CatchUp
 from service.orders.take_over import take_over
 from service.rules.revisions import apply_revision, ensure_first_rules
-from service.settings import AppSettings, Settings
+from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
 from service.sweep.calling import SweepApp
@@ -49,45 +49,113 @@ class MigrationsPending(DatabaseUnavailable):
     """The database's schema is behind this release; the text names the command that cures it."""
 
 
-class NoDatabase(DatabaseUnavailable):
-    """The SQLite file does not exist; the text names it and says which commands create one."""
-
-
 def utc_now() -> datetime:
     """The time."""
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
 class Service:
-    """Everything that web, worker and command line work with, put together from one set of settings."""
+    """Everything that web, worker and command line work with. Making it connects to nothing."""
 
-    settings: Settings
-    database: Database
-    now: Clock
-    clients: dict[str, ZegoClient]
-    writer: Writer
-    inbox: Inbox
-    leader: Leader
-    reader: PolicyReader
-    catch_up: CatchUp
-    retry_policy: RetryPolicy
-    sweeper: Sweeper
-    reconciler: Reconciler
-    sleep: Callable[[float], None]
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: Clock = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+        calls_per_second: int | None = None,
+    ) -> None:
+        """`sleep` waits for seconds; `calls_per_second` is a pace for all apps instead of the settings'."""
+        self.settings, self.now, self.sleep = settings, now, sleep
+        self.database = database = Database(settings.database_url)
+        self.leader = leader = Leader(database, f"{socket.gethostname()}/{os.getpid()}", settings.claim_lease, now)
+        self.reader = reader = PolicyReader()
+        self.clients = {
+            app.app_id: ZegoClient(
+                app.app_id,
+                app.server_secret.get_secret_value(),
+                app.api_url,
+                now=now,
+                is_test=app.is_test,
+                clear_cache=app.clear_cache,
+            )
+            for app in settings.apps
+        }
+        paces = {app.app_id: calls_per_second or app.calls_per_second for app in settings.apps}
+        secrets = {app.app_id: [secret.get_secret_value() for secret in app.callback_secrets] for app in settings.apps}
+        self.writer = Writer(database)
+        self.inbox = Inbox(database, self.writer, secrets, now)
+        handlers: dict[OrderKind, Handler] = {
+            OrderKind.RULES: apply_revision,
+            OrderKind.HOLD: apply_hold,
+            OrderKind.RELEASE: apply_hold,
+            OrderKind.ERASE: apply_erase,
+            OrderKind.CONFIRM: apply_confirm,
+            OrderKind.RETRY: apply_retry,
+            OrderKind.REPLAY: ReplayHandler(secrets),
+        }
+        self.catch_up = CatchUp(
+            leader,
+            ApplyOrders(leader, handlers, now),
+            Understanding(leader, reader, settings.callback_freshness, now),
+            DecidingLoop(leader, reader, now),
+            lambda: flag_ended_holds(leader, now()),
+        )
+        self.retry_policy = RetryPolicy(settings.retry_first, settings.retry_last, settings.give_up_after)
+        self.sweeper = Sweeper(
+            database=database,
+            leader=leader,
+            reader=reader,
+            apps={app_id: SweepApp(client, paces[app_id]) for app_id, client in self.clients.items()},
+            limits=Limits(settings.breaker_files, settings.breaker_share),
+            retry_policy=self.retry_policy,
+            confirm_all=settings.confirm == "all",
+            catch_up=self.catch_up.run,
+            now=now,
+            sleep=sleep,
+            jitter=random.random,
+        )
+        self.reconciler = Reconciler(
+            database=database,
+            leader=leader,
+            reader=reader,
+            apps={app_id: ListingApp(client, paces[app_id]) for app_id, client in self.clients.items()},
+            cooling_off=settings.cooling_off,
+            breaker_share=settings.breaker_share,
+            now=now,
+            sleep=sleep,
+        )
 
     @property
     def app_ids(self) -> frozenset[str]:
         """The apps that are configured."""
         return frozenset(self.clients)
 
-    def take_over(self, *, makes_calls: bool = True) -> None:
-        """Do what a new leader does before anything else; calls may be made afterwards, if `makes_calls`.
+    def prepare_database(self, *, creates_database: bool = False) -> None:
+        """Make the database ready for use: SQLite is migrated, the rules of KEEP are in force.
 
-        Raises:
-            LeadLost: another process leads.
-            DatabaseUnavailable: the database refused or could not be reached.
+        DatabaseUnavailable says what to do where it does not exist and is not to be made, or cannot be used;
+        MigrationsPending that a PostgreSQL database has to be migrated first: other processes may be using it.
         """
+        database, path = self.database, self.database.path
+        if path is not None and not path.exists():
+            if not creates_database:
+                raise DatabaseUnavailable(
+                    f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
+                    " or make a new one with `zego-retention migrate` (or `serve`)"
+                )
+            database.create_folder()
+            log.warning("database_created", path=str(path))
+        if pending := pending_migrations(database):
+            if not database.is_sqlite:
+                steps = count_of(len(pending), "migration")
+                text = f"database {database.name}: {steps} pending; run `zego-retention migrate` first"
+                raise MigrationsPending(text)
+            upgrade_database(database)
+        ensure_first_rules(database, self.settings.keep, self.settings.cooling_off, self.now())
+
+    def take_over(self, *, makes_calls: bool = True) -> None:
+        """Do what a new leader does before anything else; calls may be made afterwards, if `makes_calls`."""
         take_over(
             self.leader,
             retry_policy=self.retry_policy,
@@ -96,7 +164,8 @@ class Service:
             cooling_off=self.settings.cooling_off,
             catch_up=self.catch_up.run,
             now=self.now,
-            sleep=self.sleep if makes_calls else _go_on,
+            # Who makes no calls need not wait for those of the last leader.
+            sleep=self.sleep if makes_calls else lambda _: None,
         )
         self.leader.is_ready = makes_calls
 
@@ -110,150 +179,13 @@ class Service:
         self.database.dispose()
 
 
-def build_service(
-    settings: Settings,
-    *,
-    now: Clock = utc_now,
-    sleep: Callable[[float], None] = time.sleep,
-    calls_per_second: int | None = None,
-) -> Service:
-    """Put the service together. Connects to nothing yet.
-
-    Args:
-        settings: the settings.
-        now: the time.
-        sleep: waits for seconds.
-        calls_per_second: a pace for all apps instead of the settings'.
-    """
-    database = Database(settings.database_url)
-    clients = {app.app_id: _build_client(app, now) for app in settings.apps}
-    secrets = {app.app_id: [secret.get_secret_value() for secret in app.callback_secrets] for app in settings.apps}
-    apps = {
-        app.app_id: SweepApp(clients[app.app_id], calls_per_second or app.calls_per_second) for app in settings.apps
-    }
-    leader = Leader(database, f"{socket.gethostname()}/{os.getpid()}", settings.claim_lease, now)
-    reader = PolicyReader()
-    handlers: dict[OrderKind, Handler] = {
-        OrderKind.RULES: apply_revision,
-        OrderKind.HOLD: apply_hold,
-        OrderKind.RELEASE: apply_hold,
-        OrderKind.ERASE: apply_erase,
-        OrderKind.CONFIRM: apply_confirm,
-        OrderKind.RETRY: apply_retry,
-        OrderKind.REPLAY: ReplayHandler(secrets),
-    }
-    catch_up = CatchUp(
-        leader,
-        ApplyOrders(leader, handlers, now),
-        Understanding(leader, reader, settings.callback_freshness, now),
-        DecidingLoop(leader, reader, now),
-        lambda: flag_ended_holds(leader, now()),
-    )
-    retry_policy = RetryPolicy(settings.retry_first, settings.retry_last, settings.give_up_after)
-    writer = Writer(database)
-    return Service(
-        settings=settings,
-        database=database,
-        now=now,
-        clients=clients,
-        writer=writer,
-        inbox=Inbox(database, writer, secrets, now),
-        leader=leader,
-        reader=reader,
-        catch_up=catch_up,
-        retry_policy=retry_policy,
-        sweeper=Sweeper(
-            database=database,
-            leader=leader,
-            reader=reader,
-            apps=apps,
-            limits=Limits(settings.breaker_files, settings.breaker_share),
-            retry_policy=retry_policy,
-            confirm_all=settings.confirm == "all",
-            catch_up=catch_up.run,
-            now=now,
-            sleep=sleep,
-            jitter=random.random,
-        ),
-        reconciler=Reconciler(
-            database=database,
-            leader=leader,
-            reader=reader,
-            apps={app_id: ListingApp(clients[app_id], app.calls_per_second) for app_id, app in apps.items()},
-            cooling_off=settings.cooling_off,
-            breaker_share=settings.breaker_share,
-            now=now,
-            sleep=sleep,
-        ),
-        sleep=sleep,
-    )
-
-
 def open_service(settings: Settings, *, now: Clock = utc_now, creates_database: bool = False) -> Service:
-    """Put the service together on a database that is ready: SQLite is migrated, the rules of KEEP are in force.
-
-    Raises:
-        NoDatabase: the SQLite file does not exist, and is not to be made.
-        DatabaseUnavailable: the database cannot be used.
-        MigrationsPending: a PostgreSQL database has to be migrated first.
-    """
-    service = build_service(settings, now=now)
+    """The service of a command, on a database that `prepare_database` has made ready."""
+    service = Service(settings, now=now)
+    service.leader.name += COMMAND
     try:
-        prepare_database(service, creates_database=creates_database)
+        service.prepare_database(creates_database=creates_database)
     except BaseException:
         service.close()
         raise
     return service
-
-
-def prepare_database(service: Service, *, creates_database: bool = False) -> None:
-    """Make the database ready for use, or say which command does.
-
-    Raises:
-        NoDatabase: the SQLite file does not exist, and is not to be made.
-        DatabaseUnavailable: the database cannot be used.
-        MigrationsPending: a PostgreSQL database is not migrated by itself: other processes may be using it.
-    """
-    database = service.database
-    path = database.path
-    if path is None:
-        require_migrated(database)
-    else:
-        if not path.exists():
-            if not creates_database:
-                raise NoDatabase(
-                    f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
-                    " or make a new one with `zego-retention migrate` (or `serve`)"
-                )
-            database.create_folder()
-            log.warning("database_created", path=str(path))
-        if pending_migrations(database):
-            upgrade_database(database)
-    ensure_first_rules(database, service.settings.keep, service.settings.cooling_off, service.now())
-
-
-def require_migrated(database: Database) -> None:
-    """Refuse to work on a schema that is behind.
-
-    Raises:
-        MigrationsPending: it is.
-    """
-    pending = pending_migrations(database)
-    if pending:
-        steps = count_of(len(pending), "migration")
-        raise MigrationsPending(f"database {database.name}: {steps} pending; run `zego-retention migrate` first")
-
-
-def _build_client(app: AppSettings, now: Clock) -> ZegoClient:
-    return ZegoClient(
-        app.app_id,
-        app.server_secret.get_secret_value(),
-        app.api_url,
-        now=now,
-        is_test=app.is_test,
-        clear_cache=app.clear_cache,
-    )
-
-
-def _go_on(_seconds: float) -> None:
-    """No pause: who makes no calls need not wait for those of the last leader."""

@@ -17,7 +17,7 @@ from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body
 from service.settings import load_settings
 from service.sweep.records import Trigger
-from service.wiring import Service, build_service
+from service.wiring import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,7 +189,7 @@ def open_world(database_url: str, **settings: str) -> Iterator[World]:
         )
         config.flush()
         variables = environment(database_url, sandbox.url, **settings) | {"ZEGO_RETENTION_CONFIG": config.name}
-        service = build_service(load_settings(variables), now=clock, sleep=_do_not_sleep, calls_per_second=2_000)
+        service = Service(load_settings(variables), now=clock, sleep=_do_not_sleep, calls_per_second=2_000)
         try:
             assert service.leader.try_to_lead()
             service.take_over()

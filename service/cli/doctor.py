@@ -42,14 +42,14 @@ def _examine(invocation: Invocation) -> Iterator[Check]:
     from service.health.checks import Check, Status
     from service.health.doctor import Doctor
     from service.settings import SettingsError
-    from service.wiring import build_service
+    from service.wiring import Service
 
     try:
         settings = invocation.read_settings()
     except SettingsError as error:
         yield Check("settings", Status.PROBLEM, str(error), "correct it; nothing else can be looked at before")
         return
-    service = build_service(settings, now=invocation.now)
+    service = Service(settings, now=invocation.now)
     try:
         yield from Doctor(settings, service.database, service.clients, service.now).examine()
     finally:

@@ -56,6 +56,9 @@ _RECENT: Final = timedelta(days=7)
 _AT_ONCE: Final = timedelta(minutes=1)
 """Longer than the worker takes to do what it does at once."""
 
+COMMAND: Final = " (a command)"
+"""How the name of a leader ends that is no worker, but a command that leads for as long as it runs."""
+
 _START_ONE: Final = "start one with `zego-retention worker` (or `serve`)"
 
 _OK, _WARNING, _ATTENTION = Status.OK, Status.WARNING, Status.ATTENTION
@@ -130,7 +133,8 @@ def judge_worker(tx: Transaction, slots: Slots | None, lease: timedelta, now: da
     """Whether a worker leads, and its sweeps are in time: at most two slots (None: they are off) and `lease` late."""
     leader, last = find_leader(tx), store.find_last_sweep(tx)
     seen_at = leader.renewed_at if leader else None
-    if leader is None or seen_at is None or not leader.holder or now - seen_at > lease or is_dead(leader.process):
+    is_worker = leader is not None and bool(leader.holder) and not leader.holder.endswith(COMMAND)
+    if leader is None or seen_at is None or not is_worker or now - seen_at > lease or is_dead(leader.process):
         silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
         return Check("worker", _ATTENTION, f"no worker is running{silent}; {_START_ONE}")
     alive = f"worker {leader.holder} is running"

@@ -33,7 +33,10 @@ def is_dead(other: ProcessId) -> bool:
         return False
     if other.boot != _read_boot() or other.namespace != _read_namespace():
         return False
-    return _read_start(other.pid) != other.started
+    started = _read_start(other.pid)
+    if started is None and _is_hidden(other.pid):
+        return False
+    return started != other.started
 
 
 def read_boot_clock() -> float:
@@ -62,3 +65,12 @@ def _read_start(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process of another user is there that the system (`hidepid`) does not describe to this one."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False

@@ -20,7 +20,7 @@ from service.web.callback import answer_callbacks
 from service.web.health import Preparation, health_blueprint
 from service.web.problems import harden, register_problems
 from service.web.threads import Threads
-from service.wiring import Clock, build_service, utc_now
+from service.wiring import Clock, Service, utc_now
 
 _METRIC_ANSWERS: Final = {Answer.NOT_STORED.value: "unavailable"}
 
@@ -36,7 +36,7 @@ def create_app(
     Raises:
         SettingsError: a setting is missing or wrong.
     """
-    service = build_service(settings or load_settings(os.environ), now=now, sleep=sleep)
+    service = Service(settings or load_settings(os.environ), now=now, sleep=sleep)
     preparation = Preparation(service)
     threads = Threads(lambda: service.writer.oldest_wait_s)
     metrics = Metrics(service.database, now)

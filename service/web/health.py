@@ -15,7 +15,7 @@ from service.database import DatabaseUnavailable
 from service.health.metrics import Metrics
 from service.health.readiness import Readiness, prove_durable
 from service.web.problems import problem
-from service.wiring import Service, prepare_database
+from service.wiring import Service
 
 _REMEMBERED_S: Final = 1.0
 _MAX_WAIT_S: Final = 5.0
@@ -46,7 +46,7 @@ class Preparation:
             if self._failure is not None and time.monotonic() < self._failure[0]:
                 raise self._failure[1]
             if not self._is_done:
-                prepare_database(self._service, creates_database=True)
+                self._service.prepare_database(creates_database=True)
                 self._is_done = True
         except DatabaseUnavailable as error:
             self._failure = (time.monotonic() + _REMEMBERED_S, error)

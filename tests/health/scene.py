@@ -103,12 +103,12 @@ class Scene:
 
         self.database.transact(work)
 
-    def lead(self, *, age: timedelta = timedelta(0), process: ProcessId | None = None) -> None:
+    def lead(self, holder: str = "host/1", *, age: timedelta = timedelta(0), process: ProcessId | None = None) -> None:
         """Let a worker lead that gave its last sign of life `age` ago."""
 
         def work(tx: Any) -> None:
             token = leader_store.lock_leader(tx).token + 1
-            leader_store.take_lead(tx, token, "host/1", process or identify_process(), NOW - age)
+            leader_store.take_lead(tx, token, holder, process or identify_process(), NOW - age)
 
         self.database.transact(work)
 

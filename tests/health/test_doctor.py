@@ -11,6 +11,7 @@ from service.database import Database
 from service.health.checks import Status
 from service.leader.process import identify_process
 from service.model import FileState, Suspicion, Vendor, Verdict
+from service.wiring import open_service
 from service.zego.messages import SearchAnswer, Transport
 from tests.health.scene import APP, NOW, Scene, Zego, said
 
@@ -146,6 +147,13 @@ def test_what_needs_nobody_is_ok(sqlite_scene: Scene, arrange: Callable[[Scene],
 def test_a_worker_is_named_dead_at_once_on_its_own_machine(scene: Scene) -> None:
     scene.lead(process=replace(identify_process(), pid=2**22 + 1))
     assert scene.trouble().text.startswith("no worker is running")
+
+
+def test_a_command_that_leads_for_a_moment_is_no_worker(sqlite_scene: Scene) -> None:
+    command = open_service(sqlite_scene.settings, now=lambda: NOW)
+    sqlite_scene.lead(command.leader.name)
+    assert sqlite_scene.trouble().text.startswith("no worker is running")
+    command.close()
 
 
 def test_a_worker_whose_sweeps_do_not_start_is_named(database: Database) -> None:

@@ -18,7 +18,7 @@ from service.model import FileState, Vendor
 from service.sandbox import Sandbox
 from service.sandbox.storage import StoredFile
 from service.settings import load_settings
-from service.wiring import build_service
+from service.wiring import Service
 from tests.children import Blow, Step, Steps, be_silent, start_child
 from tests.world import APP, SERVER_SECRET, START, Clock, environment
 
@@ -131,7 +131,7 @@ def reconcile_once(report: Connection, database_url: str, api_url: str, at: date
     steps = Steps(blow)
     steps.watch()
     settings = load_settings(environment(database_url, api_url))
-    service = build_service(settings, now=Fixed(at), sleep=lambda _: None, calls_per_second=2_000)
+    service = Service(settings, now=Fixed(at), sleep=lambda _: None, calls_per_second=2_000)
     assert service.leader.try_to_lead()
     service.take_over()
     for vendor in Vendor:

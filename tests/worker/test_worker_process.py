@@ -14,7 +14,7 @@ from service.model import FileState, Vendor
 from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body
 from service.settings import load_settings
-from service.wiring import Service, build_service
+from service.wiring import Service
 from tests.processes import Running, running, wait_until
 from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
 
@@ -42,7 +42,7 @@ def variables(database_url: str, sandbox: Sandbox) -> dict[str, str]:
 
 @pytest.fixture
 def service(variables: dict[str, str]) -> Iterator[Service]:
-    service = build_service(load_settings(variables))
+    service = Service(load_settings(variables))
     yield service
     service.close()
 
