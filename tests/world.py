@@ -13,11 +13,11 @@ from service.files.store import add_files, list_in_range
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.rules.file import parse_rules
 from service.rules.revisions import put_in_force
-from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body
 from service.settings import load_settings
 from service.sweep.records import Trigger
 from service.wiring import Service
+from tests.faults import FaultySandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ class World:
     """What a test holds in its hands; the service leads and is ready."""
 
     service: Service
-    sandbox: Sandbox
+    sandbox: FaultySandbox
     clock: Clock
     nonces: int = field(default=100_000)
 
@@ -180,7 +180,7 @@ def open_world(database_url: str, **settings: str) -> Iterator[World]:
     """Open a world with two apps on a migrated, empty database; calls leave at a pace that keeps no test waiting."""
     clock = Clock()
     with (
-        Sandbox({APP: SERVER_SECRET, OTHER_APP: SERVER_SECRET}, clock, calls_per_second=1_000_000) as sandbox,
+        FaultySandbox({APP: SERVER_SECRET, OTHER_APP: SERVER_SECRET}, clock, calls_per_second=1_000_000) as sandbox,
         tempfile.NamedTemporaryFile("w", suffix=".toml") as config,
     ):
         api_url = settings.get("API_URL", sandbox.url)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from service.model import FileState, Outcome, Vendor
-from service.sandbox import Sandbox
+from service.sandbox import Sandbox, Trouble
 from service.sandbox.callbacks import Shape, callback_body
 
 APP_ID: Final = "1234567890"
@@ -92,9 +92,9 @@ def store_recordings(sandbox: Sandbox, now: datetime) -> None:
     for each in RECORDINGS:
         if each is not EMIL:
             sandbox.add_file(APP_ID, each.vendor, each.file_id, created_at=now - each.age, stream_id=each.stream)
-    sandbox.poison(BEN.file_id, 1000)
-    sandbox.fail_file(DORA.file_id, "Locked", "the file is being transcoded", times=1)
-    sandbox.omit_file(HANA.file_id, times=1)
+    sandbox.troubles[BEN.file_id] = Trouble(1000)
+    sandbox.troubles[DORA.file_id] = Trouble("Locked", "the file is being transcoded", times=1)
+    sandbox.troubles[HANA.file_id] = Trouble(None, times=1)
 
 
 def write_callback(recording: Recording, secret: str, now: datetime, **changes: str) -> tuple[bytes, str]:

@@ -1,11 +1,8 @@
-"""A strict ZEGO on loopback, for the demo and the tests: it checks every call, stores files and fails on command.
-
-`python -m service.sandbox --help` shows how to run one by hand.
-"""
+"""A strict ZEGO on loopback, for the demo and the tests; `python -m service.sandbox --help` runs one by hand."""
 
 from __future__ import annotations
 
 from service.sandbox.sandbox import Call, Sandbox
-from service.sandbox.storage import StoredFile
+from service.sandbox.storage import StoredFile, Trouble
 
-__all__ = ["Call", "Sandbox", "StoredFile"]
+__all__ = ["Call", "Sandbox", "StoredFile", "Trouble"]

@@ -59,33 +59,6 @@ def callback_body(  # noqa: PLR0913 (a callback's facts, each by its own name)
     return encode_body(sign_fields(kept, secret=secret, now=now, nonce=nonce), shape)
 
 
-def merge_fields(app_id: str, replay_url: str, *, file_id: str | None = None, code: str = "0") -> dict[str, Any]:
-    """The fields of a `compose` callback, unsigned. Only Tencent's carry a file id."""
-    fields = {"event": "compose", "appid": app_id, "task_id": "merge-1", "replay_url": replay_url, "code": code}
-    return fields | ({} if file_id is None else {"file_id": file_id})
-
-
-def transcoding_fields(app_id: str, file_id: str) -> dict[str, Any]:
-    """The fields of a `procedure` callback, unsigned: a rendition was made of a file of Tencent."""
-    rendition = {"code": "0", "replay_url": f"https://media.invalid/{quote(file_id)}/360.mp4", "size": 360_000}
-    fields: dict[str, Any] = {"event": "procedure", "appid": app_id, "task_id": "procedure-1", "status": "SUCCESS"}
-    return fields | {"fileId": file_id, "extra_params": {"media": {"transcode": [rendition]}}}
-
-
-def cloud_recording_fields(app_id: str) -> dict[str, Any]:
-    """The fields of a callback of Cloud Recording, another product of ZEGO, unsigned."""
-    uploaded = {"file_id": "room_stream_VA_20211124113602084.mp4", "file_size": 25349026, "status": 3}
-    return {
-        "app_id": int(app_id),
-        "task_id": "XBT1j6Tr5ThjTrO7",
-        "room_id": "room",
-        "event_type": 1,
-        "message": "",
-        "sequence": 0,
-        "detail": {"upload_status": 1, "file_info": [uploaded]},
-    }
-
-
 def sign_fields(fields: Mapping[str, Any], *, secret: str, now: datetime, nonce: str | None = None) -> dict[str, Any]:
     """Return the fields with timestamp, nonce (six random digits unless given) and signature; given ones stay."""
     timestamp = str(int(now.timestamp()))

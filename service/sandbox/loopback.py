@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import sys
 import threading
@@ -11,30 +12,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Reply:
-    """What goes back, and how. `drop` breaks the connection instead, after `delay_s`."""
+    """What goes back: `content` as JSON or, without any, the error page of a front end.
+
+    Of a `cut` one half arrives; `drop` breaks the connection instead of answering. Both after `delay_s`.
+    """
 
     status: int
-    body: bytes
-    content_type: str = "application/json; charset=utf-8"
+    content: dict[str, Any] | None = None
     date: datetime | None = None
     retry_after: str | None = None
+    cut: bool = False
     drop: bool = False
     delay_s: float = 0
 
-    @classmethod
-    def html(cls, status: int, retry_after: str | None = None) -> Reply:
-        """The error page of a front end."""
-        page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1><hr>front end</body></html>"
-        return cls(status, page.encode(), "text/html", retry_after=retry_after)
-
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves `answer(request target)` on 127.0.0.1. Stopping it also breaks the connections that are open."""
+    """Serves `answer(request target)` on 127.0.0.1 within a `with` block; its end also breaks open connections."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -46,31 +44,23 @@ class LoopbackServer(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         super().__init__(("127.0.0.1", port), _Handler)
 
-    @property
-    def url(self) -> str:
-        """Where it listens, for clients on this machine."""
-        return f"http://127.0.0.1:{self.server_address[1]}/"
-
-    def start(self) -> None:
-        """Serve in a thread of its own."""
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
-        """Stop listening, and break what is open: a client must find nobody there any more."""
+    def __exit__(self, *_: object) -> None:
         self.stopping.set()
         self.shutdown()
         self._thread.join()
-        for connection in tuple(self._open):
+        for connection in tuple(self._open):  # a client must find nobody there any more
             _break(connection)
         self.server_close()
 
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (as in socketserver)
-        """Note the connection as open."""
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, D102 (as in socketserver)
         self._open.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 (as in socketserver)
-        """Note the connection as closed."""
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401, D102 (as in socketserver)
         self._open.discard(request)
         super().shutdown_request(request)
 
@@ -88,23 +78,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         reply = self.server.answer(self.path)
-        if reply.delay_s:
-            self.server.stopping.wait(reply.delay_s)
+        self.server.stopping.wait(reply.delay_s)
         if reply.drop or self.server.stopping.is_set():
             self.close_connection = True
             _break(self.connection)
             return
-        self._send(reply)
-
-    def _send(self, reply: Reply) -> None:
+        content_type, text = "application/json; charset=utf-8", json.dumps(reply.content, ensure_ascii=False)
+        if reply.content is None:
+            content_type, text = "text/html", f"<html><body><h1>{reply.status}</h1><hr>front end</body></html>"
+        body = text.encode()
+        body = body[: len(body) // 2] if reply.cut else body
         self.send_response_only(reply.status)
         self.send_header("Date", format_datetime(reply.date, usegmt=True) if reply.date else self.date_time_string())
-        self.send_header("Content-Type", reply.content_type)
-        self.send_header("Content-Length", str(len(reply.body)))
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
         if reply.retry_after is not None:
             self.send_header("Retry-After", reply.retry_after)
         self.end_headers()
-        self.wfile.write(reply.body)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (as in http.server)
         """Write nothing: whoever runs the sandbox reads its record of calls."""

@@ -1,29 +1,17 @@
-"""The files that the sandbox's vendors store, and what DeleteMedia and SearchMedia answer about them.
-
-docs/protocol.md, "DeleteMedia" and "SearchMedia".
-"""
+"""The files that a vendor stores for an app, and how SearchMedia shows them (docs/protocol.md, "SearchMedia")."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 from zlib import crc32
 
-from service.model import Vendor
-from service.sandbox.request import TENCENT_LIMIT, Search
-
-NOT_FOUND: Final = {
-    Vendor.TENCENT: ("ResourceNotFound", "the media does not exist"),
-    Vendor.WANGSU: ("612", "no such file or directory"),
-    Vendor.HUAWEI: ("NoSuchKey", "The specified key does not exist."),
-}
-"""What each vendor says of a file that it does not have."""
-NEVER: Final = "9999-12-31T23:59:59Z"
-"""How Tencent's listing says that a file does not expire."""
+from service.sandbox.request import TENCENT_LIMIT
+from service.zego.messages import Query
 
 Order: TypeAlias = Literal["newest", "oldest", "shuffled"]
 """How Tencent lists, which ZEGO does not document. `shuffled` is not by time, and the same for the same ids."""
@@ -42,118 +30,68 @@ class StoredFile:
     media_url: str | None = None
 
 
+@dataclass(slots=True)
+class Trouble:
+    """What a file causes instead of being deleted, `times` times (None: always).
+
+    `code` is a per-file error; a number fails every whole call that asks for the file; None: the answer mentions it in
+    neither list. `acts` says whether it is deleted all the same.
+    """
+
+    code: str | int | None
+    message: str = ""
+    times: int | None = None
+    acts: bool = False
+
+
 _Key: TypeAlias = "Callable[[StoredFile], Any]"
-_BY_TIME: _Key = attrgetter("created_at", "file_id")
-_BY_ID: _Key = attrgetter("file_id")
+_BY_TIME: Final[_Key] = attrgetter("created_at", "file_id")
+_BY_ID: Final[_Key] = attrgetter("file_id")
 
 
 class VendorFiles:
-    """The files of one app at one vendor. Not safe to share between threads by itself.
-
-    Sorted lists are made when a listing first asks for them. A removed file leaves them when the next page is asked
-    for, so that deleting stays cheap however many files there are.
-    """
+    """The files of one app at one vendor. Not safe to share between threads by itself."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, StoredFile] = {}
         self._sorted: dict[_Key, list[StoredFile]] = {}
-        self._outdated: set[_Key] = set()
 
     def add(self, files: Iterable[StoredFile]) -> None:
         """Store files; one with an id that is there already takes its place."""
         self.by_id.update((file.file_id, file) for file in files)
         self._sorted.clear()
 
-    def remove(self, file_id: str) -> StoredFile | None:
-        """Take a file away and return it, or None where there is none."""
-        self._outdated.update(self._sorted)
-        return self.by_id.pop(file_id, None)
-
-    def list_window(self, search: Search, order: Order) -> tuple[int, Sequence[StoredFile]]:
-        """How many files a time window holds, and those of one page of it."""
+    def list_window(self, query: Query, order: Order) -> dict[str, Any]:
+        """A page of Tencent's listing. Whether a window holds the second of its end is not known; here it does."""
         in_time = self._in_order(_BY_TIME)
-        start = bisect_left(in_time, (search.start, ""), key=_BY_TIME) if search.start else 0
-        end = bisect_left(in_time, (search.before, ""), key=_BY_TIME) if search.before else len(in_time)
+        start = bisect_left(in_time, (query.start, ""), key=_BY_TIME) if query.start else 0
+        end = len(in_time)
+        if query.end:
+            end = bisect_left(in_time, (query.end + timedelta(seconds=1), ""), key=_BY_TIME)
         window = in_time[start:end]
         if order == "newest":
             window.reverse()
         elif order == "shuffled":
             window.sort(key=lambda file: (crc32(file.file_id.encode()), file.file_id))
-        return len(window), window[search.first : search.first + search.size]
+        page = window[query.page * query.size :][: query.size]
+        return {"TotalCount": min(len(window), TENCENT_LIMIT), "MediaInfoSet": [_media_item(file) for file in page]}
 
-    def list_after(self, marker: str, count: int) -> Sequence[StoredFile]:
-        """Up to `count` files in order of their ids, beyond the marker."""
+    def list_after(self, query: Query) -> dict[str, Any]:
+        """A page of the other vendors' listing: in order of ids, beyond the marker."""
         in_order = self._in_order(_BY_ID)
-        start = bisect_right(in_order, marker, key=_BY_ID) if marker else 0
-        return in_order[start : start + count]
+        start = bisect_right(in_order, query.marker, key=_BY_ID) if query.marker else 0
+        page = in_order[start : start + query.size]
+        has_more = start + query.size < len(in_order)
+        return {"Keys": [_key_item(file) for file in page], "NextMarker": page[-1].file_id if has_more else ""}
 
     def _in_order(self, key: _Key) -> list[StoredFile]:
-        if key not in self._sorted:
-            self._sorted[key] = sorted(self.by_id.values(), key=key)
-        elif key in self._outdated:
-            self._sorted[key] = [file for file in self._sorted[key] if file.file_id in self.by_id]
-        self._outdated.discard(key)
-        return self._sorted[key]
-
-
-@dataclass(slots=True)
-class Trouble:
-    """What happens to one file instead of being deleted. `code` None: the answer mentions it in neither list."""
-
-    code: str | None
-    message: str = ""
-    times: int | None = None
-    acts: bool = False
-
-
-class Storage:
-    """The files of every app and vendor, and the trouble that single files make."""
-
-    def __init__(self) -> None:
-        self._files: dict[tuple[str, Vendor], VendorFiles] = {}
-        self.troubles: dict[str, Trouble] = {}
-
-    def files(self, app_id: str, vendor: Vendor) -> VendorFiles:
-        """The files of one app at one vendor; changing it changes what is stored."""
-        return self._files.setdefault((app_id, vendor), VendorFiles())
-
-    def delete(self, app_id: str, vendor: Vendor, file_ids: Iterable[str], request_id: str) -> dict[str, Any]:
-        """Delete files and return the `Data` of DeleteMedia."""
-        deleted: list[str] = []
-        errors: list[dict[str, str]] = []
-        for file_id in file_ids:
-            code, message = self._delete_one(app_id, vendor, file_id)
-            if code == "":
-                deleted.append(file_id)
-            elif code is not None:
-                errors.append({"Code": code, "Message": message, "Key": file_id, "RequestId": f"{vendor}-{request_id}"})
-        return {"Deleted": deleted, "Errors": errors}
-
-    def _delete_one(self, app_id: str, vendor: Vendor, file_id: str) -> tuple[str | None, str]:
-        """Return an error code and message: an empty code for deleted, None for not to be mentioned."""
-        files, trouble = self.files(app_id, vendor), self.troubles.get(file_id)
-        if trouble is None:
-            return ("", "") if files.remove(file_id) else NOT_FOUND[vendor]
-        if trouble.times is not None:
-            trouble.times -= 1
-            if trouble.times <= 0:
-                del self.troubles[file_id]
-        if trouble.acts:
-            files.remove(file_id)
-        return trouble.code, trouble.message
-
-    def search(self, app_id: str, vendor: Vendor, search: Search, order: Order) -> dict[str, Any]:
-        """Return the `Data` of SearchMedia for one page; only Tencent's listing comes in an order that varies."""
-        files = self.files(app_id, vendor)
-        if vendor is Vendor.TENCENT:
-            count, page = files.list_window(search, order)
-            section = {"TotalCount": min(count, TENCENT_LIMIT), "MediaInfoSet": [_media_item(file) for file in page]}
-        else:
-            found = files.list_after(search.marker, search.size + 1)
-            page = found[: search.size]
-            next_marker = page[-1].file_id if len(found) > len(page) else ""
-            section = {"Keys": [_key_item(file) for file in page], "NextMarker": next_marker}
-        return {vendor.value: section}
+        in_order = self._sorted.get(key)
+        if in_order is None:
+            in_order = sorted(self.by_id.values(), key=key)
+        elif len(in_order) > len(self.by_id):  # some were deleted since, which is to stay cheap
+            in_order = [file for file in in_order if file.file_id in self.by_id]
+        self._sorted[key] = in_order
+        return in_order
 
 
 def _media_item(file: StoredFile) -> dict[str, Any]:
@@ -162,7 +100,7 @@ def _media_item(file: StoredFile) -> dict[str, Any]:
         "Name": file.stream_id if file.name is None else file.name,
         "CreateTime": created,
         "UpdateTime": created,
-        "ExpireTime": NEVER,
+        "ExpireTime": "9999-12-31T23:59:59Z",
         "Type": "mp4",
         "MediaUrl": file.media_url or f"https://media.invalid/{file.file_id}.mp4",
         "Category": "Video",
@@ -184,4 +122,4 @@ def _key_item(file: StoredFile) -> dict[str, Any]:
 
 
 def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from service.database import Database
 from service.files.store import count_by_state
 from service.model import FileState, Vendor
-from service.sandbox import Sandbox
 from service.sandbox.storage import StoredFile
 from tests.bench import house
 from tests.bench.figures import Figure
 from tests.bench.inventory import file_id, fill
+from tests.faults import FaultySandbox
 from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _running_sandbox(count: int, apps: tuple[str, ...]) -> Iterator[tuple[subpro
 
 def main(count: int, apps: list[str]) -> None:
     """The sandbox's process: prints its URL, and what it saw once a line is written to it."""
-    sandbox = Sandbox(dict.fromkeys(apps, SERVER_SECRET), lambda: datetime.now(UTC), latency_s=_LATENCY_S)
+    sandbox = FaultySandbox(dict.fromkeys(apps, SERVER_SECRET), lambda: datetime.now(UTC), latency_s=_LATENCY_S)
     for place, app_id in enumerate(apps):
         numbers = (number for number in range(1, count + 1) if number % len(apps) == place)
         sandbox.add_files(app_id, Vendor.TENCENT, (StoredFile(file_id(n), datetime.now(UTC)) for n in numbers))

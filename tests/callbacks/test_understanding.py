@@ -17,8 +17,9 @@ from service.callbacks.receive import Answer
 from service.database import Database, DatabaseUnavailable
 from service.files.store import add_erasure, list_flagged
 from service.model import Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, Verdict
-from service.sandbox.callbacks import Shape, cloud_recording_fields, merge_fields, transcoding_fields
+from service.sandbox.callbacks import Shape
 from tests.callbacks.callback_scene import APP, DAY, HOUR, OTHER_APP, START, Scene, adopted, open_scene, recording
+from tests.other_events import cloud_recording_fields, merge_fields, transcoding_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import pytest
 from service.audit.order import OrderKind, Step
 from service.cli import main
 from service.model import Vendor
-from service.sandbox.faults import answer_late
 from tests.cli.terminal import type_into
+from tests.faults import answer_late
 from tests.processes import wait_until
 from tests.world import APP, environment
 

@@ -12,7 +12,7 @@ import pytest
 
 from service.leader.store import find_leader
 from service.model import FileState, Vendor
-from service.sandbox.faults import answer_code, answer_late
+from tests.faults import answer_code, answer_late
 from tests.processes import running, wait_until
 from tests.world import APP, environment
 

@@ -18,7 +18,7 @@ from service.listing.record import Listing, ListingState
 from service.listing.request import place_reconcile
 from service.listing.store import find_listing, interrupt_running, list_listings
 from service.model import FileState, NoSuchThing, NotPossible, Suspicion, Vendor, WaitReason
-from service.sandbox.faults import (
+from tests.faults import (
     Fault,
     answer_code,
     answer_html,

@@ -12,10 +12,10 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from service.model import Vendor
-from service.sandbox import Call, Sandbox
-from service.sandbox.faults import answer_code, answer_html, answer_late, drop_before
+from service.sandbox import Call
 from service.sandbox.request import Code
 from service.zego.signature import api_signature
+from tests.faults import FaultySandbox, answer_code, answer_html, answer_late, drop_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,16 +41,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def sandbox(clock: Clock) -> Iterator[Sandbox]:
+def sandbox(clock: Clock) -> Iterator[FaultySandbox]:
     apps = {APP: SECRET, OTHER: SECRET}
-    with Sandbox(apps, clock.now, monotonic=clock.monotonic) as opened:
+    with FaultySandbox(apps, clock.now, monotonic=clock.monotonic) as opened:
         yield opened
 
 
 NONCES = iter(f"{number:016x}" for number in range(10**9))
 
 
-def get(sandbox: Sandbox, target: str) -> tuple[int, bytes]:
+def get(sandbox: FaultySandbox, target: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=10)
     try:
         connection.request("GET", target)
@@ -75,7 +75,7 @@ def target_of(changes: dict[str, object], *, secret: str = SECRET) -> str:
     return "/?" + urlencode({key: value for key, value in fields.items() if value is not ...}, doseq=True)
 
 
-def ask(sandbox: Sandbox, **changes: object) -> dict[str, Any]:
+def ask(sandbox: FaultySandbox, **changes: object) -> dict[str, Any]:
     status, body = get(sandbox, target_of({key.replace("FileId", "FileId[]"): value for key, value in changes.items()}))
     assert status == 200
     answer: dict[str, Any] = json.loads(body)
@@ -115,7 +115,7 @@ def ask(sandbox: Sandbox, **changes: object) -> dict[str, Any]:
     ],
     ids=lambda value: repr(value)[:60],
 )
-def test_the_checks_of_every_call(sandbox: Sandbox, changes: dict[str, object], code: Code) -> None:
+def test_the_checks_of_every_call(sandbox: FaultySandbox, changes: dict[str, object], code: Code) -> None:
     sandbox.add_file(APP, Vendor.TENCENT, "a")
     assert ask(sandbox, **changes)["Code"] == code
     assert sandbox.calls[-1].code == code
@@ -146,28 +146,28 @@ BAD_SEARCHES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", GOOD_SEARCHES + BAD_SEARCHES, ids=lambda value: repr(value)[:60])
-def test_the_checks_of_the_listing(sandbox: Sandbox, changes: dict[str, object]) -> None:
+def test_the_checks_of_the_listing(sandbox: FaultySandbox, changes: dict[str, object]) -> None:
     answer = ask(sandbox, **({"Action": "SearchMedia", "FileId": ...} | changes))
     assert answer["Code"] == (Code.DONE if changes in GOOD_SEARCHES else Code.BAD_PARAMETER)
     assert bool(answer["Data"]) == (changes in GOOD_SEARCHES)
     assert not sandbox.calls[-1].acted
 
 
-def test_a_nonce_works_once_per_app(sandbox: Sandbox) -> None:
+def test_a_nonce_works_once_per_app(sandbox: FaultySandbox) -> None:
     nonce = "0123456789abcdef"
     assert ask(sandbox, SignatureNonce=nonce)["Code"] == 0
     assert ask(sandbox, SignatureNonce=nonce)["Code"] == Code.SIGNATURE_WRONG
     assert ask(sandbox, SignatureNonce=nonce, AppId=OTHER)["Code"] == 0
 
 
-def test_long_urls_and_other_paths_get_the_page_of_a_front_end(sandbox: Sandbox) -> None:
+def test_long_urls_and_other_paths_get_the_page_of_a_front_end(sandbox: FaultySandbox) -> None:
     start = target_of({})
     assert get(sandbox, start + "x" * (8192 - len(start)))[0] == 200
     assert get(sandbox, start + "x" * (8193 - len(start)))[0] == 414
     assert get(sandbox, "/other" + start)[0] == 404
 
 
-def test_at_most_20_calls_of_an_app_in_any_second(sandbox: Sandbox, clock: Clock) -> None:
+def test_at_most_20_calls_of_an_app_in_any_second(sandbox: FaultySandbox, clock: Clock) -> None:
     def codes(count: int, app_id: str = APP) -> list[int]:
         return [ask(sandbox, AppId=app_id)["Code"] for _ in range(count)]
 
@@ -182,7 +182,7 @@ def test_at_most_20_calls_of_an_app_in_any_second(sandbox: Sandbox, clock: Clock
     assert not sandbox.calls[-1].acted
 
 
-def test_files_belong_to_an_app_and_a_vendor_which_says_not_found_in_its_own_words(sandbox: Sandbox) -> None:
+def test_files_belong_to_an_app_and_a_vendor_which_says_not_found_in_its_own_words(sandbox: FaultySandbox) -> None:
     sandbox.add_file(APP, "Tencent", "a", size_bytes=5, stream_id="s")
     sandbox.add_file(APP, "Huawei", "a")
     assert ask(sandbox, AppId=OTHER)["Data"]["Deleted"] == []
@@ -193,7 +193,7 @@ def test_files_belong_to_an_app_and_a_vendor_which_says_not_found_in_its_own_wor
     assert codes == {Vendor.TENCENT: "ResourceNotFound", Vendor.WANGSU: "612", Vendor.HUAWEI: "NoSuchKey"}
 
 
-def test_trouble_with_single_files(sandbox: Sandbox) -> None:
+def test_trouble_with_single_files(sandbox: FaultySandbox) -> None:
     for file_id in "abcd":
         sandbox.add_file(APP, Vendor.TENCENT, file_id)
     sandbox.fail_file("a", "InternalError", "try again", times=1)
@@ -209,7 +209,7 @@ def test_trouble_with_single_files(sandbox: Sandbox) -> None:
     assert ask(sandbox, FileId=["a", "b"])["Data"]["Deleted"] == ["a", "b"]
 
 
-def test_a_poisonous_id_fails_the_whole_call(sandbox: Sandbox) -> None:
+def test_a_poisonous_id_fails_the_whole_call(sandbox: FaultySandbox) -> None:
     sandbox.add_file(APP, Vendor.TENCENT, "a")
     sandbox.poison("x", 1000)
     assert ask(sandbox, FileId=["a", "x"])["Code"] == 1000
@@ -219,7 +219,7 @@ def test_a_poisonous_id_fails_the_whole_call(sandbox: Sandbox) -> None:
     assert ask(sandbox, FileId=["a", "x"])["Data"]["Deleted"] == ["a"]
 
 
-def test_faults_of_the_next_calls_come_before_standing_ones_and_end(sandbox: Sandbox) -> None:
+def test_faults_of_the_next_calls_come_before_standing_ones_and_end(sandbox: FaultySandbox) -> None:
     sandbox.always(answer_code(4, app_id=APP, vendor=Vendor.HUAWEI), answer_code(3, app_id=OTHER))
     sandbox.next(answer_code(2), answer_code(1000))
     assert ask(sandbox, Signature="0" * 32)["Code"] == Code.SIGNATURE_WRONG, "it meets no fault"
@@ -230,7 +230,7 @@ def test_faults_of_the_next_calls_come_before_standing_ones_and_end(sandbox: San
     assert ask(sandbox, AppId=OTHER)["Code"] == 0
 
 
-def test_a_hidden_answer_is_recorded_as_none(sandbox: Sandbox) -> None:
+def test_a_hidden_answer_is_recorded_as_none(sandbox: FaultySandbox) -> None:
     sandbox.add_file(APP, Vendor.TENCENT, "a")
     sandbox.next(answer_html(502, acts=True), drop_before())
     assert get(sandbox, target_of({}))[0] == 502
@@ -240,7 +240,7 @@ def test_a_hidden_answer_is_recorded_as_none(sandbox: Sandbox) -> None:
     assert sandbox.files(APP, Vendor.TENCENT) == {}
 
 
-def test_the_hook_sees_each_call_before_and_after_the_work(sandbox: Sandbox) -> None:
+def test_the_hook_sees_each_call_before_and_after_the_work(sandbox: FaultySandbox) -> None:
     sandbox.add_file(APP, Vendor.TENCENT, "a")
     seen: list[tuple[str, bool, int]] = []
 
@@ -255,7 +255,7 @@ def test_the_hook_sees_each_call_before_and_after_the_work(sandbox: Sandbox) -> 
 def test_closing_ends_waiting_answers_and_open_connections(clock: Clock) -> None:
     arrived = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        with Sandbox({APP: SECRET}, clock.now) as sandbox:
+        with FaultySandbox({APP: SECRET}, clock.now) as sandbox:
             sandbox.next(answer_late(60))
             sandbox.on_request = lambda call: arrived.set() if call.stage == "done" else None
             waiting = pool.submit(get, sandbox, target_of({}))
@@ -266,7 +266,7 @@ def test_closing_ends_waiting_answers_and_open_connections(clock: Clock) -> None
             get(sandbox, "/")
 
 
-def test_latency_delays_every_answer_and_calls_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
+def test_latency_delays_every_answer_and_calls_do_not_wait_for_each_other(sandbox: FaultySandbox) -> None:
     sandbox.latency_s = 0.2
     started = time.monotonic()
     with ThreadPoolExecutor(10) as pool:

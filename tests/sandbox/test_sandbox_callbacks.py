@@ -6,18 +6,11 @@ from typing import Any, get_args
 import pytest
 
 from service.model import Announcement, Vendor, Verdict
-from service.sandbox.callbacks import (
-    Shape,
-    callback_body,
-    cloud_recording_fields,
-    encode_body,
-    merge_fields,
-    sign_fields,
-    transcoding_fields,
-)
+from service.sandbox.callbacks import Shape, callback_body, encode_body, sign_fields
 from service.zego.callback import NoFile, parse_callback
 from service.zego.envelope import read_envelope
 from service.zego.signature import parse_timestamp, verify_callback
+from tests.other_events import cloud_recording_fields, merge_fields, transcoding_fields
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.model import Vendor
-from service.sandbox import Sandbox, StoredFile, faults
+from service.sandbox import StoredFile
 from service.zego.client import ZegoClient
 from service.zego.messages import ListedFile, Query, SearchAnswer, Transport
+from tests import faults
+from tests.faults import FaultySandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,13 +28,13 @@ def now() -> datetime:
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox({APP: SECRET}, now, calls_per_second=1000) as opened:
+def sandbox() -> Iterator[FaultySandbox]:
+    with FaultySandbox({APP: SECRET}, now, calls_per_second=1000) as opened:
         yield opened
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[ZegoClient]:
+def client(sandbox: FaultySandbox) -> Iterator[ZegoClient]:
     with ZegoClient(APP, SECRET, sandbox.url, now=now) as opened:
         yield opened
 
@@ -47,12 +49,12 @@ def ids(answer: SearchAnswer) -> str:
     return " ".join(file.file_id for file in answer.files)
 
 
-def store_seconds(sandbox: Sandbox, names: Sequence[str], vendor: Vendor = Vendor.TENCENT) -> None:
+def store_seconds(sandbox: FaultySandbox, names: Sequence[str], vendor: Vendor = Vendor.TENCENT) -> None:
     """Store files, each a second older than the one before."""
     sandbox.add_files(APP, vendor, (StoredFile(name, NOW - place * SECOND) for place, name in enumerate(names)))
 
 
-def test_what_listings_show_of_a_file(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_what_listings_show_of_a_file(sandbox: FaultySandbox, client: ZegoClient) -> None:
     created_at = (NOW - timedelta(days=1, microseconds=-900_000)).astimezone()
     facts: dict[str, Any] = {"size_bytes": 5, "created_at": created_at, "duration_s": 1.5, "media_url": "https://u/"}
     for vendor in Vendor:
@@ -64,7 +66,7 @@ def test_what_listings_show_of_a_file(sandbox: Sandbox, client: ZegoClient) -> N
         assert search(client, vendor).files == (only,)
 
 
-def test_pages_and_windows_of_tencent(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_pages_and_windows_of_tencent(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, "abcde")
     assert [ids(search(client, size=2, page=page)) for page in range(4)] == ["a b", "c d", "e", ""]
     assert search(client, size=2, page=3).total == 5
@@ -79,14 +81,14 @@ def test_pages_and_windows_of_tencent(sandbox: Sandbox, client: ZegoClient) -> N
     assert shuffled not in ("a b c d e", "e d c b a")
 
 
-def test_the_count_of_tencent_stops_at_5000(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_the_count_of_tencent_stops_at_5000(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, [f"{number:05}" for number in range(5001)])
     assert search(client).total == 5000
     assert search(client, start=NOW - 4998 * SECOND).total == 4999
     assert search(client, size=1000, page=4).files[-1].file_id == "04999"
 
 
-def test_pages_by_marker_see_files_that_come_and_go(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_pages_by_marker_see_files_that_come_and_go(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, ["d", "b", "a", "c"], Vendor.WANGSU)
     first = search(client, Vendor.WANGSU, size=2)
     assert (ids(first), first.next_marker) == ("a b", "b")
@@ -98,7 +100,7 @@ def test_pages_by_marker_see_files_that_come_and_go(sandbox: Sandbox, client: Ze
     assert ids(search(client, Vendor.WANGSU, marker="e/ü+& %")) == ""
 
 
-def test_files_that_go_move_tencents_pages(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_files_that_go_move_tencents_pages(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, "abcd")
     assert ids(search(client, size=2)) == "a b"
     client.delete_media(Vendor.TENCENT, ["a"])
@@ -108,7 +110,7 @@ def test_files_that_go_move_tencents_pages(sandbox: Sandbox, client: ZegoClient)
     assert ids(search(client)) == "b c d a"
 
 
-def test_deleting_and_listing_stay_cheap_with_many_files(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_deleting_and_listing_stay_cheap_with_many_files(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, [f"{number:06}" for number in range(200_000)])
     search(client)
     started = time.process_time()
@@ -121,7 +123,7 @@ def test_deleting_and_listing_stay_cheap_with_many_files(sandbox: Sandbox, clien
 # Faults
 
 
-def test_a_fault_of_the_listing_waits_for_one(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_a_fault_of_the_listing_waits_for_one(sandbox: FaultySandbox, client: ZegoClient) -> None:
     sandbox.next(faults.cut_answer(action="SearchMedia"))
     assert client.delete_media(Vendor.TENCENT, ["b"]).code == 0
     assert client.search_media(Vendor.TENCENT, Query(1)).unreadable
@@ -129,7 +131,7 @@ def test_a_fault_of_the_listing_waits_for_one(sandbox: Sandbox, client: ZegoClie
     assert sandbox.calls[-1].page == "PageNumber=1&PageSize=10&StartTime=1785585600"
 
 
-def test_listings_that_are_too_short(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_listings_that_are_too_short(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, "abcde")
     store_seconds(sandbox, "abcde", Vendor.WANGSU)
     sandbox.always(faults.list_fewer(3))
@@ -143,7 +145,7 @@ def test_listings_that_are_too_short(sandbox: Sandbox, client: ZegoClient) -> No
     assert [(ids(page), page.total) for page in pages] == [("a b", 3), ("c d", 3), ("e", 3)]
 
 
-def test_a_marker_that_stands_still(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_a_marker_that_stands_still(sandbox: FaultySandbox, client: ZegoClient) -> None:
     store_seconds(sandbox, "abcde", Vendor.WANGSU)
     sandbox.always(faults.repeat_marker())
     markers = [search(client, Vendor.WANGSU, size=2, marker=marker).next_marker for marker in ("", "b", "d")]
@@ -151,7 +153,7 @@ def test_a_marker_that_stands_still(sandbox: Sandbox, client: ZegoClient) -> Non
 
 
 @pytest.mark.parametrize("vendor", Vendor)
-def test_entries_without_an_id(sandbox: Sandbox, client: ZegoClient, vendor: Vendor) -> None:
+def test_entries_without_an_id(sandbox: FaultySandbox, client: ZegoClient, vendor: Vendor) -> None:
     store_seconds(sandbox, "abc", vendor)
     sandbox.next(faults.hide_ids("b"), faults.hide_ids(vendor=vendor))
     some, none = search(client, vendor), search(client, vendor)

@@ -23,7 +23,6 @@ from service.leader.store import set_progress
 from service.model import Actor, FileState, Hold, MediaFile, Vendor
 from service.rules.file import parse_rules
 from service.rules.revisions import Shown, put_in_force
-from service.sandbox import Sandbox
 from service.sandbox.storage import StoredFile
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
@@ -32,6 +31,7 @@ from service.sweep.calling import SweepApp
 from service.sweep.records import Trigger
 from service.sweep.run import Sweeper
 from service.zego.client import ZegoClient
+from tests.faults import FaultySandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Stage:
 
     database: Database
     leader: Leader
-    sandbox: Sandbox
+    sandbox: FaultySandbox
     clock: Clock
     sweeper: Sweeper
     deciding: DecidingLoop
@@ -168,7 +168,11 @@ class Stage:
 
 @contextmanager
 def open_actor(
-    database_url: str, sandbox_url: str, clock: Clock | None = None, sandbox: Sandbox | None = None, **options: Any
+    database_url: str,
+    sandbox_url: str,
+    clock: Clock | None = None,
+    sandbox: FaultySandbox | None = None,
+    **options: Any,
 ) -> Iterator[Stage]:
     """Everything but a sandbox of its own; nobody leads yet. `options` are as of `open_stage`."""
     clock = clock or Clock()
@@ -207,7 +211,7 @@ def open_stage(database_url: str, **options: Any) -> Iterator[Stage]:
     clock = Clock()
     apps = options.get("app_ids", (APP, OTHER))
     with (
-        Sandbox(dict.fromkeys(apps, SECRET), clock, calls_per_second=1_000_000) as sandbox,
+        FaultySandbox(dict.fromkeys(apps, SECRET), clock, calls_per_second=1_000_000) as sandbox,
         open_actor(database_url, sandbox.url, clock, sandbox, **options) as stage,
     ):
         assert stage.leader.try_to_lead()

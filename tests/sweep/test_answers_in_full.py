@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.model import Vendor
-from service.sandbox import faults
 from service.sweep import store
 from service.sweep.records import RunState, Trigger
+from tests import faults
 from tests.sweep.stage import APP, OTHER, open_stage
 
 if TYPE_CHECKING:

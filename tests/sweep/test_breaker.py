@@ -13,13 +13,13 @@ from service.filters import AuditFilter
 from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
 from service.rules.revisions import Shown
 from service.rules.store import find_revision
-from service.sandbox import faults
 from service.sweep import store
 from service.sweep.approve import place_approval
 from service.sweep.breaker import Limits
 from service.sweep.dry_run import dry_run
 from service.sweep.records import Plan, PlanState, RunState, Trigger
 from service.sweep.reports import find_attention, needs_person
+from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, TESTER, Stage
 
 if TYPE_CHECKING:

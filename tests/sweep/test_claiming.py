@@ -14,10 +14,10 @@ from service.audit.store import fail_order, find_head, find_order, finish_order
 from service.files.store import flag_files, list_flagged, save_files
 from service.model import FileState, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.latest import counts_as_recording
-from service.sandbox import faults
 from service.sweep import claim_store
 from service.sweep.records import RunState, Trigger
 from service.sweep.request import place_sweep
+from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, TESTER, open_stage
 
 if TYPE_CHECKING:

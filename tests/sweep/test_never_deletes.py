@@ -14,8 +14,8 @@ from sqlalchemy.engine import Engine
 
 from service.database import DatabaseUnavailable
 from service.model import Suspicion, Vendor, WaitReason
-from service.sandbox import faults
 from service.sweep.records import Trigger
+from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, Stage, open_stage
 from tests.sweep.test_killed_sweep import assert_repaired, open_scene
 

@@ -6,8 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from service.model import Vendor
-from service.sandbox import faults
 from service.sweep.calling import Pace
+from tests import faults
 from tests.sweep.stage import APP, OTHER, open_stage
 
 

@@ -10,13 +10,13 @@ from sqlalchemy import select
 
 from service.database import DatabaseUnavailable
 from service.model import FileState, Outcome, WaitReason
-from service.sandbox import faults
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
 from service.sweep.pruning import prune_history
 from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
 from service.sweep.store import attempts, calls, runs
+from tests import faults
 from tests.sweep.stage import DAY
 
 if TYPE_CHECKING:

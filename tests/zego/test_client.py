@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.model import Vendor
-from service.sandbox import Sandbox, StoredFile
-from service.sandbox.faults import (
+from service.sandbox import StoredFile
+from service.sandbox.request import Code
+from service.zego.client import ZegoClient, url_cost
+from service.zego.messages import DeleteAnswer, FileError, Query, Transport
+from tests.faults import (
     Fault,
+    FaultySandbox,
     answer_html,
     answer_late,
     cut_answer,
     drop_after,
     drop_before,
 )
-from service.sandbox.request import Code
-from service.zego.client import ZegoClient, url_cost
-from service.zego.messages import DeleteAnswer, FileError, Query, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,15 +45,15 @@ def make_client(url: str, *, secret: str = SECRET, read_timeout_s: float = 5, cl
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox({APP: SECRET}, now) as opened:
+def sandbox() -> Iterator[FaultySandbox]:
+    with FaultySandbox({APP: SECRET}, now) as opened:
         for file_id in ("a", "b"):
             opened.add_file(APP, Vendor.TENCENT, file_id)
         yield opened
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[ZegoClient]:
+def client(sandbox: FaultySandbox) -> Iterator[ZegoClient]:
     with make_client(sandbox.url) as opened:
         yield opened
 
@@ -91,7 +92,7 @@ def say(text: bytes) -> Callable[[socket.socket], None]:
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_deleting(sandbox: Sandbox, client: ZegoClient, *, as_text: bool) -> None:
+def test_deleting(sandbox: FaultySandbox, client: ZegoClient, *, as_text: bool) -> None:
     sandbox.data_as_text = sandbox.code_as_text = as_text
     answer = client.delete_media(Vendor.TENCENT, ["a", "c"])
     assert (answer.transport, answer.http_status, answer.code) == (Transport.ANSWERED, 200, 0)
@@ -102,7 +103,7 @@ def test_deleting(sandbox: Sandbox, client: ZegoClient, *, as_text: bool) -> Non
     assert set(sandbox.files(APP, Vendor.TENCENT)) == {"b"}
 
 
-def test_ids_of_any_characters_arrive_unchanged(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_ids_of_any_characters_arrive_unchanged(sandbox: FaultySandbox, client: ZegoClient) -> None:
     ids = ["record/a b+c&d=e%41?#[]'.mp4", "录制/😀", "~._-", "%2B", "a\nb"]
     for file_id in ids:
         sandbox.add_file(APP, Vendor.HUAWEI, file_id)
@@ -111,14 +112,14 @@ def test_ids_of_any_characters_arrive_unchanged(sandbox: Sandbox, client: ZegoCl
     assert client.url_overhead(Vendor.HUAWEI) + sum(map(url_cost, ids)) == expected
 
 
-def test_only_1_to_100_files_are_asked_for(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_only_1_to_100_files_are_asked_for(sandbox: FaultySandbox, client: ZegoClient) -> None:
     for ids in ([], ["x"] * 101):
         with pytest.raises(ValueError, match="1 to 100 files"):
             client.delete_media(Vendor.TENCENT, ids)
     assert sandbox.calls == ()
 
 
-def test_the_cache_of_wangsu_is_cleared_where_wanted(sandbox: Sandbox) -> None:
+def test_the_cache_of_wangsu_is_cleared_where_wanted(sandbox: FaultySandbox) -> None:
     with make_client(sandbox.url, clear_cache=True) as client:
         assert client.delete_media(Vendor.WANGSU, ["a"]).cache_code == "1"
         assert client.delete_media(Vendor.HUAWEI, ["a"]).cache_code is None
@@ -129,7 +130,7 @@ def test_a_listing_of_one_file_shows_that_the_credentials_work_and_what_time_it_
     assert (answer.transport, answer.code, answer.unreadable, answer.date) == (Transport.ANSWERED, 0, False, NOW)
 
 
-def test_the_largest_page_of_files_with_long_urls_is_read(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_the_largest_page_of_files_with_long_urls_is_read(sandbox: FaultySandbox, client: ZegoClient) -> None:
     long = [StoredFile(f"{number:0500}", NOW, media_url="https://media.invalid/" + "x" * 500) for number in range(5000)]
     sandbox.add_files(APP, Vendor.TENCENT, long)
     sandbox.data_as_text = True
@@ -137,7 +138,7 @@ def test_the_largest_page_of_files_with_long_urls_is_read(sandbox: Sandbox, clie
     assert (answer.unreadable, len(answer.files)) == (False, 5000)
 
 
-def test_a_wrong_secret_is_an_answer(sandbox: Sandbox) -> None:
+def test_a_wrong_secret_is_an_answer(sandbox: FaultySandbox) -> None:
     with make_client(sandbox.url, secret="wrong") as client:
         assert client.search_media(Vendor.TENCENT, Query(size=1)).code == Code.SIGNATURE_WRONG
         assert client.delete_media(Vendor.TENCENT, ["a"]).code == Code.SIGNATURE_WRONG
@@ -156,7 +157,7 @@ def test_a_wrong_secret_is_an_answer(sandbox: Sandbox) -> None:
     ids=str,
 )
 def test_error_pages_and_cut_json_are_unreadable_and_their_status_known(
-    sandbox: Sandbox, client: ZegoClient, fault: Fault, status: int, retry_after_s: float | None
+    sandbox: FaultySandbox, client: ZegoClient, fault: Fault, status: int, retry_after_s: float | None
 ) -> None:
     sandbox.next(fault)
     answer = client.delete_media(Vendor.TENCENT, ["a"])
@@ -175,7 +176,7 @@ def test_a_url_that_is_too_long_is_refused_by_the_front_end(client: ZegoClient) 
     ("fault", "left"), [(drop_before(), {"a", "b"}), (drop_after(), {"b"})], ids=["before", "after"]
 )
 def test_a_dropped_connection_is_lost_and_never_asked_again(
-    sandbox: Sandbox, client: ZegoClient, fault: Fault, left: set[str]
+    sandbox: FaultySandbox, client: ZegoClient, fault: Fault, left: set[str]
 ) -> None:
     sandbox.next(fault)
     answer = client.delete_media(Vendor.TENCENT, ["a"])
@@ -185,7 +186,7 @@ def test_a_dropped_connection_is_lost_and_never_asked_again(
     assert len(sandbox.calls) == 1
 
 
-def test_after_a_drop_on_a_kept_connection_nothing_is_asked_again(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_after_a_drop_on_a_kept_connection_nothing_is_asked_again(sandbox: FaultySandbox, client: ZegoClient) -> None:
     assert client.delete_media(Vendor.TENCENT, ["x"]).code == 0
     sandbox.next(drop_after())
     assert client.delete_media(Vendor.TENCENT, ["a"]).transport is Transport.LOST
@@ -193,14 +194,14 @@ def test_after_a_drop_on_a_kept_connection_nothing_is_asked_again(sandbox: Sandb
     assert [call.file_ids for call in sandbox.calls] == [("x",), ("a",), ("b",)]
 
 
-def test_an_answer_that_takes_too_long_is_lost(sandbox: Sandbox) -> None:
+def test_an_answer_that_takes_too_long_is_lost(sandbox: FaultySandbox) -> None:
     sandbox.next(answer_late(30))
     with make_client(sandbox.url, read_timeout_s=0.2) as client:
         answer = client.delete_media(Vendor.TENCENT, ["a"])
     assert (answer.transport, answer.message) == (Transport.LOST, "no whole answer came back: timed out")
 
 
-def test_nobody_listening_means_not_sent(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_nobody_listening_means_not_sent(sandbox: FaultySandbox, client: ZegoClient) -> None:
     assert client.delete_media(Vendor.TENCENT, ["a"]).code == 0
     sandbox.__exit__()
     answer = client.delete_media(Vendor.TENCENT, ["b"])
@@ -298,13 +299,15 @@ def test_an_error_page_that_repeats_the_url_gives_no_secret_away() -> None:
     assert SECRET not in answer.message + answer.raw
 
 
-def test_the_environment_changes_nothing(sandbox: Sandbox, client: ZegoClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_changes_nothing(
+    sandbox: FaultySandbox, client: ZegoClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert client.delete_media(Vendor.TENCENT, ["a"]).deleted == {"a"}
     assert len(sandbox.calls) == 1
 
 
-def test_many_threads_share_one_client_and_no_nonce_is_used_twice(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_many_threads_share_one_client_and_no_nonce_is_used_twice(sandbox: FaultySandbox, client: ZegoClient) -> None:
     sandbox.calls_per_second = 1000
     ids = [f"file-{number}" for number in range(200)]
     for file_id in ids:
@@ -316,7 +319,7 @@ def test_many_threads_share_one_client_and_no_nonce_is_used_twice(sandbox: Sandb
 
 @pytest.mark.parametrize("used", [False, True], ids=["new connection", "kept connection"])
 def test_a_request_that_may_not_be_sent_any_more_never_reaches_zego(
-    sandbox: Sandbox, client: ZegoClient, *, used: bool
+    sandbox: FaultySandbox, client: ZegoClient, *, used: bool
 ) -> None:
     asked: list[int] = []
 
@@ -334,7 +337,7 @@ def test_a_request_that_may_not_be_sent_any_more_never_reaches_zego(
     assert client.delete_media(Vendor.TENCENT, ["a"], may_send=lambda: True).deleted == {"a"}
 
 
-def test_the_clock_that_signs_is_the_one_that_was_given(sandbox: Sandbox, client: ZegoClient) -> None:
+def test_the_clock_that_signs_is_the_one_that_was_given(sandbox: FaultySandbox, client: ZegoClient) -> None:
     sandbox.now = lambda: NOW + timedelta(seconds=601)
     assert client.delete_media(Vendor.TENCENT, ["a"]).code == Code.SIGNATURE_EXPIRED
     sandbox.now = lambda: NOW - timedelta(seconds=600)
