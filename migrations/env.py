@@ -9,7 +9,6 @@ from alembic import context
 from sqlalchemy import Enum
 
 from service.audit import store as audit
-from service.audit import token_store
 from service.callbacks import store as callbacks
 from service.database import Database
 from service.database.schema import UtcDateTime, metadata
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-STORES = (audit, token_store, callbacks, files, health, holds, leader, listing, preview, rules, sweep)
+STORES = (audit, callbacks, files, health, holds, leader, listing, preview, rules, sweep)
 """The modules whose tables make up the schema: importing them is what declares the tables."""
 
 

@@ -1,51 +1,32 @@
-"""The chain of hashes over the audit: each hash covers one entry and everything before it (docs/operations.md)."""
+"""The chain of hashes over the audit: each covers one entry and everything before it (docs/operations.md)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC
+from itertools import islice
+from typing import Final, NamedTuple
 
+from service.audit import store
+from service.audit.store import START, Entry, Head
+from service.database import Database
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the audit; `detail` is the JSON text as it is stored."""
-
-    number: int
-    at: datetime
-    actor: str
-    through: str
-    action: str
-    subject: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a chain ends: its text is what people note down elsewhere."""
-
-    number: int
-    hash: str
-
-    def __str__(self) -> str:
-        return f"{self.number}:{self.hash}"
-
-
-START: Final = Head(0, "0" * 64)
-"""The head of a chain without entries."""
-
+_BATCH: Final = 500
 _HASH_DIGITS: Final = 64
 
 
-def parse_head(text: str) -> Head:
-    """Read what `str(head)` wrote.
+class Verified(NamedTuple):
+    """What following the chain found: up to where it is right, and the first thing wrong, if any."""
 
-    Raises:
-        ValueError: it is no such text; the message shows a right one.
-    """
+    head: Head
+    fault: str | None
+
+
+def parse_head(text: str) -> Head:
+    """Read what `str(head)` wrote; the message of a ValueError shows a right one."""
     number, _, digits = text.partition(":")
     is_hash = len(digits) == _HASH_DIGITS and set(digits) <= set("0123456789abcdef")
     if not (number.isascii() and number.isdecimal() and len(number) <= len(str(2**63)) and is_hash):
@@ -55,44 +36,62 @@ def parse_head(text: str) -> Head:
 
 def chain_entry(head: Head, entry: Entry) -> Head:
     """The head of the chain with one more entry."""
-    digest = hashlib.sha256(head.hash.encode() + _to_bytes(entry)).hexdigest()
-    return Head(entry.number, digest)
+    facts = asdict(entry) | {"at": entry.at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"}
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=repr)
+    return Head(entry.number, hashlib.sha256(head.hash.encode() + text.encode("ascii")).hexdigest())
 
 
-def check_chain(entries: Iterable[tuple[Entry, str]], head: Head, noted: Head | None = None) -> tuple[Head, str | None]:
-    """Follow a chain from its start; returns how far it is right, and the first thing wrong.
+def verify_chain(database: Database, noted: Head | None = None) -> Verified:
+    """Follow the whole chain; a `noted` head has to be in it still.
 
-    `entries` come with their stored hashes, in order. `head` is the stored end. A `noted` head has to be found as it
-    was noted.
+    Whoever can write the database can rewrite the whole chain, but not a head that was noted elsewhere.
     """
-    at = START
-    for entry, stored in entries:
-        if entry.number != at.number + 1:
-            return at, f"entry {at.number + 1} is missing: entries were removed"
-        following = chain_entry(at, entry)
-        if following.hash != stored:
-            return at, f"entry {entry.number} is not what was chained: it or its hash was altered"
-        if noted is not None and noted.number == following.number and noted != following:
-            return at, (
-                f"entry {noted.number} has another hash than the head noted: the chain was rewritten, or the head given"
-                " is not of this database"
-            )
-        at = following
-    if at != head:
-        return at, f"entry {at.number + 1} is missing: the audit ends at {at.number}, and its head is {head.number}"
-    if noted is not None and noted.number > at.number:
-        return at, f"the audit ends at {at.number}, before the head noted: entries were removed"
-    return at, None
+    with database.read() as tx:
+        head = store.find_head(tx)  # first: what is written meanwhile comes after it
+        found = _follow(store.iterate_entries(tx), head, noted)
+        beyond = store.iterate_entries(tx, head.number)
+        if found.fault is None and next(beyond, None) is not None and store.find_head(tx) == head:
+            fault = f"there are entries beyond {head.number}, which is where the audit ends: it was altered"
+            return Verified(head, fault)
+    return found
 
 
-def _to_bytes(entry: Entry) -> bytes:
-    facts = {
-        "number": entry.number,
-        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
-        "actor": entry.actor,
-        "through": entry.through,
-        "action": entry.action,
-        "subject": entry.subject,
-        "detail": entry.detail,
-    }
-    return json.dumps(facts, sort_keys=True, separators=(",", ":"), default=repr).encode("ascii")
+def _follow(entries: Iterator[tuple[Entry, str]], head: Head, noted: Head | None) -> Verified:
+    at, fault = START, None
+    try:
+        for entry, stored in entries:
+            if entry.number > head.number:
+                break
+            following = chain_entry(at, entry)
+            if fault := _find_fault(at, entry, stored, following, noted):
+                return Verified(at, fault)
+            at = following
+    except ValueError:  # a time that is none
+        fault = f"entry {at.number + 1} cannot be read: it was altered"
+    else:
+        if at != head:
+            fault = f"entry {at.number + 1} is missing: the audit ends at {at.number}, and its head is {head.number}"
+        elif noted is not None and noted.number > at.number:
+            fault = f"the audit ends at {at.number}, before the head noted: entries were removed"
+    return Verified(at, fault)
+
+
+def _find_fault(before: Head, entry: Entry, stored: str, at: Head, noted: Head | None) -> str | None:
+    if entry.number != before.number + 1:
+        return f"entry {before.number + 1} is missing: entries were removed"
+    if at.hash != stored:
+        return f"entry {entry.number} is not what was chained: it or its hash was altered"
+    if noted is not None and noted.number == at.number and noted != at:
+        cause = "the chain was rewritten, or the head given is not of this database"
+        return f"entry {noted.number} has another hash than the head noted: {cause}"
+    return None
+
+
+def export_entries(database: Database, after: int = 0) -> Iterator[tuple[Entry, str]]:
+    """Every entry with its hash, the oldest first, those beyond `after`; each batch in a transaction of its own."""
+    batch: list[tuple[Entry, str]] | None = None
+    while batch is None or len(batch) == _BATCH:
+        with database.read() as tx:
+            batch = list(islice(store.iterate_entries(tx, after), _BATCH))
+        yield from batch
+        after = batch[-1][0].number if batch else after

@@ -7,11 +7,11 @@ from typing import Final
 
 from service.model import NotPossible
 
-MAX_REASON: Final = 1_000
-MAX_PATTERN: Final = 255
 MAX_FILES: Final = 10_000
 """How many files an order may name one by one."""
 
+_MAX_REASON: Final = 1_000
+_MAX_PATTERN: Final = 255
 _MAX_APP_ID: Final = 20
 _MAX_NAMED: Final = 10
 
@@ -25,55 +25,39 @@ class BadOrder(NotPossible):
 
 
 def check_reason(reason: str) -> None:
-    """Every order says why.
-
-    Raises:
-        BadOrder: it does not, or at too great length, or with characters that cannot be shown.
-    """
+    """Every order says why."""
     if not reason.strip():
         raise BadOrder("reason", "the reason is empty: say why, for whoever reads it in a year")
-    if len(reason) > MAX_REASON:
-        raise BadOrder("reason", f"the reason has {len(reason):,} characters: {MAX_REASON:,} are the most")
-    if not reason.isprintable():
-        raise BadOrder("reason", "the reason holds line breaks or characters that cannot be shown: write one line")
+    _check_line("reason", "the reason", reason, _MAX_REASON)
 
 
 def check_pattern(pattern: str) -> None:
-    """A stream pattern that some stream may fit.
-
-    Raises:
-        BadOrder: none can.
-    """
+    """A stream pattern that some stream may fit."""
     if not pattern:
         raise BadOrder("stream_pattern", "the stream pattern is empty: write one such as lesson-*, or * for every one")
-    if len(pattern) > MAX_PATTERN:
-        raise BadOrder("stream_pattern", f"the stream pattern has more than {MAX_PATTERN} characters")
-    if not pattern.isprintable():
-        raise BadOrder("stream_pattern", "the stream pattern holds characters that cannot be shown")
+    _check_line("stream_pattern", "the stream pattern", pattern, _MAX_PATTERN)
+
+
+def _check_line(field: str, name: str, text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise BadOrder(field, f"{name} has {len(text):,} characters: {limit:,} are the most")
+    if not text.isprintable():
+        raise BadOrder(field, f"{name} holds line breaks or characters that cannot be shown: write one line")
 
 
 def check_app(app_id: str | None, known_apps: Collection[str]) -> str:
-    """The app of a stream pattern, one of those that are configured.
-
-    Raises:
-        BadOrder: none was given, or it is not configured.
-    """
+    """The app of a stream pattern, one of those that are configured."""
     if app_id is None:
         raise BadOrder("app_id", "a stream pattern belongs to one app: say which, by its AppID")
     if app_id not in known_apps:
-        known = sorted(known_apps)
-        named = ", ".join(known[:_MAX_NAMED]) + (", …" if len(known) > _MAX_NAMED else "")
-        hint = f"known are {named}" if known else "no app is"
+        named = ", ".join(sorted(known_apps)[:_MAX_NAMED]) + (", …" if len(known_apps) > _MAX_NAMED else "")
+        hint = f"known are {named}" if named else "no app is"
         raise BadOrder("app_id", f"app {ascii(app_id[: _MAX_APP_ID + 1])[1:-1]} is not configured: {hint}")
     return app_id
 
 
 def check_numbers(numbers: Sequence[int]) -> list[int]:
-    """The numbers of the files that an order names, each once, in order.
-
-    Raises:
-        BadOrder: there are none, or too many.
-    """
+    """The numbers of the files that an order names, each once, in order."""
     wanted = sorted(set(numbers))
     if not wanted:
         raise BadOrder("files", "no file is named: give the number of at least one")

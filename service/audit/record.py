@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from service.audit import store
-from service.audit.chain import Entry, chain_entry
+from service.audit.chain import chain_entry
 from service.audit.order import Order, OrderKind
+from service.audit.store import Entry
 from service.database import Transaction
 from service.model import Actor
 
@@ -43,16 +44,9 @@ def place_order(  # noqa: PLR0913  (an entry's parts, each by its own name)
 ) -> int:
     """Write an order and its audit entry; in force when the transaction commits. Returns the order's number.
 
-    Args:
-        tx: the transaction that also writes what the order is about (a hold, a rule set, …).
-        actor: who orders it, and through what.
-        kind: what it asks for.
-        subject: what it is about, for people ("hold 3", "files 17, 18").
-        payload: what the leader needs to apply it; JSON.
-        now: the time.
-        action: what the audit calls it ("hold.place").
-        app_id: the only app that it concerns; None: all.
-        detail: what the audit says of it beyond that; the payload if it is None.
+    `subject` is what it is about, for people ("hold 3"); `payload` what the leader needs to apply it, in JSON; `action`
+    what the audit calls it ("hold.place"); `app_id` the only app that it concerns (None: all); `detail` what the audit
+    says of it beyond that (None: the payload).
     """
     number = record_entry(tx, actor, action, subject, payload if detail is None else detail, now)
     store.add_order(tx, Order(number, kind, app_id, payload))

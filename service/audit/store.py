@@ -1,18 +1,30 @@
-"""The tables of the audit: its entries and their head, and the orders among them."""
+"""The tables of the audit: its entries and their head, the orders among them, and the tokens of the API."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import JSON, Column, Integer, Select, String, Table, Text, func, insert, select, update
 from sqlalchemy import text as sql
 
-from service.audit.chain import START, Entry, Head
 from service.audit.order import RUN_REQUESTS, Order, OrderKind
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, enum_column, insert_into, metadata, partial_index
+from service.database.schema import (
+    BigId,
+    UtcDateTime,
+    count_changed,
+    enum_column,
+    insert_into,
+    metadata,
+    partial_index,
+)
 from service.filters import AuditFilter
+from service.model import Role
+
+_BATCH: Final = 500
 
 audit_entries: Final = Table(
     "audit_entries",
@@ -51,38 +63,87 @@ orders: Final = Table(
     partial_index("ix_orders_unfinished", _IS_UNFINISHED, "number"),
 )
 
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("role", enum_column(Role), nullable=False),
+    # The SHA-256 of its text, which is kept nowhere.
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("revoked_by", Text),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the audit; `detail` is the JSON text as it is stored."""
+
+    number: int
+    at: datetime
+    actor: str
+    through: str
+    action: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the chain of entries ends: its text is what people note down elsewhere."""
+
+    number: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.hash}"
+
+
+START: Final = Head(0, "0" * 64)
+"""The head of a chain without entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, without its text."""
+
+    id: int
+    name: str
+    role: Role
+    hash: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None
+
+
+def find_head(tx: Transaction, *, lock: bool = False) -> Head:
+    """The head of the audit as it stands."""
+    query = select(audit_head.c.number, audit_head.c.hash)
+    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    return START if row is None else Head(*row)
+
 
 def lock_head(tx: Transaction) -> Head:
     """The head of the audit; whoever wants to write the next entry waits until this transaction ends."""
-    query = select(audit_head.c.number, audit_head.c.hash).with_for_update()
-    row = tx.execute(query).one_or_none()
-    if row is None:  # the first entry of all; several may be about to write it
+    head = find_head(tx, lock=True)
+    if head == START:  # the first entry of all; several may be about to write it
         first = insert_into(tx, audit_head).values(id=1, number=START.number, hash=START.hash)
         tx.execute(first.on_conflict_do_nothing())
-        row = tx.execute(query).one()
-    return Head(row.number, row.hash)
-
-
-def find_head(tx: Transaction) -> Head:
-    """The head of the audit as it stands."""
-    row = tx.execute(select(audit_head.c.number, audit_head.c.hash)).one_or_none()
-    return START if row is None else Head(row.number, row.hash)
+        head = find_head(tx, lock=True)
+    return head
 
 
 def add_entry(tx: Transaction, entry: Entry, head: Head) -> None:
     """Store an entry and the head that it makes."""
-    tx.execute(
-        insert(audit_entries).values(
-            number=entry.number,
-            at=entry.at,
-            actor=entry.actor,
-            through=entry.through,
-            action=entry.action,
-            subject=entry.subject,
-            detail=entry.detail,
-            hash=head.hash,
-        )
-    )
+    tx.execute(insert(audit_entries).values(**asdict(entry), hash=head.hash))
     tx.execute(update(audit_head).values(number=head.number, hash=head.hash))
 
 
@@ -93,8 +154,7 @@ def list_entries(
     query = _filter(select(audit_entries), wanted)
     if before is not None:
         query = query.where(audit_entries.c.number < before)
-    rows = tx.execute(query.order_by(audit_entries.c.number.desc()).limit(limit))
-    return [_read_entry(row) for row in rows]
+    return [_read_entry(row) for row in tx.execute(query.order_by(audit_entries.c.number.desc()).limit(limit))]
 
 
 def count_entries(tx: Transaction, wanted: AuditFilter) -> int:
@@ -102,10 +162,18 @@ def count_entries(tx: Transaction, wanted: AuditFilter) -> int:
     return int(tx.execute(_filter(select(func.count(audit_entries.c.number)), wanted)).scalar_one())
 
 
-def list_forward(tx: Transaction, after: int, limit: int) -> list[tuple[Entry, str]]:
-    """Entries with their hashes, the oldest first, those beyond `after`."""
-    query = select(audit_entries).where(audit_entries.c.number > after).order_by(audit_entries.c.number).limit(limit)
-    return [_read_entry(row) for row in tx.execute(query)]
+def iterate_entries(tx: Transaction, after: int = 0) -> Iterator[tuple[Entry, str]]:
+    """Entries with their hashes, the oldest first, those beyond `after`; each is read when it is asked for.
+
+    A ValueError means that the next entry holds a time that is none.
+    """
+    query = select(audit_entries).order_by(audit_entries.c.number).limit(_BATCH)
+    count = _BATCH
+    while count == _BATCH:
+        count = 0
+        for row in tx.execute(query.where(audit_entries.c.number > after)):
+            yield _read_entry(row)
+            after, count = row.number, count + 1
 
 
 def add_order(tx: Transaction, order: Order) -> None:
@@ -116,25 +184,33 @@ def add_order(tx: Transaction, order: Order) -> None:
 def find_order(tx: Transaction, number: int) -> Order | None:
     """One order."""
     row = tx.execute(select(orders).where(orders.c.number == number)).one_or_none()
-    return _read_order(row) if row is not None else None
+    return None if row is None else Order(*row)
 
 
 def list_orders(tx: Transaction, after: int, limit: int) -> list[Order]:
     """Orders beyond `after`, the oldest first."""
     query = select(orders).where(orders.c.number > after).order_by(orders.c.number).limit(limit)
-    return [_read_order(row) for row in tx.execute(query)]
+    return [Order(*row) for row in tx.execute(query)]
 
 
 def list_failed_orders(tx: Transaction) -> list[Order]:
     """Orders that could not be applied; until they are, the apps that they concern are not called."""
     query = select(orders).where(_IS_UNFINISHED, orders.c.failure.is_not(None)).order_by(orders.c.number)
-    return [_read_order(row) for row in tx.execute(query)]
+    return [Order(*row) for row in tx.execute(query)]
+
+
+def find_block(tx: Transaction, app_id: str) -> str | None:
+    """Why an app may not be called: an order that concerns it could not be applied. None: it may."""
+    for order in list_failed_orders(tx):
+        if order.kind not in RUN_REQUESTS and order.app_id in (None, app_id):
+            return f"order {order.number} ({order.kind}) could not be applied: {order.failure}"
+    return None
 
 
 def list_run_requests(tx: Transaction) -> list[Order]:
     """Orders that ask for a run that has not started yet, the oldest first."""
     query = select(orders).where(_IS_UNFINISHED, orders.c.kind.in_(sorted(RUN_REQUESTS))).order_by(orders.c.number)
-    return [_read_order(row) for row in tx.execute(query)]
+    return [Order(*row) for row in tx.execute(query)]
 
 
 def finish_order(tx: Transaction, number: int, now: datetime, result: dict[str, Any]) -> None:
@@ -147,18 +223,39 @@ def fail_order(tx: Transaction, number: int, failure: str) -> None:
     tx.execute(update(orders).where(orders.c.number == number).values(failure=failure))
 
 
+def add_token(tx: Transaction, token: Token) -> int:
+    """Store a new token; returns its number."""
+    facts = {name: value for name, value in asdict(token).items() if name != "id"}
+    return int(tx.execute(insert(tokens).values(facts).returning(tokens.c.id)).scalar_one())
+
+
+def find_token(tx: Transaction, **facts: object) -> Token | None:
+    """The token with these facts, by their columns."""
+    row = tx.execute(select(tokens).filter_by(**facts)).first()
+    return None if row is None else Token(*row)
+
+
+def list_tokens(tx: Transaction, limit: int | None = None, *, after: int = 0) -> list[Token]:
+    """Tokens by number beyond `after`, revoked ones included."""
+    query = select(tokens).where(tokens.c.id > after).order_by(tokens.c.id).limit(limit)
+    return [Token(*row) for row in tx.execute(query)]
+
+
+def mark_used(tx: Transaction, number: int, now: datetime) -> None:
+    """Write down when a token was used last."""
+    tx.execute(update(tokens).where(tokens.c.id == number).values(last_used_at=now))
+
+
+def revoke_token(tx: Transaction, number: int, revoked_by: str, now: datetime) -> bool:
+    """Revoke a token; False if it was revoked before."""
+    standing = update(tokens).where(tokens.c.id == number, tokens.c.revoked_at.is_(None))
+    return count_changed(tx.execute(standing.values(revoked_at=now, revoked_by=revoked_by))) == 1
+
+
 def _filter(query: Select[Any], wanted: AuditFilter) -> Select[Any]:
-    for column in ("action", "actor", "subject"):
-        value = getattr(wanted, column)
-        if value is not None:
-            query = query.where(audit_entries.c[column] == value)
-    return query
+    return query.filter_by(**{name: value for name, value in asdict(wanted).items() if value is not None})
 
 
 def _read_entry(row: Any) -> tuple[Entry, str]:  # noqa: ANN401  (a row has no better type)
-    entry = Entry(row.number, row.at, row.actor, row.through, row.action, row.subject, row.detail)
-    return entry, row.hash
-
-
-def _read_order(row: Any) -> Order:  # noqa: ANN401  (a row has no better type)
-    return Order(row.number, row.kind, row.app_id, row.payload, row.applied_at, row.result, row.failure)
+    *facts, digest = row
+    return Entry(*facts), digest

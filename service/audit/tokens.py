@@ -7,16 +7,14 @@ import hmac
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
 import structlog
 
-from service.audit import token_store
+from service.audit import store
 from service.audit.checks import BadOrder
 from service.audit.record import record_entry
-from service.audit.store import lock_head
-from service.audit.token_store import Token
+from service.audit.store import Token
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.model import Actor, NoSuchThing, NotPossible, Role
 from service.units import describe_moment, format_moment
@@ -32,18 +30,10 @@ _NOTE_USE_EVERY: Final = timedelta(minutes=1)
 log = structlog.get_logger(__name__)
 
 
-class TokenFault(StrEnum):
-    """Why a token opens nothing."""
-
-    UNKNOWN = "unknown"
-    EXPIRED = "expired"
-    REVOKED = "revoked"
-
-
 class BadToken(Exception):  # noqa: N818  (an answer to a caller, not a defect)
-    """The token given opens nothing; `reason` says why."""
+    """The token given opens nothing; `reason` says why, in one word: unknown, revoked, expired."""
 
-    def __init__(self, reason: TokenFault) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(f"the token is {reason}")
         self.reason = reason
 
@@ -59,23 +49,22 @@ class Bearer:
 def make_token(
     database: Database, name: str, role: Role, expires_at: datetime | None, actor: Actor, now: datetime
 ) -> tuple[Token, str]:
-    """Make a token. Returns it with its text, this once: only the hash is kept.
-
-    Raises:
-        BadOrder: the name is not valid or that of another token, or it would have expired already.
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
-    _check_name(name)
+    """Make a token. Returns it with its text, this once: only the hash is kept. BadOrder says what was not valid."""
+    if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or name != name.strip():
+        right = f"write 1 to {_MAX_NAME} printable characters, for example backup-script"
+        raise BadOrder("name", f"{name[:_MAX_NAME]!r} is no name for a token: {right}")
+    if name.casefold() == ADMIN_TOKEN.casefold():
+        raise BadOrder("name", f"{name!r} is how the setting's own token is called: take another name")
     if expires_at is not None and expires_at <= now:
         raise BadOrder("expires_at", f"the token would have expired already, at {describe_moment(expires_at)}")
     text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
 
     def make(tx: Transaction) -> Token:
-        lock_head(tx)  # one at a time, so that no name is given twice
-        if token_store.find_by_name(tx, name) is not None:
+        store.lock_head(tx)  # one at a time, so that no name is given twice
+        if store.find_token(tx, name=name, revoked_at=None) is not None:
             raise BadOrder("name", f"there is a token called {name!r} already: revoke it first, or take another name")
         token = Token(0, name, role, _hash(text), now, actor.name, expires_at)
-        token = replace(token, id=token_store.add_token(tx, token))
+        token = replace(token, id=store.add_token(tx, token))
         expiry = None if expires_at is None else format_moment(expires_at)
         detail = {"name": name, "role": role.value, "expires_at": expiry}
         record_entry(tx, actor, "token.create", f"token {token.id}", detail, now)
@@ -85,18 +74,13 @@ def make_token(
 
 
 def revoke_token(database: Database, number: int, actor: Actor, now: datetime) -> Token:
-    """Make a token useless from now on; it stays on record.
-
-    Raises:
-        NotPossible: there is no such token, or it is revoked already.
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
+    """Make a token useless from now on; it stays on record. NotPossible: it does not exist, or is revoked already."""
 
     def revoke(tx: Transaction) -> Token:
-        token = token_store.find_token(tx, number)
+        token = store.find_token(tx, id=number)
         if token is None:
             raise NoSuchThing(f"there is no token {number}: see `zego-retention tokens list`")
-        if not token_store.revoke_token(tx, number, actor.name, now):
+        if not store.revoke_token(tx, number, actor.name, now):
             raise NotPossible(f"token {number} is revoked already: see `zego-retention tokens list`")
         record_entry(tx, actor, "token.revoke", f"token {number}", {"name": token.name}, now)
         return replace(token, revoked_at=now, revoked_by=actor.name)
@@ -109,42 +93,24 @@ def find_bearer(database: Database, admin_token: str | None, text: str, now: dat
 
     Raises:
         BadToken: it is unknown, has expired, or was revoked.
-        DatabaseUnavailable: the database cannot be asked.
     """
     if admin_token is not None and hmac.compare_digest(_hash(text), _hash(admin_token)):
         return Bearer(ADMIN_TOKEN, Role.ADMIN)
     with database.read() as tx:
-        token = token_store.find_by_hash(tx, _hash(text))
+        token = store.find_token(tx, hash=_hash(text))
     if token is None:
-        raise BadToken(TokenFault.UNKNOWN)
+        raise BadToken("unknown")
     if token.revoked_at is not None:
-        raise BadToken(TokenFault.REVOKED)
+        raise BadToken("revoked")
     if token.expires_at is not None and token.expires_at <= now:
-        raise BadToken(TokenFault.EXPIRED)
-    _note_use(database, token, now)
-    return Bearer(token.name, token.role)
-
-
-def _check_name(name: str) -> None:
-    if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or name != name.strip():
-        raise BadOrder(
-            "name",
-            f"{name[:_MAX_NAME]!r} is no name for a token: write 1 to {_MAX_NAME} printable characters, for example"
-            " backup-script",
-        )
-    if name.casefold() == ADMIN_TOKEN.casefold():
-        raise BadOrder("name", f"{name!r} is how the setting's own token is called: take another name")
-
-
-def _note_use(database: Database, token: Token, now: datetime) -> None:
-    """Remember the use, at most once a minute. No request fails because that did not work."""
+        raise BadToken("expired")
     last = token.last_used_at
-    if last is not None and last <= now < last + _NOTE_USE_EVERY:
-        return
-    try:
-        database.transact(lambda tx: token_store.mark_used(tx, token.id, now))
-    except DatabaseUnavailable as error:
-        log.warning("token_use_not_noted", token=token.id, detail=str(error))
+    if last is None or not last <= now < last + _NOTE_USE_EVERY:
+        try:
+            database.transact(lambda tx: store.mark_used(tx, token.id, now))
+        except DatabaseUnavailable as error:  # no request fails because of that
+            log.warning("token_use_not_noted", token=token.id, detail=str(error))
+    return Bearer(token.name, token.role)
 
 
 def _hash(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from service.audit.blocked import find_blocked_apps
+from service.audit.store import find_block
 from service.database import Transaction
 from service.files.deciding import is_news
 from service.files.policy import Policy, PolicyReader
@@ -107,7 +107,7 @@ def drop_call(tx: Transaction, call: OpenCall, now: datetime) -> None:
 
 def is_blocked_by_order(tx: Transaction, app_id: str) -> bool:
     """Whether an order that could not be applied concerns an app: then none of its files is asked for."""
-    return find_blocked_apps(tx).find(app_id) is not None
+    return find_block(tx, app_id) is not None
 
 
 def find_counting_rules(rules: RuleSet) -> dict[str, int]:

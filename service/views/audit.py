@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from service.audit import order as audit_order
-from service.audit import store, token_store
-from service.audit.chain import Entry, Head
-from service.audit.entries import export_entries, verify_chain
+from service.audit import store
+from service.audit.chain import export_entries, verify_chain
 from service.audit.order import OrderKind
+from service.audit.store import Entry, Head
 from service.database import Database, Transaction
 from service.filters import AuditFilter
 from service.model import Role
@@ -132,7 +133,7 @@ def describe_order(order: audit_order.Order) -> Order:
     return Order(**facts, state=state, summary=summary)
 
 
-def describe_new_token(token: token_store.Token, text: str) -> NewToken:
+def describe_new_token(token: store.Token, text: str) -> NewToken:
     """The form of a token that was just made."""
     return NewToken(**dict(Token.model_validate(token)), token=text)
 
@@ -148,7 +149,7 @@ def _describe_entry(_tx: Transaction | None, chained: tuple[Entry, str]) -> Audi
 
 
 def _find_entry(tx: Transaction, number: int) -> tuple[Entry, str] | None:
-    return next((each for each in store.list_forward(tx, number - 1, 1) if each[0].number == number), None)
+    return next((each for each in islice(store.iterate_entries(tx, number - 1), 1) if each[0].number == number), None)
 
 
 AUDIT = Listed[AuditFilter, AuditEntry, AuditEntry](
@@ -177,9 +178,9 @@ TOKENS = Listed[None, Token, Token](
     "token",
     "tokens list",
     Page[Token],
-    read_rows(lambda tx, _, cursor, size: token_store.list_tokens(tx, size, after=cursor), take_from(Token)),
-    lambda tx, _wanted: len(token_store.list_tokens(tx)),
-    find_row(token_store.find_token, take_from(Token)),
+    read_rows(lambda tx, _, cursor, size: store.list_tokens(tx, size, after=cursor), take_from(Token)),
+    lambda tx, _wanted: len(store.list_tokens(tx)),
+    find_row(lambda tx, number: store.find_token(tx, id=number), take_from(Token)),
     (
         Column("id", lambda token: token.id, Kind.NUMBER),
         Column("name", lambda token: token.name, Kind.PROSE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from service.audit.blocked import find_blocked_apps
+from service.audit.store import find_block
 from service.database import Database, Transaction
 from service.files import explain, list_store
 from service.files.policy import PolicyReader
@@ -208,7 +208,7 @@ def _detail(tx: Transaction, file: MediaFile) -> FileDetail:
 def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str]:
     states = [state for state in sweep_store.list_app_states(tx, file.app_id) if state.vendor in (None, file.vendor)]
     plan = sweep_store.find_open_plan(tx, file.app_id)
-    blocked = find_blocked_apps(tx).find(file.app_id)
+    blocked = find_block(tx, file.app_id)
     return [
         *(describe_app_state(each) for each in states if each.blocked or (each.until is not None and each.until > now)),
         *([] if plan is None else [describe_plan(plan)]),

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from service.audit.chain import START, Head, parse_head
-from service.audit.entries import export_entries, verify_chain
+from service.audit.chain import export_entries, parse_head, verify_chain
 from service.audit.record import record_entry
-from service.audit.store import list_entries
+from service.audit.store import START, Head, list_entries
 from service.database import Database
 from service.filters import AuditFilter
 from service.model import Actor

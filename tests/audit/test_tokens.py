@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from service.audit.entries import export_entries
-from service.audit.token_store import Token, list_tokens
+from service.audit.chain import export_entries
+from service.audit.store import Token, list_tokens
 from service.audit.tokens import BadToken, Bearer, find_bearer, make_token, revoke_token
 from service.database import Database, DatabaseUnavailable
 from service.model import Actor, NoSuchThing, NotPossible, Role, may

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.audit.blocked import find_blocked_apps
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order, record_entry
-from service.audit.store import finish_order, list_orders, list_run_requests
+from service.audit.store import find_block, finish_order, list_orders, list_run_requests
 from service.database import Database
 from service.holds.holds import apply_hold
 from service.leader.store import find_leader
@@ -45,7 +44,7 @@ def applied(house: House) -> tuple[int, int]:
 
 def blocked(house: House, app_id: str) -> str | None:
     with house.database.read() as tx:
-        return find_blocked_apps(tx).find(app_id)
+        return find_block(tx, app_id)
 
 
 def test_orders_are_applied_in_the_order_of_their_numbers_and_once(house: House) -> None:

@@ -10,7 +10,7 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from service.audit.token_store import list_tokens
+from service.audit.store import list_tokens
 from service.audit.tokens import BadToken, Bearer, find_bearer
 from service.model import Role, may
 from service.web.api.fields import NoBody
@@ -57,7 +57,7 @@ class Guard:
         try:
             bearer = self._find(token.strip())
         except BadToken as error:
-            log.warning("token_refused", reason=error.reason.value, address=request.remote_addr)
+            log.warning("token_refused", reason=error.reason, address=request.remote_addr)
             return self._refuse(str(error), f'{_REALM}, error="invalid_token"')
         if not may(bearer.role, needed):
             log.warning("role_too_low", token=bearer.name, role=bearer.role.value, needed=needed.value)
