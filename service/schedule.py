@@ -52,11 +52,7 @@ class Cron:
             )
 
     def last_slot(self, now: datetime) -> datetime:
-        """The last slot up to and including `now`.
-
-        Raises:
-            ValueError: there was none in the 50 years before.
-        """
+        """The last slot up to and including `now`; a ValueError if there was none in the 50 years before."""
         for candidate in CronSim(self.expression, now.astimezone(self.timezone), reverse=True):
             # Backwards, or from inside a repeated hour, the library misplaces slots; forwards from before, it does not.
             start = candidate.astimezone(UTC) - _RUN_UP
@@ -69,4 +65,3 @@ class Cron:
 
 
 Slots: TypeAlias = Every | Cron
-"""When sweeps are meant to start."""

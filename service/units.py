@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,26 +13,19 @@ MAX_DURATION: Final = timedelta(days=36_525)
 MAX_SIZE: Final = 10**15
 """In bytes: 1,000,000 GB."""
 
-_DURATION: Final = re.compile(r"([0-9]+)([smhdw])")
-_SIZE: Final = re.compile(r"([0-9]+)(B|kB|MB|GB)")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _BYTES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-_MAX_DIGITS: Final = 15
+_AMOUNT: Final = re.compile(r"([0-9]{1,15})([A-Za-z]+)")
 _MAX_QUOTED: Final = 40
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `<integer><unit>` with the units s, m, h, d and w.
-
-    Raises:
-        ValueError: anything else, zero, or more than 100 years; the message shows a right one.
-    """
-    found = _DURATION.fullmatch(text)
-    if found is None:
+    """Read `<integer><unit>` with the units s, m, h, d and w; a ValueError shows a right one."""
+    seconds = _read_amount(text, _SECONDS)
+    if seconds is None:
         raise ValueError(
             f"{_quote(text)} is not a duration: write a whole number and one of s, m, h, d, w, for example 30d"
         )
-    seconds = _read_number(found[1]) * _SECONDS[found[2]]
     if seconds == 0:
         raise ValueError(f"{_quote(text)} is zero: a duration must be positive, for example 30d")
     if seconds > MAX_DURATION.total_seconds():
@@ -40,11 +34,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_keep(text: str) -> timedelta | None:
-    """Read how long to keep: a duration, or `forever` (None).
-
-    Raises:
-        ValueError: neither of the two; the message shows a right one.
-    """
+    """Read how long to keep: a duration, or `forever` (None); a ValueError shows right ones."""
     if text == FOREVER:
         return None
     try:
@@ -53,13 +43,21 @@ def parse_keep(text: str) -> timedelta | None:
         raise ValueError(f"{error} or {FOREVER}") from None
 
 
-def parse_moment(text: str, now: datetime) -> datetime:
-    """Read a time in ISO 8601 (UTC where it names no zone), or a duration, which counts from `now`.
+def parse_size(text: str) -> int:
+    """Read `<integer><unit>` with the decimal units B, kB, MB and GB, in bytes; a ValueError shows a right one."""
+    size = _read_amount(text, _BYTES)
+    if size is None:
+        raise ValueError(
+            f"{_quote(text)} is not a size: write a whole number and one of B, kB, MB, GB, for example 10MB"
+        )
+    if size > MAX_SIZE:
+        raise ValueError(f"{_quote(text)} is more than 1000000GB: write a smaller size, for example 10MB")
+    return size
 
-    Raises:
-        ValueError: it is neither; the message shows a right one.
-    """
-    if _DURATION.fullmatch(text):
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Read a time in ISO 8601 (UTC where it names no zone), or a duration from `now`; a ValueError shows right ones."""
+    if _read_amount(text, _SECONDS) is not None:
         return now + parse_duration(text)
     try:
         read = datetime.fromisoformat(text)
@@ -71,33 +69,9 @@ def parse_moment(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def parse_size(text: str) -> int:
-    """Read `<integer><unit>` with the decimal units B, kB, MB and GB; the answer is in bytes.
-
-    Raises:
-        ValueError: anything else, or more than 1,000,000 GB; the message shows a right one.
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ValueError(
-            f"{_quote(text)} is not a size: write a whole number and one of B, kB, MB, GB, for example 10MB"
-        )
-    size = _read_number(found[1]) * _BYTES[found[2]]
-    if size > MAX_SIZE:
-        raise ValueError(f"{_quote(text)} is more than 1000000GB: write a smaller size, for example 10MB")
-    return size
-
-
 def format_duration(duration: timedelta) -> str:
-    """Write a duration so that `parse_duration` reads the same back, in the largest unit up to days that divides it.
-
-    Weeks are written as days: people compare retention windows in days. Fractions of a second are rounded.
-    """
-    seconds = round(duration.total_seconds())
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds // _SECONDS[unit]}{unit}"
-    return f"{seconds}s"
+    """Write whole seconds so that `parse_duration` reads the same back; weeks as days, which people compare."""
+    return _write_amount(round(duration.total_seconds()), _SECONDS, ("d", "h", "m", "s"))
 
 
 def format_keep(keep: timedelta | None) -> str:
@@ -106,11 +80,8 @@ def format_keep(keep: timedelta | None) -> str:
 
 
 def format_size(size: int) -> str:
-    """Write a number of bytes so that `parse_size` reads the same back, in the largest unit that divides it."""
-    for unit in ("GB", "MB", "kB"):
-        if size and size % _BYTES[unit] == 0:
-            return f"{size // _BYTES[unit]}{unit}"
-    return f"{size}B"
+    """Write a number of bytes so that `parse_size` reads the same back."""
+    return _write_amount(size, _BYTES, ("GB", "MB", "kB", "B"))
 
 
 def format_moment(moment: datetime) -> str:
@@ -128,10 +99,16 @@ def count_of(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def _read_number(digits: str) -> int:
-    """The number, capped: Python refuses to read thousands of digits, and the cap exceeds every limit."""
-    digits = digits.lstrip("0") or "0"
-    return int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS + 1
+def _read_amount(text: str, units: Mapping[str, int]) -> int | None:
+    found = _AMOUNT.fullmatch(text)
+    return int(found[1]) * units[found[2]] if found and found[2] in units else None
+
+
+def _write_amount(number: int, units: Mapping[str, int], largest_first: Sequence[str]) -> str:
+    """In the largest unit that divides the number; the last unit is 1."""
+    fitting = (unit for unit in largest_first if number and number % units[unit] == 0)
+    unit = next(fitting, largest_first[-1])
+    return f"{number // units[unit]}{unit}"
 
 
 def _quote(text: str) -> str:

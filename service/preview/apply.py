@@ -12,8 +12,8 @@ from service.audit.store import lock_head
 from service.database import Database, Transaction
 from service.files.policy import PolicyReader
 from service.model import Actor, NoSuchThing, NotPossible
-from service.preview.compare import Comparing
-from service.preview.forecast import Change, Effect, Tally
+from service.preview.compare import Comparison
+from service.preview.forecast import Change, Tally
 from service.preview.make import KEPT_FOR, Candidate, find_preview, store_preview, sum_up
 from service.preview.store import Preview
 from service.rules.revisions import Shown, put_in_force
@@ -102,15 +102,15 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     """
     moment = now()
     preview = None if preview_id is None else _find_fitting(database, preview_id, candidate, cooling_off, moment)
-    comparing = Comparing(database, reader, candidate.rules, cooling_off, moment)
-    in_force = comparing.in_force
+    comparison = Comparison(database, reader, candidate.rules, cooling_off, moment)
+    in_force = comparison.in_force
     if in_force.revision and in_force.applied_by_person and in_force.rules == candidate.rules:
         return Applied(in_force.revision, None)
-    tally, count = Tally(moment), 0
-    for change in comparing.run(progress=progress):
+    tally, count = Tally((rule.name for rule in candidate.rules), moment), 0
+    for change in comparison.run(progress=progress):
         tally.add(change)
-        count += change.effect is Effect.SOONER and _counts(change, preview, moment)
-    found = sum_up(comparing, tally, candidate, actor, known_apps)
+        count += change.effect == "sooner" and _counts(change, preview, moment)
+    found = sum_up(comparison, tally, candidate, actor, known_apps)
     difference = _find_difference(found, count, preview)
     if difference is not None:
         refusal = PreviewNeeded if preview is None else NotAsPreviewed

@@ -13,8 +13,8 @@ from service.files.policy import PolicyReader
 from service.files.store import find_file
 from service.model import Actor, NoSuchThing, NotPossible
 from service.preview import store
-from service.preview.compare import Comparing
-from service.preview.forecast import Change, Effect, Tally
+from service.preview.compare import Comparison
+from service.preview.forecast import Change, Tally, count_forecast
 from service.preview.store import Preview
 from service.rules.decide import RetentionRule
 from service.rules.file import format_rules
@@ -46,41 +46,37 @@ def make_preview(
     """Compare a candidate with the rules in force over the whole inventory, and store what came out.
 
     Changes no file and no rule. `progress` is given how many files more were looked at. `known_apps` are those that are
-    configured (None: any): rules that name others are pointed out.
-
-    Raises:
-        NotPossible: other rules came into force meanwhile.
-        DatabaseUnavailable: the database refused or could not be reached.
+    configured (None: any): rules that name others are pointed out. NotPossible: other rules came into force meanwhile.
     """
-    comparing, tally = Comparing(database, reader, candidate.rules, cooling_off, now), Tally(now)
-    for change in comparing.run(progress=progress):
+    comparison = Comparison(database, reader, candidate.rules, cooling_off, now)
+    tally = Tally((rule.name for rule in candidate.rules), now)
+    for change in comparison.run(progress=progress):
         tally.add(change)
-    return store_preview(database, sum_up(comparing, tally, candidate, actor, known_apps))
+    return store_preview(database, sum_up(comparison, tally, candidate, actor, known_apps))
 
 
 def sum_up(
-    comparing: Comparing, tally: Tally, candidate: Candidate, actor: Actor, known_apps: Collection[str] | None
+    comparison: Comparison, tally: Tally, candidate: Candidate, actor: Actor, known_apps: Collection[str] | None
 ) -> Preview:
     """The preview that comes out of comparing every file; it is not stored yet."""
     named = [(rule.name, app) for rule in candidate.rules for app in rule.match.app or ()]
-    result = {
-        "cooling_off": format_duration(comparing.cooling_off),
-        "cooling_off_s": comparing.cooling_off.total_seconds(),
-        **tally.show_changes(rule.name for rule in candidate.rules),
+    result = tally.show() | {
+        "cooling_off": format_duration(comparison.cooling_off),
+        "cooling_off_s": comparison.cooling_off.total_seconds(),
         "unknown_apps": [
             {"rule": rule, "app": app} for rule, app in named if known_apps is not None and app not in known_apps
         ],
     }
     return store.Preview(
         id=0,
-        as_of=comparing.now,
+        as_of=comparison.now,
         made_by=actor.name,
         through=actor.through,
-        base_revision=comparing.in_force.revision,
-        highest_id=comparing.highest_id,
+        base_revision=comparison.in_force.revision,
+        highest_id=comparison.highest_id,
         source=candidate.source,
         rules_text=format_rules(candidate.rules),
-        sooner_count=tally.count(Effect.SOONER),
+        sooner_count=result["changes"]["sooner"]["count"],
         result=result,
     )
 
@@ -94,11 +90,7 @@ def store_preview(database: Database, preview: Preview) -> Preview:
 
 
 def find_preview(database: Database, number: int) -> Preview:
-    """One stored preview.
-
-    Raises:
-        NoSuchThing: there is none of that number.
-    """
+    """One stored preview; NoSuchThing: there is none of that number."""
     with database.read() as tx:
         preview = store.find_preview(tx, number)
     if preview is None:
@@ -111,18 +103,15 @@ def list_sooner(
 ) -> list[Change]:
     """Files that a preview makes due sooner, as they are now: stream by stream, the newest first.
 
-    `after` is the number of the last file of the page before (0: the first page).
-
-    Raises:
-        NotPossible: other rules are in force than it was compared with.
-        NoSuchThing: there is no file `after`.
+    `after` is the number of the last file of the page before (0: the first page). NotPossible: other rules are in force
+    than it was compared with; NoSuchThing: there is no file `after`.
     """
-    comparing = Comparing(database, reader, preview.rules, preview.cooling_off, now)
-    comparing.highest_id = preview.highest_id
-    if comparing.in_force.revision != preview.base_revision:
+    comparison = Comparison(database, reader, preview.rules, preview.cooling_off, now)
+    comparison.highest_id = preview.highest_id
+    if comparison.in_force.revision != preview.base_revision:
         raise NotPossible(
             f"preview {preview.id} was compared with revision {preview.base_revision}, and revision "
-            f"{comparing.in_force.revision} is in force: make a new one with `zego-retention rules preview FILE`"
+            f"{comparison.in_force.revision} is in force: make a new one with `zego-retention rules preview FILE`"
         )
     start = place = None
     if after:
@@ -132,7 +121,7 @@ def list_sooner(
             raise NoSuchThing(f"there is no file {after}")
         # Ranks are counted from the newest file of a stream on; files of unknown stream have none.
         start, place = store.find_start(last), store.find_place(last)
-    sooner = (change for change in comparing.run(start) if change.effect is Effect.SOONER)
+    sooner = (change for change in comparison.run(start) if change.effect == "sooner")
     return list(islice((each for each in sooner if place is None or store.find_place(each.before) < place), limit))
 
 
@@ -141,12 +130,8 @@ def make_forecast(
 ) -> dict[str, Any]:
     """How much there is, by state, rule, app and vendor, and how many files are called on each of the next 90 days.
 
-    As the API and `--json` show it (docs/http.md).
-
-    Raises:
-        NotPossible: other rules came into force meanwhile.
+    As the API and `--json` show it (docs/http.md). NotPossible: other rules came into force meanwhile.
     """
-    comparing, tally = Comparing(database, reader, None, timedelta(0), now), Tally(now)
-    for change in comparing.run(progress=progress):
-        tally.add(change)
-    return {"as_of": format_moment(now), "revision": comparing.in_force.revision, **tally.show_forecast()}
+    comparison = Comparison(database, reader, None, timedelta(0), now)
+    counted = count_forecast(comparison.run(progress=progress), now)
+    return {"as_of": format_moment(now), "revision": comparison.in_force.revision, **counted}

@@ -5,23 +5,20 @@ Everything here leans to one side: a missing fact, a sum that overflows, a rule 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Suspicion, WaitReason
-from service.rules.match import Judgement, Match, compare, judge
+from service.rules.match import Judgement, Key, Match, judge
 from service.rules.patterns import matches
 from service.units import describe_moment, format_duration
 
-_KEPT: Final = FileState.KEPT
-_DIFFERS, _UNKNOWN = Judgement.DIFFERS, Judgement.UNKNOWN
 _NEVER_DECIDED: Final = END_STATES | {FileState.DELETING}
 _EARLIEST_END: Final = datetime(2015, 1, 1, tzinfo=UTC)
 _MAX_CLOCK_SKEW: Final = timedelta(minutes=2)
-
 _WAITS_FOR_A_PERSON: Final = (
     "only a listing shows it, and nobody but the setting KEEP applied the rules: it waits until a person does"
     " (`rules apply --keep` will do)"
@@ -56,16 +53,15 @@ class RuleSet:
     """Rules in their order, as one numbered revision; revision 0 stands for "no rules yet".
 
     `applied_by_person` is False where only the setting KEEP applied it. The revision can be taken back until
-    `cooling_until` (None: there was nothing to take back). `preview_id` is the preview that it was applied from, which
-    had looked at files up to the number `preview_highest_id`.
+    `cooling_until` (None: there was nothing to take back). It was applied from a preview that had looked at files up to
+    the number `shown_up_to` (None: without one).
     """
 
     revision: int
     rules: tuple[RetentionRule, ...]
     applied_by_person: bool = True
     cooling_until: datetime | None = None
-    preview_id: int | None = None
-    preview_highest_id: int | None = None
+    shown_up_to: int | None = None
 
     def find_rule(self, name: str | None) -> RetentionRule | None:
         """The rule of that name, if there is one."""
@@ -96,18 +92,42 @@ class Decision(NamedTuple):
     missing: str | None = None
 
 
-def decide(file: MediaFile, rules: RuleSet, hold: Hold | None, erasure: Erasure | None, now: datetime) -> Decision:
+Found: TypeAlias = tuple[RetentionRule | None, Key | None]
+"""The rule that decides a file (None: no rule does), and the key for which a fact is missing to judge that rule."""
+
+
+def find_rule(file: MediaFile, rules: Sequence[RetentionRule]) -> Found:
+    """The first rule that does not differ.
+
+    Where every match `looks_only_at_origin`, the answer is the same for all files of an app, vendor, event and stream.
+    """
+    for rule in rules:
+        judgement, key = judge(rule.match, file)
+        if judgement is not Judgement.DIFFERS:
+            return rule, key
+    return None, None
+
+
+def decide(
+    file: MediaFile,
+    rules: RuleSet,
+    hold: Hold | None,
+    erasure: Erasure | None,
+    now: datetime,
+    find: Callable[[MediaFile, Sequence[RetentionRule]], Found] = find_rule,
+) -> Decision:
     """Decide about a file: holds win, then a suspicion, then an erasure, then the first rule that matches.
 
     No match keeps for ever. `hold` is one in force that covers the file, `erasure` the one that names it. A failed file
-    stays failed.
-
-    Raises:
-        ValueError: the file has ended or is being deleted; nothing may be decided about it.
+    stays failed. A ValueError: the file has ended or is being deleted, so nothing may be decided about it.
     """
     if file.state in _NEVER_DECIDED:
         raise ValueError(f"file {file.id} is {file.state}: nothing is decided about it")
-    decision = decide_by_rules(file, rules) if erasure is None else _decide_by_erasure(erasure, now)
+    if erasure is None:
+        decision = apply_rule(file, rules, *find(file, rules.rules))
+    else:  # due at once, even if the clock ran ahead when it was requested
+        due_at = min(erasure.requested_at, now)
+        decision = Decision(FileState.SCHEDULED, None, due_at, describe_erasure(erasure))
     if file.state is FileState.FAILED:
         return decision._replace(state=FileState.FAILED, reason=file.state_reason)
     if hold is not None:
@@ -117,45 +137,33 @@ def decide(file: MediaFile, rules: RuleSet, hold: Hold | None, erasure: Erasure 
     return decision
 
 
-def decide_by_rules(file: MediaFile, rules: RuleSet) -> Decision:
-    """What the rules alone say of a file, before holds, suspicions and erasures."""
-    rule, judgement = find_rule(file, rules.rules)
-    return decide_by_rule(file, rules, rule, judgement)
-
-
-def find_rule(file: MediaFile, rules: Sequence[RetentionRule]) -> tuple[RetentionRule | None, Judgement]:
-    """The first rule that does not differ: it decides the file, or it cannot be judged (UNKNOWN); None: there is none.
-
-    Where `looks_only_at_origin` is true of the rules, the answer is the same for all files of an app, vendor, event and
-    stream, so a loop over very many files may remember it.
-    """
-    for rule in rules:
-        judgement = compare(rule.match, file)
-        if judgement is not _DIFFERS:
-            return rule, judgement
-    return None, _DIFFERS
-
-
-def looks_only_at_origin(rules: Sequence[RetentionRule]) -> bool:
-    """Whether these rules look at nothing but the app, vendor, event and stream of a file."""
-    return all(rule.match.looks_only_at_origin for rule in rules)
-
-
-def decide_by_rule(file: MediaFile, rules: RuleSet, rule: RetentionRule | None, judgement: Judgement) -> Decision:
+def apply_rule(file: MediaFile, rules: RuleSet, rule: RetentionRule | None, missing: Key | None) -> Decision:
     """What the answer of `find_rule` means for a file."""
     if rule is None:
-        return Decision(_KEPT, None, None, "no rule matches it" if rules.rules else "there are no rules")
-    if judgement is _UNKNOWN:
-        result = judge(rule.match, file)
-        reason = f'rule "{rule.name}" cannot be judged: {result.why}'
-        return Decision(_KEPT, rule.name, None, reason, missing=result.fact)
-    return _apply_rule(rule, file, rules)
+        return Decision(FileState.KEPT, None, None, "no rule matches it" if rules.rules else "there are no rules")
+    fact = None
+    if missing is not None:
+        fact, reason = missing.fact, f'rule "{rule.name}" cannot be judged: {missing.describe(rule.match, file)}'
+    elif rule.keep is None:
+        reason = rule.reason
+    elif rule.keep_latest is not None and not file.stream_id:
+        fact = "stream"
+        reason = f'rule "{rule.name}" keeps the newest {rule.keep_latest} of each stream, and its stream is not known'
+    elif not rules.applied_by_person and file.is_adopted:
+        reason = f"{rule.reason}, but {_WAITS_FOR_A_PERSON}"
+    else:
+        try:
+            due_at = file.aged_from + rule.keep
+            return Decision(FileState.SCHEDULED, rule.name, due_at, rule.reason, rule.keep_latest)
+        except OverflowError:
+            reason = f"{rule.reason}, which is past the end of the calendar"
+    return Decision(FileState.KEPT, rule.name, None, reason, missing=fact)
 
 
 def apply_decision(
     file: MediaFile, decision: Decision, rules: RuleSet, now: datetime, *, old_rule_counts: bool = False
 ) -> MediaFile:
-    """The row of a file after a decision under `rules`.
+    """The row of a file after a decision under `rules`; a ValueError: it has ended or is being deleted.
 
     `old_rule_counts` is whether the rule that decided it before has `keep_latest` (`RuleSet.counts_recordings` of the
     revision `file.revision`): such a file may have been kept for its rank, so its old date counts as "never", unless
@@ -164,34 +172,43 @@ def apply_decision(
     No decision lowers `wait_until`, with one exception: an erasure is a person's explicit order, so it ends the waits
     for a cooling-off and for an adoption (never that of a retry). A file that an erasure had decided, and does no more,
     counts as one without a date: what it had waited for is not known any more.
-
-    Raises:
-        ValueError: the file has ended or is being deleted.
     """
     if file.state in _NEVER_DECIDED:
         raise ValueError(f"file {file.id} is {file.state}: nothing is decided about it")
-    had_date = _has_date_to_compare(file, decision, rules, old_rule_counts=old_rule_counts)
-    is_forward = _is_brought_forward(file, decision, had_date=had_date)
+    due_at = decision.due_at
+    was_erased = file.rule is None and file.due_at is not None  # a date without a rule
+    is_erased = decision.rule is None and due_at is not None
+    is_same = (file.revision, file.rule, file.due_at) == (rules.revision, decision.rule, due_at)
+    old_due_at = file.due_at if was_erased == is_erased and (is_same or not old_rule_counts) else None
+    is_sooner = due_at is not None and file.revision >= 0 and (old_due_at is None or due_at < old_due_at)
+
     wait_until, wait_reason = file.wait_until, file.wait_reason
-    if _is_erased(decision):
+    if is_erased:
         if wait_reason is not WaitReason.RETRY:
             wait_until = wait_reason = None
-    elif is_forward and rules.cooling_until is not None and now < rules.cooling_until:
-        until = min(file.call_after, rules.cooling_until) if had_date and file.call_after else rules.cooling_until
+    elif is_sooner and rules.cooling_until is not None and now < rules.cooling_until:
+        until = rules.cooling_until
+        if old_due_at is not None and file.call_after is not None:
+            until = min(file.call_after, until)
         if wait_until is None or until > wait_until:
             wait_until, wait_reason = until, WaitReason.COOLING_OFF
+
+    moved_by = file.moved_by if due_at == file.due_at else None
+    if is_sooner:  # what becomes known of a file later, under the same revision, was in no preview
+        was_shown = rules.shown_up_to is not None and file.id <= rules.shown_up_to and not is_erased
+        moved_by = rules.revision if was_shown and file.revision != rules.revision else None
     return file._replace(
         state=decision.state,
         state_reason=decision.reason,
         state_at=now if decision.state is not file.state or file.state_at is None else file.state_at,
         rule=decision.rule,
-        due_at=decision.due_at,
+        due_at=due_at,
         wait_until=wait_until,
         wait_reason=wait_reason,
-        call_after=find_call_after(decision.due_at, wait_until),
+        call_after=find_call_after(due_at, wait_until),
         revision=rules.revision,
         decide_again=False,
-        moved_by=_find_mover(file, decision, rules, is_forward=is_forward),
+        moved_by=moved_by,
     )
 
 
@@ -237,58 +254,3 @@ def leaves_erasure(before: MediaFile, after: MediaFile, erasure: Erasure) -> boo
     if erasure.stream_pattern is None or before.stream_id == after.stream_id:
         return False
     return not after.stream_id or not matches(erasure.stream_pattern, after.stream_id)
-
-
-def _decide_by_erasure(erasure: Erasure, now: datetime) -> Decision:
-    # Due at once, even if the clock ran ahead when it was requested.
-    return Decision(FileState.SCHEDULED, None, min(erasure.requested_at, now), describe_erasure(erasure))
-
-
-def _apply_rule(rule: RetentionRule, file: MediaFile, rules: RuleSet) -> Decision:
-    """What a rule gives for a file that it matches."""
-    if rule.keep is None:
-        return Decision(_KEPT, rule.name, None, rule.reason)
-    if rule.keep_latest is not None and not file.stream_id:
-        reason = f'rule "{rule.name}" keeps the newest {rule.keep_latest} of each stream, and its stream is not known'
-        return Decision(_KEPT, rule.name, None, reason, missing="stream")
-    if not rules.applied_by_person and file.is_adopted:
-        return Decision(_KEPT, rule.name, None, f"{rule.reason}, but {_WAITS_FOR_A_PERSON}")
-    try:
-        due_at = file.aged_from + rule.keep
-    except OverflowError:
-        return Decision(_KEPT, rule.name, None, f"{rule.reason}, which is past the end of the calendar")
-    return Decision(FileState.SCHEDULED, rule.name, due_at, rule.reason, rule.keep_latest)
-
-
-def _has_date_to_compare(file: MediaFile, decision: Decision, rules: RuleSet, *, old_rule_counts: bool) -> bool:
-    """Whether the date that a file had counts: not if a rank may have kept it all the same, or an erasure gave it.
-
-    A decision that changes nothing must not make a file wait, whatever its rank was.
-    """
-    if file.due_at is None or _is_erased(file) != _is_erased(decision):
-        return False
-    is_unchanged = (file.revision, file.rule, file.due_at) == (rules.revision, decision.rule, decision.due_at)
-    return is_unchanged or not old_rule_counts
-
-
-def _is_brought_forward(file: MediaFile, decision: Decision, *, had_date: bool) -> bool:
-    """Whether a decision gives a file that was decided before an earlier date than it had; none counts as never."""
-    if decision.due_at is None or file.revision < 0:
-        return False
-    return not had_date or file.due_at is None or decision.due_at < file.due_at
-
-
-def _find_mover(file: MediaFile, decision: Decision, rules: RuleSet, *, is_forward: bool) -> int | None:
-    """The previewed revision that moved the date earlier: this one, or that of before if the date stays.
-
-    What becomes known of a file later, under the same revision, was in no preview.
-    """
-    if not is_forward:
-        return file.moved_by if decision.due_at == file.due_at else None
-    was_shown = rules.preview_id is not None and file.id <= (rules.preview_highest_id or 0)
-    return rules.revision if was_shown and file.revision != rules.revision and not _is_erased(decision) else None
-
-
-def _is_erased(decided: MediaFile | Decision) -> bool:
-    """Whether an erasure gave the date: it is a date without a rule."""
-    return decided.rule is None and decided.due_at is not None

@@ -11,7 +11,7 @@ from service.model import Erasure, Hold, MediaFile, WaitReason
 from service.rules.decide import (
     RetentionRule,
     RuleSet,
-    decide_by_rule,
+    apply_rule,
     describe_erasure,
     describe_hold,
     describe_suspicion,
@@ -63,8 +63,13 @@ def explain(
         if first is not None:
             lines.append(Line(rule.name, LineResult.NOT_REACHED, f"{first} comes first"))
             continue
-        lines.append(_explain_rule(file, rules, rule, decides, latest))
-        if lines[-1].result is not LineResult.DIFFERS:
+        judgement, key = judge(rule.match, file)
+        if key is None:
+            decision = apply_rule(file, rules, rule, None)
+            lines.append(Line(rule.name, decides, latest if latest and decision.keep_latest else decision.reason))
+        else:
+            lines.append(Line(rule.name, LineResult(judgement.value), key.describe(rule.match, file)))
+        if judgement is not Judgement.DIFFERS:
             first = f'rule "{rule.name}"'
     return tuple(lines)
 
@@ -76,14 +81,20 @@ def explain_past(file: MediaFile, rules: RuleSet, decided_by: str | None, reason
     """
     if decided_by is None:
         return (Line("erasure", LineResult.ERASED, reason),)
-    if rules.find_rule(decided_by) is None:
-        return (Line(decided_by, LineResult.DECIDED, reason),)
-    place = [rule.name for rule in rules.rules].index(decided_by)
-    return (
-        *(_explain_earlier(file, rule) for rule in rules.rules[:place]),
-        Line(decided_by, LineResult.DECIDED, reason),
-        *(Line(r.name, LineResult.NOT_REACHED, f'rule "{decided_by}" came first') for r in rules.rules[place + 1 :]),
-    )
+    decided = Line(decided_by, LineResult.DECIDED, reason)
+    lines = []
+    for rule in rules.rules if rules.find_rule(decided_by) else ():
+        if rule.name == decided_by:
+            lines.append(decided)
+        elif decided in lines:
+            lines.append(Line(rule.name, LineResult.NOT_REACHED, f'rule "{decided_by}" came first'))
+        else:
+            judgement, key = judge(rule.match, file)
+            why = "it did not match then; what is known of the file has changed since"
+            if judgement is Judgement.DIFFERS and key is not None:
+                why = key.describe(rule.match, file)
+            lines.append(Line(rule.name, LineResult.DIFFERED, why))
+    return tuple(lines) or (decided,)
 
 
 def describe_date(file: MediaFile, rule: RetentionRule | None, due_at: datetime | None) -> str | None:
@@ -93,11 +104,11 @@ def describe_date(file: MediaFile, rule: RetentionRule | None, due_at: datetime 
     date = describe_moment(due_at)
     if rule is None or rule.keep is None:
         return f"due at once, when its erasure was requested: {date}"
-    since = f"{_name_start(file)} {describe_moment(file.aged_from)} + {format_duration(rule.keep)}"
-    try:
-        is_so = file.aged_from + rule.keep == due_at
-    except OverflowError:
-        is_so = False
+    start = "arrived" if file.ended_at == file.received_at else "ended"
+    if file.aged_from != file.ended_at:
+        start = "made, says the vendor,"
+    since = f"{start} {describe_moment(file.aged_from)} + {format_duration(rule.keep)}"
+    is_so = due_at - file.aged_from == rule.keep
     return f"{since} = {date}" if is_so else f"{since} by today's facts; {date} by those it was decided on"
 
 
@@ -112,27 +123,3 @@ def describe_wait(file: MediaFile, now: datetime) -> str | None:
         found = "" if file.adopted_at is None else f" on {describe_moment(file.adopted_at)}"
         return f"a listing first showed it{found}, so it is not called before {until}"
     return f"its date was brought forward by a change that can still be taken back, so it is not called before {until}"
-
-
-def _explain_rule(
-    file: MediaFile, rules: RuleSet, rule: RetentionRule, decides: LineResult, latest: str | None
-) -> Line:
-    result = judge(rule.match, file)
-    if result.judgement is Judgement.DIFFERS:
-        return Line(rule.name, LineResult.DIFFERS, result.why)
-    if result.judgement is Judgement.UNKNOWN:
-        return Line(rule.name, LineResult.UNKNOWN, result.why)
-    decision = decide_by_rule(file, rules, rule, result.judgement)
-    return Line(rule.name, decides, latest if latest and decision.keep_latest else decision.reason)
-
-
-def _explain_earlier(file: MediaFile, rule: RetentionRule) -> Line:
-    result = judge(rule.match, file)
-    changed = "it did not match then; what is known of the file has changed since"
-    return Line(rule.name, LineResult.DIFFERED, result.why if result.judgement is Judgement.DIFFERS else changed)
-
-
-def _name_start(file: MediaFile) -> str:
-    if file.aged_from != file.ended_at:
-        return "made, says the vendor,"
-    return "arrived" if file.ended_at == file.received_at else "ended"

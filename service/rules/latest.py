@@ -41,15 +41,13 @@ def counts_as_recording(file: MediaFile, now: datetime) -> bool:
     Not if it has ended or may end (claimed, to be erased, its last outcome unknown), nor if nothing reliable says that
     it exists (not confirmed, adopted only a while ago).
     """
-    is_adopted_lately = (
-        file.wait_reason is WaitReason.ADOPTION and file.wait_until is not None and now < file.wait_until
-    )
+    is_adoption_over = file.wait_reason is not WaitReason.ADOPTION or file.wait_until is None or file.wait_until <= now
     return (
-        file.state not in _DOES_NOT_COUNT
+        is_adoption_over
+        and file.state not in _DOES_NOT_COUNT
         and file.suspicion is None
         and file.erasure_id is None
         and file.last_outcome is not Outcome.UNKNOWN
-        and not is_adopted_lately
     )
 
 
@@ -74,17 +72,12 @@ class NewestCounter:
         return self._recordings + self._begins_another(span) <= self._keep_latest
 
     def add(self, span: Span) -> bool:
-        """Count a file; whether it belongs to the newest recordings.
-
-        Raises:
-            ValueError: it ended after one that was counted before.
-        """
+        """Count a file; whether it belongs to the newest recordings. A ValueError: the last one ended earlier."""
         if self._last is not None and span.ended_at > self._last:
             raise ValueError("the spans are not ordered by their end, newest first")
-        if self._earliest is None or self._begins_another(span):
-            self._recordings += 1
-            self._earliest = span.start
-        self._earliest, self._last = min(self._earliest, span.start), span.ended_at
+        self._recordings += self._begins_another(span)
+        self._earliest = span.start if self._earliest is None else min(self._earliest, span.start)
+        self._last = span.ended_at
         return self._recordings <= self._keep_latest
 
     def _begins_another(self, span: Span) -> bool:
@@ -92,11 +85,7 @@ class NewestCounter:
 
 
 def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
-    """The ids of the files that belong to the newest `count` recordings, reading one span more than needed.
-
-    Raises:
-        ValueError: the spans are not ordered by `ended_at`, newest first.
-    """
+    """The ids of the files that belong to the newest `count` recordings, reading one span more than needed."""
     counter = NewestCounter(count)
     ids = set()
     for span in spans_newest_first:

@@ -1,27 +1,31 @@
-"""Matching: comparing what a retention rule asks for with what is known of a file.
+"""The keys of a rule's match: how each is read and written in a rules file, tested against a file, and described.
 
-`KEYS` is the one table of match keys. A new key is a field of `Match`, a row here, and a row in `rules.file`.
+A new key is a field of `Match` and a row of `KEYS`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum
 from functools import cached_property, partial
 from operator import ge, is_, le
 from typing import Any, Final, TypeAlias
 
 from service.model import MediaFile, Vendor
 from service.rules.patterns import compile_pattern, pattern_implies
-from service.units import format_duration, format_size
+from service.units import format_duration, format_size, parse_duration, parse_size
 
 _ORIGIN: Final = frozenset({"app", "vendor", "event", "adopted", "stream"})
+_EVENTS: Final = ("record", "compose")  # the callbacks that announce a file (docs/protocol.md, "The callback")
+_VENDOR_NAMES: Final = {vendor.lower(): vendor for vendor in Vendor} | {"wangsu": Vendor.WANGSU}
+_MAX_APP: Final = 2**32 - 1
+_MAX_SHOWN: Final = 60
 
-Check: TypeAlias = "Callable[[MediaFile], bool | None]"
-"""Whether a file fits one key of a match; None: the fact that it asks for is not known."""
+Test: TypeAlias = "Callable[[Any], bool]"
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,18 @@ class Match:
     max_size: int | None = None
 
     @cached_property
-    def checks(self) -> tuple[Check, ...]:
-        """One check for each key that asks something."""
-        return tuple(key.make_check(getattr(self, key.name)) for key in KEYS if getattr(self, key.name) is not None)
+    def conditions(self) -> tuple[tuple[Key, Any, Test], ...]:
+        """The keys that ask something, each with what it asks for, and the test of a known fact."""
+        asked = ((key, getattr(self, name)) for name, key in KEYS.items())
+        return tuple((key, wanted, key.kind.make_test(wanted)) for key, wanted in asked if wanted is not None)
 
     @cached_property
     def looks_only_at_origin(self) -> bool:
         """Files of equal app, vendor, event and stream are judged alike."""
-        return all(key.name in _ORIGIN or getattr(self, key.name) is None for key in KEYS)
+        return all(key.name in _ORIGIN for key, _, _ in self.conditions)
 
 
-class Judgement(StrEnum):
+class Judgement(Enum):
     """What comparing a match with a file gives."""
 
     MATCHES = "matches"
@@ -63,42 +68,19 @@ class Judgement(StrEnum):
     UNKNOWN = "cannot be judged"
 
 
-_MATCHES, _DIFFERS, _UNKNOWN = Judgement.MATCHES, Judgement.DIFFERS, Judgement.UNKNOWN
+def judge(match: Match, file: MediaFile) -> tuple[Judgement, Key | None]:
+    """Compare a match with a file; with the key that does not fit, or for which a fact is missing (None: it matches).
 
-
-@dataclass(frozen=True, slots=True)
-class MatchResult:
-    """A judgement, the reason in words, and the key and the fact that brought it about (None where all keys match)."""
-
-    judgement: Judgement
-    key: str | None
-    why: str
-    fact: str | None = None
-
-
-def compare(match: Match, file: MediaFile) -> Judgement:
-    """The judgement of `judge` alone: no words, so it is cheap enough for millions of files."""
-    judgement = _MATCHES
-    for check in match.checks:
-        fits = check(file)
-        if fits is None:
-            judgement = _UNKNOWN
-        elif not fits:
-            return _DIFFERS
-    return judgement
-
-
-def judge(match: Match, file: MediaFile) -> MatchResult:
-    """Compare a match with a file; a condition known to fail outweighs every fact that is missing."""
-    judgement = compare(match, file)
-    if judgement is Judgement.MATCHES:
-        return MatchResult(judgement, None, "it matches")
-    wanted_result = False if judgement is Judgement.DIFFERS else None
-    for key in KEYS:
-        wanted = getattr(match, key.name)
-        if wanted is not None and key.make_check(wanted)(file) is wanted_result:
-            return MatchResult(judgement, key.name, key.describe_result(wanted, file), key.fact)
-    raise AssertionError("one key gave the judgement")
+    A condition known to fail outweighs every fact that is missing.
+    """
+    missing = None
+    for key, _, test in match.conditions:
+        fact = key.find_fact(file)
+        if fact is None:
+            missing = missing or key
+        elif not test(fact):
+            return Judgement.DIFFERS, key
+    return (Judgement.MATCHES, None) if missing is None else (Judgement.UNKNOWN, missing)
 
 
 def match_implies(narrow: Match, wide: Match) -> bool:
@@ -106,57 +88,48 @@ def match_implies(narrow: Match, wide: Match) -> bool:
 
     A file that `wide` cannot be judged for does not get past it either: it is kept.
     """
-    return all(
-        getattr(wide, key.name) is None or key.kind.implies(getattr(narrow, key.name), getattr(wide, key.name))
-        for key in KEYS
-    )
+    return all(key.kind.implies(getattr(narrow, key.name), wanted) for key, wanted, _ in wide.conditions)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of condition: its test of a known fact, the words between fact and value where that fails.
+class Kind:
+    """A kind of condition: its test of a known fact, and the words between fact and value where that fails.
 
     `implies(narrow, wide)` is whether the value of a narrower match (None: asks nothing) lets no file past a wider one.
     """
 
-    make_test: Callable[[Any], Callable[[Any], bool]]
+    make_test: Callable[[Any], Test]
     differs: str
     implies: Callable[[Any, Any], bool]
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class MatchKey:
-    """One key of a match: its name, the fact that it asks for, how to find and show that, and its kind of condition.
+class Key:
+    """One key of a match: the fact that it asks for, how to find that (None: not known), and its kind of condition.
 
-    `find_fact` returns None where the fact is not known.
+    `parse` reads a value from the text in a rules file (None: it is true or false); `write` is the opposite, `show` for
+    people.
     """
 
     name: str
     fact: str
     find_fact: Callable[[MediaFile], Any]
-    kind: _Kind
+    kind: Kind
+    parse: Callable[[str], Any] | None
+    write: Callable[[Any], str | bool] = str
     show: Callable[[Any], str] = '"{}"'.format
 
-    def make_check(self, wanted: object) -> Check:
-        """The check of a file that a match with this value makes."""
-        find_fact, test = self.find_fact, self.kind.make_test(wanted)
-
-        def check(file: MediaFile) -> bool | None:
-            fact = find_fact(file)
-            return None if fact is None else test(fact)
-
-        return check
-
-    def describe_result(self, wanted: object, file: MediaFile) -> str:
-        """Why a file does not fit, or cannot be judged."""
-        fact = self.find_fact(file)
+    def describe(self, match: Match, file: MediaFile) -> str:
+        """Why a file does not fit this key of a match, or cannot be judged."""
+        fact, wanted = self.find_fact(file), getattr(match, self.name)
         if fact is None:
             return f"its {self.fact} is not known"
-        values = wanted if isinstance(wanted, tuple) else (wanted,)
-        return f"its {self.fact} {self.show(fact)} {self.kind.differs} {' or '.join(map(self.show, values))}"
+        values = " or ".join(map(self.show, wanted if self.kind.is_list else (wanted,)))
+        return f"its {self.fact} {self.show(fact)} {self.kind.differs} {values}"
 
 
-def _fit_a_pattern(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+def _fit_a_pattern(patterns: tuple[str, ...]) -> Test:
     tests = [compile_pattern(pattern) for pattern in patterns]
     return tests[0] if len(tests) == 1 else lambda text: any(test(text) for test in tests)
 
@@ -165,33 +138,35 @@ def _patterns_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bo
     return all(any(pattern_implies(pattern, wider) for wider in wide) for pattern in narrow or ("*",))
 
 
+def _values_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
+    return narrow is not None and set(narrow) <= set(wide)
+
+
 def _number(limit: timedelta | int) -> float:
     return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
 
-_PATTERN: Final = _Kind(_fit_a_pattern, "does not fit", _patterns_imply)
-_VALUE: Final = _Kind(
-    lambda values: frozenset(values).__contains__,
-    "is not",
-    lambda narrow, wide: narrow is not None and set(narrow) <= set(wide),
-)
-_FLAG: Final = _Kind(lambda flag: partial(is_, flag), "is not", is_)
-_LOWEST: Final = _Kind(
+_PATTERN: Final = Kind(_fit_a_pattern, "does not fit", _patterns_imply, is_list=True)
+_VALUE: Final = Kind(lambda values: frozenset(values).__contains__, "is not", _values_imply, is_list=True)
+_FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not", is_)
+_LOWEST: Final = Kind(
     lambda limit: partial(le, _number(limit)), "is under", lambda narrow, wide: _number(wide) <= _number(narrow or 0)
 )
-_HIGHEST: Final = _Kind(
+_HIGHEST: Final = Kind(
     lambda limit: partial(ge, _number(limit)),
     "is over",
     lambda narrow, wide: narrow is not None and _number(narrow) <= _number(wide),
 )
 
 
-def _find_duration(file: MediaFile) -> float | None:
+def find_duration(file: MediaFile) -> float | None:
+    """The recorded seconds, if they are known and make sense."""
     value = file.duration_s
-    return value if value is not None and math.isfinite(value) and value >= 0 else None
+    return value if value is not None and 0 <= value < math.inf else None
 
 
-def _find_size(file: MediaFile) -> int | None:
+def find_size(file: MediaFile) -> int | None:
+    """The bytes, if they are known and make sense."""
     value = file.size_bytes
     return value if value is not None and value >= 0 else None
 
@@ -200,20 +175,61 @@ def _show_duration(value: float | timedelta) -> str:
     return format_duration(value) if isinstance(value, timedelta) else f"{value:g}s"
 
 
-def _show_origin(is_adopted: bool) -> str:  # noqa: FBT001  (the value of a match key)
-    return '"listing"' if is_adopted else '"callback"'
+def _quote(text: str) -> str:
+    """A text from a rules file for an error message, shortened."""
+    quoted = ascii(text)
+    return quoted if len(quoted) <= _MAX_SHOWN else f"{quoted[:_MAX_SHOWN]}…"
 
 
-KEYS: Final = (
-    MatchKey("app", "app", lambda file: file.app_id, _VALUE),
-    MatchKey("vendor", "vendor", lambda file: file.vendor, _VALUE),
-    MatchKey("event", "event", lambda file: file.event or None, _VALUE),
-    MatchKey("adopted", "origin", lambda file: file.is_adopted, _FLAG, _show_origin),
-    MatchKey("stream", "stream", lambda file: file.stream_id or None, _PATTERN),
-    MatchKey("name", "name", lambda file: file.shown_name or None, _PATTERN),
-    MatchKey("min_duration", "duration", _find_duration, _LOWEST, _show_duration),
-    MatchKey("max_duration", "duration", _find_duration, _HIGHEST, _show_duration),
-    MatchKey("min_size", "size", _find_size, _LOWEST, format_size),
-    MatchKey("max_size", "size", _find_size, _HIGHEST, format_size),
-)
-"""All keys, the cheap ones first; where several fail, the first is named."""
+def _read_pattern(text: str, longest: int) -> str:
+    if not text:
+        raise ValueError('is empty, which nothing fits: write a pattern, for example "trial-*"')
+    if len(text) > longest:
+        raise ValueError(f"has {len(text)} characters: at most {longest} are allowed")
+    if re.search("[\0\ud800-\udfff]", text):
+        raise ValueError(f"{_quote(text)} has a character that no stream or file name has")
+    return text
+
+
+def _read_app(text: str) -> str:
+    if re.fullmatch("[1-9][0-9]{0,9}", text) is None or int(text) > _MAX_APP:
+        raise ValueError(f'{_quote(text)} is not an AppId: write its digits, for example "1234567890"')
+    return text
+
+
+def _read_vendor(text: str) -> Vendor:
+    if text in tuple(Vendor):
+        return Vendor(text)
+    meant = _VENDOR_NAMES.get(text.lower())
+    raise ValueError(f"{_quote(text)} is none of {', '.join(Vendor)}" + (f': write "{meant}"' if meant else ""))
+
+
+def _read_event(text: str) -> str:
+    if text not in _EVENTS:
+        raise ValueError(f"{_quote(text)} is none of {', '.join(_EVENTS)}")
+    return text
+
+
+_DURATION: Final = (parse_duration, format_duration, _show_duration)
+_SIZE: Final = (parse_size, format_size, format_size)
+
+KEYS: Final = {
+    key.name: key
+    for key in (
+        Key("stream", "stream", lambda file: file.stream_id or None, _PATTERN, lambda text: _read_pattern(text, 255)),
+        Key("name", "name", lambda file: file.shown_name or None, _PATTERN, lambda text: _read_pattern(text, 1024)),
+        Key("app", "app", lambda file: file.app_id, _VALUE, _read_app),
+        Key("vendor", "vendor", lambda file: file.vendor, _VALUE, _read_vendor),
+        Key("event", "event", lambda file: file.event or None, _VALUE, _read_event),
+        Key(
+            *("adopted", "origin", lambda file: file.is_adopted, _FLAG, None),
+            write=bool,
+            show=lambda is_adopted: '"listing"' if is_adopted else '"callback"',
+        ),
+        Key("min_duration", "duration", find_duration, _LOWEST, *_DURATION),
+        Key("max_duration", "duration", find_duration, _HIGHEST, *_DURATION),
+        Key("min_size", "size", find_size, _LOWEST, *_SIZE),
+        Key("max_size", "size", find_size, _HIGHEST, *_SIZE),
+    )
+}
+"""The keys by name, in the order in which they are tested and written."""

@@ -71,8 +71,7 @@ class Revision:
             rules=self.rules,
             applied_by_person=self.by_person,
             cooling_until=self.cooling_until,
-            preview_id=self.preview_id,
-            preview_highest_id=self.preview_highest_id,
+            shown_up_to=self.preview_highest_id,
         )
 
 

@@ -11,12 +11,11 @@ from service.files.erase import ErasureRequest, erase_files
 from service.files.store import add_files
 from service.holds.holds import place_hold
 from service.model import NoSuchThing, NotPossible
-from service.preview.forecast import day_of, describe_share
+from service.preview.forecast import day_of
 from service.preview.make import KEPT_FOR, Candidate, find_preview, list_sooner, make_forecast, make_preview
 from service.preview.store import Preview, list_previews
 from service.rules.file import parse_rules
 from service.rules.revisions import Shown, put_in_force
-from service.units import count_of
 from tests.world import APP, OTHER_APP, START, TESTER, World, open_world
 
 if TYPE_CHECKING:
@@ -245,11 +244,3 @@ def test_rules_that_come_into_force_meanwhile_end_a_preview(world: World) -> Non
 )
 def test_days_count_from_the_moment(seconds: int, day: int) -> None:
     assert day_of(START + timedelta(seconds=seconds), START) == day
-
-
-@pytest.mark.parametrize(
-    ("count", "total", "percent"),
-    [(28, 29, 97), (1, 1, 100), (9_999, 10_000, 99), (1, 10_000, 1), (0, 9, 0), (0, 0, 0)],
-)
-def test_a_share_is_never_rounded_to_all_or_nothing(count: int, total: int, percent: int) -> None:
-    assert describe_share(count, total) == f"{count:,} of {count_of(total, 'file')}, {percent} %"

@@ -34,7 +34,7 @@ def keeping(
 ) -> RuleSet:
     keep = None if days is None else days * DAY
     rules = (RetentionRule("all", Match(), keep, keep_latest),)
-    return RuleSet(revision, rules, cooling_until=cooling_until, preview_id=5, preview_highest_id=100)
+    return RuleSet(revision, rules, cooling_until=cooling_until, shown_up_to=100)
 
 
 def decided(
