@@ -62,8 +62,7 @@ class Connections(HTTPAdapter):
     Used without a session of requests, which would add redirects, cookies, and the environment's proxies and passwords.
     """
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (handed on as they are)
-        """Make the pools of the kind that notes when bytes leave."""
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, D102  (as in requests)
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
@@ -75,37 +74,28 @@ class Connections(HTTPAdapter):
         `timeouts` are seconds for connecting, and for reading.
         """
         _sending.may_send, _sending.has_begun = may_send, False
-        answer = HttpAnswer(Transport.LOST)
+        answer, body = HttpAnswer(Transport.LOST), bytearray()
         try:
             request = requests.Request("GET", url, headers={"User-Agent": "zego-retention"}).prepare()
             with self.send(request, stream=True, timeout=timeouts) as response:
-                answer = replace(
-                    answer,
-                    status=response.status_code,
-                    date=response.headers.get("Date", ""),
-                    retry_after=response.headers.get("Retry-After", ""),
-                )
-                return _read_body(answer, response, time.monotonic() + timeouts[1], max_bytes)
+                date, retry_after = (response.headers.get(name, "") for name in ("Date", "Retry-After"))
+                answer = replace(answer, status=response.status_code, date=date, retry_after=retry_after)
+                # The read timeout alone would let a server that drips hold us.
+                deadline = time.monotonic() + timeouts[1]
+                while len(body) <= max_bytes and (chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True)):
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(errno.ETIMEDOUT, "timed out in the middle of the answer")
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
-            transport, what = Transport.LOST, "no whole answer came back"
             if not _sending.has_begun:
-                transport, what = Transport.NOT_SENT, "nothing was sent to ZEGO"
-            return replace(answer, transport=transport, failure=f"{what}: {_reason(error)}")
+                failure = f"nothing was sent to ZEGO: {_find_reason(error)}"
+                return replace(answer, transport=Transport.NOT_SENT, failure=failure)
+            return replace(answer, failure=f"no whole answer came back: {_find_reason(error)}")
+        text = body[:max_bytes].decode("utf-8", "replace")
+        return replace(answer, transport=Transport.ANSWERED, text=text, too_long=len(body) > max_bytes)
 
 
-def _read_body(head: HttpAnswer, response: requests.Response, deadline: float, max_bytes: int) -> HttpAnswer:
-    """Read the body to its end, the cap or the deadline: the read timeout alone would let a dripping server hold us."""
-    body = bytearray()
-    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-        body += chunk
-        if len(body) > max_bytes:
-            return replace(head, transport=Transport.ANSWERED, body=bytes(body[:max_bytes]), too_long=True)
-        if time.monotonic() > deadline:
-            raise TimeoutError(errno.ETIMEDOUT, "timed out in the middle of the answer")
-    return replace(head, transport=Transport.ANSWERED, body=bytes(body))
-
-
-def _reason(error: BaseException) -> str:
+def _find_reason(error: BaseException) -> str:
     """The innermost cause in the system's words. The outer ones carry the URL, and with it the signature."""
     while inner := error.__cause__ or error.__context__:
         error = inner

@@ -9,17 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TypeGuard
 from urllib.parse import parse_qsl, unquote
 
-from service.zego.wirejson import JsonValue, ReadJson, read_json, storable
+from service.zego.wirejson import JsonValue, is_text, read_json
 
 MAX_FORM_FIELDS = 1000
 MAX_NAME_BYTES = 255
 """Bytes of an app id, event name, timestamp, nonce or signature that are looked at."""
-
 _BLANK = "\ufeff \t\r\n"
-_PERCENT_ROUNDS = 2
 
 
 class Unreadable(Exception):  # noqa: N818  (an answer to the sender, not a defect)
@@ -47,29 +44,29 @@ class Envelope:
 
 
 def read_envelope(raw: bytes, content_type: str) -> Envelope:
-    """Open a body of any shape.
-
-    Raises:
-        Unreadable: the body is in no known shape, or app id, timestamp, nonce or signature are missing or no text.
-    """
-    read = _read_object(_unwrap(raw.decode("utf-8", "surrogateescape")), content_type)
-    if not isinstance(read.value, dict):
-        raise Unreadable("the body is JSON, but not an object")
-    fields, problem = read.value, read.problem
-    signature = _required(fields, "signature").lower()
+    """Open a body of any shape; raises Unreadable where app id, timestamp, nonce or signature cannot be found."""
+    try:
+        fields, problem = _read_fields(_unwrap(raw.decode("utf-8", "surrogateescape")))
+    except ValueError as error:
+        raise Unreadable(f"the body cannot be read (content type {content_type[:80]!a}): {error}") from error
+    signature = _require(fields, "signature").lower()
     content = fields | {"signature": signature}
-    if isinstance(written := fields.get("extra_params"), str):
-        extra = _open_extra(written)
-        content["extra_params"], problem = extra.value, problem or extra.problem
-    event = "" if fields.get("event") is None else fields["event"]
-    if not _is_name(event):
+    written = fields.get("extra_params")
+    if isinstance(written, str) and (text := _unwrap(written)).startswith("{"):
+        try:
+            content["extra_params"], extra_problem = read_json(text)
+            problem = problem or extra_problem
+        except ValueError as error:
+            problem = problem or f"extra_params cannot be read: {error}"
+    event = fields.get("event") or ""
+    if not is_text(event, MAX_NAME_BYTES):
         event, problem = "", problem or "the field event is not a short text"
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
     return Envelope(
-        app_id=_required(fields, "appid" if "appid" in fields else "app_id"),  # Cloud Recording writes it `app_id`
+        app_id=_require(fields, "appid" if "appid" in fields else "app_id"),  # Cloud Recording writes it `app_id`
         event=event,
-        timestamp=_required(fields, "timestamp"),
-        nonce=_required(fields, "nonce"),
+        timestamp=_require(fields, "timestamp"),
+        nonce=_require(fields, "nonce"),
         signature=signature,
         fields=content,
         # What is not understood is equal only to itself: a duplicate key hides content from the parsed fields.
@@ -81,10 +78,9 @@ def read_envelope(raw: bytes, content_type: str) -> Envelope:
 def _unwrap(text: str) -> str:
     """Undo percent-encoding around a JSON object; one that was encoded on its own and as a part took it twice."""
     text = text.strip(_BLANK)
-    for _ in range(_PERCENT_ROUNDS):
-        if not text.startswith("%"):
-            break
-        text = unquote(_escape_plus(text), errors="surrogateescape").strip(_BLANK)
+    for _ in range(2):
+        if text.startswith("%"):
+            text = unquote(_escape_plus(text), errors="surrogateescape").strip(_BLANK)
     return text
 
 
@@ -98,43 +94,24 @@ def _escape_plus(text: str) -> str:
     return text.replace("+", "%20" if plus_is_space else "%2B")
 
 
-def _read_object(text: str, content_type: str) -> ReadJson:
-    if not text:
-        raise Unreadable("the body is empty")
-    shown_type = ascii(content_type[:80])
-    try:
-        if text[0] in "{[":
-            return read_json(text)
-        if "=" in text:
-            pairs = parse_qsl(
-                _escape_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
-            )
-            fields: dict[str, JsonValue] = dict(pairs)
-            return ReadJson(fields, None if len(fields) == len(pairs) else "a form field occurs twice")
-    except ValueError as error:
-        raise Unreadable(f"the body cannot be read (content type {shown_type}): {error}") from error
-    raise Unreadable(f"the body is neither a JSON object nor form encoding (content type {shown_type})")
+def _read_fields(text: str) -> tuple[dict[str, JsonValue], str | None]:
+    if text.startswith(("{", "[")):
+        value, problem = read_json(text)
+        if isinstance(value, dict):
+            return value, problem
+    elif "=" in text:
+        pairs = parse_qsl(
+            _escape_plus(text), keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_FORM_FIELDS
+        )
+        fields: dict[str, JsonValue] = dict(pairs)
+        return fields, None if len(fields) == len(pairs) else "a form field occurs twice"
+    raise ValueError("it is neither a JSON object nor form encoding" if text else "it is empty")
 
 
-def _required(fields: dict[str, JsonValue], name: str) -> str:
+def _require(fields: dict[str, JsonValue], name: str) -> str:
     value = fields.get(name)
     if value is None or value == "":
         raise Unreadable(f"the field {name} is missing")
-    if not _is_name(value):
+    if not is_text(value, MAX_NAME_BYTES):
         raise Unreadable(f"the field {name} is not a short text or a number")
     return value
-
-
-def _is_name(value: JsonValue) -> TypeGuard[str]:
-    return isinstance(value, str) and storable(value) and len(value.encode()) <= MAX_NAME_BYTES
-
-
-def _open_extra(written: str) -> ReadJson:
-    """Decode an `extra_params` that is a string holding JSON, percent-encoded or not; leave any other string."""
-    text = _unwrap(written)
-    if not text.startswith("{"):
-        return ReadJson(written, None)
-    try:
-        return read_json(text)
-    except ValueError as error:
-        return ReadJson(written, f"extra_params cannot be read: {error}")

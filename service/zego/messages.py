@@ -48,10 +48,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAnswer(Answer):
-    """What was observed of one DeleteMedia call.
-
-    `cache_code` is what it says of purging Wangsu's cache (None: nothing). `raw` is the body as text, cut.
-    """
+    """An answer of DeleteMedia. `cache_code` is what it says of purging Wangsu's cache; `raw` the body as text, cut."""
 
     deleted: frozenset[str] = frozenset()
     errors: tuple[FileError, ...] = ()
@@ -61,10 +58,7 @@ class DeleteAnswer(Answer):
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """One file as the vendor's listing shows it (docs/protocol.md, "SearchMedia"); None: not known.
-
-    `created_at` is Tencent's `CreateTime` or the others' `LastModified`.
-    """
+    """One file as the vendor's listing shows it (docs/protocol.md, "SearchMedia"); None: not known."""
 
     file_id: str
     created_at: datetime | None
@@ -78,8 +72,8 @@ class ListedFile:
 class Query:
     """One question to SearchMedia: a page of `size` files.
 
-    Tencent takes `start` and `end` (of creation, whole seconds) and `page` (from 0); Ws and Huawei take `marker`. What
-    is not set is not asked.
+    Tencent takes `start` and `end` (of creation) and `page` (from 0); Ws and Huawei take `marker`. What is not set is
+    not asked.
     """
 
     size: int
@@ -91,10 +85,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer(Answer):
-    """What was observed of one SearchMedia call.
+    """An answer of SearchMedia: the files with a usable id, and how many entries had none.
 
-    `files` are those with a usable id; `unnamed` counts the entries without one. `total` is Tencent's `TotalCount`;
-    `next_marker` is that of Ws and Huawei, empty at the end. None: not answered.
+    `total` is Tencent's `TotalCount`; `next_marker` is that of Ws and Huawei, empty at the end. None: not answered.
     """
 
     files: tuple[ListedFile, ...] = ()

@@ -35,15 +35,10 @@ def verify_callback(secrets: Sequence[str], signature: str, timestamp: str, nonc
 
 def parse_timestamp(text: str) -> datetime | None:
     """Return the moment that a signed timestamp names (ten ASCII digits, Unix seconds), or None for anything else."""
-    if not _TIMESTAMP.fullmatch(text):
-        return None
-    return datetime.fromtimestamp(int(text), UTC)
+    return datetime.fromtimestamp(int(text), UTC) if _TIMESTAMP.fullmatch(text) else None
 
 
 def api_signature(app_id: str, nonce: str, server_secret: str, timestamp: str) -> str:
-    """Return the signature of one API call as 32 hex digits (docs/protocol.md, "Calling ZEGO's server API").
-
-    `nonce` is 16 hex digits, fresh for every call; `timestamp` is Unix seconds.
-    """
+    """Return the signature of one API call as 32 hex digits (docs/protocol.md, "Calling ZEGO's server API")."""
     signed = f"{app_id}{nonce}{server_secret}{timestamp}"
     return hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()

@@ -290,13 +290,16 @@ def test_redirects_and_cookies_are_not_followed() -> None:
 def test_an_error_page_that_repeats_the_url_gives_no_secret_away() -> None:
     def echo(connection: socket.socket) -> None:
         line = connection.recv(65536).splitlines()[0]
-        body = json.dumps({"Code": 5, "Message": f"{line.decode()} {SECRET}"}).encode()
+        said = f"{line.decode()} {SECRET}"
+        errors = [{"Key": "a", "Code": SECRET, "Message": said, "RequestId": said}]
+        body = json.dumps({"Code": 0, "Message": said, "RequestId": said, "Data": {"Errors": errors}}).encode()
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     with raw_server(echo) as url, make_client(url) as client:
         answer = client.delete_media(Vendor.TENCENT, ["a"])
     assert "Signature=***&" in answer.message
-    assert SECRET not in answer.message + answer.raw
+    assert "Signature=***&" in answer.errors[0].message
+    assert SECRET not in repr(answer)
 
 
 def test_the_environment_changes_nothing(

@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model import Vendor
-from service.zego.answers import HttpAnswer, Redaction, read_search_answer
+from service.zego.answers import HttpAnswer, read_search_answer
 from service.zego.messages import ListedFile, SearchAnswer, Transport
-from service.zego.wirejson import storable
+from service.zego.wirejson import is_text
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
-SECRET = "9193cc662a4c0ec135ec71fb57194b38"
 
 
 def moment(second: int) -> datetime:
@@ -47,15 +46,13 @@ LISTED_KEYS = (
 )
 
 
-def answered(body: str | bytes, status: int = 200, retry_after: str = "") -> HttpAnswer:
-    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    return HttpAnswer(
-        Transport.ANSWERED, status=status, date="Sat, 01 Aug 2026 11:59:00 GMT", retry_after=retry_after, body=raw
-    )
+def answered(text: str, status: int = 200, retry_after: str = "") -> HttpAnswer:
+    date = "Sat, 01 Aug 2026 11:59:00 GMT"
+    return HttpAnswer(Transport.ANSWERED, status=status, date=date, retry_after=retry_after, text=text)
 
 
 def read(http: HttpAnswer, vendor: Vendor = Vendor.TENCENT) -> SearchAnswer:
-    return read_search_answer(http, Redaction(SECRET), vendor, NOW)
+    return read_search_answer(http, vendor, NOW)
 
 
 def read_data(data: object, vendor: Vendor = Vendor.TENCENT) -> SearchAnswer:
@@ -247,7 +244,7 @@ def test_whatever_a_listing_holds_what_is_read_can_be_stored(vendor: Vendor, sec
     answer = read_data(json.dumps(data) if as_text else data, vendor)
     for file in answer.files:
         texts = [file.file_id, *(text for text in (file.name, file.media_url) if text is not None)]
-        assert all(text and storable(text) and len(text.encode()) <= 1024 for text in texts)
+        assert all(text and is_text(text, max_bytes=1024) for text in texts)
     if not answer.unreadable:
         entries = section["MediaInfoSet" if vendor is Vendor.TENCENT else "Keys"]
         assert len(answer.files) + answer.unnamed == len(entries or [])
