@@ -22,7 +22,7 @@ from service.rules.store import find_current
 from service.settings import Settings
 from service.stopping import StopSignals, stop_signals, with_lifeline
 from service.units import count_of
-from service.web.address import CannotListen, find_address, is_answering
+from service.web.address import CannotListen, check_address, is_answering
 from service.wiring import MigrationsPending, open_service
 
 _EARLY_S: Final = 3.0
@@ -44,7 +44,7 @@ def run_serve(settings: Settings) -> int:
     configure_logging(settings.log_format, settings.log_level)
     with stop_signals(second_ends=False) as signals:
         try:
-            find_address(settings.listen)
+            check_address(settings.listen)
             rules = _prepare(settings)
         except (CannotListen, DatabaseUnavailable) as error:
             sys.stderr.write(f"zego-retention: {error}\n")

@@ -92,7 +92,7 @@ class World:
             nonce=options.pop("nonce", str(self.nonces)),
             **options,
         )
-        return self.service.inbox.receive(body, content_type)
+        return self.service.inbox.receive(body, content_type).answer
 
     def send(self, file_id: str, **options: Any) -> MediaFile:
         """Announce a recording and let the leader understand it; the file."""

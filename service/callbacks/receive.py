@@ -5,10 +5,14 @@ Nothing is understood here: the leader does that, in batches.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import structlog
 
 from service.callbacks.quarantine import Quarantine, QuarantineLimits
 from service.callbacks.store import NewCallback
@@ -18,6 +22,11 @@ from service.model import Verdict
 from service.zego.envelope import Envelope, Unreadable, read_envelope
 from service.zego.signature import verify_callback
 
+MAX_WAIT_S: Final = 10.0
+"""How long a request waits for its callback to be stored."""
+
+log = structlog.get_logger(__name__)
+
 
 class Answer(StrEnum):
     """How a callback is to be answered."""
@@ -25,6 +34,7 @@ class Answer(StrEnum):
     STORED = "stored"
     REFUSED = "refused"
     UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
     NOT_STORED = "not_stored"
 
 
@@ -51,26 +61,48 @@ class Inbox:
         self._now = now
         self._quarantine = Quarantine(database, limits)
 
-    def receive(self, raw: bytes, content_type: str) -> Answer:
+    def receive(self, raw: bytes, content_type: str) -> Receipt:
         """Take one request to the callback URL. When this returns STORED, the callback is durable."""
-        return self.receive_with_reason(raw, content_type).answer
+        receipt, writing = self._take(raw, content_type)
+        try:
+            if writing is not None:
+                writing.result(MAX_WAIT_S)
+        except (NotStored, TimeoutError) as error:
+            return _describe_failure(receipt, error)
+        return receipt
 
-    def receive_with_reason(self, raw: bytes, content_type: str) -> Receipt:
-        """As `receive`, with the reason for people."""
+    async def receive_async(self, raw: bytes, content_type: str) -> Receipt:
+        """As `receive`, for an event loop: no thread waits."""
+        receipt, writing = self._take(raw, content_type)
+        try:
+            if writing is not None:
+                await asyncio.wait_for(asyncio.wrap_future(writing), MAX_WAIT_S)
+        except (NotStored, TimeoutError) as error:
+            return _describe_failure(receipt, error)
+        return receipt
+
+    def _take(self, raw: bytes, content_type: str) -> tuple[Receipt, Future[None] | None]:
+        """How to answer once the future is done."""
         try:
             envelope = read_envelope(raw, content_type)
+            new = _describe(envelope, raw, content_type, self._now())
+            refusal = authenticate(self._secrets, envelope)
+            if refusal is None:
+                return Receipt(Answer.STORED, "stored"), self._writer.store(new)
+            return Receipt(Answer.REFUSED, refusal[1]), self._quarantine.keep(new, *refusal)
         except Unreadable as error:
-            return Receipt(Answer.UNREADABLE, str(error))
-        new = _describe(envelope, raw, content_type, self._now())
-        refusal = authenticate(self._secrets, envelope)
-        if refusal is not None:
-            self._quarantine.keep(new, *refusal)
-            return Receipt(Answer.REFUSED, refusal[1])
-        try:
-            self._writer.store(new)
-        except NotStored as error:
-            return Receipt(Answer.NOT_STORED, str(error))
-        return Receipt(Answer.STORED, "stored")
+            return Receipt(Answer.UNREADABLE, str(error)), None
+        except Exception:
+            log.exception("callback_failed")
+            return Receipt(Answer.NOT_STORED, "an error on our side"), None
+
+
+def _describe_failure(receipt: Receipt, error: Exception) -> Receipt:
+    if receipt.answer is Answer.REFUSED:
+        return receipt  # kept or not
+    if isinstance(error, TimeoutError):
+        return Receipt(Answer.NOT_STORED, f"it was not stored within {MAX_WAIT_S:g} s")
+    return Receipt(Answer.NOT_STORED, str(error))
 
 
 def authenticate(secrets: Mapping[str, Sequence[str]], envelope: Envelope) -> tuple[Verdict, str] | None:

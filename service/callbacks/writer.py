@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Final
 
@@ -14,9 +15,7 @@ from service.callbacks.store import NewCallback, store_callbacks
 from service.callbacks.understand import Key
 from service.database import Database, DatabaseUnavailable
 
-MAX_WAIT_S: Final = 10.0
-"""How long a request waits for its callback to be stored."""
-
+_MAX_WAITING: Final = 2_000
 _MAX_BATCH: Final = 500
 _GATHER_S: Final = 0.001
 
@@ -24,39 +23,26 @@ log = structlog.get_logger(__name__)
 
 
 class NotStored(Exception):  # noqa: N818  (an answer to ZEGO: send it again)
-    """A callback was not stored durably, or not in time; the text says why in one line."""
+    """A callback was not stored durably; the text says why in one line."""
 
 
-class _Ticket:
-    """A callback whose request waits until `done` is released; `failure` says why it was not stored."""
-
-    __slots__ = ("done", "failure", "has_left", "row", "since")
+class _Ticket(Future[None]):
+    """A callback that waits to be stored; done when it is durable."""
 
     def __init__(self, row: NewCallback) -> None:
+        super().__init__()
         self.row = row
-        self.since = time.monotonic()
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.failure: str | None = None
-        self.has_left = False
 
 
 class Writer:
-    """Stores callbacks for all threads of a process, many in one transaction. `stop` ends it."""
+    """Stores callbacks for all requests of a process, many in one transaction. `stop` ends it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._arrived: SimpleQueue[_Ticket | None] = SimpleQueue()  # None: look whether it is time to stop
-        self._being_stored: list[_Ticket] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._is_stopping = False
-
-    @property
-    def oldest_wait_s(self) -> float:
-        """How long the oldest of the requests that are being stored has been waiting; 0 if there is none."""
-        being_stored = self._being_stored
-        return time.monotonic() - being_stored[0].since if being_stored else 0.0
 
     def start(self) -> None:
         """Start the thread. Storing does this by itself, also in a process that was forked; but not after `stop`."""
@@ -70,22 +56,20 @@ class Writer:
         if self._thread is not None:
             self._thread.join()
 
-    def store(self, row: NewCallback, timeout_s: float = MAX_WAIT_S) -> None:
-        """Store a callback; when this returns, it is durable.
+    def store(self, row: NewCallback) -> Future[None]:
+        """Let a callback be stored; the future is done when it is durable, or fails with `NotStored`.
 
-        Raises:
-            NotStored: it could not be stored, or not in time (then it may be stored later all the same).
+        Who cancels the future does not want it stored any more; it may be all the same.
         """
-        if self._is_stopping:
-            raise NotStored("the service is stopping")
-        self._ensure_thread()
         ticket = _Ticket(row)
-        self._arrived.put(ticket)
-        if not ticket.done.acquire(timeout=timeout_s):
-            ticket.has_left = True
-            raise NotStored(f"it was not stored within {timeout_s:g} s")
-        if ticket.failure is not None:
-            raise NotStored(ticket.failure)
+        if self._is_stopping:
+            ticket.set_exception(NotStored("the service is stopping"))
+        elif self._arrived.qsize() >= _MAX_WAITING:
+            ticket.set_exception(NotStored(f"{_MAX_WAITING:,} callbacks wait to be stored already"))
+        else:
+            self._ensure_thread()
+            self._arrived.put(ticket)
+        return ticket
 
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -96,13 +80,12 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._take_batch()) or not self._is_stopping:
-            self._being_stored = batch
+            waiting = [ticket for ticket in batch if ticket.set_running_or_notify_cancel()]
             try:
-                self._store_batch(batch)
+                self._store_batch(waiting)
             except Exception as error:
                 log.exception("writer_failed")
-                _finish(batch, error)
-            self._being_stored = []
+                _finish([ticket for ticket in waiting if not ticket.done()], error)
 
     def _take_batch(self) -> list[_Ticket]:
         """The callbacks that have arrived; unless it is time to stop, it waits for the first."""
@@ -117,8 +100,7 @@ class Writer:
     def _store_batch(self, batch: Sequence[_Ticket]) -> None:
         by_key: dict[Key, list[_Ticket]] = {}
         for ticket in batch:
-            if not ticket.has_left:
-                by_key.setdefault(ticket.row.key, []).append(ticket)
+            by_key.setdefault(ticket.row.key, []).append(ticket)
         # Sorted, so that writers of several processes never wait for each other in a circle.
         equal = [by_key[key] for key in sorted(by_key)]
         error = self._try(equal)
@@ -142,5 +124,7 @@ def _finish(tickets: Sequence[_Ticket], error: Exception | None) -> None:
     if error is not None:
         log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error))
     for ticket in tickets:
-        ticket.failure = None if error is None else str(error)
-        ticket.done.release()
+        if error is None:
+            ticket.set_result(None)
+        else:
+            ticket.set_exception(NotStored(str(error)))

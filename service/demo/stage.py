@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,15 +13,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from flask import Flask
-from waitress.server import create_server
 
 from service.demo.recordings import APP_ID, store_recordings
 from service.sandbox import Sandbox
-from service.settings import load_settings
+from service.settings import Listen, load_settings
+from service.web.address import bind
 from service.web.app import create_app
+from service.web.front import create_front
+from service.web.server import build_server
 from service.wiring import Service, open_service
 
 # A proxy of the surroundings has no business between two ends of one process.
@@ -76,12 +78,17 @@ def open_stage(now: Callable[[], datetime]) -> Iterator[Stage]:
 @contextmanager
 def _serve(app: Flask) -> Iterator[str]:
     """The web side on a free port of loopback; its address."""
-    server: Any = create_server(app, map={}, host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, name="web", daemon=True)
+    listen = Listen("127.0.0.1", 0)
+    sockets = bind(listen)
+    port = sockets[0].getsockname()[1]
+    server = build_server(create_front(app))
+    thread = threading.Thread(target=server.run, args=(sockets,), name="web", daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.effective_port}"
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
     finally:
-        server.close()
+        server.should_exit = True
         thread.join(10)
         app.extensions["zego-retention"].close()

@@ -4,37 +4,70 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Final
+from typing import Any, Final
 
 from service.settings import Listen
 
 _MAX_WAIT_S: Final = 0.5
+_FAMILY_IS_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
     """The address cannot be listened on; the text says why in one line."""
 
 
-def find_address(listen: Listen) -> str:
-    """The IP address to listen on, after a try that it can be had.
+def bind(listen: Listen) -> list[socket.socket]:
+    """Sockets on every address that the name has: `localhost` and `[::]` are IPv4 and IPv6 where the machine has both.
 
-    Tried before anything is opened or migrated, so that a mistyped address costs nothing.
+    Done before anything is opened or migrated, so that a mistyped address costs nothing.
 
     Raises:
-        CannotListen: it cannot be had.
+        CannotListen: the address cannot be had.
     """
+    sockets: list[socket.socket] = []
+    error: OSError | None = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to {_suggest(error)}"
-        ) from None
-    return str(address[0])
+        found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                sockets.append(_bind(family, kind, protocol, address))
+            except OSError as failure:
+                error = failure
+                if failure.errno not in _FAMILY_IS_MISSING:
+                    break
+    except OSError as failure:
+        error = failure
+    if sockets and (error is None or error.errno in _FAMILY_IS_MISSING):
+        return sockets
+    for each in sockets:
+        each.close()
+    why = error or OSError("the name has no address")
+    raise CannotListen(
+        f"cannot listen on {listen}: {why.strerror or why}; set ZEGO_RETENTION_LISTEN to {_suggest(why)}"
+    )
+
+
+def check_address(listen: Listen) -> None:
+    """See whether `bind` would work.
+
+    Raises:
+        CannotListen: the address cannot be had.
+    """
+    for bound in bind(listen):
+        bound.close()
+
+
+def _bind(family: int, kind: int, protocol: int, address: Any) -> socket.socket:  # noqa: ANN401  (as getaddrinfo has it)
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def is_answering(listen: Listen) -> bool:

@@ -16,13 +16,13 @@ from service.health.readiness import Readiness
 from service.settings import Settings, load_settings
 from service.web.api.build import OPENAPI_VERSION, add_api, describe_api
 from service.web.api.routes import Backend
-from service.web.callback import answer_callbacks
+from service.web.callback import add_callback_url
 from service.web.health import Preparation, health_blueprint
 from service.web.problems import harden, register_problems
 from service.web.threads import Threads
 from service.wiring import Clock, Service, utc_now
 
-_METRIC_ANSWERS: Final = {Answer.NOT_STORED.value: "unavailable"}
+_METRIC_ANSWERS: Final = {Answer.NOT_STORED: "unavailable"}
 
 
 def create_app(
@@ -38,22 +38,25 @@ def create_app(
     """
     service = Service(settings or load_settings(os.environ), now=now, sleep=sleep)
     preparation = Preparation(service)
-    threads = Threads(lambda: service.writer.oldest_wait_s)
     metrics = Metrics(service.database, now)
     app = OpenAPI(__name__, static_folder=None, doc_ui=False, **describe_api())
     app.openapi_version = OPENAPI_VERSION
-    app.extensions |= {"zego-retention": service, "zego-retention.threads": threads}
+    threads = Threads()
 
-    def count(answer: str, seconds: float) -> None:
-        metrics.count_callback(_METRIC_ANSWERS.get(answer, answer))
+    def count(answer: Answer, seconds: float) -> None:
+        metrics.count_callback(_METRIC_ANSWERS.get(answer, answer.value))
         metrics.observe_callback(seconds)
 
+    app.extensions |= {
+        "zego-retention": service,
+        "zego-retention.threads": threads,
+        "zego-retention.count": count,
+    }
     app.register_blueprint(health_blueprint(Readiness(preparation.prove), metrics))
     add_api(app, Backend(service, threads), preparation.ensure)
     app.after_request(harden)
     register_problems(app)
-    limited = threads.limit(app.wsgi_app)
-    app.wsgi_app = answer_callbacks(limited, service.inbox, threads, count)  # type: ignore[assignment, method-assign]
+    add_callback_url(app, service.inbox, count)
     preparation.try_now()
     service.writer.start()
     return app

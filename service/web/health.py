@@ -17,6 +17,7 @@ from service.health.readiness import Readiness, prove_durable
 from service.web.problems import problem
 from service.wiring import Service
 
+ALIVE: Final = "alive\n"
 _REMEMBERED_S: Final = 1.0
 _MAX_WAIT_S: Final = 5.0
 
@@ -77,13 +78,13 @@ def health_blueprint(readiness: Readiness, metrics: Metrics) -> Blueprint:
 
     @blueprint.get("/healthz")
     def show_alive() -> Response:
-        return _answer("alive")
+        return _answer(ALIVE)
 
     @blueprint.get("/readyz")
     def show_ready() -> Response:
         fault = readiness.find_fault()
         if fault is None:
-            return _answer("ready")
+            return _answer("ready\n")
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, fault, retry_after_s=1)
 
     @blueprint.get("/metrics")
@@ -94,4 +95,4 @@ def health_blueprint(readiness: Readiness, metrics: Metrics) -> Blueprint:
 
 
 def _answer(word: str) -> Response:
-    return Response(f"{word}\n", content_type="text/plain; charset=utf-8")
+    return Response(word, content_type="text/plain; charset=utf-8")

@@ -16,6 +16,8 @@ _DETAILS: Final = {
     HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take that method; see the Allow header",
 }
 
+RETRY_AFTER_S: Final = 2
+
 log = structlog.get_logger(__name__)
 
 

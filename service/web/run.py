@@ -11,8 +11,9 @@ from service.database import DatabaseUnavailable
 from service.logs import configure_logging
 from service.settings import Settings
 from service.stopping import follow_lifeline
-from service.web.address import CannotListen, find_address
+from service.web.address import CannotListen, bind
 from service.web.app import create_app
+from service.web.front import create_front
 from service.web.server import serve
 from service.wiring import open_service
 
@@ -24,11 +25,11 @@ def run_web(settings: Settings) -> int:
     configure_logging(settings.log_format, settings.log_level)
     follow_lifeline(os.environ)
     try:
-        find_address(settings.listen)
+        sockets = bind(settings.listen)
         _look_at_database(settings)
         app = create_app(settings)
         try:
-            serve(app, settings.listen)
+            serve(create_front(app), settings.listen, sockets)
         finally:
             app.extensions["zego-retention"].close()
     except (CannotListen, DatabaseUnavailable) as error:

@@ -1,94 +1,79 @@
-"""The web side's server: waitress in front of an application.
-
-waitress reads a request whole before a thread works on it, so that no slow client can hold a thread. A server whose
-threads read the bodies themselves loses the callback URL to a few hundred half-sent requests.
-"""
+"""The web side's server: uvicorn, with what it leaves to do."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import resource
 import signal
-import time
+import socket
+from contextlib import suppress
 from types import FrameType
-from typing import Any, Final
-from wsgiref.types import WSGIApplication
+from typing import Final
 
 import structlog
-from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.server import create_server
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.settings import Listen
-from service.web.address import find_address
-from service.web.threads import THREADS
+from service.web.front import Front
 
 _MAX_CONNECTIONS: Final = 4_000
 _FILES_FOR_OTHERS: Final = 200  # the database's connections, logs and the like
 _MAX_IDLE_S: Final = 75  # longer than load balancers keep an idle connection (60 s)
-_MAX_BYTES: Final = 4 * 1024 * 1024  # of any body; the application has its own, lower limits
-_MAX_FINISH_S: Final = 15.0  # longer than a callback waits to be stored
+_MAX_FINISH_S: Final = 15  # longer than a callback waits to be stored
 
 log = structlog.get_logger(__name__)
 
 
-class _Channel(HTTPChannel):
-    """A connection whose thread is left alone while it sends an answer.
+class _Protocol(HttpToolsProtocol):
+    """A connection that is closed when the rest of a request does not come: half-sent ones would stay for ever."""
 
-    waitress's main thread takes what has to be sent as something that it could send itself: it looks again and again,
-    and by that keeps the very thread from running that is sending. With 200 connections it did hardly anything else.
-    """
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._limit_wait()
 
-    def writable(self) -> bool:
-        if self.requests and self.total_outbufs_len:
-            if not self.outbuf_lock.acquire(blocking=False):
-                return False  # that thread wakes the main thread when it is done
-            self.outbuf_lock.release()
-        return bool(super().writable())
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            self._limit_wait()
+
+    def _limit_wait(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
 
-def serve(application: WSGIApplication, listen: Listen) -> None:
-    """Serve until SIGTERM or SIGINT; requests that have arrived whole are finished. In the main thread only.
-
-    Raises:
-        CannotListen: the address cannot be had.
-    """
-    address = Listen(find_address(listen), listen.port)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that a request waits for a thread is no news
-    sockets: dict[int, Any] = {}
-    server: Any = create_server(
-        application,
-        map=sockets,
-        listen=str(address),
-        threads=THREADS,
-        connection_limit=_raise_limit_of_files() - _FILES_FOR_OTHERS,
-        backlog=2_048,
-        channel_timeout=_MAX_IDLE_S,
-        max_request_body_size=_MAX_BYTES,
-        asyncore_use_poll=True,
-        ident=None,
+def build_server(front: Front) -> uvicorn.Server:
+    """A server; its `run(sockets)` serves until SIGTERM or SIGINT."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    config = uvicorn.Config(
+        front,
+        http=_Protocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_raise_limit_of_files() - _FILES_FOR_OTHERS,
+        timeout_keep_alive=_MAX_IDLE_S,
+        timeout_graceful_shutdown=_MAX_FINISH_S,
     )
-    server.channel_class = _Channel
+    return uvicorn.Server(config)
+
+
+def serve(front: Front, listen: Listen, sockets: list[socket.socket]) -> None:
+    """Serve until SIGTERM or SIGINT; requests that have arrived whole are finished. In the main thread only."""
+    server = build_server(front)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
     log.info("web_started", listen=str(listen))
-    try:
-        wasyncore.loop(timeout=1, use_poll=True, map=sockets)
-    except SystemExit:
-        _finish(server, sockets)
+    with suppress(SystemExit):  # uvicorn raises the signal again when it has finished
+        server.run(sockets)
     log.info("web_stopped")
-
-
-def _finish(server: Any, sockets: dict[int, Any]) -> None:  # noqa: ANN401  (waitress's types leave out what is needed)
-    """Accept nobody any more, answer what has arrived whole, then end the threads."""
-    wasyncore.dispatcher.close(server)
-    deadline = time.monotonic() + _MAX_FINISH_S
-    while server.active_channels and time.monotonic() < deadline:
-        wasyncore.loop(timeout=0.05, use_poll=True, map=sockets, count=1)
-        for channel in list(server.active_channels.values()):
-            if not channel.requests and not channel.total_outbufs_len:
-                channel.handle_close()
-    server.task_dispatcher.shutdown()
 
 
 def _raise_limit_of_files() -> int:

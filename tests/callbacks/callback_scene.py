@@ -66,7 +66,7 @@ class Scene:
 
     def receive(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> Answer:
         """Send a callback of these fields, signed unless said otherwise; it is not understood yet."""
-        return self.inbox.receive(*self.body(fields, shape=shape, **signing))
+        return self.inbox.receive(*self.body(fields, shape=shape, **signing)).answer
 
     def body(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> tuple[bytes, str]:
         """Body and content type of a signed callback; each has another nonce unless it is given."""

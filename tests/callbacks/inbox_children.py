@@ -62,7 +62,7 @@ def send_at_once(report: Connection, url: str, signal: Signal, rounds: Sequence[
 
     def send(body: tuple[bytes, str]) -> str:
         together.wait(60)
-        return inbox.receive(*body).value
+        return inbox.receive(*body).answer.value
 
     answers: list[Any] = []
     with ThreadPoolExecutor(len(rounds[0])) as pool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.audit.order import OrderKind
 from service.audit.record import place_order
-from service.holds.store import count_holds
 from service.model import Vendor
 from service.worker import Worker
 from tests.web.api_scene import EVERYTHING, fill
@@ -257,35 +255,3 @@ def test_totals_show_how_things_stand(api: Api) -> None:
     assert [(each["vendor"], each["state"]) for each in totals["listings"]] == [
         (vendor, "complete") for vendor in ("Huawei", "Tencent", "Ws")
     ]
-
-
-def test_other_routes_leave_most_threads_to_callbacks(api: Api) -> None:
-    """With every permitted thread waiting for an order that nobody applies, the next request is refused at once."""
-    api.world.keep("30d")
-    api.world.add(1)
-    release = api.until = threading.Event()
-    api.leads = False
-    statuses: list[Any] = []
-
-    def hold() -> None:
-        statuses.append(api.ask("POST", "/holds", {"file": 1, "reason": "x"}).status_code)
-
-    waiting = [threading.Thread(target=hold) for _ in range(16)]
-    for thread in waiting:
-        thread.start()
-    deadline = time.monotonic() + 20
-    while count_holds_placed(api) < 16:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    refused = api.ask("GET", "/files", role="viewer")
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
-    assert api.app.test_client().get("/healthz").status_code == 200
-    release.set()
-    for thread in waiting:
-        thread.join()
-    assert set(statuses) == {202}
-
-
-def count_holds_placed(api: Api) -> int:
-    with api.world.database.read() as tx:
-        return count_holds(tx)

@@ -30,8 +30,8 @@ from service.web.api import audit, callbacks, document, figures, files, holds, r
 from service.web.api.fields import Problem
 from service.web.api.guard import Guard, refuse_fields
 from service.web.api.routes import PREFIX, Backend, Route, add_route
-from service.web.problems import problem
-from service.web.threads import RETRY_AFTER_S, Busy, answer_busy
+from service.web.problems import RETRY_AFTER_S, problem
+from service.web.threads import Busy, answer_busy
 
 OPENAPI_VERSION: Final = "3.1.0"
 _MAX_ERRORS: Final = 20

@@ -1,0 +1,152 @@
+"""What the web side's server runs: the callback URL on its event loop, every other route in one of a few threads.
+
+A callback waits for its commit without holding a thread. So neither any number of callbacks, nor a database that is
+held, nor slow requests to other routes keep the callback URL and `/healthz` from being answered (docs/http.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from a2wsgi import WSGIMiddleware
+from flask import Flask, Response
+
+from service.callbacks.receive import Answer, Inbox
+from service.settings.values import CALLBACK_PATH
+from service.web.callback import MAX_BODY_BYTES, TOO_LARGE, respond
+from service.web.health import ALIVE
+from service.web.problems import RETRY_AFTER_S, harden, problem
+
+THREADS: Final = 16
+"""Requests to other routes that are worked on at once."""
+
+_THREADS_OF_PROBES: Final = 2
+_PROBES: Final = frozenset({"/readyz"})
+_MAX_WAIT_S: Final = 0.2
+_MAX_BYTES: Final = 4 * 1024 * 1024  # of any other body; the application has its own, lower limits
+_STORED: Final = (
+    {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"1"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+        ],
+    },
+    {"type": "http.response.body", "body": b"1"},
+)
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def create_front(app: Flask) -> Front:
+    """The front of an application that `create_app` built."""
+    return Front(app, app.extensions["zego-retention"].inbox, app.extensions["zego-retention.count"])
+
+
+class _Cut(Exception):  # noqa: N818  (a state of the connection, not a defect)
+    """The connection ended before the request did."""
+
+
+class _TooLarge(Exception):  # noqa: N818  (an answer to the client, not a defect)
+    """The body is over the cap."""
+
+
+class Front:
+    """An ASGI application in front of a WSGI one."""
+
+    def __init__(self, app: Flask, inbox: Inbox, count: Callable[[Answer, float], None]) -> None:
+        wsgi: Any = app
+        self._inbox = inbox
+        self._count = count
+        self._others: Any = WSGIMiddleware(wsgi, workers=THREADS)
+        self._probes: Any = WSGIMiddleware(wsgi, workers=_THREADS_OF_PROBES)
+        self._places = asyncio.Semaphore(THREADS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            if scope["path"] == CALLBACK_PATH and scope["method"] == "POST":
+                await self._answer_callback(scope, receive, send)
+            elif scope["path"] == "/healthz":
+                await _send(send, Response(ALIVE, content_type="text/plain; charset=utf-8"))
+            else:
+                await self._answer_other(scope, receive, send)
+        except _Cut:
+            return
+
+    async def _answer_callback(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        headers = dict(scope["headers"])
+        try:
+            raw = await _read_body(receive, MAX_BODY_BYTES)
+            receipt = await self._inbox.receive_async(raw, headers.get(b"content-type", b"").decode("latin-1"))
+        except _TooLarge:
+            receipt = TOO_LARGE
+        except _Cut:
+            self._count(Answer.UNREADABLE, time.monotonic() - began)
+            raise
+        self._count(receipt.answer, time.monotonic() - began)
+        if receipt.answer is Answer.STORED:
+            await send(_STORED[0])
+            await send(_STORED[1])
+        else:
+            await _send(send, respond(receipt, (scope.get("client") or [None])[0]))
+
+    async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to a thread once it has arrived whole: no slow client holds one."""
+        try:
+            raw = await _read_body(receive, _MAX_BYTES)
+        except _TooLarge:
+            await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large"))
+            return
+        headers = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
+        whole = scope | {"headers": [*headers, (b"content-length", str(len(raw)).encode())]}
+
+        async def receive_whole() -> dict[str, Any]:
+            return {"type": "http.request", "body": raw, "more_body": False}
+
+        if scope["path"] in _PROBES:
+            await self._probes(whole, receive_whole, send)
+            return
+        try:
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            busy = "too many requests at once: ask again"
+            await _send(send, problem(HTTPStatus.SERVICE_UNAVAILABLE, busy, retry_after_s=RETRY_AFTER_S))
+            return
+        try:
+            await self._others(whole, receive_whole, send)
+        finally:
+            self._places.release()
+
+
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    raw: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Cut
+        raw += message.get("body", b"")
+        if len(raw) > limit:
+            raise _TooLarge
+        if not message.get("more_body", False):
+            return raw
+
+
+async def _send(send: Send, response: Response) -> None:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in harden(response).headers]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.get_data()})
