@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.settings.load import AppSettings, Settings, describe_settings, load_settings, setting_names
+from service.settings.load import AppSettings, Settings, load_settings, setting_names
 from service.settings.sources import SettingsError
 from service.settings.values import Listen
 
-__all__ = ["AppSettings", "Listen", "Settings", "SettingsError", "describe_settings", "load_settings", "setting_names"]
+__all__ = ["AppSettings", "Listen", "Settings", "SettingsError", "load_settings", "setting_names"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -15,19 +16,14 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from service.schedule import Cron, Every, Slots
 from service.settings import values
-from service.settings.sources import PREFIX, Found, Names, Raw, SettingsError, Table, find_settings
+from service.settings.sources import PREFIX, Place, SettingsError, make_keys, read_config, read_environment
 from service.settings.values import Listen
-from service.units import FOREVER, format_duration
-
-DEFAULT_API_URL: Final = "https://rtc-api.zego.im/"
-_UTC: Final = ZoneInfo("UTC")
+from service.units import FOREVER, parse_duration
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -37,73 +33,101 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Duration = Annotated[timedelta, BeforeValidator(values.read_duration)]
-Period = Annotated[timedelta | None, BeforeValidator(values.read_duration_or("off", None))]
-Window = Annotated[timedelta | None, BeforeValidator(values.read_duration_or(FOREVER, None))]
-Pause = Annotated[timedelta, BeforeValidator(values.read_duration_or("0s", timedelta(0), " for none at all"))]
+def _text(parse: Callable[[str], object], example: str) -> BeforeValidator:
+    """Reads text; what a TOML file holds instead is refused with an example."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError(f"not text; write for example {example!r}")  # noqa: TRY004  (pydantic collects ValueErrors)
+        return parse(value)
+
+    return BeforeValidator(read)
+
+
+def _in_case(change: Callable[[str], str]) -> BeforeValidator:
+    return BeforeValidator(lambda value: change(value) if isinstance(value, str) else value)
+
+
+# Python takes true and false for numbers.
+_NO_BOOL: Final = BeforeValidator(lambda value: "" if isinstance(value, bool) else value)
+_SPLIT: Final = BeforeValidator(
+    lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+)
+
+Duration = Annotated[timedelta, _text(parse_duration, "15m")]
+Period = Annotated[timedelta | None, _text(values.duration_or("off", None), "15m")]
+Window = Annotated[timedelta | None, _text(values.duration_or(FOREVER, None), "90d")]
+Pause = Annotated[timedelta, _text(values.duration_or("0s", timedelta(0), " for none at all"), "24h")]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+ApiUrl = Annotated[str, _text(values.parse_api_url, "https://rtc-api.zego.im/")]
+
+_FLAG: Final = "write true or false, for example true"
+_ZEGO: Final = "https://rtc-api.zego.im/"
 
 
-class AppSettings(BaseModel):
-    """One app (project) of ZEGO's console."""
+class _Frozen(BaseModel):
+    """The description of a field says what would be right, where what reads it does not say so itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class AppSettings(_Frozen):
+    """One app (project) of ZEGO's console."""
 
     app_id: Annotated[str, BeforeValidator(values.read_app_id)]
     name: str = Field(default_factory=lambda fields: fields.get("app_id", ""), min_length=1)
     server_secret: Secret
-    callback_secrets: Annotated[tuple[Secret, ...], BeforeValidator(values.split_secrets)] = Field(
-        min_length=1, examples=['["secret"]']
+    callback_secrets: Annotated[tuple[Secret, ...], _SPLIT] = Field(
+        min_length=1, description='write a list of at least one, for example ["secret"]'
     )
-    api_url: str = DEFAULT_API_URL
-    is_test: bool | None = Field(default=None, examples=["false"])
-    clear_cache: bool = Field(default=False, examples=["true"])
-    calls_per_second: int = Field(default=20, ge=1, le=20, strict=True, examples=["20"])
+    api_url: ApiUrl = _ZEGO
+    is_test: bool | None = Field(None, description=_FLAG)
+    clear_cache: bool = Field(default=False, description=_FLAG)
+    calls_per_second: int = Field(
+        20, ge=1, le=20, strict=True, description="write a whole number from 1 to 20, for example 20"
+    )
 
 
-class Settings(BaseModel):
+class Settings(_Frozen):
     """Everything that can be set. `warnings` are one-line notes for the log about variables that mean nothing.
 
     None stands for "off" in `sweep_every` and `reconcile_every`, and for "forever" in `inbox_keep` and `history_keep`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    database_url: Annotated[str, BeforeValidator(values.read_database_url)] = Field(repr=False)
-    listen: Annotated[Listen, BeforeValidator(values.read_listen)] = Listen("127.0.0.1", 8080)
-    allow_plain_http: bool = Field(default=False, examples=["true"])
-    api_url: str = DEFAULT_API_URL
+    database_url: Annotated[str, _text(values.parse_database_url, "sqlite:////data/x.db")] = Field(repr=False)
+    listen: Annotated[Listen, _text(values.parse_listen, "127.0.0.1:8080")] = Listen("127.0.0.1", 8080)
+    allow_plain_http: bool = Field(default=False, description=_FLAG)
+    api_url: ApiUrl = _ZEGO
     apps: tuple[AppSettings, ...] = ()
-    public_url: Annotated[str, BeforeValidator(values.read_public_url)] | None = None
-    keep: Annotated[str, BeforeValidator(values.read_keep)] | None = None
+    public_url: Annotated[str, _text(values.parse_public_url, "https://retention.example.com")] | None = None
+    keep: Annotated[str, _text(values.check_keep, "30d")] | None = None
     sweep_every: Period = timedelta(minutes=15)
-    timezone: Annotated[ZoneInfo, BeforeValidator(values.read_timezone)] = _UTC
-    sweep_cron: str | None = None
+    timezone: Annotated[ZoneInfo, _text(values.parse_timezone, "Asia/Shanghai")] = ZoneInfo("UTC")
+    sweep_cron: Annotated[str, _text(values.check_cron, "30 3 * * *")] | None = None
     retry_first: Duration = timedelta(minutes=1)
     retry_last: Duration = timedelta(hours=6)
     give_up_after: Duration = timedelta(days=7)
     claim_lease: Duration = timedelta(minutes=2)
     cooling_off: Pause = timedelta(hours=24)
-    breaker_files: Annotated[int, BeforeValidator(values.refuse_bool)] = Field(
-        10_000, ge=1, description="write a whole number from 1 on", examples=["10000"]
+    breaker_files: Annotated[int, _NO_BOOL] = Field(
+        10_000, ge=1, description="write a whole number from 1 on, for example 10000"
     )
-    breaker_share: Annotated[float, BeforeValidator(values.refuse_bool)] = Field(
-        0.2, gt=0, le=1, description="write a share above 0 and at most 1", examples=["0.2"]
+    breaker_share: Annotated[float, _NO_BOOL] = Field(
+        0.2, gt=0, le=1, description="write a share above 0 and at most 1, for example 0.2"
     )
-    confirm: Literal["off", "all"] = Field(default="off", examples=["off"])
+    confirm: Annotated[Literal["off", "all"], _in_case(str.lower)] = Field(
+        "off", description="write off or all, for example off"
+    )
     reconcile_every: Period = timedelta(hours=24)
     callback_freshness: Duration = timedelta(minutes=15)
     inbox_keep: Window = timedelta(days=90)
     history_keep: Window = None
     admin_token: Secret | None = None
-    log_format: Literal["console", "json"] | None = Field(default=None, examples=["json"])
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", examples=["INFO"])
+    log_format: Literal["console", "json"] | None = Field(None, description="write console or json, for example json")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _in_case(str.upper)] = Field(
+        "INFO", description="write DEBUG, INFO, WARNING or ERROR, for example INFO"
+    )
     warnings: tuple[str, ...] = ()
-
-    @property
-    def database_url_shown(self) -> str:
-        """The database's URL, fit to be shown."""
-        return values.hide_password(self.database_url)
 
     @property
     def sweep_slots(self) -> Slots | None:
@@ -116,55 +140,33 @@ class Settings(BaseModel):
         """The app with this AppID, if it is configured."""
         return next((app for app in self.apps if app.app_id == app_id), None)
 
-    @field_validator("api_url")
-    @classmethod
-    def _check_api_url(cls, url: str, info: ValidationInfo) -> str:
-        return values.check_api_url(url, allow_plain_http=info.data.get("allow_plain_http", False))
-
-    @field_validator("apps")
-    @classmethod
-    def _check_apps(cls, apps: tuple[AppSettings, ...], info: ValidationInfo) -> tuple[AppSettings, ...]:
-        app_ids = [app.app_id for app in apps]
-        twice = next((app_id for app_id in app_ids if app_ids.count(app_id) > 1), None)
-        if twice:
-            raise ValueError(f"app {twice} is given twice; keep one of them")
-        return tuple(_with_checked_url(app, allow_plain_http=info.data.get("allow_plain_http", False)) for app in apps)
-
-    @field_validator("sweep_cron")
-    @classmethod
-    def _check_cron(cls, expression: str | None, info: ValidationInfo) -> str | None:
-        if expression is not None:
-            Cron(expression, info.data.get("timezone", _UTC))
-        return expression
-
-    @field_validator("log_level", "confirm", mode="before")
-    @classmethod
-    def _ignore_case(cls, choice: object, info: ValidationInfo) -> object:
-        if not isinstance(choice, str):
-            return choice
-        return choice.upper() if info.field_name == "log_level" else choice.lower()
-
     @model_validator(mode="after")
-    def _check_pairs(self) -> Self:
+    def _check_together(self) -> Self:
+        app_ids = [app.app_id for app in self.apps]
+        if twice := next((app_id for app_id in app_ids if app_ids.count(app_id) > 1), None):
+            raise ValueError(f"app {twice} is given twice; keep one of them")
+        urls = {f"{PREFIX}API_URL": self.api_url} | {f"api_url of app {app.app_id}": app.api_url for app in self.apps}
+        for name, url in urls.items():
+            if values.is_plain_and_far(url) and not self.allow_plain_http:  # calls carry signatures
+                hint = f"write https, or set {PREFIX}ALLOW_PLAIN_HTTP=true if you must"
+                raise ValueError(f"{name}: {url!r} is plain http; {hint}")
         if {"sweep_every", "sweep_cron"} <= self.model_fields_set and self.sweep_cron is not None:
             raise ValueError(f"{PREFIX}SWEEP_EVERY and {PREFIX}SWEEP_CRON are both set; keep one of them")
         if self.retry_last < self.retry_first:
-            raise ValueError(
-                f"{PREFIX}RETRY_LAST is shorter than {PREFIX}RETRY_FIRST; write for example 6h, and 1m for the first"
-            )
+            hint = "write for example 6h, and 1m for the first"
+            raise ValueError(f"{PREFIX}RETRY_LAST is shorter than {PREFIX}RETRY_FIRST; {hint}")
         return self
 
 
 _SINGLE_APP: Final = {"app_id": "app_id", "server_secret": "server_secret", "callback_secret": "callback_secrets"}
-_SECRETS: Final = frozenset({"admin_token", "callback_secret", "database_url", "server_secret"})
-_OWN_FIELDS: Final = frozenset(Settings.model_fields) - {"apps", "warnings"}
-_NAMES: Final = Names(_OWN_FIELDS | set(_SINGLE_APP), _SECRETS)
-_APP_NAMES: Final = Names(frozenset(AppSettings.model_fields), frozenset({"server_secret", "callback_secrets"}))
+_NAMES: Final = (Settings.model_fields.keys() - {"apps", "warnings"}) | _SINGLE_APP.keys()
+_KEYS: Final = make_keys(_NAMES, ("admin_token", "callback_secret", "database_url", "server_secret"))
+_APP_KEYS: Final = make_keys(AppSettings.model_fields, ("server_secret", "callback_secrets"))
 
 
 def setting_names() -> tuple[str, ...]:
     """The names of all settings, in upper case and without the prefix."""
-    return tuple(sorted(name.upper() for name in _NAMES.known))
+    return tuple(sorted(name.upper() for name in _NAMES))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -173,110 +175,49 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a setting is missing, wrong, misspelt or contradicts another.
     """
-    found = find_settings(environ, _NAMES, _APP_NAMES)
-    fields = Table({name: raw for name, raw in found.values.items() if name in _OWN_FIELDS}, "")
-    if "database_url" not in fields.values:
-        origin = f"{PREFIX}DATABASE_URL"
+    place, warnings = read_environment(environ, {**_KEYS, "config": "config"})
+    apps: list[Place] = []
+    config = place.values.pop("config", None)
+    if config is not None:
+        filed, apps = read_config(Path(str(config)), place.origins["config"], _KEYS, _APP_KEYS)
+        origins = {name: place.origins[name] for name in place.values}  # the environment wins
+        place = Place({**filed.values, **place.values}, {**filed.origins, **origins})
+    fields = {name: value for name, value in place.values.items() if name in Settings.model_fields}
+    if "database_url" not in fields:
         try:
-            fields.values["database_url"] = Raw(values.default_database_url(environ), origin)
+            fields["database_url"] = values.default_database_url(environ)
         except ValueError as error:
-            raise SettingsError(f"{origin}: {error}") from None
-    apps = _collect_apps(found)
+            raise SettingsError(f"{PREFIX}DATABASE_URL: {error}") from None
+    apps = [*_find_single_app(place), *apps]
+    for app in apps:
+        app.values.setdefault("api_url", fields.get("api_url", _ZEGO))
     try:
-        return Settings.model_validate(
-            {**_plain(fields), "apps": [_plain(app) for app in apps], "warnings": found.warnings}
-        )
+        return Settings.model_validate({**fields, "apps": [app.values for app in apps], "warnings": warnings})
     except ValidationError as error:
-        raise SettingsError(_describe(error, fields, apps)) from None
+        raise SettingsError(_describe(error, place, apps)) from None
 
 
-def _plain(table: Table) -> dict[str, object]:
-    return {name: raw.value for name, raw in table.values.items()}
-
-
-def _collect_apps(found: Found) -> list[Table]:
-    single: dict[str, Raw] = {key: found.values[name] for name, key in _SINGLE_APP.items() if name in found.values}
-    missing = [f"{PREFIX}{name.upper()}" for name in _SINGLE_APP if name not in found.values]
-    if single and missing:
-        have = next(iter(single.values())).origin
+def _find_single_app(place: Place) -> list[Place]:
+    found = [name for name in _SINGLE_APP if name in place.values]
+    missing = [f"{PREFIX}{name.upper()}" for name in _SINGLE_APP if name not in found]
+    if found and missing:
+        have = place.origins[found[0]]
         raise SettingsError(f"{have} is set, but not {' and '.join(missing)}; one app needs all three")
-    api_url = {"api_url": found.values["api_url"]} if "api_url" in found.values else {}
-    tables = [Table(single, ""), *found.apps] if single else found.apps
-    return [Table({**api_url, **table.values}, table.place) for table in tables]
+    values = {_SINGLE_APP[name]: place.values[name] for name in found}
+    return [Place(values, {_SINGLE_APP[name]: place.origins[name] for name in found})] if found else []
 
 
-def _with_checked_url(app: AppSettings, *, allow_plain_http: bool) -> AppSettings:
-    try:
-        url = values.check_api_url(app.api_url, allow_plain_http=allow_plain_http)
-    except ValueError as error:
-        raise ValueError(f"api_url of app {app.app_id}: {error}") from None
-    return app.model_copy(update={"api_url": url})
-
-
-_PLAIN: Final = {
-    "missing": "it is missing",
-    "bool_parsing": "write true or false",
-    "bool_type": "write true or false",
-    "int_type": "write a whole number",
-    "greater_than_equal": "write a whole number, not less than {ge}",
-    "less_than_equal": "write a whole number, not more than {le}",
-    "literal_error": "write {expected}",
-    "string_type": "write text, in quotes",
-    "string_too_short": "it is empty",
-    "too_short": "it is empty; write at least one",
-    "tuple_type": "write a list",
-}
-"""What people read instead of pydantic's words, by its type of error."""
-
-
-def _describe(error: ValidationError, fields: Table, apps: list[Table]) -> str:
+def _describe(error: ValidationError, place: Place, apps: list[Place]) -> str:
     """The first thing wrong, in one line: where it was written, what is wrong, what would be right."""
     first = error.errors(include_url=False, include_input=False)[0]
     cause = first.get("ctx", {}).get("error")
     match first["loc"]:
         case ("apps", int(index), str(name), *_):
-            origin, field = _origin(apps[index], name), AppSettings.model_fields[name]
+            origin, field = apps[index].origins[name], AppSettings.model_fields[name]
         case (str(name), *_) if name != "apps":
-            origin, field = _origin(fields, name), Settings.model_fields[name]
+            origin, field = place.origins[name], Settings.model_fields[name]
         case _:
             return str(cause)
-    if cause is not None:
-        return f"{origin}: {cause}"
-    plain = _PLAIN.get(first["type"], "this cannot be read").format(**first.get("ctx", {})).replace("'", "")
-    words = field.description or plain
-    return f"{origin}: {words}" + (f", for example {field.examples[0]}" if field.examples else "")
-
-
-def _origin(table: Table, name: str) -> str:
-    return table.values[name].origin if name in table.values else f"{name} {table.place}"
-
-
-# What the settings hold, fit to be kept
-
-_WHEN_NONE: Final = {"sweep_every": "off", "reconcile_every": "off", "inbox_keep": FOREVER, "history_keep": FOREVER}
-
-
-def describe_settings(settings: Settings) -> dict[str, Any]:
-    """Every setting with its value as people write it; of a secret only whether it is `set` or `unset`."""
-    return _show_model(settings)
-
-
-def _show_model(model: BaseModel) -> dict[str, Any]:
-    names = [name for name in type(model).model_fields if name != "warnings"]
-    return {name: "set" if name == "database_url" else _show(name, getattr(model, name)) for name in names}
-
-
-def _show(name: str, value: object) -> object:
-    match value:
-        case None:
-            return _WHEN_NONE.get(name, "unset")
-        case SecretStr() | (SecretStr(), *_):
-            return "set"
-        case () | (BaseModel(), *_):
-            return [_show_model(each) for each in value if isinstance(each, BaseModel)]
-        case bool() | int() | float():
-            return value
-        case timedelta():
-            return format_duration(value)
-        case _:
-            return str(value)
+    if first["type"] == "missing":
+        return f"{origin}: it is missing"
+    return f"{origin}: {cause or field.description or 'write text, in quotes'}"

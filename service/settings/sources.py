@@ -6,22 +6,24 @@ import difflib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 PREFIX: Final = "ZEGO_RETENTION_"
-CONFIG: Final = "config"
 
-_NEAR: Final = 0.8
-_NEAR_SHORT: Final = 0.7
-_SHORT: Final = 6
-_MAX_WORDS_OFF: Final = 2
-_INJECTED_NAME: Final = re.compile(
-    r"([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)|PORT"
+_INJECTED: Final = re.compile(
+    r"(([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)|PORT)=.*"
+    r"|[A-Z0-9_]+_PORT=(tcp|udp|sctp)://.+",
+    re.DOTALL,
 )
-_INJECTED_PORT: Final = re.compile(r"(tcp|udp|sctp)://.+")
+"""What Kubernetes sets for a service called zego-retention or zego-retention-<something>."""
+
+_SHORT: Final = 6
+_ALIKE: Final = 0.8
+_ALIKE_SHORT: Final = 0.7
+_MAX_WORDS_OFF: Final = 2
 
 
 class SettingsError(Exception):
@@ -29,119 +31,72 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
-    """A value as somebody wrote it, and the name of the place where they did."""
+class Place:
+    """What is set in one place, by the names of the settings, and what a message calls each of them."""
 
-    value: object = field(repr=False)
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The keys that a place may hold. Each of `secrets` may instead be given as `<key>_file`, the path of a file."""
-
-    known: frozenset[str]
-    secrets: frozenset[str]
-
-    def all(self) -> frozenset[str]:
-        """Every key that may be written."""
-        return self.known | {f"{name}_file" for name in self.secrets}
+    values: dict[str, object] = field(repr=False)
+    origins: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of the TOML file, and where it stands, in words that follow a key's name."""
-
-    values: dict[str, Raw]
-    place: str
+Keys = Mapping[str, str]
+"""What may be written in a place, with the setting that it means: `x_file` is the path of a file that holds `x`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the sources say together: values by lower-case name, one table for each `[[apps]]`, warnings for the log."""
-
-    values: dict[str, Raw]
-    apps: tuple[Table, ...]
-    warnings: tuple[str, ...]
+def make_keys(names: Iterable[str], secrets: Iterable[str]) -> Keys:
+    """The keys for these settings, of which each secret may also be given in a file."""
+    return {name: name for name in names} | {f"{name}_file": name for name in secrets}
 
 
-def find_settings(environ: Mapping[str, str], names: Names, app_names: Names) -> Found:
-    """Read the environment and, if it names one, the TOML file; the environment wins.
-
-    Raises:
-        SettingsError: a file cannot be read, a name is unknown or misspelt, or a secret is given twice.
-    """
-    values, warnings = _read_environment(environ, names)
-    config = values.pop(CONFIG, None)
-    if config is None:
-        return Found(values, (), warnings)
-    filed, apps = _read_config(config, names, app_names)
-    return Found({**filed.values, **values}, apps, warnings)
-
-
-def _read_environment(environ: Mapping[str, str], names: Names) -> tuple[dict[str, Raw], tuple[str, ...]]:
-    names = Names(names.known | {CONFIG}, names.secrets)
-    ours = {key: value for key, value in environ.items() if key.upper().startswith(PREFIX) and value}
-    variables = {f"{PREFIX}{name.upper()}": name for name in names.all()}
-    warnings = []
-    for key, value in sorted(ours.items()):
-        name = key[len(PREFIX) :]
-        if key in variables or _is_injected(name, value):
-            continue
-        near = _nearest(name.upper(), [variable.removeprefix(PREFIX) for variable in variables])
-        if near:
-            meant = " or ".join(f"{PREFIX}{right}" for right in near)
-            raise SettingsError(f"{key}: there is no such setting; did you mean {meant}?")
-        warnings.append(f"{key} is not a setting of this release and is ignored")
-    table = {variables[key]: value for key, value in ours.items() if key in variables}
-    return _read_table(table, names, lambda name: f"{PREFIX}{name.upper()}"), tuple(warnings)
+def read_environment(environ: Mapping[str, str], keys: Keys) -> tuple[Place, tuple[str, ...]]:
+    """What the environment sets (an empty variable is unset), and warnings about variables that mean nothing."""
+    variables = {f"{PREFIX}{key.upper()}": key for key in keys}
+    found, warnings = {}, []
+    for variable, value in sorted(environ.items()):
+        bare = variable[len(PREFIX) :]
+        if variable in variables and value:
+            found[variables[variable]] = value
+        elif variable.upper().startswith(PREFIX) and value and not _INJECTED.fullmatch(f"{bare}={value}"):
+            if near := _find_nearest(bare.upper(), (key.upper() for key in keys)):
+                meant = " or ".join(f"{PREFIX}{right}" for right in near)
+                raise SettingsError(f"{variable}: there is no such setting; did you mean {meant}?")
+            warnings.append(f"{variable} is not a setting of this release and is ignored")
+    return _read_place(found, keys, lambda key: f"{PREFIX}{key.upper()}"), tuple(warnings)
 
 
-def _is_injected(key: str, value: str) -> bool:
-    """Whether Kubernetes sets this for a service called zego-retention or zego-retention-<something>."""
-    return bool(_INJECTED_NAME.fullmatch(key)) or (key.endswith("_PORT") and bool(_INJECTED_PORT.fullmatch(value)))
-
-
-def _read_config(config: Raw, names: Names, app_names: Names) -> tuple[Table, tuple[Table, ...]]:
-    path = Path(str(config.value))
+def read_config(path: Path, origin: str, keys: Keys, app_keys: Keys) -> tuple[Place, list[Place]]:
+    """What a TOML file sets, and each of its [[apps]]."""
     if not path.is_absolute():
-        raise SettingsError(
-            f"{config.origin}: {str(path)!r} is relative; write the whole path, for example /etc/zego-retention.toml"
-        )
-    table = _parse_toml(_read_text(path, config.origin), path)
+        example = "write the whole path, for example /etc/zego-retention.toml"
+        raise SettingsError(f"{origin}: {str(path)!r} is relative; {example}")
+    try:
+        table = tomllib.loads(_read_text(path, origin))
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+        raise SettingsError(f"{path} is not valid TOML: {str(error).partition(chr(10))[0]}") from None
     apps = table.pop("apps", [])
     if not isinstance(apps, list) or not all(isinstance(app, dict) for app in apps):
         raise SettingsError(f"apps in {path}: write each app as a table of its own that begins with [[apps]]")
-    tables = (_read_known(app, app_names, f"of [[apps]] number {n} in {path}") for n, app in enumerate(apps, start=1))
-    return _read_known(table, names, f"in {path}"), tuple(tables)
+    places = [_read_table(app, app_keys, f"of [[apps]] number {n} in {path}") for n, app in enumerate(apps, start=1)]
+    return _read_table(table, keys, f"in {path}"), places
 
 
-def _parse_toml(text: str, path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
-        raise SettingsError(f"{path} is not valid TOML: {str(error).partition(chr(10))[0]}") from None
-
-
-def _read_known(table: Mapping[str, object], names: Names, place: str) -> Table:
+def _read_table(table: Mapping[str, object], keys: Keys, where: str) -> Place:
     for key in table:
-        if key not in names.all():
-            near = _nearest(key.lower(), {*names.all(), "apps"}, at_least=0.6)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "; the README lists all settings"
-            raise SettingsError(f"{key[:40]!r} {place}: there is no such setting{hint}")
-    return Table(_read_table(table, names, lambda name: f"{name} {place}"), place)
+        if key not in keys:
+            near = _find_nearest(key.lower(), [*keys, "apps"])
+            hint = f"did you mean {' or '.join(near)}?" if near else "the README lists all settings"
+            raise SettingsError(f"{key[:40]!r} {where}: there is no such setting; {hint}")
+    return _read_place(table, keys, lambda key: f"{key} {where}")
 
 
-def _read_table(table: Mapping[str, object], names: Names, label: Callable[[str], str]) -> dict[str, Raw]:
-    values = {name: Raw(table[name], label(name)) for name in names.known if name in table}
-    for name in names.secrets:
-        key = f"{name}_file"
-        if key not in table:
-            continue
-        if name in table:
-            raise SettingsError(f"{label(name)} and {label(key)} are both set; keep one of them")
-        values[name] = Raw(_read_secret(table[key], label(key)), label(key))
-    return values
+def _read_place(table: Mapping[str, object], keys: Keys, label: Callable[[str], str]) -> Place:
+    place = Place({}, {name: label(name) for name in keys.values()})
+    for key in sorted(table):
+        name, value, origin = keys[key], table[key], label(key)
+        if name in place.values:
+            raise SettingsError(f"{label(name)} and {origin} are both set; keep one of them")
+        place.values[name] = value if key == name else _read_secret(value, origin)
+        place.origins[name] = origin
+    return place
 
 
 def _read_secret(path: object, origin: str) -> str:
@@ -162,36 +117,22 @@ def _read_text(path: Path, origin: str) -> str:
         raise SettingsError(f"{origin}: cannot read {str(path)!r}: it is not UTF-8 text") from None
 
 
-def _nearest(name: str, known: Collection[str], at_least: float = _NEAR) -> list[str]:
-    """The right names that somebody may have meant, as far as any is near enough."""
+def _find_nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The names that may have been meant: the one that is spelt much alike, else those of nearly the same words."""
     names = sorted(known)
-    slips = [right for right in names if _is_one_slip(name, right)]
-    if slips:
-        return slips[:1]
-    distances = {right: _word_distance(name, right) for right in names}
-    near = min(distance for distance in distances.values())
-    if near[0] <= _MAX_WORDS_OFF:
-        return [right for right in names if distances[right] == near]
-    cutoff = min(at_least, _NEAR_SHORT) if len(name) <= _SHORT else at_least
-    return difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    alike = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE_SHORT if len(name) <= _SHORT else _ALIKE)
+    distances = {right: _count_words_off(name, right) for right in names}
+    nearest = min(distances.values())
+    is_near = nearest[0] <= _MAX_WORDS_OFF
+    return alike or [right for right in names if is_near and distances[right] == nearest]
 
 
-def _word_distance(written: str, right: str) -> tuple[int, bool]:
-    """How far two names are apart in words, and whether they end in different ones.
+def _count_words_off(written: str, right: str) -> tuple[int, bool]:
+    """How many words two names are apart, and whether they end in different ones.
 
     1: one word was added or left out (KEEP_DAYS for KEEP); 2: one was exchanged (APP_SECRET for SERVER_SECRET).
     """
     words, right_words = written.split("_"), right.split("_")
     extra, missing = Counter(words) - Counter(right_words), Counter(right_words) - Counter(words)
     is_near = extra.total() <= 1 and missing.total() <= 1 and not set(words).isdisjoint(right_words)
-    distance = extra.total() + missing.total() if is_near else _MAX_WORDS_OFF + 1
-    return distance, words[-1] != right_words[-1]
-
-
-def _is_one_slip(written: str, right: str) -> bool:
-    """Whether one character is too many, missing or wrong, or two neighbours changed places."""
-    same = 0
-    while written[same : same + 1] == right[same : same + 1] != "":
-        same += 1
-    a, b = written[same:], right[same:]
-    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+    return extra.total() + missing.total() if is_near else _MAX_WORDS_OFF + 1, words[-1] != right_words[-1]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -14,7 +13,6 @@ from service.settings import (
     Listen,
     Settings,
     SettingsError,
-    describe_settings,
     load_settings,
     setting_names,
 )
@@ -270,8 +268,8 @@ APP = '[[apps]]\napp_id = "111"\nserver_secret = "hush"\ncallback_secrets = ["hu
         (APP + 'callback_secret = "hush"', "of [[apps]] number 1 in {path}: there is no such setting; did you mean"),
         (APP + APP, "app 111 is given twice"),
         (APP + "calls_per_second = 21", "calls_per_second of [[apps]] number 1 in {path}: "),
-        (APP + "calls_per_second = 0", "write a whole number, not less than 1, for example 20"),
-        (APP + "calls_per_second = 21", "write a whole number, not more than 20"),
+        (APP + "calls_per_second = 0", "write a whole number from 1 to 20, for example 20"),
+        (APP + "calls_per_second = 21", "write a whole number from 1 to 20, for example 20"),
         (APP + 'calls_per_second = "5"', "write a whole number"),
         (APP + "name = 5", "write text, in quotes"),
         (APP + 'is_test = "perhaps"', "is_test of [[apps]] number 1"),
@@ -485,54 +483,11 @@ def test_no_secret_shows_in_a_repr() -> None:
     assert "hush" not in repr(settings.apps)
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://u:hush@h:5432/n", "postgresql+psycopg://u:***@h:5432/n"),
-        ("postgresql://h/n?user=u&password=hush&x=1", "postgresql+psycopg://h/n?user=u&password=***&x=1"),
-        ("postgresql://u@h/n", "postgresql+psycopg://u@h/n"),
-        ("sqlite:////data/z.db", "sqlite:////data/z.db"),
-    ],
-)
-def test_the_url_that_is_shown_has_no_password(url: str, shown: str) -> None:
-    assert load(DATABASE_URL=url).database_url_shown == shown
-
-
-def test_settings_are_frozen_and_check_what_is_built_by_hand() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load().keep = "1d"  # type: ignore[misc]
-    url = "sqlite:////z.db"
-    assert Settings(database_url=url, retry_first=timedelta(seconds=1)).retry_first == timedelta(seconds=1)
-    with pytest.raises(ValidationError):
-        Settings(database_url=url, retry_first=timedelta(0))
 
 
 @pytest.mark.parametrize("text", ["[::1]:8080", "127.0.0.1:8080"])
 def test_an_address_is_written_as_it_was_read(text: str) -> None:
     assert str(load(LISTEN=text).listen) == text
-
-
-def test_settings_are_described_as_people_write_them() -> None:
-    shown = describe_settings(load(COOLING_OFF="0s", SWEEP_EVERY="off"))
-    assert shown.keys() == Settings.model_fields.keys() - {"warnings"}
-    expected = {
-        "retry_first": "1m",
-        "listen": "127.0.0.1:8080",
-        "timezone": "UTC",
-        "breaker_files": 10_000,
-        "keep": "unset",
-        "inbox_keep": "90d",
-        "history_keep": "forever",
-        "cooling_off": "0s",
-        "sweep_every": "off",
-        "apps": [],
-    }
-    assert {name: shown[name] for name in expected} == expected
-    assert json.loads(json.dumps(shown)) == shown
-
-
-def test_of_a_secret_the_description_says_only_that_it_is_set() -> None:
-    url = "postgresql://user:hush@host/name?sslpassword=hush"
-    shown = describe_settings(load(DATABASE_URL=url, ADMIN_TOKEN="hush", **ONE_APP))
-    assert shown["admin_token"] == shown["database_url"] == shown["apps"][0]["server_secret"] == "set"
-    assert "hush" not in json.dumps(shown)
