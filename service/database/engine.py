@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -14,12 +14,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
 
-MAX_BUSY_S: Final = 10.0
+_MAX_BUSY_S: Final = 10.0
 """How long a transaction waits for another one's lock before it fails."""
 
 _POLL_S: Final = 0.002
 _MAX_TRIES: Final = 5
-_TRANSIENT_SQLSTATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_TRANSIENT_SQLSTATES: Final = ("40001", "40P01")  # serialization failure, deadlock
 
 T = TypeVar("T")
 
@@ -28,18 +28,20 @@ Transaction: TypeAlias = Connection
 
 
 class DatabaseUnavailable(Exception):  # noqa: N818  (a state of the world, named as such)
-    """The database could not do what was asked; the text says why in one line, without secrets."""
+    """The database could not do what was asked; the text says why in one line, without secrets.
+
+    `is_transient`: the same transaction may well succeed when it is run again. `is_refusal`: the database is there and
+    refused what it was given; other rows may fare better.
+    """
 
     def __init__(self, text: str, *, is_transient: bool = False, is_refusal: bool = False) -> None:
         super().__init__(text)
         self.is_transient = is_transient
-        """The same transaction may well succeed when it is run again: a deadlock, a serialisation failure, a lock."""
         self.is_refusal = is_refusal
-        """The database is there and refused what it was given: other rows may fare better."""
 
 
 class Database:
-    """Transactions on one database.
+    """Transactions on one database. Any of them raises DatabaseUnavailable where it is away or refuses.
 
     `write()` and `transact()` take SQLite's write lock at their start, so that what they read stays true until they
     commit; on PostgreSQL the queries lock rows. `read()` never waits for a writer.
@@ -50,15 +52,10 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            self._writer = _create_sqlite_engine(self.url, _begin_writing, 0)
-            self._reader = _create_sqlite_engine(self.url, _begin_reading, MAX_BUSY_S)
+            self.engine = _create_sqlite_engine(self.url, _begin_writing, 0)
+            self._reader = _create_sqlite_engine(self.url, lambda tx: tx.exec_driver_sql("BEGIN"), _MAX_BUSY_S)
         else:
-            self._writer = self._reader = _create_postgresql_engine(self.url)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that writes (for migrations)."""
-        return self._writer
+            self.engine = self._reader = _create_postgresql_engine(self.url)
 
     @property
     def name(self) -> str:
@@ -73,44 +70,27 @@ class Database:
         return Path(self.url.database) if self.is_sqlite and self.url.database else None
 
     def create_folder(self) -> None:
-        """Create the folder of a SQLite file, readable by its owner only.
-
-        Raises:
-            DatabaseUnavailable: it cannot be created.
-        """
+        """Create the folder of an SQLite file, readable by its owner only."""
         if self.path is not None:
+            folder = self.path.parent
             try:
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                raise DatabaseUnavailable(
-                    f"cannot create the database's folder {self.path.parent}: {error.strerror}"
-                ) from None
+                text = f"cannot create the database's folder {folder}: {error.strerror}"
+                raise DatabaseUnavailable(text) from None
 
-    @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        """One transaction that may write; commits at the end of the block, rolls back on any error.
+    def write(self) -> AbstractContextManager[Transaction]:
+        """One transaction that may write; commits at the end of the block, rolls back on any error."""
+        return self._begin(self.engine)
 
-        Raises:
-            DatabaseUnavailable: the database refused or could not be reached.
-        """
-        yield from self._begin(self._writer)
-
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        """One transaction that only reads.
-
-        Raises:
-            DatabaseUnavailable: the database refused or could not be reached.
-        """
-        yield from self._begin(self._reader)
+    def read(self) -> AbstractContextManager[Transaction]:
+        """One transaction that only reads."""
+        return self._begin(self._reader)
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in a write transaction; from its start again after a transient error, a few times.
-
-        Raises:
-            DatabaseUnavailable: as `write`.
-        """
-        for number in range(1, _MAX_TRIES + 1):
+        """Run `work` in a write transaction; from its start again after a transient error, a few times."""
+        number = 1
+        while True:
             try:
                 with self.write() as tx:
                     return work(tx)
@@ -118,65 +98,56 @@ class Database:
                 if number == _MAX_TRIES or not error.is_transient:
                     raise
                 time.sleep(0.02 * 2**number)
-        raise AssertionError  # the loop returns or raises
+                number += 1
 
     def dispose(self) -> None:
         """Close every connection."""
-        self._writer.dispose()
+        self.engine.dispose()
         self._reader.dispose()
 
+    @contextmanager
     def _begin(self, engine: Engine) -> Iterator[Transaction]:
         try:
             with engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
+            cause = error.orig if isinstance(error, DBAPIError) else None
+            is_transient = getattr(cause, "sqlstate", None) in _TRANSIENT_SQLSTATES
+            is_away = isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False)
             raise DatabaseUnavailable(
-                f"database {self.name}: {_describe(error)}",
-                is_transient=_is_transient(error),
-                is_refusal=_is_refusal(error),
+                f"database {self.name}: {describe_error(error)}",
+                is_transient=is_transient,
+                is_refusal=isinstance(error, StatementError) and not is_away and not is_transient,
             ) from error
 
 
-def _is_transient(error: SQLAlchemyError) -> bool:
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES
-
-
-def _is_refusal(error: SQLAlchemyError) -> bool:
-    if not isinstance(error, StatementError) or isinstance(error, OperationalError):
-        return False
-    return not (isinstance(error, DBAPIError) and error.connection_invalidated) and not _is_transient(error)
-
-
-def _describe(error: SQLAlchemyError) -> str:
-    # The statement and its parameters stay out: they are not for people, and parameters can be private.
-    text = str(error.orig) if isinstance(error, DBAPIError) and error.orig is not None else str(error)
+def describe_error(error: SQLAlchemyError) -> str:
+    """An error of the driver in one line, without the statement and its parameters, which can be private."""
+    text = str(getattr(error, "orig", None) or error)
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
     is_lock = isinstance(error, OperationalError) and any(word in line for word in ("locked", "readonly", "disk"))
     return f"{line} (is another process holding it, or the disk full or read-only?)" if is_lock else line
 
 
-def _create_sqlite_engine(url: URL, begin: Callable[[Connection], None], busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": MAX_BUSY_S}, pool_size=16, max_overflow=16)
+def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_timeout_s: float) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _MAX_BUSY_S}, pool_size=16, max_overflow=16)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, _record: object) -> None:
         # The driver's own transaction control starts transactions too late (updates lost without an error).
         connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {round(MAX_BUSY_S * 1000)}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA cache_size = -32000")
-        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
-        cursor.close()
+        for setting in (
+            f"busy_timeout = {round(_MAX_BUSY_S * 1000)}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "cache_size = -32000",
+            f"busy_timeout = {round(busy_timeout_s * 1000)}",
+        ):
+            connection.execute(f"PRAGMA {setting}")
 
     event.listen(engine, "begin", begin)
     return engine
-
-
-def _begin_reading(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
 
 
 def _begin_writing(connection: Connection) -> None:
@@ -185,10 +156,8 @@ def _begin_writing(connection: Connection) -> None:
     SQLite's own waiting falls back to a look every 100 ms and starves beside a process that writes batch after batch.
     """
     driver = connection.connection.driver_connection
-    if driver is None:
-        return
-    deadline = time.monotonic() + MAX_BUSY_S
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + _MAX_BUSY_S
+    while driver is not None and time.monotonic() < deadline:
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
