@@ -31,11 +31,9 @@ _LARGEST_SHARE: Final = 0.05
 """Of the time that counting may take, however large the inventory is."""
 
 _PREFIX: Final = "zego_retention_"
-_CALLBACKS: Final = "callbacks_total"
-_CALLBACK_SECONDS: Final = "callback_duration_seconds"
 _PROCESS: Final = {
-    _CALLBACKS: "Requests to the callback URL since this process started, by answer.",
-    _CALLBACK_SECONDS: "Seconds from a request to the callback URL until its answer.",
+    "callbacks_total": "Requests to the callback URL since this process started, by answer.",
+    "callback_duration_seconds": "Seconds from a request to the callback URL until its answer.",
 }
 _APP_AND_VENDOR: Final = ("app", "vendor")
 _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -69,50 +67,43 @@ Figure = tuple[str, tuple[str, ...], float]
 
 def metric_names() -> dict[str, str]:
     """Every metric that this service exposes, with its help text."""
-    texts = {**_PROCESS, **{name: text for name, (text, _) in _FIGURES.items()}}
+    texts = _PROCESS | {name: text for name, (text, _) in _FIGURES.items()}
     return {f"{_PREFIX}{name}": text for name, text in texts.items()}
 
 
-class Metrics:
-    """The metrics of one web process, in a registry of their own."""
+class Metrics(Collector):
+    """The metrics of one web process, in a registry of their own.
+
+    Figures of the database are remembered for a while: scrapes cost it little however often and many they are.
+    """
 
     def __init__(
         self, database: Database, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        self._database, self._now, self._monotonic = database, now, monotonic
+        self._lock = threading.Lock()
+        self._fresh_until = 0.0
+        self._figures: list[Figure] = []
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        callbacks, seconds = f"{_PREFIX}{_CALLBACKS}", f"{_PREFIX}{_CALLBACK_SECONDS}"
-        self._callbacks = Counter(callbacks, _PROCESS[_CALLBACKS], ["answer"], registry=self._registry)
-        self._seconds = Histogram(seconds, _PROCESS[_CALLBACK_SECONDS], buckets=_BUCKETS, registry=self._registry)
+        callbacks, seconds = ((f"{_PREFIX}{name}", text) for name, text in _PROCESS.items())
+        self._callbacks = Counter(*callbacks, ["answer"], registry=self._registry)
+        self._seconds = Histogram(*seconds, buckets=_BUCKETS, registry=self._registry)
         for answer in _ANSWERS:
             self._callbacks.labels(answer=answer)
-        self._registry.register(_DatabaseCollector(database, now, monotonic))
+        self._registry.register(self)
 
-    def count_callback(self, answer: str) -> None:
-        """Count a request to the callback URL by its answer."""
+    def count_callback(self, answer: str, seconds: float) -> None:
+        """Count a request to the callback URL by its answer, and how long that took."""
         self._callbacks.labels(answer=answer).inc()
-
-    def observe_callback(self, seconds: float) -> None:
-        """Note how long a request to the callback URL took."""
         self._seconds.observe(seconds)
 
     def expose(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
-
-class _DatabaseCollector(Collector):
-    """Figures of the database, remembered for a while: scrapes cost it little however often and many they are."""
-
-    def __init__(self, database: Database, now: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
-        self._database = database
-        self._now = now
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._fresh_until = 0.0
-        self._figures: list[Figure] = []
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The figures of the database, as the registry asks for them."""
         families = {
             name: GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=labels)
             for name, (text, labels) in _FIGURES.items()
@@ -124,22 +115,19 @@ class _DatabaseCollector(Collector):
     def _count(self) -> list[Figure]:
         with self._lock:
             started = self._monotonic()
-            if self._figures and started < self._fresh_until:
+            if started < self._fresh_until:
                 return self._figures
             try:
                 with self._database.read() as tx:
-                    self._figures = [("database_up", (), 1), *count_figures(tx, self._now())]
+                    self._figures = [("database_up", (), 1), *_count_figures(tx, self._now())]
+                fresh_s = max(_FRESH_S, (self._monotonic() - started) / _LARGEST_SHARE)
             except DatabaseUnavailable:
-                self._figures = [("database_up", (), 0)]
-                self._fresh_until = self._monotonic() + _FRESH_AFTER_FAILURE_S
-            else:
-                ended = self._monotonic()
-                self._fresh_until = ended + max(_FRESH_S, (ended - started) / _LARGEST_SHARE)
+                self._figures, fresh_s = [("database_up", (), 0)], _FRESH_AFTER_FAILURE_S
+            self._fresh_until = self._monotonic() + fresh_s
             return self._figures
 
 
-def count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
-    """All figures that live in the database."""
+def _count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
     files, callbacks, runs = count_by_state(tx), store.count_callbacks(tx), count_runs(tx)
     yield from (("files", (state,), files.get(state, 0)) for state in FileState)
     yield from (("inbox_callbacks", (verdict,), callbacks.get(verdict, 0)) for verdict in Verdict)

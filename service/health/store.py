@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Column, Integer, Table, and_, func, select
+from sqlalchemy import Column, Integer, Table, and_, func, or_, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
@@ -81,19 +81,18 @@ def count_flagged(tx: Transaction) -> int:
     return int(tx.execute(select(func.count()).select_from(media_files).where(IS_FLAGGED)).scalar_one())
 
 
-def count_callbacks(tx: Transaction) -> dict[Verdict, int]:
-    """Stored callbacks by verdict."""
-    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
-    return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
-
-
-def count_recent_callbacks(
-    tx: Transaction, verdicts: Collection[Verdict], since: datetime, until: datetime
+def count_callbacks(
+    tx: Transaction,
+    verdicts: Collection[Verdict] = tuple(Verdict),
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> dict[Verdict, int]:
-    """Callbacks of these verdicts that were received between two moments."""
-    query = select(callbacks.c.verdict, func.count()).where(
-        callbacks.c.verdict.in_(sorted(verdicts)), callbacks.c.received_at.between(since, until)
-    )
+    """Stored callbacks by verdict: those received between two moments, and those pending whenever they came."""
+    query = select(callbacks.c.verdict, func.count()).where(callbacks.c.verdict.in_(sorted(verdicts)))
+    if since is not None:
+        query = query.where(or_(callbacks.c.received_at >= since, callbacks.c.verdict == Verdict.PENDING))
+    if until is not None:
+        query = query.where(callbacks.c.received_at <= until)
     return {verdict: count for verdict, count in tx.execute(query.group_by(callbacks.c.verdict))}  # noqa: C416
 
 

@@ -44,8 +44,7 @@ def create_app(
     threads = Threads()
 
     def count(answer: Answer, seconds: float) -> None:
-        metrics.count_callback(_METRIC_ANSWERS.get(answer, answer.value))
-        metrics.observe_callback(seconds)
+        metrics.count_callback(_METRIC_ANSWERS.get(answer, answer.value), seconds)
 
     app.extensions |= {
         "zego-retention": service,

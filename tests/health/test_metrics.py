@@ -100,8 +100,7 @@ def test_every_metric_is_listed_and_every_listed_metric_is_there(scene: Scene, p
 
 def test_callbacks_are_counted_by_answer(page: Page) -> None:
     for answer in ("stored", "stored", "unavailable"):
-        page.metrics.count_callback(answer)
-        page.metrics.observe_callback(0.03)
+        page.metrics.count_callback(answer, 0.03)
     figures = page.figures()
     assert figures['callbacks_total{answer="stored"}'] == 2
     assert figures['callbacks_total{answer="refused"}'] == 0
