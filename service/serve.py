@@ -10,19 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from service import __version__
 from service.database import DatabaseUnavailable
-from service.logs import configure_logging
 from service.rules.store import find_current
 from service.settings import Settings
 from service.stopping import StopSignals, stop_signals, with_lifeline
 from service.units import count_of
-from service.web.address import CannotListen, check_address, is_answering
+from service.web.address import check_address, is_answering
 from service.wiring import MigrationsPending, open_service
 
 _EARLY_S: Final = 3.0
@@ -39,57 +37,17 @@ def run_serve(settings: Settings) -> int:
     """Run both sides until SIGTERM or SIGINT; both may finish their work. Returns the exit code.
 
     A side that ends at the very start stops everything: something is wrong that waiting does not cure. Later it is
-    started again, after 1 s, then 2 s, up to 30 s.
+    started again, after 1 s, then 2 s, up to 30 s. Raises CannotListen, or DatabaseUnavailable where waiting would not
+    help either.
     """
-    configure_logging(settings.log_format, settings.log_level)
     with stop_signals(second_ends=False) as signals:
-        try:
-            check_address(settings.listen)
-            rules = _prepare(settings)
-        except (CannotListen, DatabaseUnavailable) as error:
-            sys.stderr.write(f"zego-retention: {error}\n")
-            return 1
-        sides = [Side("web"), Side("worker")]
+        check_address(settings.listen)
+        rules = _prepare(settings)
+        sides = [_Side("web"), _Side("worker")]
         try:
             return _watch(sides, signals, settings, rules)
         finally:
             _stop(sides, signals)
-
-
-@dataclass(slots=True)
-class Side:
-    """One child process: the command it runs, and when it was, or will be, started (monotonic seconds)."""
-
-    command: str
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    start_again_at: float = 0.0
-    pause_s: float = _SHORTEST_PAUSE_S
-
-    def start(self) -> None:
-        """Start the process, in a session of its own: a Ctrl-C reaches it through us, once."""
-        self.started_at = time.monotonic()
-        self.process = subprocess.Popen(  # noqa: S603  (our own command)
-            # -P: a folder called "service" where we were started must not be taken for ours.
-            [sys.executable, "-P", "-m", "service", self.command],
-            env=with_lifeline(os.environ),
-            start_new_session=True,
-        )
-
-    def look(self) -> int | None:
-        """The exit code of a process that has ended since the last look; one whose pause is over is started again."""
-        if self.process is None:
-            if time.monotonic() >= self.start_again_at:
-                self.start()
-            return None
-        code = self.process.poll()
-        if code is not None:
-            if time.monotonic() - self.started_at > _STABLE_S:
-                self.pause_s = _SHORTEST_PAUSE_S
-            self.process = None
-            self.start_again_at = time.monotonic() + self.pause_s
-            self.pause_s = min(self.pause_s * 2, _LONGEST_PAUSE_S)
-        return code
 
 
 def describe_start(settings: Settings, rules: str) -> str:
@@ -99,6 +57,7 @@ def describe_start(settings: Settings, rules: str) -> str:
     else:
         url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
     no_app = "none: set ZEGO_RETENTION_APP_ID, …_SERVER_SECRET and …_CALLBACK_SECRET"
+    sweeps = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
     return (
         f"zego-retention {__version__} is running; Ctrl-C stops it\n"
         f"  listening on  http://{settings.listen}\n"
@@ -106,25 +65,44 @@ def describe_start(settings: Settings, rules: str) -> str:
         "                (ZEGO's console: Project → Server callback → Recording file)\n"
         f"  apps          {', '.join(app.name for app in settings.apps) or no_app}\n"
         f"  rules         {rules}\n"
-    ) + (
-        ""
-        if settings.sweep_slots
-        else "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
-    )
+    ) + ("" if settings.sweep_slots else sweeps)
+
+
+class _Side:
+    """One child process, started again after a pause when it has ended (monotonic seconds)."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pause_s = 0.0
+        self._started_at = 0.0
+        self._start_again_at = 0.0
+
+    def look(self) -> int | None:
+        """The exit code of a process that has ended since the last look; one whose pause is over is started."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self._start_again_at:
+                self._started_at = now
+                # In a session of its own: a Ctrl-C reaches it through us, once.
+                # -P: a folder called "service" where we were started must not be taken for ours.
+                command, environ = [sys.executable, "-P", "-m", "service", self.command], with_lifeline(os.environ)
+                self.process = subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603  (our own)
+            return None
+        code = self.process.poll()
+        if code is not None:
+            before = 0.0 if now - self._started_at > _STABLE_S else self.pause_s
+            self.pause_s = min(max(2 * before, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+            self.process, self._start_again_at = None, now + self.pause_s
+        return code
 
 
 def _prepare(settings: Settings) -> str:
-    """Make the database ready and say which rules are in force. A server that is away is left to both sides to await.
-
-    Raises:
-        DatabaseUnavailable: waiting would not help: a migration is pending, or the file cannot be used.
-    """
+    """Make the database ready; which rules are in force. A server that is away is left to both sides to await."""
     try:
         service = open_service(settings, creates_database=True)
-    except MigrationsPending:
-        raise
     except DatabaseUnavailable as error:
-        if settings.database_url.startswith("sqlite"):
+        if settings.database_url.startswith("sqlite") or isinstance(error, MigrationsPending):
             raise
         log.error("database_not_ready", detail=str(error))
         return "unknown until the database is there"
@@ -138,19 +116,13 @@ def _prepare(settings: Settings) -> str:
     return f"revision {revision.number}, {count_of(len(revision.rules), 'rule')}; see `zego-retention rules list`"
 
 
-def _watch(sides: list[Side], signals: StopSignals, settings: Settings, rules: str) -> int:
+def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: str) -> int:
     """Keep both sides running until a signal comes (0), or one ends within three seconds or before all runs (1).
 
     Where the service runs is said as soon as it does.
     """
-    for side in sides:
-        side.start()
     early, announced = time.monotonic() + _EARLY_S, False
     while True:
-        signum = signals.wait(_LOOK_S)
-        if signum is not None:
-            log.info("serve_stopping", signal=signal.Signals(signum).name)
-            return 0
         for side in sides:
             code = side.look()
             if code is None:
@@ -158,14 +130,18 @@ def _watch(sides: list[Side], signals: StopSignals, settings: Settings, rules: s
             if time.monotonic() < early or not announced:
                 log.error("side_failed", side=side.command, code=code)
                 return 1
-            log.error("side_ended", side=side.command, code=code, again_in_s=side.start_again_at - time.monotonic())
+            log.error("side_ended", side=side.command, code=code, again_in_s=side.pause_s)
         if not announced and is_answering(settings.listen):
             announced = True
             sys.stdout.write(describe_start(settings, rules))
             sys.stdout.flush()
+        signum = signals.wait(_LOOK_S)
+        if signum is not None:
+            log.info("serve_stopping", signal=signal.Signals(signum).name)
+            return 0
 
 
-def _stop(sides: list[Side], signals: StopSignals) -> None:
+def _stop(sides: list[_Side], signals: StopSignals) -> None:
     """Ask both sides to finish, and wait; a second signal, or too long a wait, ends them at once."""
     running = [side.process for side in sides if side.process is not None]
     for process in running:

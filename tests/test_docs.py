@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from service.cli.entry import cli
+from service.cli.commands import cli
 from service.health.metrics import metric_names
 from service.listing.record import ListingState
 from service.model import FileState, Outcome, Role, Verdict, WaitReason

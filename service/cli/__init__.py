@@ -1,15 +1,12 @@
-"""The command line: `zego-retention …`. Nothing is imported before it is needed, so that `--help` is quick."""
+"""The command line: `zego-retention …`. `commands.py` declares all of it; what a command does is loaded when called."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+from datetime import UTC, datetime
 
 _INTERRUPTED = "zego-retention: interrupted\n"
 
@@ -17,18 +14,16 @@ _INTERRUPTED = "zego-retention: interrupted\n"
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    environ: Mapping[str, str] | None = None,
-    now: Callable[[], datetime] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
-    """Carry out one command and return its exit code; what goes wrong is said in one line on standard error.
-
-    What is not given is that of this process: its arguments, its environment, its clock.
-    """
+    """Carry out one command and return its exit code; what goes wrong is said in one line on standard error."""
     before, sys.unraisablehook = sys.unraisablehook, _leave_if_interrupted
     try:
-        from service.cli.entry import run_command
+        from service.cli.commands import cli
+        from service.cli.frame import Invocation, run_command
 
-        return run_command(arguments, os.environ if environ is None else environ, now)
+        return run_command(cli, sys.argv[1:] if arguments is None else arguments, Invocation(environ, now))
     except KeyboardInterrupt:  # also while modules are still being loaded
         with suppress(OSError):
             sys.stdout.flush()  # what was shown before comes before

@@ -1,182 +1,136 @@
-"""`zego-retention files`: the inventory, the fate of one file, and what a person can do about it."""
+"""`zego-retention files` and `holds`: the fate of a file, and what a person can do about it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
 import click
 
-from service.cli.erasures import delete_command
-from service.cli.invocation import ExitCode, Invocation
-from service.cli.lists import add_list, print_forms, show_facts
-from service.cli.options import MOMENT, NUMBER, OneOf, as_json, by, name_actor, one_json
-from service.model import END_STATES, FileState, Vendor
+from service.cli.frame import CommandFailed, ExitCode, Invocation
+from service.cli.orders import describe_left_out, report_order
+from service.cli.show import absolute, describe_counts, note, print_json, relative, safe, show, show_facts, show_table
+from service.files.actions import confirm_files, retry_files
+from service.files.erase import ErasurePreview, ErasureRequest, erase_files, preview_erasure
+from service.files.lists import list_files
+from service.filters import FileFilter
+from service.holds import holds
+from service.model import END_STATES, FileState
 from service.units import count_of
-
-if TYPE_CHECKING:
-    from service.views.files import Explanation, FileDetail
-
-ids = click.argument("ids", metavar="ID...", type=NUMBER, nargs=-1, required=True)
+from service.views.files import FILES, FileDetail, explain_file
+from service.wiring import Service
 
 
-@click.group("files")
-def files_group() -> None:
-    """The inventory: list, show, explain, retry, confirm, delete."""
-
-
-files_group.add_command(delete_command)
-
-
-add_list(
-    files_group,
-    "views.files:FILES",
-    "List files, the oldest entry first.",
-    click.option("--state", type=OneOf(FileState), help="Only files in this state."),
-    click.option("--app", "app_id", help="Only files of this AppID."),
-    click.option("--vendor", type=OneOf(Vendor), help="Only files of this vendor."),
-    click.option("--stream", metavar="PATTERN", help="Only streams that fit; * and ? are special, as in rules."),
-    click.option("--name", metavar="PATTERN", help="Only names that fit: for Ws and Huawei the file id is the name."),
-    click.option("--text", help="Only files with this in file id, stream or name; upper and lower case differ."),
-    click.option("--due-before", type=MOMENT, help="Only files due before this time, or for example 7d from now."),
-    click.option("--due-after", type=MOMENT, help="Only files due after this time."),
-    click.option("--adopted", is_flag=True, default=None, help="Only files that a listing shows, and no callback."),
-    click.option("--unknown-stream", is_flag=True, default=None, help="Only files whose stream is not known."),
-    wanted="filters:FileFilter",
-)
-
-
-@files_group.command("show")
-@ids
-@as_json
-@click.pass_obj
-def show_command(invocation: Invocation, /, *, ids: tuple[int, ...], as_json: bool) -> int:
-    """Show everything that is known of files."""
-    from service.views.files import FILES
-
-    with invocation.opened() as service:
-        found = [FILES.show(service.database, number) for number in ids]
-    if as_json:
-        print_forms(invocation, found)
-        return ExitCode.DONE
+def show_files(invocation: Invocation, *, ids: tuple[int, ...]) -> None:
+    found = [FILES.show(invocation.service.database, number) for number in ids]
+    if invocation.as_json:
+        print_json(found)
+        return
     for file in found:
-        show_facts(invocation, file, skip=("last_outcome", "timeline"))
+        show_facts(file, invocation.now(), skip=("last_outcome", "timeline"))
         _show_attempts(invocation, file)
-        invocation.show("")
-    return ExitCode.DONE
+        show("")
 
 
-@files_group.command("explain")
-@click.argument("file", metavar="ID", type=NUMBER)
-@one_json
-@click.pass_obj
-def explain_command(invocation: Invocation, /, *, file: int, as_json: bool) -> int:
-    """Say why a file is kept or deleted, and what happens next."""
-    from service.views.files import explain_file
-
-    with invocation.opened() as service:
-        explanation = explain_file(service.database, service.reader, file, invocation.now())
-    if as_json:
-        print_forms(invocation, [explanation])
-    else:
-        _show_explanation(invocation, explanation)
-    return ExitCode.DONE
-
-
-@files_group.command("retry")
-@click.argument("ids", metavar="[ID]...", type=NUMBER, nargs=-1)
-@click.option("--all-failed", is_flag=True, help="Every file that is failed.")
-@by
-@one_json
-@click.pass_obj
-def retry_command(
-    invocation: Invocation, /, *, ids: tuple[int, ...], all_failed: bool, by: str | None, as_json: bool
-) -> int:
-    """Start over with files that failed, or that wait for their next attempt."""
-    from service.cli.orders import report_order
-    from service.files.actions import retry_files
-    from service.files.lists import list_files
-    from service.filters import FileFilter
-
-    if bool(ids) == all_failed:
-        raise click.UsageError("give either IDs or --all-failed")
-    with invocation.opened() as service:
-        wanted = ids or [file.id for file in list_files(service.database, FileFilter(state=FileState.FAILED))]
-        if not wanted:
-            invocation.note("no file is failed")
-            return ExitCode.DONE
-        order = retry_files(service.database, name_actor(by), wanted, invocation.now())
-        return report_order(invocation, service, order, _describe_retried, as_json=as_json)
-
-
-@files_group.command("confirm")
-@ids
-@by
-@one_json
-@click.pass_obj
-def confirm_command(invocation: Invocation, /, *, ids: tuple[int, ...], by: str | None, as_json: bool) -> int:
-    """Confirm that unconfirmed files are what they seem to be: from now on the rules decide them."""
-    from service.cli.orders import report_order
-    from service.files.actions import confirm_files
-
-    with invocation.opened() as service:
-        order = confirm_files(service.database, name_actor(by), ids, invocation.now())
-        return report_order(invocation, service, order, _describe_confirmed, as_json=as_json)
-
-
-def _describe_retried(result: dict[str, Any]) -> str:
-    late = _name("these had neither failed nor waited any more", result["too_late"])
-    return f"{count_of(result['retried'], 'file')} will be asked for again by the next sweep.{late}"
-
-
-def _describe_confirmed(result: dict[str, Any]) -> str:
-    again = _name("these became suspicious again meanwhile", result["suspected_again"])
-    late = _name("these had ended or were confirmed meanwhile", result["too_late"])
-    return f"{count_of(result['confirmed'], 'file')} confirmed.{again}{late}"
-
-
-def _name(what: str, numbers: list[int]) -> str:
-    return f"\nNot done, {what}: file {', '.join(map(str, numbers))}" if numbers else ""
-
-
-def _show_explanation(invocation: Invocation, found: Explanation) -> None:
-    from service.cli.tables import make_table, prose, word
-    from service.cli.wording import absolute
-
+def explain(invocation: Invocation, *, number: int) -> None:
+    service, now = invocation.service, invocation.now()
+    found = explain_file(service.database, service.reader, number, now)
+    if invocation.as_json:
+        print_json([found])
+        return
     file, applied = found.file, found.applied
-    has_ended = file.state in END_STATES
-    first: list[tuple[str, object]] = [
-        ("file", f"{file.id}: {file.vendor} {file.file_id}, app {file.app_id}"),
-        ("stream", file.stream_id or "not known"),
-    ]
+    decided_by = None
     if applied is not None:
-        at = absolute(applied.applied_at, invocation.now())
-        first.append(("decided by", f"revision {applied.number}, applied {at} by {applied.applied_by}"))
-    show_facts(invocation, found, first=first, skip=("file", "lines", "holds", "erasure", "applied"))
+        at = absolute(applied.applied_at, now)
+        decided_by = f"revision {applied.number}, applied {at} by {applied.applied_by}"
+    show(f"File {file.id}: {file.vendor} {safe(file.file_id)} of app {file.app_id}")
+    show(f"Stream: {safe(file.stream_id or 'not known')}", "")
+    show_facts(found, now, skip=("file", "lines", "holds", "erasure", "applied"), decided_by=decided_by)
+    has_ended = file.state in END_STATES
     if found.lines:
-        invocation.show("", "What counted then, in this order:" if has_ended else "What counts, in this order:", "")
-        rows = [(line.name, line.result, line.why) for line in found.lines]
-        invocation.show(make_table(invocation.out, [prose("rule"), word("result"), prose("why")], rows))
+        show("", "What counted then, in this order:" if has_ended else "What counts, in this order:", "")
+        show_table("rule, result, why", [(line.name, line.result, line.why) for line in found.lines])
     elif has_ended:
-        invocation.show("", "This service never asked ZEGO to delete it.")
+        show("", "This service never asked ZEGO to delete it.")
     _show_attempts(invocation, file)
 
 
-def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
-    from service.cli.tables import make_table, number, prose, word
-    from service.cli.wording import relative
+def retry(invocation: Invocation, *, ids: tuple[int, ...], all_failed: bool) -> ExitCode:
+    if bool(ids) == all_failed:
+        raise click.UsageError("give either IDs or --all-failed")
+    database = invocation.service.database
+    wanted = ids or [file.id for file in list_files(database, FileFilter(state=FileState.FAILED))]
+    if not wanted:
+        note("no file is failed")
+        return ExitCode.DONE
+    return report_order(invocation, retry_files(database, invocation.actor, wanted, invocation.now()))
 
-    columns = [word("attempt"), number("run"), word("outcome"), word("code"), prose("message"), prose("request id")]
+
+def confirm(invocation: Invocation, *, ids: tuple[int, ...]) -> ExitCode:
+    database = invocation.service.database
+    return report_order(invocation, confirm_files(database, invocation.actor, ids, invocation.now()))
+
+
+def delete(invocation: Invocation, *, count: int | None, **target: Any) -> ExitCode:
+    if bool(target["files"]) == (target["stream_pattern"] is not None):
+        raise click.UsageError("give either IDs or --stream")
+    service = invocation.service
+    if not target["files"]:
+        target["app_id"] = _choose_app(service, target["app_id"])
+    request, apps = ErasureRequest(**target), service.app_ids
+    if count is None:
+        count = _ask(preview_erasure(service.database, request, known_apps=apps))
+    actor, now = invocation.actor, invocation.now()
+    _, order = erase_files(service.database, actor, request, now, known_apps=apps, expect=count)
+    return report_order(invocation, order)
+
+
+def add_hold(invocation: Invocation, **target: Any) -> ExitCode:
+    if (target["file"] is None) == (target["stream_pattern"] is None):
+        raise click.UsageError("give either --file or --stream")
+    service, now = invocation.service, invocation.now()
+    if target["file"] is None:
+        target["app_id"] = _choose_app(service, target["app_id"])
+    hold, order = holds.place_hold(service.database, invocation.actor, now=now, known_apps=service.app_ids, **target)
+    if not invocation.as_json:
+        show(f"Hold {hold} is in force.")
+    return report_order(invocation, order)
+
+
+def release_hold(invocation: Invocation, *, number: int) -> ExitCode:
+    database = invocation.service.database
+    return report_order(invocation, holds.release_hold(database, invocation.actor, number, invocation.now()))
+
+
+def _choose_app(service: Service, given: str | None) -> str | None:
+    """The app that is meant: the one given, or the only one that is configured."""
+    return next(iter(service.app_ids)) if given is None and len(service.app_ids) == 1 else given
+
+
+def _ask(preview: ErasurePreview) -> int:
+    """Show what would be deleted, and have the number of files typed; nothing is done without it."""
+    files = count_of(preview.files, "file")
+    text = f"{files} would be deleted: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."
+    text += describe_left_out(preview.held, preview.unconfirmed, preview.unknown_stream)
+    if preview.ended:
+        text += f"\nNot there any more: {count_of(preview.ended, 'file')} of those named."
+    note(text)
+    if not preview.files:
+        raise CommandFailed("nothing was done: no file that is still there fits")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandFailed(f"nothing was done; to delete {files}, add --count {preview.files}")
+    typed: int = click.prompt(f"Type the number of files to delete ({preview.files})", type=int, err=True)
+    if typed != preview.files:
+        raise CommandFailed(f"{typed} is not {preview.files}: nothing was done")
+    return typed
+
+
+def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
+    now = invocation.now()
     rows = [
-        (
-            relative(each.opened_at, invocation.now()),
-            each.run,
-            each.outcome or "open",
-            each.code,
-            each.message,
-            each.request_id,
-        )
+        (relative(each.opened_at, now), each.run, each.outcome or "open", each.code, each.message, each.request_id)
         for each in file.timeline
     ]
     if rows:
-        table = make_table(invocation.out, columns, rows, drop_first=("request id", "run"))
-        invocation.show("", table)
+        show("")
+        show_table("attempt, run, outcome, code, message, request id", rows, ("request id", "run"))

@@ -1,110 +1,119 @@
-"""Kinds of arguments and options that several commands take."""
+"""How commands are declared: kinds of arguments, options that many share, the filters of lists."""
 
 from __future__ import annotations
 
-import getpass
-import os
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from enum import StrEnum
+from functools import partial
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
 import click
 
-from service.model import Actor
 from service.units import parse_moment
-
-if TYPE_CHECKING:
-    from enum import StrEnum
 
 LISTED: Final = 50
 """Rows of a table for people, unless asked otherwise."""
-
 _HIGHEST: Final = 2**63 - 1
-_LONGEST_NAME: Final = 200
 
 
-class WholeNumber(click.ParamType[int]):
+def number(text: str) -> int:
     """A whole number from 1 on, as far as the databases count, refused in plain words."""
-
-    name = "number"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  (click's signature)
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
-        """Read it."""
-        try:
-            read = int(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number; write a whole number from 1 on, for example 17", param, ctx)
-        if read < 1:
-            self.fail(f"{value} is too small; write a whole number from 1 on", param, ctx)
-        if read > _HIGHEST:
-            self.fail(f"{value} is too large; there is no such number", param, ctx)
-        return read
+    try:
+        read = int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a number; write a whole number from 1 on, for example 17") from None
+    if read < 1:
+        raise click.BadParameter(f"{text} is too small; write a whole number from 1 on")
+    if read > _HIGHEST:
+        raise click.BadParameter(f"{text} is too large; there is no such number")
+    return read
 
 
-class Moment(click.ParamType[datetime]):
+def moment(text: str) -> datetime:
     """A time in ISO 8601 (UTC where it names no zone), or a duration, which counts from now."""
-
-    name = "time"
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  (click's signature)
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> datetime:
-        """Read it."""
-        try:
-            return value if isinstance(value, datetime) else parse_moment(value, click.get_current_context().obj.now())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    try:
+        return parse_moment(text, click.get_current_context().obj.now())
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-class OneOf(click.Choice[str]):
+class OneOf(click.Choice[StrEnum]):
     """One of the words of an enumeration."""
 
-    def __init__(self, words: type[StrEnum]) -> None:
-        super().__init__([word.value for word in words])
-        self._words = words
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  (click's signature)
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> StrEnum:
-        """Read it."""
-        return self._words(super().convert(value, param, ctx))
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002  (click's signature)
+        """Its word, not its name in the code."""
+        return str(choice)
 
 
-def _read_name(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
-    if text is not None and not text.strip():
+def option(*names: str, **attributes: Any) -> click.Option:
+    """An option of a command."""
+    return click.Option(names, **attributes)
+
+
+def argument(name: str, **attributes: Any) -> click.Argument:
+    """An argument of a command."""
+    return click.Argument([name], **attributes)
+
+
+def _remember(context: click.Context, shared: click.Parameter, value: Any) -> None:
+    """Keep an option's value at the invocation, whatever command takes it."""
+    if shared is BY and value is not None and not value.strip():
         raise click.BadParameter("the name is empty; write one, or leave --by out to be named as this machine's user")
-    return text
+    setattr(context.obj, str(shared.name), value)
 
 
-MOMENT: Final = Moment()
-NUMBER: Final = WholeNumber()
-"""The number of a file, callback or run; or how many."""
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-one_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-limit = click.option("--limit", type=NUMBER, help=f"How many to list (default: {LISTED}; with --json all).")
-by = click.option(
-    "--by", callback=_read_name, help="Who does this, for the record (default: the user of this machine)."
-)
+_shared: Final = partial(option, expose_value=False, callback=_remember)
+BY: Final = _shared("--by", help="Who does this, for the record (default: the user of this machine).")
+JSON: Final = _shared("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+LIMIT: Final = _shared("--limit", type=number, help=f"How many to list (default: {LISTED}; with --json all).")
 
 
-def name_actor(given: str | None) -> Actor:
-    """Who changes something through the command line: as given with --by, else the user of this machine."""
-    return Actor((given or _name_user())[:_LONGEST_NAME], "command line")
+class Group(click.Group):
+    """A group of commands, in the order in which they were declared."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Their names."""
+        return list(self.commands)
+
+    def add(self, name: str, does: str, about: str, *params: click.Parameter, **given: Any) -> None:
+        """Add a command; `does` is what carries it out (`files:confirm` of service.cli), with what is `given`."""
+        call, short = partial(_carry_out, does, **given), about.splitlines()[0]
+        self.add_command(click.Command(name, callback=call, params=list(params), help=about, short_help=short))
+
+    def add_list(self, view: str, about: str, wanted: type | None = None, name: str = "list") -> None:
+        """Add a command that lists a view (`runs:RUNS` of service.views), with an option for each field of a filter."""
+        options = _make_options(wanted) if wanted else ()
+        self.add(name, "show:show_view", about, *options, LIMIT, JSON, view=view, wanted=wanted)
+
+    def add_show(self, view: str, about: str) -> None:
+        """Add a command that shows one entry of a view."""
+        self.add("show", "show:show_one", about, argument("number", type=number, metavar="ID"), JSON, view=view)
 
 
-def _name_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return f"uid {os.getuid()}"
+def load(path: str) -> Any:
+    """Load something of the service by its module and name: `views.runs:RUNS`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(f"service.{module}"), name)
+
+
+def _carry_out(does: str, **given: Any) -> Any:
+    return load(f"cli.{does}")(click.get_current_context().obj, **given)
+
+
+_READ: Final[dict[type, Callable[[str], Any]]] = {int: number, datetime: moment, str: str}
+
+
+def _make_options(wanted: type) -> Iterator[click.Option]:
+    """The options that a filter's fields stand for."""
+    hints = get_type_hints(wanted)
+    for field in dataclasses.fields(wanted):
+        hint = hints[field.name]
+        [kind] = [each for each in get_args(hint) or (hint,) if each is not NoneType]
+        name = field.metadata.get("option") or field.metadata.get("name") or field.name
+        known = OneOf(kind) if issubclass(kind, StrEnum) else _READ.get(kind)
+        names, about = (f"--{name.replace('_', '-')}", field.name), field.metadata["help"]
+        yield option(*names, type=known, is_flag=kind is bool, default=field.default, help=about)

@@ -6,27 +6,23 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from types import FrameType
+from typing import Any, Final
 
-from service.cli.invocation import ExitCode
-from service.cli.lists import print_forms
-from service.cli.wording import safe
+from service.audit.order import Order, OrderKind
+from service.audit.store import finish_order
+from service.cli.frame import ExitCode, Invocation
+from service.cli.show import note, print_json, safe, show
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader
 from service.orders.lead import applied_by_somebody
 from service.orders.wait import read_order
+from service.units import count_of
 from service.views.audit import OrderState, describe_order
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-
-    from service.audit.order import Order
-    from service.cli.invocation import Invocation
-    from service.wiring import Service
+from service.wiring import Service
 
 MAX_WAIT_S: Final = 5.0
 """How long a command waits for the leader to apply its order."""
@@ -36,18 +32,11 @@ _LOOK_AFTER_S: Final = 0.5
 _TRY_S: Final = 1.0
 _LET_WORKER_LEAD_S: Final = 10.0
 _QUIET_S: Final = 2.0
-_STANDARD_ERROR: Final = 2
 
 
-def report_order(
-    invocation: Invocation,
-    service: Service,
-    number: int,
-    describe: Callable[[dict[str, Any]], str],
-    *,
-    as_json: bool = False,
-) -> int:
+def report_order(invocation: Invocation, number: int) -> ExitCode:
     """Have an order applied, and print what came of it; where that takes too long, exit 3 with its number."""
+    service = invocation.service
     applied = applied_by_somebody(
         service.database,
         service.leader,
@@ -57,122 +46,154 @@ def report_order(
         sleep=service.sleep,
     )
     order = describe_order(applied)
-    if as_json:
-        print_forms(invocation, [order])
+    if invocation.as_json:
+        print_json([order])
     elif order.state is OrderState.APPLIED:
-        invocation.show(safe(describe(order.result or {}), lines=True))
+        show(safe(describe_result(order.kind, order.result or {}), lines=True))
     else:
-        invocation.note(f"order {number}: {safe(order.summary)}")
+        note(f"order {number}: {safe(order.summary)}")
     return ExitCode.DONE if order.state is OrderState.APPLIED else ExitCode.NEEDS_PERSON
 
 
-@dataclass(slots=True)
-class Stop:
-    """Whether a person wants the command to stop: a plain flag, for a signal may come in the middle of anything."""
+def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
+    """What came of an order that is applied, in sentences, some on lines of their own."""
+    files = count_of(result.get("files", 0), "file")
+    unknown = result.get("unknown_stream", 0)
+    held = f"{files} ({unknown:,} of them because their stream is not known)" if unknown else files
+    match kind:
+        case OrderKind.RULES:
+            text = "All files are decided by it."
+        case OrderKind.HOLD:
+            text = f"It holds {held} now.{_describe_open_calls(**result['open_calls'])}"
+        case OrderKind.RELEASE:
+            text = f"Hold {result['hold']} is released: {held} decided again."
+        case OrderKind.ERASE:
+            text = f"Erasure {result['erasure']} takes {files}; the next sweep deletes them."
+            text += describe_left_out(result["held"], result["unconfirmed"], unknown)
+        case OrderKind.RETRY:
+            text = f"{count_of(result['retried'], 'file')} will be asked for again by the next sweep."
+            text += _name_files("these had neither failed nor waited any more", result["too_late"])
+        case OrderKind.CONFIRM:
+            text = f"{count_of(result['confirmed'], 'file')} confirmed."
+            text += _name_files("these became suspicious again meanwhile", result["suspected_again"])
+            text += _name_files("these had ended or were confirmed meanwhile", result["too_late"])
+        case OrderKind.REPLAY:
+            refused, dropped = result["still_refused"], result["without_bytes"]
+            text = f"{count_of(result['replayed'], 'callback')} judged again"
+            text += f"; {refused:,} refused as before" if refused else ""
+            text += f"; {dropped:,} left out: their bytes were dropped." if dropped else "."
+        case _:
+            text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.items())
+    return text
 
-    is_wanted: bool = False
+
+def describe_left_out(held: int, unconfirmed: int, unknown_stream: int) -> str:
+    """What an erasure does not delete, or not yet; each on a line of its own."""
+    stay = f"\nOf these, {held:,} held and {unconfirmed:,} unconfirmed stay until that ends."
+    unknown = f"\nNot deleted: {count_of(unknown_stream, 'file')} whose stream is not known."
+    return (stay if held or unconfirmed else "") + (unknown if unknown_stream else "")
+
+
+def _describe_open_calls(count: int, files: list[int]) -> str:
+    more = f" and {count - len(files):,} more" if count > len(files) else ""
+    text = f"\nA call has left already that may still delete file {', '.join(map(str, files))}{more}"
+    return f"{text}: see `zego-retention files show ID` in a moment." if count else ""
+
+
+def _name_files(what: str, numbers: list[int]) -> str:
+    return f"\nNot done, {what}: file {', '.join(map(str, numbers))}" if numbers else ""
+
+
+def carry_out(
+    service: Service,
+    number: int,
+    work: Callable[[Order, threading.Event], dict[str, Any] | None],
+    look: Callable[[Order], bool] = lambda _: True,
+    place_again: Callable[[], int] | None = None,
+) -> tuple[Order, bool]:
+    """Have an order for a sweep or for listings carried out by whoever leads; and whether a person stopped that.
+
+    Where nobody leads, this process does: `work(order, event)` carries it out until the event is set, and returns the
+    result of the order, if that is still to be written. `look(order)` shows how far one is that has begun, and says
+    whether it is over. When a worker starts it continues; `place_again` orders the rest, if there is any.
+
+    Raises:
+        LeadLost: this process led, and then another one did.
+    """
+    database, may_lead_at, note_at = service.database, 0.0, time.monotonic() + _QUIET_S
+    with _stopped_by_signals() as is_stopped:
+        while not is_stopped():
+            order = read_order(database, number)
+            if order.applied_at is not None and look(order):
+                break
+            if time.monotonic() >= may_lead_at:
+                may_lead_at = time.monotonic() + _TRY_S
+                if service.leader.try_to_lead():
+                    if _lead(service, number, work, look, is_stopped):
+                        note("a worker has started: it continues with this")
+                        may_lead_at = time.monotonic() + _LET_WORKER_LEAD_S
+                        if place_again is not None:
+                            number = place_again()
+                    continue
+            if order.applied_at is None and time.monotonic() >= note_at:
+                note(f"order {number} waits for the process that leads: it may have a run to finish …")
+                note_at = float("inf")
+            time.sleep(_LOOK_S)
+        return read_order(database, number), is_stopped()
+
+
+def _lead(
+    service: Service,
+    number: int,
+    work: Callable[[Order, threading.Event], dict[str, Any] | None],
+    look: Callable[[Order], bool],
+    is_stopped: Callable[[], bool],
+) -> bool:
+    """Do the work here, unless it has begun elsewhere; True: it was cut short for a worker that wants to lead."""
+    database, end, is_worker_there = service.database, threading.Event(), False
+    try:
+        service.take_over()
+        order = read_order(database, number)
+        if order.applied_at is not None or is_stopped():
+            return False
+        with ThreadPoolExecutor(1, thread_name_prefix="order") as pool:
+            done = pool.submit(work, order, end)
+            try:
+                while not (wait([done], _LOOK_AFTER_S).done or is_stopped() or is_worker_there):
+                    order = read_order(database, number)
+                    if order.applied_at is not None:
+                        look(order)
+                    with database.read() as tx:
+                        leader = find_leader(tx)
+                    is_worker_there = leader is not None and leader.wanted_at is not None
+            finally:
+                end.set()
+        result = done.result()
+        if result is not None and not is_worker_there:
+            service.leader.transact(lambda tx: finish_order(tx, number, service.now(), result))
+    except LeadLost:
+        if read_order(database, number).applied_at is not None:
+            raise  # (else another process leads now, and carries it out)
+    finally:
+        service.leader.release()
+    return is_worker_there
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[Stop]:
-    """Collect SIGINT and SIGTERM while the block runs; a second one ends the process at once."""
-    stop = Stop()
+def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
+    """Collect SIGINT and SIGTERM while the block runs: has one come? A second one ends the process at once."""
+    has_come = False  # a plain flag, for a signal may come in the middle of anything
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_wanted:
+        nonlocal has_come
+        if has_come:
             os._exit(ExitCode.FAILED)  # what is in flight is repaired by the next leader
-        stop.is_wanted = True
-        os.write(_STANDARD_ERROR, b"stopping after the calls in flight; Ctrl-C once more stops at once\n")
+        has_come = True
+        os.write(2, b"stopping after the calls in flight; Ctrl-C once more stops at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield lambda: has_come
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@dataclass(slots=True)
-class Errand:
-    """An order for a sweep or for listings, carried out by whoever leads.
-
-    `work(order, event)` carries it out in this process, until the event is set. `look(order)` shows how far an order
-    is that has begun, and says whether it is over.
-    """
-
-    invocation: Invocation
-    service: Service
-    work: Callable[[Order, threading.Event], object]
-    look: Callable[[Order], bool]
-    stop: Stop
-    _may_lead_at: float = 0.0
-
-    def run(self, number: int) -> bool:
-        """Follow the leader; where nobody leads, do the work here. False: it was handed over to a worker in between.
-
-        Ends early when a person wants it to.
-
-        Raises:
-            LeadLost: this process led, and then another one did.
-            DatabaseUnavailable: the database failed.
-        """
-        note_at: float | None = time.monotonic() + _QUIET_S
-        while not self.stop.is_wanted:
-            order = read_order(self.service.database, number)
-            if order.applied_at is not None and self.look(order):
-                return True
-            if self._try_to_lead():
-                is_handed_over = self._lead(number)
-                if is_handed_over is not None:
-                    return not is_handed_over
-            elif note_at is not None and order.applied_at is None and time.monotonic() >= note_at:
-                self.invocation.note(f"order {number} waits for the process that leads: it may have a run to finish …")
-                note_at = None
-            time.sleep(_LOOK_S)
-        return True
-
-    def _try_to_lead(self) -> bool:
-        if time.monotonic() < self._may_lead_at:
-            return False
-        self._may_lead_at = time.monotonic() + _TRY_S
-        return self.service.leader.try_to_lead()
-
-    def _lead(self, number: int) -> bool | None:
-        """Do the work here, unless it has begun elsewhere (None). True: it was handed over to a worker."""
-        service, end = self.service, threading.Event()
-        try:
-            service.take_over()
-            order = read_order(service.database, number)
-            if order.applied_at is not None or self.stop.is_wanted:
-                return None
-            with ThreadPoolExecutor(1, thread_name_prefix="errand") as pool:
-                done = pool.submit(self.work, order, end)
-                try:
-                    while not wait([done], _LOOK_AFTER_S).done:
-                        if self._look_after(number):
-                            end.set()
-                except BaseException:
-                    end.set()
-                    raise
-            done.result()
-        except LeadLost:
-            if read_order(service.database, number).applied_at is None:
-                return None  # another process leads now, and carries it out
-            raise
-        finally:
-            service.leader.release()
-        if not end.is_set() or self.stop.is_wanted:
-            return False
-        self._may_lead_at = time.monotonic() + _LET_WORKER_LEAD_S
-        self.invocation.note("a worker has started: it continues with this")
-        return True
-
-    def _look_after(self, number: int) -> bool:
-        """Show how far it is; whether it is to end: a person wants it, or a worker would like to lead."""
-        database = self.service.database
-        order = read_order(database, number)
-        if order.applied_at is not None:
-            self.look(order)
-        with database.read() as tx:
-            leader = find_leader(tx)
-        return self.stop.is_wanted or (leader is not None and leader.wanted_at is not None)

@@ -1,67 +1,56 @@
-"""Commands that keep running, and those around them: serve, web, worker, migrate, demo."""
+"""Commands that keep running, and those around them: serve, web, worker, migrate, demo, doctor.
+
+Each loads what it needs by itself: the web side is slow to load, and the worker.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-import click
+from service.cli.frame import ExitCode, Invocation
+from service.cli.show import make_cell, make_grid, note, print_json, safe, show
+from service.database import Database
+from service.database.migrate import pending_migrations, upgrade_database
+from service.health.checks import Check, Status, judge_worker
+from service.health.doctor import Doctor
+from service.settings import Settings, SettingsError
+from service.stopping import has_lifeline
+from service.units import count_of
+from service.wiring import Service
 
-from service.cli.invocation import ExitCode, Invocation, warn_of_settings
 
-if TYPE_CHECKING:
-    from service.settings import Settings
+def demo(invocation: Invocation) -> ExitCode:
+    from service.demo.play import run_demo
+
+    return ExitCode.DONE if run_demo(invocation.now) else ExitCode.FAILED
 
 
-@click.command("serve")
-@click.pass_obj
-def serve_command(invocation: Invocation) -> int:
-    """Run the web side and the worker together, until interrupted.
-
-    A database that does not exist yet is created, an SQLite database is migrated.
-    """
+def serve(invocation: Invocation) -> int:
     from service.serve import run_serve
 
     return run_serve(_read_settings(invocation))
 
 
-@click.command("web")
-@click.pass_obj
-def web_command(invocation: Invocation) -> int:
-    """Run the web side: it receives callbacks and answers the API."""
+def web(invocation: Invocation) -> int:
     from service.web.run import run_web
 
     return run_web(_read_settings(invocation))
 
 
-@click.command("worker")
-@click.option("--check", is_flag=True, help="Only say whether a worker is running and its sweeps are in time.")
-@click.pass_obj
-def worker_command(invocation: Invocation, check: bool) -> int:  # noqa: FBT001  (click passes options by name)
-    """Run the worker: it deletes what is due. With several, one works and the others stand by."""
+def worker(invocation: Invocation, *, check: bool) -> int:
     if not check:
         from service.worker import run_worker
 
         return run_worker(_read_settings(invocation))
-    from service.health.checks import Status, judge_worker
-
-    with invocation.opened() as service, service.database.read() as tx:
-        settings = service.settings
-        health = judge_worker(tx, settings.sweep_slots, settings.claim_lease, service.now())
-    invocation.show(health.text)
+    service = invocation.service
+    with service.database.read() as tx:
+        health = judge_worker(tx, service.settings.sweep_slots, service.settings.claim_lease, invocation.now())
+    show(health.text)
     return ExitCode.DONE if health.status is Status.OK else ExitCode.FAILED
 
 
-@click.command("migrate")
-@click.pass_obj
-def migrate_command(invocation: Invocation) -> int:
-    """Bring the database to this release's schema; create it where it does not exist."""
-    from service.database import Database
-    from service.database.migrate import pending_migrations, upgrade_database
-    from service.units import count_of
-
-    settings = invocation.read_settings()
-    warn_of_settings(settings)
-    database = Database(settings.database_url)
+def migrate(invocation: Invocation) -> None:
+    database = Database(invocation.read_settings().database_url)
     is_new = database.path is not None and not database.path.exists()
     try:
         database.create_folder()
@@ -71,26 +60,40 @@ def migrate_command(invocation: Invocation) -> int:
     finally:
         database.dispose()
     if is_new:
-        invocation.note(f"created a new database: {database.path}")
+        note(f"created a new database: {database.path}")
     done = f"migrated, {count_of(len(pending), 'step')}" if pending else "up to date already"
-    invocation.show(f"database {database.name}: {done}")
-    return ExitCode.DONE
+    show(f"database {database.name}: {done}")
 
 
-@click.command("demo")
-@click.pass_obj
-def demo_command(invocation: Invocation) -> int:
-    """Show the main job on embedded parts, with nothing to set up."""
-    from service.demo import run_demo
+def doctor(invocation: Invocation) -> ExitCode:
+    statuses = set()
+    for check in _examine(invocation):
+        statuses.add(check.status)
+        if invocation.as_json:
+            print_json([{"check": check.name, "status": check.status, "text": check.text, "fix": check.fix or None}])
+            continue
+        line = make_grid("", len("attention"), len("app 1234567890"))
+        fix = f" → {safe(check.fix)}" if check.fix else ""
+        line.add_row(make_cell(check.status), make_cell(check.name), safe(check.text) + fix)
+        show(line)
+    if Status.PROBLEM in statuses:
+        return ExitCode.FAILED
+    return ExitCode.DONE if statuses <= {Status.OK} else ExitCode.NEEDS_PERSON
 
-    return ExitCode.DONE if run_demo(invocation.out, invocation.now) else ExitCode.FAILED
+
+def _examine(invocation: Invocation) -> Iterator[Check]:
+    try:
+        settings = invocation.read_settings(warns=False)
+    except SettingsError as error:
+        yield Check("settings", Status.PROBLEM, str(error), "correct it; nothing else can be looked at before")
+        return
+    service = Service(settings, now=invocation.now)
+    try:
+        yield from Doctor(settings, service.database, service.clients, service.now).examine()
+    finally:
+        service.close()
 
 
 def _read_settings(invocation: Invocation) -> Settings:
     """The settings of a process that keeps running; whoever started it first says what there is to say."""
-    from service.stopping import has_lifeline
-
-    settings = invocation.read_settings(is_process=True)
-    if not has_lifeline(invocation.environ):
-        warn_of_settings(settings)
-    return settings
+    return invocation.read_settings(stays=True, warns=not has_lifeline(invocation.environ))

@@ -1,211 +1,187 @@
-"""`zego-retention rules`: the rules in force, what others would do, putting them in force, and taking them back."""
+"""`zego-retention rules` and `previews`: the rules in force, what others would do, putting them in force or back."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import click
+import humanize
 
-from service.cli.invocation import CommandFailed, ExitCode, Invocation
-from service.cli.lists import add_list, print_forms
-from service.cli.options import NUMBER, as_json, by, name_actor, one_json
+from service.cli.frame import CommandFailed, ExitCode, Invocation
+from service.cli.options import LISTED
+from service.cli.orders import report_order
+from service.cli.show import (
+    absolute,
+    describe_counts,
+    note,
+    print_json,
+    relative,
+    safe,
+    show,
+    show_progress,
+    show_table,
+)
+from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
+from service.preview.make import Candidate, make_preview
+from service.rules.file import RulesError, catch_all, parse_rules
+from service.rules.revisions import KEEP_SOURCE, keep_differs
+from service.rules.store import find_current_number
 from service.units import count_of
+from service.views import rules as views
+from service.views.form import to_json
+from service.views.rules import ComparedFile, Preview
 
-if TYPE_CHECKING:
-    from service.model import Actor
-    from service.preview.make import Candidate
-    from service.views.rules import Preview, RevisionDetail
-    from service.wiring import Service
-
-NO_RULES = (
+NO_RULES: Final = (
     "No rules are in force: nothing is ever deleted. Set ZEGO_RETENTION_KEEP, or put rules in force with"
     " `zego-retention rules apply FILE`."
 )
+_CHANGES: Final = {
+    "newly_due_now": "newly due: now",
+    "newly_due_in_7_days": "newly due: within 7 days, with those due now",
+    "newly_due_in_30_days": "newly due: within 30 days, with all of these",
+    "sooner": "due sooner",
+    "later": "due later",
+    "no_longer_deleted": "deleted by the rules in force, and kept by these",
+    "spared": "due now, and not any more by these rules",
+    "moved": "decided by another rule",
+    "unchanged": "date unchanged",
+    "kept": "kept for ever",
+    "held": "held",
+    "unconfirmed": "unconfirmed",
+    "failed": "failed",
+}
+_DAYS: Final = (0, 1, 7, 30, 60, 90)
+_PAGE: Final = 500
 
-file_of_rules = click.argument("file", required=False)
-from_keep = click.option("--keep", is_flag=True, help="Take ZEGO_RETENTION_KEEP as the one rule, instead of a file.")
-as_previewed = click.option("--preview", metavar="N", type=NUMBER, help="Apply as this preview showed it.")
 
-
-@click.group("rules")
-def rules_group() -> None:
-    """The retention rules: list, preview, apply, rollback, history, export."""
-
-
-@rules_group.command("list")
-@as_json
-@click.pass_obj
-def list_command(invocation: Invocation, /, *, as_json: bool) -> int:
-    """List the rules in force, in their order."""
-    from service.rules.revisions import keep_differs
-    from service.views.form import to_json
-    from service.views.rules import find_current
-
-    with invocation.opened() as service, service.database.read() as tx:
-        revision = find_current(tx)
+def show_rules(invocation: Invocation) -> None:
+    service, now = invocation.service, invocation.now()
+    with service.database.read() as tx:
+        revision = views.find_current(tx)
         difference = keep_differs(tx, service.settings.keep)
-    if as_json:
+    if invocation.as_json:
         rules = [] if revision is None else revision.rules
-        invocation.print_json({"revision": revision and revision.number, **to_json(rule)} for rule in rules)
+        print_json({"revision": revision and revision.number, **to_json(rule)} for rule in rules)
     elif revision is None:
-        invocation.show(NO_RULES)
+        show(NO_RULES)
     else:
-        _show_rules(invocation, revision)
+        source, person = safe(revision.source), safe(revision.applied_by)
+        at, until = absolute(revision.applied_at, now), revision.cooling_until
+        show(f"Revision {revision.number}, from {source}, applied by {person} at {at}", "")
+        rows = [
+            (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
+            for place, rule in enumerate(revision.rules, start=1)
+        ]
+        show_table("#, name, match, keep, keep latest", rows)
+        show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
+        if until is not None and until > now and revision.moved_count:
+            show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
     if difference:
-        invocation.note(difference)
-    return ExitCode.DONE
+        note(difference)
 
 
-@rules_group.command("preview")
-@file_of_rules
-@from_keep
-@by
-@one_json
-@click.pass_obj
-def preview_command(invocation: Invocation, /, *, file: str | None, keep: bool, by: str | None, as_json: bool) -> int:
-    """Show what the rules in FILE ("-": standard input) would do, and store that; changes no rule and no file."""
-    from service.cli.previews import show_preview
-
-    with invocation.opened() as service:
-        preview = _make_preview(invocation, service, _read_candidate(service, file, keep=keep), name_actor(by))
-    if as_json:
-        print_forms(invocation, [preview])
+def preview(invocation: Invocation, *, file: str | None, keep: bool) -> None:
+    made = _preview(invocation, _read_candidate(invocation, file, keep=keep))
+    if invocation.as_json:
+        print_json([made])
     else:
-        show_preview(invocation, preview)
-    return ExitCode.DONE
+        _show_preview(made)
 
 
-@rules_group.command("apply")
-@file_of_rules
-@from_keep
-@as_previewed
-@by
-@click.pass_obj
-def apply_command(
-    invocation: Invocation, /, *, file: str | None, keep: bool, preview: int | None, by: str | None
-) -> int:
-    """Put the rules in FILE ("-": standard input), or of a preview, in force; all files are then decided by them."""
-    from service.preview.apply import candidate_of_preview
-
-    with invocation.opened() as service:
-        if preview is not None and file is None and not keep:
-            candidate = candidate_of_preview(service.database, preview)
-        else:
-            candidate = _read_candidate(service, file, keep=keep)
-        return _apply(invocation, service, candidate, name_actor(by), preview)
+def apply(invocation: Invocation, *, file: str | None, keep: bool, preview: int | None) -> ExitCode:
+    if preview is not None and file is None and not keep:
+        return _apply(invocation, candidate_of_preview(invocation.service.database, preview), preview)
+    return _apply(invocation, _read_candidate(invocation, file, keep=keep), preview)
 
 
-@rules_group.command("rollback")
-@click.argument("revision", type=NUMBER)
-@as_previewed
-@by
-@click.pass_obj
-def rollback_command(invocation: Invocation, /, *, revision: int, preview: int | None, by: str | None) -> int:
-    """Put the rules of an earlier REVISION in force again, as a new revision."""
-    from service.preview.apply import candidate_of_revision
-
-    with invocation.opened() as service:
-        candidate = candidate_of_revision(service.database, revision)
-        return _apply(invocation, service, candidate, name_actor(by), preview)
+def roll_back(invocation: Invocation, *, revision: int, preview: int | None) -> ExitCode:
+    return _apply(invocation, candidate_of_revision(invocation.service.database, revision), preview)
 
 
-add_list(
-    rules_group, "views.rules:REVISIONS", "List every rule set that was in force, the newest first.", name="history"
-)
+def export(invocation: Invocation, *, revision: int | None) -> None:
+    database = invocation.service.database
+    if revision is None:
+        with database.read() as tx:
+            revision = find_current_number(tx)
+    if not revision:
+        raise CommandFailed("no rules are in force, so there is nothing to export")
+    sys.stdout.write(views.REVISIONS.show(database, revision).text)
 
 
-@rules_group.command("export")
-@click.option("--revision", type=NUMBER, help="Print this revision, not the one in force.")
-@click.pass_obj
-def export_command(invocation: Invocation, /, *, revision: int | None) -> int:
-    """Print the rules in force, or of an earlier revision, as a rules file."""
-    from service.rules.store import find_current_number
-    from service.views.rules import REVISIONS
-
-    with invocation.opened() as service:
-        if revision is None:
-            with service.database.read() as tx:
-                revision = find_current_number(tx)
-        if not revision:
-            raise CommandFailed("no rules are in force, so there is nothing to export")
-        found = REVISIONS.show(service.database, revision)
-    invocation.print_plain(found.text)
-    return ExitCode.DONE
-
-
-def _show_rules(invocation: Invocation, revision: RevisionDetail) -> None:
-    from service.cli.tables import make_table, number, prose, word
-    from service.cli.wording import absolute, safe
-
-    now, until = invocation.now(), revision.cooling_until
-    source, person = safe(revision.source), safe(revision.applied_by)
-    at = absolute(revision.applied_at, now)
-    invocation.show(f"Revision {revision.number}, from {source}, applied by {person} at {at}", "")
-    columns = [number("#"), prose("name"), prose("match"), word("keep"), number("keep latest")]
-    rows = [
-        (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
-        for place, rule in enumerate(revision.rules, start=1)
-    ]
-    invocation.show(make_table(invocation.out, columns, rows))
-    invocation.show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
-    if until is not None and until > now and revision.moved_count:
-        invocation.show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
+def show_stored(invocation: Invocation, *, number: int, files: bool) -> None:
+    found = views.PREVIEWS.show(invocation.service.database, number)
+    if invocation.as_json:
+        print_json(_list_sooner(invocation, number, invocation.limit) if files else [found])
+    elif not files:
+        _show_preview(found)
+    else:
+        now, most = invocation.now(), invocation.limit or LISTED
+        rows = [
+            (
+                each.id,
+                each.stream_id or each.file_id,
+                relative(each.ended_at, now),
+                relative(each.due_before, now) if each.due_before else "never",
+                relative(each.due_after, now) if each.due_after else None,
+                each.rule_after,
+            )
+            for each in _list_sooner(invocation, number, most)
+        ]
+        show_table("id, stream or file id, ended, due before, due after, rule", rows, ("ended", "rule"))
+        if len(rows) == most < found.sooner_count:
+            note(f"{found.sooner_count - most:,} more: see them with --limit or --json")
 
 
-def _apply(invocation: Invocation, service: Service, candidate: Candidate, actor: Actor, preview_id: int | None) -> int:
+def _describe_match(match: dict[str, Any]) -> str:
+    values = {key: value if isinstance(value, list) else [value] for key, value in match.items()}
+    return ", ".join(f"{key} {' or '.join(map(str, value))}" for key, value in values.items()) or "every file"
+
+
+def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None) -> ExitCode:
     """Apply a candidate; on a terminal show first what it does, and have the number of files due sooner typed."""
-    from service.cli.orders import report_order
-    from service.cli.previews import confirm_preview, show_preview
-    from service.cli.tables import show_progress
-    from service.cli.wording import absolute
-    from service.preview.apply import apply_rules
-
+    service = invocation.service
     if preview_id is None and sys.stdin.isatty() and sys.stderr.isatty():
-        preview = _make_preview(invocation, service, candidate, actor)
-        show_preview(invocation, preview)
-        confirm_preview(invocation, preview)
-        preview_id = preview.id
-    with show_progress(invocation.err, "looking at files") as progress:
-        rules = (service.database, service.reader, candidate, actor, service.settings.cooling_off)
-        apps = service.app_ids
-        applied = apply_rules(*rules, invocation.now, preview_id=preview_id, known_apps=apps, progress=progress)
+        made = _preview(invocation, candidate)
+        _show_preview(made)
+        _ask(made)
+        preview_id = made.id
+    cooling_off, apps = service.settings.cooling_off, service.app_ids
+    with show_progress("looking at files") as progress:
+        rules = (service.database, service.reader, candidate, invocation.actor, cooling_off, invocation.now)
+        applied = apply_rules(*rules, preview_id=preview_id, known_apps=apps, progress=progress)
     if applied.order is None:
-        invocation.note(f"the same rules are in force already, as revision {applied.revision}")
+        note(f"the same rules are in force already, as revision {applied.revision}")
         return ExitCode.DONE
     sooner = f"Due sooner by it: {count_of(applied.sooner_count, 'file')}"
     if applied.cooling_until is not None:
         sooner += f", not deleted before {absolute(applied.cooling_until, invocation.now())}"
         if applied.revision > 1:
             sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
-    invocation.show(f"Revision {applied.revision} is in force. {sooner}.")
-    return report_order(invocation, service, applied.order, lambda _: "All files are decided by it.")
+    show(f"Revision {applied.revision} is in force. {sooner}.")
+    return report_order(invocation, applied.order)
 
 
-def _make_preview(invocation: Invocation, service: Service, candidate: Candidate, actor: Actor) -> Preview:
-    from service.cli.tables import show_progress
-    from service.preview.make import make_preview
-    from service.views.rules import describe_preview
-
-    rules = (service.database, service.reader, candidate, actor, service.settings.cooling_off)
-    with show_progress(invocation.err, "looking at files") as progress:
-        made = make_preview(*rules, invocation.now(), progress, known_apps=service.app_ids)
-    return describe_preview(made)
+def _preview(invocation: Invocation, candidate: Candidate) -> Preview:
+    service, now = invocation.service, invocation.now()
+    cooling_off, apps = service.settings.cooling_off, service.app_ids
+    with show_progress("looking at files") as progress:
+        rules = (service.database, service.reader, candidate, invocation.actor, cooling_off, now)
+        return views.describe_preview(make_preview(*rules, progress, known_apps=apps))
 
 
-def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candidate:
+def _read_candidate(invocation: Invocation, file: str | None, *, keep: bool) -> Candidate:
     """The rules to look at, and what to call where they come from."""
-    from service.preview.make import Candidate
-    from service.rules.file import RulesError, catch_all, parse_rules
-    from service.rules.revisions import KEEP_SOURCE
-
     if keep == (file is not None):
         raise click.UsageError("give either a FILE or --keep (or, to `rules apply`, --preview alone)")
     if file is None:
-        if service.settings.keep is None:
+        window = invocation.service.settings.keep
+        if window is None:
             raise CommandFailed("ZEGO_RETENTION_KEEP is not set: set it, for example to 30d, or name a file")
-        return Candidate(catch_all(service.settings.keep), KEEP_SOURCE)
+        return Candidate(catch_all(window), KEEP_SOURCE)
     name = "standard input" if file == "-" else file
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -218,8 +194,69 @@ def _read_candidate(service: Service, file: str | None, *, keep: bool) -> Candid
         raise CommandFailed(f"{name}: {error}") from None
 
 
-def _describe_match(match: dict[str, Any]) -> str:
-    parts = [
-        f"{key} {' or '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in match.items()
+def _ask(preview: Preview) -> None:
+    """Have a person type how many files become due sooner, where any do."""
+    if not preview.sooner_count:
+        return
+    note(f"To put these rules in force, type how many files become due sooner ({preview.sooner_count}):")
+    typed = click.prompt("files", prompt_suffix=": ", default="", show_default=False, err=True)
+    if typed.strip().replace(",", "") != str(preview.sooner_count):
+        raise CommandFailed(
+            f"that is not {preview.sooner_count}, so nothing was applied; if the preview is right, "
+            f"`zego-retention rules apply --preview {preview.id}`"
+        )
+
+
+def _show_preview(preview: Preview) -> None:
+    base = f"revision {preview.base_revision}" if preview.base_revision else "no rules"
+    files = count_of(preview.files, "file")
+    show(f"Preview {preview.id}: {safe(preview.source)} instead of {base}, compared over {files}", "")
+    effects = [
+        (
+            each.rule or "(no rule)",
+            *(f"{count:,}" for count in (each.kept, each.later, each.due)),
+            describe_counts(each.unjudged) if each.unjudged else None,
+        )
+        for each in preview.effects
     ]
-    return ", ".join(parts) or "every file"
+    show_table("rule, keeps, deletes later, deletes now, keeps for lack of", effects, ("keeps for lack of",))
+    changes = [
+        (text, f"{each.count:,}", each.hours, humanize.naturalsize(each.bytes), each.unknown_sizes or None)
+        for text, each in ((text, preview.changes[name]) for name, text in _CHANGES.items())
+        if each.count
+    ]
+    if changes:
+        show("")
+        unimportant = ("size unknown", "recorded hours", "size")
+        show_table("files, number, recorded hours, size, size unknown", changes, unimportant)
+    # How many files are deleted in all by when, under the rules in force and under these.
+    before, after = (list(accumulate(days)) for days in (preview.forecast.in_force, preview.forecast.candidate))
+    days = [(f"day {day}" if day else "now", f"{before[day]:,}", f"{after[day]:,}") for day in _DAYS]
+    show("")
+    show_table("deleted by, rules in force, these rules", days)
+    show("")
+    for each in preview.effects:
+        if each.rule is not None and not (each.kept or each.later or each.due):
+            show(f'Rule "{safe(each.rule)}" decides no file.')
+    for unknown in preview.unknown_apps:
+        show(f'Rule "{safe(unknown.rule)}" names app {unknown.app}, which is not configured.')
+    for app in preview.emptied_apps:
+        show(f"These rules would delete every file of app {app}.")
+    if preview.sooner_count:
+        wait = f"; they wait for the cooling-off of {preview.cooling_off}" if preview.cooling_off_s else ""
+        listed = f"`zego-retention previews show {preview.id} --files` lists them"
+        show(f"Due sooner: {preview.sooner_count:,} of {files}{wait}; {listed}.")
+    show(f"To put these rules in force: `zego-retention rules apply --preview {preview.id}`")
+
+
+def _list_sooner(invocation: Invocation, preview: int, limit: int | None) -> Iterator[ComparedFile]:
+    """The files that become due sooner, page after page."""
+    service, now = invocation.service, invocation.now()
+    after, left = 0, limit
+    while left is None or left > 0:
+        page = views.list_sooner(service.database, service.reader, preview, now, min(_PAGE, left or _PAGE), after)
+        yield from page.items
+        if page.next_cursor is None:
+            return
+        after = page.items[-1].id
+        left = None if left is None else left - len(page.items)

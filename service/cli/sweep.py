@@ -1,25 +1,47 @@
-"""`zego-retention sweep`: one pass over everything that is due, now; or what it would delete."""
+"""`zego-retention sweep`, `runs` and `reconcile`: one pass over what is due, and over the vendors' listings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
 
 import click
 
-from service.cli.invocation import ExitCode, Invocation
-from service.cli.lists import describe_counts, print_forms, show_rows
-from service.cli.options import NUMBER, by, name_actor, one_json
-from service.model import Outcome
-from service.units import count_of
-
-if TYPE_CHECKING:
-    import threading
-
-    from service.audit.order import Order
-    from service.model import Actor
-    from service.views.figures import DryRun, KeptBack
-    from service.views.runs import RunDetail
-    from service.wiring import Service
+from service.audit.order import Order
+from service.cli.frame import CommandFailed, ExitCode, Invocation
+from service.cli.orders import carry_out
+from service.cli.rules import NO_RULES
+from service.cli.show import (
+    absolute,
+    describe_counts,
+    note,
+    print_json,
+    safe,
+    show,
+    show_facts,
+    show_forms,
+    show_list,
+    show_progress,
+    show_table,
+    span,
+)
+from service.listing.request import place_reconcile
+from service.model import Outcome, Vendor
+from service.rules.store import find_current, find_current_number
+from service.sweep.approve import place_approval
+from service.sweep.dry_run import dry_run
+from service.sweep.records import PlanState, RunState, Trigger
+from service.sweep.reports import find_attention
+from service.sweep.request import place_sweep
+from service.units import count_of, format_duration
+from service.views.figures import KeptBack, count_kept_back, describe_dry_run
+from service.views.files import FILES
+from service.views.form import to_json
+from service.views.listings import LISTINGS
+from service.views.runs import CALLS, RUN_FILES, RUNS, RunDetail
+from service.wiring import Service
 
 _LISTED: Final = 20
 _MEANINGS: Final = {
@@ -32,48 +54,78 @@ _MEANINGS: Final = {
 }
 
 
-@click.command("sweep")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be deleted now; write and call nothing.")
-@click.option("--approve", "plan", metavar="RUN", type=NUMBER, help="Approve what the breaker stopped in this run.")
-@by
-@one_json
-@click.pass_obj
-def sweep_command(invocation: Invocation, /, *, is_dry: bool, plan: int | None, by: str | None, as_json: bool) -> int:
-    """Delete everything that is due now, once; waits for a run in progress.
-
-    With --approve only what the plans of that run cover. Exits 3 if something needs a person.
-    """
-    from service.sweep.records import RunState
-    from service.sweep.reports import find_attention
-    from service.views.form import to_json
-
+def sweep(invocation: Invocation, *, is_dry: bool, plan: int | None) -> ExitCode:
     if is_dry and plan is not None:
         raise click.UsageError("give either --dry-run or --approve; `zego-retention runs show RUN` shows a plan")
-    with invocation.opened() as service:
-        if is_dry:
-            return _look(invocation, service, as_json=as_json)
-        run, is_interrupted = _sweep(invocation, service, plan, name_actor(by))
-        attention = find_attention(service.database, service.app_ids, invocation.now())
-        code = ExitCode.NEEDS_PERSON if attention or run.state is not RunState.DONE else ExitCode.DONE
-        if as_json:
-            invocation.print_json([{"run": to_json(run), "attention": attention, "exit_code": int(code)}])
-        else:
-            _show_run(invocation, service, run, attention)
-    if is_interrupted:
+    if is_dry:
+        _look(invocation)
+        return ExitCode.DONE
+    run, is_stopped = _sweep(invocation, plan)
+    service = invocation.service
+    attention = find_attention(service.database, service.app_ids, invocation.now())
+    code = ExitCode.NEEDS_PERSON if attention or run.state is not RunState.DONE else ExitCode.DONE
+    if invocation.as_json:
+        print_json([{"run": to_json(run), "attention": attention, "exit_code": int(code)}])
+    else:
+        _show_outcomes(run)
+        _show_rest(invocation, count_kept_back(service.database, invocation.now()), attention)
+    if is_stopped:
         raise KeyboardInterrupt
     return code
 
 
-def _sweep(invocation: Invocation, service: Service, plan: int | None, actor: Actor) -> tuple[RunDetail, bool]:
-    """Have a run carried out, by whoever leads; its record, and whether a person did not wait for its end."""
-    from service.cli.orders import Errand, stopped_by_signals
-    from service.cli.tables import show_progress
-    from service.orders.wait import read_order
-    from service.sweep.approve import place_approval
-    from service.sweep.records import RunState, Trigger
-    from service.sweep.request import place_sweep
-    from service.views.runs import RUNS
+def show_run(invocation: Invocation, *, number: int) -> None:
+    database, now = invocation.service.database, invocation.now()
+    run = RUNS.show(database, number)
+    if invocation.as_json:
+        calls = [to_json(call) for call in CALLS.iterate(database, number, invocation.limit)]
+        attempts = [to_json(file) for file in RUN_FILES.iterate(database, number, invocation.limit)]
+        print_json([to_json(run) | {"calls_made": calls, "attempts": attempts}])
+        return
+    files = describe_counts({**run.outcomes, "without an answer": run.unanswered})
+    purges = run.purges_failed or None
+    show_facts(run, now, skip=("unanswered", "outcomes", "plans"), files=files, purges_failed=purges)
+    for plan in run.plans:
+        show("", f"Plan for app {plan.app_id}")
+        approve = f"zego-retention sweep --approve {run.id}" if plan.state is PlanState.OPEN else None
+        show_facts(plan, now, skip=("run", "app_id"), to_approve=approve)
+    for listed in (CALLS, RUN_FILES) if run.calls else ():
+        show("")
+        show_list(invocation, listed, number)
 
+
+def reconcile(
+    invocation: Invocation, *, app_ids: Sequence[str], vendors: Sequence[Vendor], since: datetime | None
+) -> ExitCode:
+    service, now = invocation.service, invocation.now()
+
+    def work(order: Order, end: threading.Event) -> dict[str, Any]:
+        return {"listing_ids": service.reconciler.run_request(order, end)}
+
+    if unknown := sorted(set(app_ids) - service.app_ids):
+        raise CommandFailed(f"app {unknown[0]} is not in the settings: add it, or correct --app")
+    apps, chosen = sorted(app_ids or service.app_ids), vendors or tuple(Vendor)
+    number = place_reconcile(service.database, invocation.actor, apps, chosen, since, now)
+    order, is_stopped = carry_out(service, number, work)
+    if is_stopped:
+        note("the listings that were read are kept: see `zego-retention listings list`")
+        raise KeyboardInterrupt
+    found = [LISTINGS.show(service.database, each) for each in (order.result or {})["listing_ids"]]
+    if invocation.as_json:
+        print_json(found)
+    else:
+        show_forms([each for each in LISTINGS.columns if each.header not in ("id", "started", "note")], found, now)
+        show("", *(f"App {each.app_id}, {each.vendor}: {safe(each.note)}." for each in found if each.note))
+        if adopted := sum(listing.adopted for listing in found):
+            show(f"{count_of(adopted, 'file')} adopted: {_describe_fate(service)}.")
+        if lost := sum(listing.lost for listing in found):
+            show(f"{count_of(lost, 'callback')} must have been lost: `zego-retention doctor` says what to check.")
+    return ExitCode.NEEDS_PERSON if any(listing.needs_person for listing in found) else ExitCode.DONE
+
+
+def _sweep(invocation: Invocation, plan: int | None) -> tuple[RunDetail, bool]:
+    """Have a run carried out, by whoever leads; its record, and whether a person did not wait for its end."""
+    service, actor = invocation.service, invocation.actor
     trigger = Trigger.COMMAND if plan is None else Trigger.APPROVAL
     shown: dict[int, int] = {}
 
@@ -90,98 +142,82 @@ def _sweep(invocation: Invocation, service: Service, plan: int | None, actor: Ac
         shown[run.id] = files
         return run.state is not RunState.RUNNING
 
-    if plan is None:
-        number = place_sweep(service.database, actor, invocation.now())
-    else:
-        number = place_approval(service.database, actor, plan, invocation.now())
-    with show_progress(invocation.err, "files asked for") as progress, stopped_by_signals() as stop:
-        errand = Errand(invocation, service, work, look, stop)
-        while not errand.run(number):
-            # What an approval covers stays approved: a plain run deletes it as well.
-            number = place_sweep(service.database, actor, invocation.now())
-    order = read_order(service.database, number)
+    def place() -> int:
+        return place_sweep(service.database, actor, invocation.now())
+
+    number = place() if plan is None else place_approval(service.database, actor, plan, invocation.now())
+    with show_progress("files asked for") as progress:
+        # What an approval covers stays approved: a plain run deletes the rest of it as well.
+        order, is_stopped = carry_out(service, number, work, look, place)
     if order.applied_at is None:
-        invocation.note(f"order {number} is recorded: the next worker carries it out")
+        note(f"order {order.number} is recorded: the next worker carries it out")
         raise KeyboardInterrupt
     run = find_run(order)
     if run.state is RunState.RUNNING:
-        invocation.note(f"the worker continues with it: see `zego-retention runs show {run.id}`")
-    return run, stop.is_wanted
+        note(f"the worker continues with it: see `zego-retention runs show {run.id}`")
+    return run, is_stopped
 
 
-def _look(invocation: Invocation, service: Service, *, as_json: bool) -> int:
-    from service.sweep.dry_run import dry_run
-    from service.views.figures import describe_dry_run
-
-    database, now, sweeper = service.database, invocation.now(), service.sweeper
-    confirm_all = sweeper.confirm_all
-    found = dry_run(
-        database, service.reader, service.app_ids, sweeper.limits, now, confirm_all=confirm_all, limit=_LISTED
-    )
-    form = describe_dry_run(database, found)
-    if as_json:
-        print_forms(invocation, [form])
-    else:
-        _show_dry_run(invocation, service, form)
-    return ExitCode.DONE
-
-
-def _show_dry_run(invocation: Invocation, service: Service, found: DryRun) -> None:
-    from service.cli.wording import safe
-    from service.views.files import FILES
-
-    invocation.show(f"A sweep would delete {count_of(found.total, 'file')} now. Nothing was deleted.")
+def _look(invocation: Invocation) -> None:
+    """Show what a sweep would delete now."""
+    service, now, sweeper = invocation.service, invocation.now(), invocation.service.sweeper
+    everything = (service.database, service.reader, service.app_ids, sweeper.limits, now)
+    found = describe_dry_run(service.database, dry_run(*everything, confirm_all=sweeper.confirm_all, limit=_LISTED))
+    if invocation.as_json:
+        print_json([found])
+        return
+    show(f"A sweep would delete {count_of(found.total, 'file')} now. Nothing was deleted.")
     if found.files:
         by_rule = {rule or "(erasure)": count for rule, count in found.by_rule.items()}
         by_vendor = {f"{each.vendor} of app {each.app_id}": each.count for each in found.by_vendor}
-        invocation.show(f"By rule: {safe(describe_counts(by_rule))}", f"By vendor: {describe_counts(by_vendor)}", "")
-        show_rows(invocation, FILES.columns, found.files)
+        show(f"By rule: {safe(describe_counts(by_rule))}", f"By vendor: {describe_counts(by_vendor)}", "")
+        show_forms(FILES.columns, found.files, now)
         if found.total > len(found.files):
-            invocation.note(f"{found.total - len(found.files):,} more")
-    _show_rest(invocation, service, found.kept_back, [stop.sentence for stop in found.stops])
+            note(f"{found.total - len(found.files):,} more")
+    _show_rest(invocation, found.kept_back, [stop.sentence for stop in found.stops])
     if found.orders or found.callbacks:
         waiting = f"{count_of(found.orders, 'order')} and {count_of(found.callbacks, 'callback')}"
-        invocation.note(f"not applied yet: {waiting}, which may change this")
+        note(f"not applied yet: {waiting}, which may change this")
 
 
-def _show_run(invocation: Invocation, service: Service, run: RunDetail, attention: list[str]) -> None:
-    from service.cli.tables import make_table, number, prose, word
-    from service.cli.wording import safe, span
-    from service.views.figures import count_kept_back
-
+def _show_outcomes(run: RunDetail) -> None:
     took = "" if run.finished_at is None else f" in {span((run.finished_at - run.started_at).total_seconds())}"
-    invocation.show(f"Run {run.id} is {run.state}: {count_of(run.calls, 'call')} to ZEGO{took}.")
+    show(f"Run {run.id} is {run.state}: {count_of(run.calls, 'call')} to ZEGO{took}.")
     rows = [(each, f"{run.outcomes[each]:,}", text) for each, text in _MEANINGS.items() if each in run.outcomes]
     if rows:
-        invocation.show("", make_table(invocation.out, [word("outcome"), number("files"), prose("meaning")], rows), "")
+        show("")
+        show_table("outcome, files, meaning", rows)
+        show("")
     else:
-        invocation.show("No file was asked for.")
+        show("No file was asked for.")
     if run.purges_failed:
         purged = count_of(run.purges_failed, "deleted file")
-        invocation.show(f"{purged} could not be purged from Wangsu's cache: purge by hand in its console.")
+        show(f"{purged} could not be purged from Wangsu's cache: purge by hand in its console.")
     if run.note and not run.plans:
-        invocation.show(f"It ended early, {safe(run.note)}: what is left stays due.")
-    _show_rest(invocation, service, count_kept_back(service.database, invocation.now()), attention)
+        show(f"It ended early, {safe(run.note)}: what is left stays due.")
 
 
-def _show_rest(invocation: Invocation, service: Service, kept: KeptBack, attention: list[str]) -> None:
+def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> None:
     """Show what is not deleted although its date has come, and what needs a person."""
-    from service.cli.rules import NO_RULES
-    from service.cli.wording import absolute, safe
-    from service.rules.store import find_current_number
-
-    until = absolute(kept.until, invocation.now())
-    parts = {
-        "held": kept.held,
-        "unconfirmed": kept.unconfirmed,
-        "the newest of their stream": kept.ranked,
-        f"waiting until {until} at the latest": sum(kept.waiting.values()),
-    }
+    parts = {"held": kept.held, "unconfirmed": kept.unconfirmed, "the newest of their stream": kept.ranked}
+    if kept.until is not None:
+        parts[f"waiting until {absolute(kept.until, invocation.now())} at the latest"] = sum(kept.waiting.values())
     if any(parts.values()):
-        invocation.show(f"Not deleted although their date has come: {describe_counts(parts)}.")
+        show(f"Not deleted although their date has come: {describe_counts(parts)}.")
     if attention:
-        invocation.show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
-    with service.database.read() as tx:
+        show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
+    with invocation.service.database.read() as tx:
         has_rules = find_current_number(tx) > 0
     if not has_rules:
-        invocation.show(NO_RULES)
+        show(NO_RULES)
+
+
+def _describe_fate(service: Service) -> str:
+    """What becomes of adopted files."""
+    with service.database.read() as tx:
+        revision = find_current(tx)
+    if revision is not None and not revision.by_person:
+        return "kept until a person has applied rules (`zego-retention rules apply --keep` will do)"
+    cooling_off = service.settings.cooling_off
+    wait = f", and none is deleted within {format_duration(cooling_off)}" if cooling_off else ""
+    return f"the rules decide them like any other{wait}"

@@ -1,39 +1,55 @@
-"""The play: callbacks arrive, files become due, a sweep meets trouble, and what came of it is compared with ZEGO."""
+"""The demo: callbacks arrive, files become due, a sweep meets trouble, and what came of it is compared with ZEGO.
+
+It plays on a ZEGO on loopback, the real web side, and the real service on SQLite in a temporary folder.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from rich.table import Table
+from flask import Flask
+from rich.text import Text
 
-from service.cli.lists import describe_counts
-from service.cli.tables import Output, make_table, prose, word
-from service.demo.recordings import ANNA, APP_ID, LESSON, RECORDINGS, RULES, SHAPES, write_callback
-from service.demo.stage import Stage, open_stage
+from service.cli.show import describe_counts, show, show_table
+from service.demo.recordings import NOT_STORED, RECORDINGS, RULES, SHAPES, TROUBLES, Recording
 from service.filters import FileFilter
 from service.logs import configure_logging
 from service.model import END_STATES, Actor, Vendor
 from service.preview.apply import apply_rules
 from service.preview.make import Candidate
 from service.rules.file import parse_rules
+from service.sandbox import Sandbox
+from service.sandbox.callbacks import callback_body
+from service.settings import Listen, load_settings
 from service.sweep.dry_run import dry_run
 from service.sweep.records import Trigger
 from service.views.files import FILES, File
 from service.views.runs import RUNS
+from service.web.address import bind
+from service.web.app import create_app
+from service.web.front import create_front
+from service.web.server import build_server
+from service.wiring import Service, open_service
 
-_HOUR_S: Final = 3600
-_WIDEST: Final = 110
+_APP: Final = "1234567890"
+_INTRODUCTION: Final = """\
+ZEGO keeps CDN recordings; this service deletes them when their time has come. This demo does the
+whole job on this machine: a ZEGO sandbox, the real web side, the real sweep. Nothing leaves it."""
 _NEXT_STEPS: Final = """\
 1. Copy from ZEGO's console, of your project:
      export ZEGO_RETENTION_APP_ID=…
@@ -53,134 +69,172 @@ _NEXT_STEPS: Final = """\
 7. {command} sweep --dry-run
      at any time: what would be deleted now?"""
 
+# A proxy of the surroundings has no business between two ends of one process.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-def run_demo(out: Output, now: Callable[[], datetime]) -> bool:
+
+def run_demo(now: Callable[[], datetime]) -> bool:
     """Play the demo; True if everything came out as it had to."""
     configure_logging(None, "CRITICAL")
     started = time.monotonic()
-    play = Play(out)
     with _terminated_like_interrupted():
-        play.say(
-            "ZEGO keeps CDN recordings; this service deletes them when their time has come. This demo does the whole"
-            " job on this machine: a ZEGO sandbox, the real web side, the real sweep. Nothing leaves this machine."
-        )
-        with open_stage(now) as stage:
-            play.run(stage)
-    if play.broken:
-        play.title("The demo did not come out as it had to")
-        play.say(*(f"- {line}" for line in play.broken))
+        show(_INTRODUCTION)
+        broken = _play(now)
+    if broken:
+        show("", "The demo did not come out as it had to:", *(f"- {line}" for line in broken))
         return False
-    play.title("Next: your own app")
-    play.say(_NEXT_STEPS.format(command=_find_command()))
-    play.say("", f"The demo took {time.monotonic() - started:.0f} s and left nothing behind.")
+    command = "zego-retention"
+    if not shutil.which(command):
+        command = os.path.relpath(Path(sys.executable).parent / command)
+    _begin("6  Next: your own app")
+    show(_NEXT_STEPS.format(command=command), "")
+    show(f"The demo took {time.monotonic() - started:.0f} s and left nothing behind.")
     return True
 
 
-class Play:
-    """Plays the demo scene by scene; `broken` is what came out otherwise than it had to."""
+def find_broken(files: list[File], stored: set[str]) -> list[str]:
+    """What came out otherwise than it had to: `files` of the inventory, and ids of those that ZEGO still stores."""
+    found = {file.file_id: (file.state, file.last_outcome and file.last_outcome.outcome) for file in files}
+    wanted = {each.file_id: (each.state, each.outcome) for each in RECORDINGS}
+    broken = [
+        f"{file_id}: {wanted.get(file_id)} was expected, but it is {found.get(file_id)}"
+        for file_id in sorted(found | wanted)
+        if found.get(file_id) != wanted.get(file_id)
+    ]
+    left = {file.file_id for file in files if file.state not in END_STATES}
+    return broken if stored == left else [*broken, f"ZEGO stores {sorted(stored)}, but {sorted(left)} are left"]
 
-    def __init__(self, out: Output) -> None:
-        self.broken: list[str] = []
-        self._out = out
-        self._scene = 0
 
-    def run(self, stage: Stage) -> None:
-        """Play every scene."""
-        service = stage.service
+def _play(now: Callable[[], datetime]) -> list[str]:
+    """Set everything up, play every scene, take everything away; what came out otherwise than it had to."""
+    server_secret, callback_secret = secrets.token_hex(16), secrets.token_hex(16)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="zego-retention-demo-"))
+        sandbox = stack.enter_context(Sandbox({_APP: server_secret}, now))
+        sandbox.troubles |= TROUBLES
+        for each in RECORDINGS:
+            if each.file_id != NOT_STORED:
+                sandbox.add_file(_APP, each.vendor, each.file_id, created_at=now() - each.age, stream_id=each.stream)
+        variables = {
+            "DATABASE_URL": f"sqlite:///{folder}/demo.db",
+            "APP_ID": _APP,
+            "SERVER_SECRET": server_secret,
+            "CALLBACK_SECRET": callback_secret,
+            "API_URL": sandbox.url,
+        }
+        settings = load_settings({f"ZEGO_RETENTION_{name}": value for name, value in variables.items()})
+        service = open_service(settings, now=now, creates_database=True)
+        stack.callback(service.close)
+        service.leader.try_to_lead()
+        service.take_over(makes_calls=False)  # (there was no leader before whose calls could still be under way)
         # There is no file yet, so nothing becomes due sooner: no preview is asked for.
         rules = Candidate(parse_rules(RULES), "the demo")
-        cooling_off = service.settings.cooling_off
-        apply_rules(service.database, service.reader, rules, Actor("demo", "demo"), cooling_off, service.now)
-        self.title("The rules: the first that matches a recording decides how long it is kept")
-        self.say(RULES.rstrip())
-        self._send_callbacks(stage)
+        apply_rules(service.database, service.reader, rules, Actor("demo", "demo"), settings.cooling_off, now)
+        _begin("1  The rules: the first that matches a recording decides how long it is kept")
+        show(RULES.rstrip())
+        with _serve(create_app(settings, now=now)) as url:
+            broken = _send_callbacks(url, callback_secret, now())
         service.catch_up.run()
-        self._sweep(stage)
+        _sweep(service)
         files = list(FILES.iterate(service.database, FileFilter()))
-        self._show_files(files, service.now())
-        self._compare(stage, files)
-
-    def expect(self, what: str, found: object, wanted: object) -> None:
-        """Note where something came out otherwise."""
-        if found != wanted:
-            self.broken.append(f"{what}: {wanted} was expected, but it is {found}")
-
-    def title(self, text: str) -> None:
-        """Begin a scene."""
-        self._scene += 1
-        self._out.print(f"\n{self._scene}  {text}\n", style="bold")
-
-    def say(self, *parts: str | Table) -> None:
-        """Print texts and tables."""
-        for part in parts:
-            self._out.print(part, width=min(self._out.width, _WIDEST))
-
-    def _send_callbacks(self, stage: Stage) -> None:
-        rows, now, secret = [], stage.service.now(), stage.callback_secret
-        for each in RECORDINGS:
-            status = stage.post_callback(*write_callback(each, secret, now))
-            self.expect(f"answer to the callback of {each.file_id}", status, 200)
-            late = ", signed an hour ago" if each.sent_ago else ""
-            rows.append((each.stream, each.vendor, SHAPES[each.shape] + late, status))
-        status = stage.post_callback(*write_callback(ANNA, secret, now))
-        self.expect("answer to a repeated callback", status, 200)
-        rows.append(("trial-anna again", ANNA.vendor, "a repeat: changes nothing", status))
-        status = stage.post_callback(*write_callback(LESSON, "a guess", now, stream="trial-x"))
-        self.expect("answer to a forged callback", status, 401)
-        rows.append(("a forged one", LESSON.vendor, "calls lesson-7 a trial room", status))
-        self.title("Callbacks arrive over HTTP, signed, in all the shapes that ZEGO is known for")
-        columns = [word("stream"), word("vendor"), prose("written as"), word("answer")]
-        self.say(make_table(self._out, columns, rows))
-        self.say("", "200: stored durably. 401: the signature is wrong, so it is in quarantine and changes nothing.")
-
-    def _sweep(self, stage: Stage) -> None:
-        service = stage.service
-        app_ids, limits = service.app_ids, service.sweeper.limits
-        due = dry_run(service.database, service.reader, app_ids, limits, service.now(), confirm_all=False, limit=0)
-        self.expect("files due", due.total, sum(each.outcome is not None for each in RECORDINGS))
-        self.title("A dry run: what would be deleted now?")
-        self.say(f"{due.total} of {len(RECORDINGS)} files. Nothing was touched yet.")
-        run = RUNS.show(service.database, service.sweeper.run(Trigger.COMMAND, threading.Event()))
-        self.title("One sweep")
-        self.say(
-            f"{run.calls} calls of DeleteMedia; files: {describe_counts(run.outcomes)}.",
-            "One call failed whole because of a single file (trial-ben): it was halved until that file stood alone,"
-            " and the others were deleted. trial-dora is locked, and the answer says nothing of trial-hana,"
-            " which is not reported as deleted. All three are asked for again, later.",
-        )
-
-    def _show_files(self, files: list[File], now: datetime) -> None:
-        self.title("The outcome of each file, as the inventory has it")
-        columns = [word("stream"), word("age"), word("state"), word("outcome"), prose("why")]
-        rows = []
-        for file in files:
-            hours = 0 if file.ended_at is None else round((now - file.ended_at).total_seconds() / _HOUR_S)
-            age = f"{hours // 24}d" if hours >= 24 else f"{hours}h"  # noqa: PLR2004  (hours of a day)
-            outcome = file.last_outcome and file.last_outcome.outcome
-            rows.append((file.stream_id, age, file.state, outcome, file.state_reason))
-        self.say(make_table(self._out, columns, rows))
-
-    def _compare(self, stage: Stage, files: list[File]) -> None:
-        """Compare what was found with what had to come out, and the inventory with what ZEGO still stores."""
-        by_id = {file.file_id: file for file in files}
-        self.expect("files in the inventory", len(files), len(RECORDINGS))
-        for each in RECORDINGS:
-            file = by_id.get(each.file_id)
-            last = file.last_outcome if file else None
-            found = (file.state if file else None, last.outcome if last else None)
-            self.expect(f"state and outcome of {each.file_id}", found, (each.state, each.outcome))
-        stored = {file_id for vendor in Vendor for file_id in stage.sandbox.files(APP_ID, vendor)}
-        left = {file.file_id for file in files if file.state not in END_STATES}
-        self.expect("files that ZEGO still stores", sorted(stored), sorted(left))
-        if stored == left:
-            self.say("", f"Proof: ZEGO still stores {len(stored)} files, exactly those that the inventory has as left.")
+        _show_files(files, now())
+        stored = {file_id for vendor in Vendor for file_id in sandbox.files(_APP, vendor)}
+        broken += find_broken(files, stored)
+    if not broken:
+        show("", f"Proof: ZEGO still stores {len(stored)} files, exactly those that the inventory has as left.")
+    return broken
 
 
-def _find_command() -> str:
-    """How this program is called from here."""
-    if shutil.which("zego-retention"):
-        return "zego-retention"
-    return os.path.relpath(Path(sys.executable).parent / "zego-retention")
+def _send_callbacks(url: str, secret: str, now: datetime) -> list[str]:
+    """Send what ZEGO would send; where another answer came than had to."""
+    anna, lesson = RECORDINGS[0], RECORDINGS[3]
+    posts = [(each, secret, each.stream, SHAPES[each.shape], 200) for each in RECORDINGS]
+    posts.append((anna, secret, "trial-anna again", "a repeat: changes nothing", 200))
+    posts.append((lesson, "a guess", "a forged one", "calls lesson-7 a trial room", 401))
+    rows, broken = [], []
+    for recording, signed_with, name, shape, wanted in posts:
+        announced = recording._replace(stream="trial-x") if signed_with != secret else recording
+        status = _post(url, announced, signed_with, now)
+        if status != wanted:
+            broken.append(f"answer to {name}: {wanted} was expected, but it is {status}")
+        rows.append((name, recording.vendor, shape + (", signed an hour ago" if recording.sent_ago else ""), status))
+    _begin("2  Callbacks arrive over HTTP, signed, in all the shapes that ZEGO is known for")
+    show_table("stream, vendor, written as, answer", rows)
+    show("", "200: stored durably. 401: the signature is wrong, so it is in quarantine and changes nothing.")
+    return broken
+
+
+def _post(url: str, recording: Recording, secret: str, now: datetime) -> int:
+    """Send the callback that announces a recording; the status of the answer."""
+    ended = now - recording.age
+    body, content_type = callback_body(
+        recording.vendor,
+        app_id=_APP,
+        secret=secret,
+        file_id=recording.file_id,
+        stream=recording.stream,
+        began=ended - timedelta(minutes=45),
+        ended=ended,
+        now=now - recording.sent_ago,
+        shape=recording.shape,
+        size_bytes=184_000_000,
+    )
+    request = urllib.request.Request(  # noqa: S310  (an address of this process)
+        f"{url}/zego/callback", data=body, headers={"Content-Type": content_type}, method="POST"
+    )
+    try:
+        with _direct.open(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def _sweep(service: Service) -> None:
+    everything = (service.database, service.reader, service.app_ids, service.sweeper.limits, service.now())
+    due = dry_run(*everything, confirm_all=False, limit=0)
+    _begin("3  A dry run: what would be deleted now?")
+    show(f"{due.total} of {len(RECORDINGS)} files. Nothing was touched yet.")
+    run = RUNS.show(service.database, service.sweeper.run(Trigger.COMMAND, threading.Event()))
+    _begin("4  One sweep")
+    show(f"{run.calls} calls of DeleteMedia; files: {describe_counts(run.outcomes)}.")
+    show(
+        "One call failed whole because of a single file (trial-ben): it was halved until that file stood alone,",
+        "and the others were deleted. trial-dora is locked, and the answer says nothing of trial-hana, which is",
+        "not reported as deleted. All three are asked for again, later.",
+    )
+
+
+def _begin(scene: str) -> None:
+    show("", Text(scene, style="bold"), "")
+
+
+def _show_files(files: list[File], now: datetime) -> None:
+    rows = []
+    for file in files:
+        age = now - (file.ended_at or now)
+        outcome = file.last_outcome and file.last_outcome.outcome
+        words = f"{age.days}d" if age.days else f"{age.seconds // 3600}h"
+        rows.append((file.stream_id, words, file.state, outcome, file.state_reason))
+    _begin("5  The outcome of each file, as the inventory has it")
+    show_table("stream, age, state, outcome, why", rows)
+
+
+@contextmanager
+def _serve(app: Flask) -> Iterator[str]:
+    """The web side on a free port of loopback; its address."""
+    sockets = bind(Listen("127.0.0.1", 0))
+    server = build_server(create_front(app))
+    thread = threading.Thread(target=server.run, args=(sockets,), name="web", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        app.extensions["zego-retention"].close()
 
 
 @contextmanager

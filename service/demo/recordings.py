@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import timedelta
+from typing import Final, NamedTuple
 
 from service.model import FileState, Outcome, Vendor
-from service.sandbox import Sandbox, Trouble
-from service.sandbox.callbacks import Shape, callback_body
-
-APP_ID: Final = "1234567890"
+from service.sandbox import Trouble
+from service.sandbox.callbacks import Shape
 
 RULES: Final = """\
 [[rules]]
@@ -41,8 +38,7 @@ SHAPES: Final[dict[Shape, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(NamedTuple):
     """One file at the vendor, the state that it has to end in, and the outcome of asking for its deletion (None: not).
 
     `age` counts from its end; `sent_ago` is how old the signature of its callback is when that arrives.
@@ -61,55 +57,26 @@ class Recording:
 _DAY: Final = timedelta(days=1)
 _TENCENT, _WANGSU, _HUAWEI = Vendor.TENCENT, Vendor.WANGSU, Vendor.HUAWEI
 _DELETED: Final = (FileState.DELETED, Outcome.DELETED)
-_RETRIED: Final = (FileState.SCHEDULED, Outcome.RETRYABLE)
-
-ANNA: Final = Recording("trial-anna", _TENCENT, "5285890784235113001", 3 * _DAY, "json", *_DELETED)
-BEN: Final = Recording("trial-ben", _TENCENT, "5285890784235113002", 2 * _DAY, "numbers", *_RETRIED)
-DORA: Final = Recording("trial-dora", _WANGSU, "rec-dora.mp4", 6 * _DAY, "form", *_RETRIED)
-EMIL: Final = Recording("trial-emil", _WANGSU, "rec-emil.mp4", 4 * _DAY, "wrong_type", FileState.GONE, Outcome.GONE)
-HANA: Final = Recording(
-    "trial-hana", _HUAWEI, "record/hana/1.mp4", 5 * _DAY, "json", FileState.SCHEDULED, Outcome.UNKNOWN
-)
-LESSON: Final = Recording("lesson-7", _TENCENT, "5285890784235113004", 400 * _DAY, "extra_percent", FileState.KEPT)
+_SCHEDULED, _KEPT = FileState.SCHEDULED, FileState.KEPT
 
 RECORDINGS: Final = (
-    ANNA,
-    BEN,
-    Recording("trial-cleo", _TENCENT, "5285890784235113003", _DAY / 4, "percent", FileState.SCHEDULED),
-    LESSON,
-    DORA,
-    EMIL,
+    Recording("trial-anna", _TENCENT, "5285890784235113001", 3 * _DAY, "json", *_DELETED),
+    Recording("trial-ben", _TENCENT, "5285890784235113002", 2 * _DAY, "numbers", _SCHEDULED, Outcome.RETRYABLE),
+    Recording("trial-cleo", _TENCENT, "5285890784235113003", _DAY / 4, "percent", _SCHEDULED),
+    Recording("lesson-7", _TENCENT, "5285890784235113004", 400 * _DAY, "extra_percent", _KEPT),
+    Recording("trial-dora", _WANGSU, "rec-dora.mp4", 6 * _DAY, "form", _SCHEDULED, Outcome.RETRYABLE),
+    Recording("trial-emil", _WANGSU, "rec-emil.mp4", 4 * _DAY, "wrong_type", FileState.GONE, Outcome.GONE),
     Recording("trial-fay", _WANGSU, "rec-fay.mp4", 9 * _DAY, "json", FileState.UNCONFIRMED, sent_ago=_DAY / 24),
     Recording("trial-gus", _WANGSU, "rec-gus.mp4", 8 * _DAY, "extra_object", *_DELETED),
-    HANA,
+    Recording("trial-hana", _HUAWEI, "record/hana/1.mp4", 5 * _DAY, "json", _SCHEDULED, Outcome.UNKNOWN),
     Recording("town-hall", _HUAWEI, "record/town-hall/1.mp4", 64 * _DAY, "percent_plus", *_DELETED),
-    Recording("town-hall", _HUAWEI, "record/town-hall/2.mp4", 33 * _DAY, "form", FileState.KEPT),
+    Recording("town-hall", _HUAWEI, "record/town-hall/2.mp4", 33 * _DAY, "form", _KEPT),
 )
-
-
-def store_recordings(sandbox: Sandbox, now: datetime) -> None:
-    """Put the recordings where their vendors keep them, and have four of them make trouble."""
-    for each in RECORDINGS:
-        if each is not EMIL:
-            sandbox.add_file(APP_ID, each.vendor, each.file_id, created_at=now - each.age, stream_id=each.stream)
-    sandbox.troubles[BEN.file_id] = Trouble(1000)
-    sandbox.troubles[DORA.file_id] = Trouble("Locked", "the file is being transcoded", times=1)
-    sandbox.troubles[HANA.file_id] = Trouble(None, times=1)
-
-
-def write_callback(recording: Recording, secret: str, now: datetime, **changes: str) -> tuple[bytes, str]:
-    """Body and content type of the signed callback that announces a recording; `changes` are other facts."""
-    ended = now - recording.age
-    facts = {"file_id": recording.file_id, "stream": recording.stream} | changes
-    return callback_body(
-        recording.vendor,
-        app_id=APP_ID,
-        secret=secret,
-        file_id=facts["file_id"],
-        stream=facts["stream"],
-        began=ended - timedelta(minutes=45),
-        ended=ended,
-        now=now - recording.sent_ago,
-        shape=recording.shape,
-        size_bytes=184_000_000,
-    )
+NOT_STORED: Final = "rec-emil.mp4"
+"""The file that its vendor has lost."""
+TROUBLES: Final = {
+    "5285890784235113002": Trouble(1000),
+    "rec-dora.mp4": Trouble("Locked", "the file is being transcoded", times=1),
+    "record/hana/1.mp4": Trouble(None, times=1),
+}
+"""What the sandbox answers when it is asked to delete these files."""

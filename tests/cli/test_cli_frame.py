@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -15,12 +17,14 @@ import pytest
 from rich.console import Console
 
 from service.cli import main
-from service.cli.entry import COMMANDS, cli
-from service.cli.options import NUMBER
-from service.cli.tables import Output, make_table, number, prose, word
+from service.cli.commands import cli
+from service.cli.options import load, number
+from service.cli.show import make_table
+from service.views.listed import Kind
 from tests.processes import MAX_WAIT_S
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Run
@@ -30,14 +34,14 @@ START_AND_SAY_SO = "import sys; from service.cli import main; print('up', flush=
 SHOW_ALL_HELP = f"""
 import sys
 from service.cli import main
-from service.cli.entry import cli
+from service.cli.commands import cli
 
 def show(path, command):
     assert main([*path, "--help"]) == 0
     for name, below in getattr(command, "commands", {{}}).items():
         show([*path, name], below)
 
-show(sys.argv[1:], cli.get_command(None, sys.argv[1]))
+show(sys.argv[1:], cli.commands[sys.argv[1]])
 print("loaded:", [name for name in {SLOW_TO_LOAD} if name in sys.modules])
 """
 
@@ -80,7 +84,7 @@ def test_a_short_command_costs_at_most_five_times_that(sqlite_url: str) -> None:
     assert cost <= 5 * cpu_seconds("-c", "import flask")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", cli.commands)
 def test_help_of_every_command_loads_nothing_that_takes_long(name: str, tmp_path: Path) -> None:
     script = [sys.executable, "-c", SHOW_ALL_HELP, name]
     shown = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -90,7 +94,7 @@ def test_help_of_every_command_loads_nothing_that_takes_long(name: str, tmp_path
 
 def test_help_lists_every_command_with_what_it_does() -> None:
     lines = dict(line.split(maxsplit=1) for line in help_text().split("Commands:\n")[1].split("\n\n")[0].splitlines())
-    assert list(lines) == list(COMMANDS)
+    assert list(lines) == list(cli.commands)
     assert all(text.endswith(".") and len(text) < 70 for text in lines.values())
 
 
@@ -153,7 +157,7 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], capsys: pytest.Capt
 )
 def test_a_number_that_cannot_be_is_refused_in_plain_words(text: str, says: str) -> None:
     with pytest.raises(click.BadParameter, match=says):
-        NUMBER.convert(text, None, None)
+        number(text)
 
 
 @pytest.mark.parametrize("delay_s", [0.01, 0.05, 0.1, 0.2, 0.4, 0.8])
@@ -195,19 +199,30 @@ def test_an_encoding_that_lacks_a_character_stops_nothing(tmp_path: Path) -> Non
 
 
 def test_a_terminal_of_80_columns_shows_ids_whole_and_drops_what_matters_less() -> None:
-    stream = io.StringIO()
-    out = Output(stream)
-    out.on_terminal = True
-    out.width = 80
-    columns = [number("id"), word("file"), prose("why"), word("vendor"), word("event")]
+    out = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    kinds = {"id": Kind.NUMBER, "file": Kind.WORD, "why": Kind.PROSE, "vendor": Kind.WORD, "event": Kind.WORD}
     rows = [(17, "f" * 40, "older than 30d, and a long sentence beside it", "Tencent", "record_event_of_note")]
-    Console(file=stream, width=80).print(make_table(out, columns, rows, drop_first=["event", "vendor"]))
-    shown = stream.getvalue()
+    with out.capture() as captured:
+        out.print(make_table(out, kinds, rows, ["event", "vendor"]))
+    shown = captured.get()
     assert "f" * 40 in shown
     assert "event" not in shown
     assert max(map(len, shown.splitlines())) <= 80
-    out.width = 100_000
-    assert len(make_table(out, columns, rows, drop_first=["event", "vendor"]).columns) == 5
+    wide = Console(file=io.StringIO(), width=100_000)
+    assert len(make_table(wide, kinds, rows, ["event", "vendor"]).columns) == 5
+
+
+def list_commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield from list_commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_what_carries_a_command_out_takes_what_it_declares() -> None:
+    for command in list_commands(cli):
+        assert isinstance(command.callback, partial)
+        given = {str(param.name): None for param in command.params if param.expose_value}
+        carry_out = load(f"cli.{command.callback.args[0]}")
+        inspect.signature(carry_out).bind(None, **command.callback.keywords, **given)
 
 
 def test_doctor_ends_with_3_for_whatever_is_not_ok(run: Run) -> None:

@@ -1,0 +1,232 @@
+"""Every command with its arguments, its options and its help, in the order in which people need them.
+
+Nothing that takes long is loaded here: what carries a command out (`files:confirm` is `confirm` of files.py) is loaded
+when it is called. It is handed the invocation, and by their names the arguments and options that are not shared.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from service import __version__
+from service.cli.frame import PROGRAM
+from service.cli.options import BY, JSON, LIMIT, Group, OneOf, argument, moment, number, option
+from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
+from service.model import Role, Vendor, Verdict
+
+_ID: Final = argument("number", type=number, metavar="ID")
+_IDS: Final = argument("ids", type=number, metavar="ID...", nargs=-1, required=True)
+_ANY_IDS: Final = argument("ids", type=number, metavar="[ID]...", nargs=-1)
+_FILE: Final = argument("file", required=False, metavar="[FILE]")
+_KEEP: Final = option("--keep", is_flag=True, help="Take ZEGO_RETENTION_KEEP as the one rule, instead of a file.")
+_PREVIEW: Final = option("--preview", metavar="N", type=number, help="Apply as this preview showed it.")
+_APP: Final = option("--app", "app_id", help="The AppID of the streams; not needed where one app is configured.")
+_REASON: Final = option("--reason", required=True, help="Why, for the record.")
+
+cli: Final = Group(
+    PROGRAM,
+    help="""Delete ZEGO's CDN recordings when their retention window has passed.
+
+    Settings come from environment variables ZEGO_RETENTION_…, or from a TOML file named by ZEGO_RETENTION_CONFIG.
+    """,
+    epilog="Exit codes: 0 done; 1 something failed; 2 usage; 3 done, but something needs a person.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+click.version_option(__version__, prog_name=PROGRAM)(cli)
+
+cli.add("demo", "processes:demo", "Show the main job on embedded parts, with nothing to set up.")
+cli.add("doctor", "processes:doctor", "Check everything; say what is wrong, and the fix. It changes nothing.", JSON)
+cli.add("serve", "processes:serve", "Run the web side and the worker together, until interrupted.")
+cli.add("web", "processes:web", "Run the web side: it receives callbacks and answers the API.")
+cli.add(
+    "worker",
+    "processes:worker",
+    "Run the worker: it deletes what is due.\n\nWith several, one works and the others stand by.",
+    option("--check", is_flag=True, help="Only say whether a worker is running and its sweeps are in time."),
+)
+cli.add(
+    "sweep",
+    "sweep:sweep",
+    """Delete what is due now, once; waits for a run in progress.
+
+    With --approve only what the plans of that run cover. Exits 3 if something needs a person.
+    """,
+    option("--dry-run", "is_dry", is_flag=True, help="Only say what would be deleted now; write and call nothing."),
+    option("--approve", "plan", metavar="RUN", type=number, help="Approve what the breaker stopped in this run."),
+    *(BY, JSON),
+)
+cli.add(
+    "reconcile",
+    "sweep:reconcile",
+    """Compare the inventory with the vendors' listings.
+
+    Adopts files that no callback announced, fills in facts, confirms unconfirmed files. A file is gone when two
+    complete listings in a row, begun at least an hour apart, do not show it.
+    """,
+    option("--app", "app_ids", metavar="APP", multiple=True, help="Only this AppID; may be repeated."),
+    option("--vendor", "vendors", type=OneOf(Vendor), multiple=True, help="Only this vendor; may be repeated."),
+    option("--since", type=moment, help="Only what was made since then, for example 2026-03-01; ends no file."),
+    *(BY, JSON),
+)
+
+cli.add_command(rules := Group("rules", help="Show, preview, apply and roll back retention rules."))
+rules.add("list", "rules:show_rules", "List the rules in force, in their order.", JSON)
+rules.add(
+    "preview",
+    "rules:preview",
+    'Show what the rules in FILE ("-": standard input) would do, and store that; changes no rule and no file.',
+    *(_FILE, _KEEP, BY, JSON),
+)
+rules.add(
+    "apply",
+    "rules:apply",
+    'Put the rules in FILE ("-": standard input), or of a preview, in force; all files are then decided by them.',
+    *(_FILE, _KEEP, _PREVIEW, BY),
+)
+rules.add(
+    "rollback",
+    "rules:roll_back",
+    "Put the rules of an earlier REVISION in force again, as a new revision.",
+    *(argument("revision", type=number, metavar="REVISION"), _PREVIEW, BY),
+)
+rules.add_list("rules:REVISIONS", "List every rule set that was in force, the newest first.", name="history")
+rules.add(
+    "export",
+    "rules:export",
+    "Print the rules in force, or of an earlier revision, as a rules file.",
+    option("--revision", type=number, help="Print this revision, not the one in force."),
+)
+
+cli.add_command(previews := Group("previews", help="Show what a preview of rules has found."))
+previews.add_list("rules:PREVIEWS", "List previews, the newest first.")
+previews.add(
+    "show",
+    "rules:show_stored",
+    "Show one preview; with --files, every file that becomes due sooner by it.",
+    *(
+        _ID,
+        option("--files", is_flag=True, help="List the files that become due sooner, as they are now."),
+        LIMIT,
+        JSON,
+    ),
+)
+
+cli.add_command(files := Group("files", help="List media files, explain, confirm, retry and delete them."))
+files.add_list("files:FILES", "List files, the oldest entry first.", FileFilter)
+files.add("show", "files:show_files", "Show everything that is known of files.", _IDS, JSON)
+files.add("explain", "files:explain", "Say why a file is kept or deleted, and what happens next.", _ID, JSON)
+files.add(
+    "retry",
+    "files:retry",
+    "Start over with files that failed, or that wait for their next attempt.",
+    *(_ANY_IDS, option("--all-failed", is_flag=True, help="Every file that is failed."), BY, JSON),
+)
+files.add(
+    "confirm",
+    "files:confirm",
+    "Confirm that unconfirmed files are what they seem to be: from now on the rules decide them.",
+    *(_IDS, BY, JSON),
+)
+files.add(
+    "delete",
+    "files:delete",
+    """Have files deleted because somebody asks for it, whatever the rules say; the next sweep does it.
+
+    Shows first what would be deleted; then the number of files is to be typed, or given with --count. Held files stay
+    until they are released, unconfirmed ones until they are confirmed.
+    """,
+    argument("files", type=number, metavar="[ID]...", nargs=-1),
+    option("--stream", "stream_pattern", metavar="PATTERN", help="Files of the streams that fit, not those to come."),
+    *(_APP, _REASON),
+    option("--count", type=number, metavar="N", help="Do it without asking, if it takes N files; else do nothing."),
+    *(BY, JSON),
+)
+
+cli.add_command(holds := Group("holds", help="Keep files whatever the rules say."))
+holds.add(
+    "add",
+    "files:add_hold",
+    "Put a hold in force, at once.",
+    option("--file", type=number, metavar="ID", help="Hold this file."),
+    option("--stream", "stream_pattern", metavar="PATTERN", help="Hold the streams that fit, also those to come."),
+    *(_APP, _REASON),
+    option("--until", type=moment, help="When the hold ends by itself: a time, or for example 30d from now."),
+    *(BY, JSON),
+)
+holds.add_list("holds:HOLDS", "List the holds that are in force, the oldest first.", HoldFilter)
+holds.add(
+    "release",
+    "files:release_hold",
+    "End a hold: rules, erasures and other holds decide its files again.",
+    *(_ID, BY, JSON),
+)
+
+cli.add_command(erasures := Group("erasures", help="Show what people asked to be deleted."))
+erasures.add_list("holds:ERASURES", "List erasures, the newest first.")
+erasures.add_show("holds:ERASURES", "Show an erasure, and how its files stand now.")
+
+cli.add_command(callbacks := Group("callbacks", help="Show stored callbacks, and have them judged again."))
+callbacks.add_list("callbacks:CALLBACKS", "List stored callbacks, the newest first.", CallbackFilter)
+callbacks.add(
+    "show",
+    "records:show_callback",
+    "Show one callback with its body.",
+    *(_ID, option("--raw", is_flag=True, help="Print the body as it came, byte by byte, and nothing else."), JSON),
+)
+callbacks.add(
+    "replay",
+    "records:replay",
+    "Judge stored callbacks again, with the secrets and the code of now. Nothing is doubled.",
+    _ANY_IDS,
+    option("--verdict", type=OneOf(Verdict), help="Every callback judged like this."),
+    option("--app", "app_id", help="With --verdict: only callbacks of this AppID."),
+    *(BY, JSON),
+)
+
+cli.add_command(runs := Group("runs", help="Show what sweeps have done."))
+runs.add_list("runs:RUNS", "List runs, the newest first.")
+runs.add(
+    "show", "sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, JSON
+)
+
+cli.add_command(listings := Group("listings", help="Show what the vendors' listings showed."))
+listings.add_list("listings:LISTINGS", "List listings, the newest first.", ListingFilter)
+listings.add_show("listings:LISTINGS", "Show one listing.")
+
+cli.add_command(audit := Group("audit", help="List, verify and export the record of changes."))
+audit.add_list("audit:AUDIT", "List changes, the newest first.", AuditFilter)
+audit.add(
+    "order",
+    "records:show_order",
+    "Show what came of an order, by the number of its entry.",
+    *(argument("number", type=number, metavar="NUMBER"), JSON),
+)
+audit.add(
+    "verify",
+    "records:verify",
+    "Follow the whole chain, and say whether every entry is as it was written.",
+    *(option("--head", metavar="NUMBER:HASH", help="A head noted earlier: is it still there?"), JSON),
+)
+audit.add(
+    "export",
+    "records:export",
+    "Print every entry as a line of JSON, the oldest first.",
+    option("--after", type=number, help="Only entries beyond this number."),
+)
+
+cli.add_command(tokens := Group("tokens", help="Make and revoke access tokens of the API."))
+tokens.add_list("audit:TOKENS", "List tokens, without their text.")
+tokens.add(
+    "add",
+    "records:add_token",
+    "Make a token and show its text, this once.",
+    argument("name"),
+    option("--role", type=OneOf(Role), required=True, help="What it may do."),
+    option("--expires", type=moment, help="When it ends: a time, or for example 90d from now (default: never)."),
+    *(BY, JSON),
+)
+tokens.add("revoke", "records:revoke_token", "Make a token useless from now on.", _ID, BY)
+
+cli.add("migrate", "processes:migrate", "Bring the database to this release's schema, or create it.")

@@ -1,0 +1,142 @@
+"""One call of the command line: what it works with, what becomes of an error, and how it ends."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import IntEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from service.model import Actor
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+    from service.wiring import Service
+
+PROGRAM: Final = "zego-retention"
+_LONGEST_NAME: Final = 200
+
+
+class ExitCode(IntEnum):
+    """How a command ends; documented in the README."""
+
+    DONE = 0
+    FAILED = 1
+    NEEDS_PERSON = 3
+
+
+class CommandFailed(Exception):  # noqa: N818  (an answer to a person, not a defect)
+    """The command could not do what was asked; the text says why in one line."""
+
+
+class Invocation:
+    """What a command works with: the environment, the clock, the options that many commands share, the service."""
+
+    def __init__(self, environ: Mapping[str, str], now: Callable[[], datetime]) -> None:
+        self.environ = environ
+        self.now = now
+        self.as_json = False
+        self.limit: int | None = None
+        self.by: str | None = None
+
+    @cached_property
+    def service(self) -> Service:
+        """The service, on a database that is ready."""
+        from service.wiring import open_service
+
+        return open_service(self.read_settings(), now=self.now)
+
+    @property
+    def actor(self) -> Actor:
+        """Who changes something: as given with --by, else the user of this machine."""
+        return Actor((self.by or _name_user())[:_LONGEST_NAME], "command line")
+
+    def read_settings(self, *, stays: bool = False, warns: bool = True) -> Settings:
+        """Read the settings and start logging; unless it `stays` running, a command logs from WARNING on.
+
+        `warns`: log what the settings hold that means nothing.
+        """
+        import structlog
+
+        from service.logs import configure_logging
+        from service.settings import load_settings
+
+        settings = load_settings(self.environ)
+        chosen = stays or "log_level" in settings.model_fields_set
+        configure_logging(settings.log_format, settings.log_level if chosen else "WARNING")
+        for warning in settings.warnings if warns else ():
+            structlog.get_logger(__name__).warning("setting_ignored", note=warning)
+        return settings
+
+    def close(self) -> None:
+        """Close the service, if it was opened."""
+        if "service" in self.__dict__:
+            self.service.close()
+
+
+def run_command(cli: click.Group, arguments: Sequence[str], invocation: Invocation) -> int:
+    """Carry out one command and return its exit code; KeyboardInterrupt if a person stopped it."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # what an output's encoding lacks stops nothing
+    try:
+        # Not `cli.main`: it reports an interruption by itself, in two lines.
+        with cli.make_context(PROGRAM, list(arguments), obj=invocation) as context:
+            code = cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except BrokenPipeError:  # `… | head` has seen enough; what is still buffered would fail when the process ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:  # noqa: BLE001  (whatever it is: a person reads one line)
+        sys.stderr.write(f"{PROGRAM}: {' '.join(_describe(error).split())}\n")
+        return ExitCode.FAILED
+    finally:
+        invocation.close()
+    return int(code or ExitCode.DONE)
+
+
+def _describe(error: Exception) -> str:
+    """What happened and what helps."""
+    # Loaded only now: a command that goes well may not need them.
+    from service.database import DatabaseUnavailable
+    from service.health.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_database_remedy
+    from service.leader.leader import LeadLost
+    from service.model import NotPossible
+    from service.rules.file import RulesError
+    from service.settings import SettingsError
+    from service.web.address import CannotListen
+
+    if isinstance(error, PermissionError):
+        return f"{describe_no_permission(error)}; {NO_PERMISSION_REMEDY}"
+    if isinstance(error, DatabaseUnavailable):
+        remedy = find_database_remedy(str(error))
+        return f"{error}; {remedy}" if remedy else str(error)
+    if isinstance(error, LeadLost):
+        return f"{error}, so this command has stopped; run it again"
+    if isinstance(error, CommandFailed | CannotListen | NotPossible | RulesError | SettingsError):
+        return str(error)
+    logging.getLogger(__name__).debug("command_failed", exc_info=error)
+    where = "set ZEGO_RETENTION_LOG_LEVEL=DEBUG to see where, and report it, please"
+    return f"unexpected {type(error).__name__}: {where}"
+
+
+def _name_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return f"uid {os.getuid()}"

@@ -1,0 +1,242 @@
+"""What a person sees: tables, facts, moments and sizes; and the same as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import IO, Any, Final
+
+import humanize
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.frame import Invocation
+from service.cli.options import LISTED, load
+from service.units import describe_moment
+from service.views.form import Form, to_json
+from service.views.listed import Column, Kind, Listed
+
+_ENDLESS: Final = 100_000
+"""Columns of an output that is no terminal: nothing is wrapped or cut there."""
+_NARROWEST_PROSE: Final = 24
+_BETWEEN_COLUMNS: Final = 2
+
+_WORDS: Final = {
+    "green": "deleted gone done complete accepted ok approved",
+    "cyan": "scheduled deleting running",
+    "yellow": "unconfirmed retryable unknown stale conflict pending warning interrupted attention incomplete",
+    "red": "failed stopped rejected blocked lost forged unknown_app not_understood problem misdirected",
+    "dim": "skipped",
+}
+_STYLES: Final = {word: style for style, words in _WORDS.items() for word in words.split()}
+
+
+def show_view(invocation: Invocation, *, view: str, wanted: type | None, **chosen: Any) -> None:
+    """List a view, narrowed by the fields of its filter."""
+    show_list(invocation, load(f"views.{view}"), wanted(**chosen) if wanted else None)
+
+
+def show_one(invocation: Invocation, *, view: str, number: int) -> None:
+    """Show one entry of a view."""
+    found = load(f"views.{view}").show(invocation.service.database, number)
+    if invocation.as_json:
+        print_json([found])
+    else:
+        show_facts(found, invocation.now())
+
+
+def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: object) -> None:
+    """Show the first entries of a list as a table, and how many more there are; or all as JSON."""
+    database = invocation.service.database
+    if invocation.as_json:
+        print_json(listed.iterate(database, wanted, invocation.limit))
+        return
+    most = invocation.limit or LISTED
+    found = list(listed.iterate(database, wanted, most + 1))
+    if not found:
+        note(f"no {listed.name[:-1]}ies" if listed.name.endswith("y") else f"no {listed.name}s")
+        return
+    show_forms(listed.columns, found[:most], invocation.now())
+    if len(found) > most:
+        note(f"{listed.count(database, wanted) - most:,} more: see them with --limit or --json")
+
+
+def show_forms(columns: Sequence[Column[Any]], forms: Iterable[Form], now: datetime) -> None:
+    """Show forms as a table; where the terminal is narrow, the columns of the highest priority go first."""
+    droppable = sorted((column for column in columns if column.priority), key=lambda column: -column.priority)
+    rows = [[_describe_cell(column.kind, column.value(form), now) for column in columns] for form in forms]
+    kinds = {column.header: column.kind for column in columns}
+    show(make_table(open_console(sys.stdout), kinds, rows, [column.header for column in droppable]))
+
+
+def show_table(headers: str, rows: Iterable[Sequence[object]], droppable: Sequence[str] = ()) -> None:
+    """Show rows under headers (`name, rule`); what is in a column is seen from its values."""
+    rows = list(rows)
+    kinds = {header: _find_kind([row[place] for row in rows]) for place, header in enumerate(headers.split(", "))}
+    show(make_table(open_console(sys.stdout), kinds, rows, droppable))
+
+
+def make_table(
+    out: Console, kinds: Mapping[str, Kind], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()
+) -> Table:
+    """A table with the columns that `kinds` names. Only prose is broken into lines.
+
+    Where there is too little space, the columns with the headers `droppable` go, one after the other.
+    """
+    cells = [[make_cell(value) for value in row] for row in rows]
+    widths = {}
+    for place, (header, kind) in enumerate(kinds.items()):
+        longest = max((row[place].cell_len for row in cells), default=0)
+        widths[header] = max(min(longest, _NARROWEST_PROSE) if kind is Kind.PROSE else longest, len(header))
+    for header in droppable:
+        if sum(widths.values()) + _BETWEEN_COLUMNS * (len(widths) - 1) > out.width:
+            del widths[header]
+    table = Table(
+        box=box.SIMPLE_HEAD if out.is_terminal else None,
+        show_edge=False,
+        pad_edge=False,
+        header_style="bold",
+        padding=(0, 1 if out.is_terminal else _BETWEEN_COLUMNS, 0, 0),
+    )
+    for header in widths:
+        kind = kinds[header]
+        is_number = kind in (Kind.NUMBER, Kind.SIZE)
+        table.add_column(
+            header, justify="right" if is_number else "left", no_wrap=kind is not Kind.PROSE, overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*(value for header, value in zip(kinds, row, strict=True) if header in widths))
+    return table
+
+
+def show_facts(form: Form, now: datetime, *, skip: Collection[str] = (), **others: object) -> None:
+    """Show a form as names and values, with `others` after it; what is not known is left out."""
+    grid = make_grid("bold")
+    for name, value in ({name: value for name, value in form if name not in skip} | others).items():
+        if value is not None and value not in ([], {}):
+            words = name.removesuffix("_at").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
+            grid.add_row(words, make_cell(_describe_fact(name, value, now)))
+    show(grid)
+
+
+def make_grid(style: str = "", *widths: int) -> Table:
+    """A table without headers; the first column is never broken."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=style, no_wrap=True, min_width=widths[0] if widths else None)
+    for width in (*widths[1:], None):
+        grid.add_column(min_width=width, overflow="fold")
+    return grid
+
+
+def show(*parts: RenderableType) -> None:
+    """Print for people on standard output."""
+    out = open_console(sys.stdout)
+    for part in parts:
+        if out.is_terminal:
+            out.print(part)
+            continue
+        with out.capture() as captured:
+            out.print(part)
+        # Columns are padded with spaces, which mean nothing in a pipe.
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def note(text: str) -> None:
+    """Print a remark for people on standard error, where it is in no script's way."""
+    open_console(sys.stderr).print(text)
+
+
+def print_json(objects: Iterable[Form | Mapping[str, Any]]) -> None:
+    """Print one JSON object per line, in ASCII: any terminal and any encoding can take it."""
+    for item in objects:
+        sys.stdout.write(json.dumps(to_json(item) if isinstance(item, Form) else item) + "\n")
+
+
+def open_console(stream: IO[str]) -> Console:
+    """A console that takes text literally and, unless it is a terminal, never wraps."""
+    is_terminal = stream.isatty()
+    width = None if is_terminal else _ENDLESS
+    return Console(file=stream, width=width, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def show_progress(what: str) -> Iterator[Callable[[int], None]]:
+    """Show how far a long task is where a person looks on; the function given takes how many more are done."""
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        status.update(f"{what}: {done:,}")
+
+    with open_console(sys.stderr).status(what) as status:
+        yield advance
+
+
+def safe(value: object, *, lines: bool = False) -> str:
+    """A text with every character escaped that could steer a terminal; `lines` keeps line breaks."""
+    return "".join(c if c.isprintable() or (lines and c == "\n") else repr(c)[1:-1] for c in str(value))
+
+
+def make_cell(value: object) -> Text:
+    """A value, "-" where there is none; words of state are coloured."""
+    text = "-" if value is None or value == "" else safe(value)
+    return Text(text, style=_STYLES.get(text, ""))
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """A time as the distance from now."""
+    distance = moment - now
+    if abs(distance) < timedelta(seconds=2):
+        return "now"
+    words = humanize.naturaldelta(distance, months=False)
+    return f"in {words}" if distance > timedelta(0) else f"{words} ago"
+
+
+def absolute(moment: datetime, now: datetime) -> str:
+    """A time in full with its distance from now."""
+    return f"{describe_moment(moment)} ({relative(moment, now)})"
+
+
+def span(seconds: float) -> str:
+    """A length of time."""
+    brief = 60
+    return f"{seconds:.1f} s" if seconds < brief else humanize.precisedelta(timedelta(seconds=round(seconds)))
+
+
+def describe_counts(counts: Mapping[Any, int]) -> str:
+    """Counts by name in one line: `3 deleted, 1 gone`."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
+
+
+def _describe_cell(kind: Kind, value: Any, now: datetime) -> object:
+    if isinstance(value, datetime):
+        return relative(value, now)
+    return humanize.naturalsize(value) if kind is Kind.SIZE and value is not None else value
+
+
+def _find_kind(values: Iterable[object]) -> Kind:
+    texts = [str(value) for value in values if value is not None]
+    if all(text.replace(",", "").replace(".", "").isdecimal() for text in texts):
+        return Kind.NUMBER
+    return Kind.PROSE if any(" " in text for text in texts) else Kind.WORD
+
+
+def _describe_fact(name: str, value: Any, now: datetime) -> str:
+    match value:
+        case datetime():
+            return absolute(value, now)
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return describe_counts(value)
+    if name.endswith("_bytes"):
+        return str(humanize.naturalsize(value))
+    return span(value) if name.endswith("_s") else str(value)
