@@ -5,6 +5,7 @@ No clock, no database, no HTTP. All times are aware UTC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -212,7 +213,7 @@ class Erasure:
     id: int
     app_id: str | None
     stream_pattern: str | None
-    file_ids: tuple[int, ...]
+    file_ids: Sequence[int]
     highest_id: int
     files_count: int
     reason: str

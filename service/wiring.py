@@ -29,8 +29,7 @@ from service.leader.leader import Leader
 from service.listing.asking import ListingApp
 from service.listing.reconcile import Reconciler
 from service.orders.apply import ApplyOrders, Handler
-from service.orders.catch_up import CatchUp
-from service.orders.take_over import take_over
+from service.orders.take_over import CatchUp, take_over
 from service.rules.revisions import apply_revision, ensure_first_rules
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
@@ -94,13 +93,13 @@ class Service:
             OrderKind.RETRY: apply_retry,
             OrderKind.REPLAY: ReplayHandler(secrets),
         }
-        self.catch_up = CatchUp(
-            leader,
-            ApplyOrders(leader, handlers, now),
-            Understanding(leader, reader, settings.callback_freshness, now),
-            DecidingLoop(leader, reader, now),
+        steps = (
+            ApplyOrders(leader, handlers, now).run,
             lambda: flag_ended_holds(leader, now()),
+            Understanding(leader, reader, settings.callback_freshness, now).run,
+            DecidingLoop(leader, reader, now).run,
         )
+        self.catch_up = CatchUp(leader, steps)
         self.retry_policy = RetryPolicy(settings.retry_first, settings.retry_last, settings.give_up_after)
         self.sweeper = Sweeper(
             database=database,

@@ -18,8 +18,7 @@ from service.cli.frame import ExitCode, Invocation
 from service.cli.show import note, print_json, safe, show
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader
-from service.orders.lead import applied_by_somebody
-from service.orders.wait import read_order
+from service.orders.wait import applied_by_somebody, read_order
 from service.units import count_of
 from service.views.audit import OrderState, describe_order
 from service.wiring import Service

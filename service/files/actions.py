@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,14 +12,12 @@ from service.audit.record import place_order
 from service.database import Database, Transaction
 from service.files import actions_store, store
 from service.files.actions_store import Evidence
-from service.files.erase import apply_erase, erase_files
-from service.leader.store import find_leader
+from service.leader.store import lock_leader
 from service.model import END_STATES, Actor, FileState, MediaFile, NoSuchThing, NotPossible, WaitReason
 from service.units import count_of, format_moment
 
-__all__ = ["apply_confirm", "apply_erase", "apply_retry", "confirm_files", "erase_files", "retry_files"]
-
 _BATCH: Final = 500
+_NOTHING: Final = Evidence()
 
 
 def confirm_files(database: Database, actor: Actor, numbers: Sequence[int], now: datetime) -> int:
@@ -27,85 +25,61 @@ def confirm_files(database: Database, actor: Actor, numbers: Sequence[int], now:
 
     The result of the order: `confirmed`, how many; and the numbers of those that were not, `suspected_again` because
     another stale or conflicting callback was understood after the order was written, `too_late` because they have
-    ended or were confirmed meanwhile.
-
-    Raises:
-        NotPossible: one of them does not exist or is not unconfirmed.
-        DatabaseUnavailable: the database refused or could not be reached.
+    ended or were confirmed meanwhile. `NotPossible`: one of them does not exist or is not unconfirmed.
     """
-
-    def place(tx: Transaction) -> int:
-        files = _find_all(tx, numbers, _may_be_confirmed, "there is nothing to confirm")
-        evidence = actions_store.find_evidence(tx, [file.id for file in files])
-        payload = {
-            "files": [file.id for file in files],
-            # What is known against them now; whatever is understood later is not cleared by this order.
-            "seen": [_describe_suspicion(file, evidence.get(file.id)) for file in files],
-            "confirmed_at": format_moment(now),
-        }
-        return _place(tx, actor, OrderKind.CONFIRM, files, payload, now)
-
-    return database.transact(place)
-
-
-def apply_confirm(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
-    """Apply an order of kind CONFIRM. Payload: `files`, what was `seen` against each, and `confirmed_at`."""
-    if after == 0:
-        result = {"confirmed": 0, "suspected_again": [], "too_late": []}
-    seen = dict(zip(order.payload["files"], order.payload["seen"], strict=True))
-    batch, resume_after = _next_batch(seen, after)
-    found = store.find_files(tx, batch)
-    evidence = actions_store.find_evidence(tx, batch)
-    moment = _find_moment(tx, order)
-    confirmed, suspected, too_late = [], list(result["suspected_again"]), list(result["too_late"])
-    for number in batch:
-        file = found.get(number)
-        if file is None or not _may_be_confirmed(file):
-            too_late.append(number)
-            continue
-        against = evidence.get(number)
-        if _describe_suspicion(file, against) != seen[number]:
-            suspected.append(number)
-            continue
-        confirmed_at = moment if against is None or against.last_at is None else max(moment, against.last_at)
-        confirmed.append(file._replace(suspicion=None, confirmed_at=confirmed_at, decide_again=True))
-    store.save_files(tx, confirmed)
-    _flag_ranks(tx, confirmed)
-    counts = {"confirmed": result["confirmed"] + len(confirmed), "suspected_again": suspected, "too_late": too_late}
-    return Step(counts, resume_after)
+    return database.transact(lambda tx: _place(tx, actor, OrderKind.CONFIRM, numbers, now))
 
 
 def retry_files(database: Database, actor: Actor, numbers: Sequence[int], now: datetime) -> int:
     """Start over with files that failed, and end the backoff of those that wait for their next attempt.
 
     All or none; the number of the order. Its result: `retried`, how many; `too_late`, the numbers of those that neither
-    had failed nor waited any more.
-
-    Raises:
-        NotPossible: one of them does not exist, or has neither failed nor waits for its next attempt.
-        DatabaseUnavailable: the database refused or could not be reached.
+    had failed nor waited any more. `NotPossible`: one of them does not exist, or has neither failed nor waits.
     """
+    return database.transact(lambda tx: _place(tx, actor, OrderKind.RETRY, numbers, now))
 
-    def place(tx: Transaction) -> int:
-        files = _find_all(tx, numbers, _may_be_retried, "only failed or waiting files can be retried")
-        return _place(tx, actor, OrderKind.RETRY, files, {"files": [file.id for file in files]}, now)
 
-    return database.transact(place)
+def apply_confirm(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
+    """Apply an order of kind CONFIRM. Payload: `files`, what was `seen` against each, and `confirmed_at`."""
+    result = result or {"confirmed": 0, "suspected_again": [], "too_late": []}
+    seen = dict(zip(order.payload["files"], order.payload["seen"], strict=True))
+    batch, resume_after = _next_batch(order, after)
+    evidence = actions_store.find_evidence(tx, batch)
+    # Not later than now by the leader's clock: whatever is understood after it makes a file suspicious again, even if
+    # the clock ran ahead where the order was written.
+    moment = datetime.fromisoformat(order.payload["confirmed_at"])
+    moment = min(moment, lock_leader(tx).renewed_at or moment)
+    files = [file for file in store.find_files(tx, batch).values() if _is_unconfirmed(file)]
+    confirmed, again = [], []
+    for file in files:
+        against = evidence.get(file.id, _NOTHING)
+        if _describe_suspicion(file, against) == seen[file.id]:
+            confirmed_at = max(moment, against.last_at or moment)
+            confirmed.append(file._replace(suspicion=None, confirmed_at=confirmed_at, decide_again=True))
+        else:
+            again.append(file.id)
+    store.save_files(tx, confirmed)
+    for app_id in {file.app_id for file in confirmed}:  # they count among the newest of their streams now, too
+        streams = {file.stream_id for file in confirmed if file.app_id == app_id}
+        store.flag_streams(tx, app_id, streams, only_state=FileState.KEPT)
+    counts = {
+        "confirmed": result["confirmed"] + len(confirmed),
+        "suspected_again": result["suspected_again"] + again,
+        "too_late": result["too_late"] + sorted(set(batch) - {file.id for file in files}),
+    }
+    return Step(counts, resume_after)
 
 
 def apply_retry(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
     """Apply an order of kind RETRY. Payload: `files`."""
-    if after == 0:
-        result = {"retried": 0, "too_late": []}
-    batch, resume_after = _next_batch(order.payload["files"], after)
-    found = store.find_files(tx, batch)
-    retried = [_start_over(file) for file in found.values() if _may_be_retried(file)]
-    store.save_files(tx, retried)
-    late = sorted(set(batch) - {file.id for file in retried})
-    return Step({"retried": result["retried"] + len(retried), "too_late": [*result["too_late"], *late]}, resume_after)
+    result = result or {"retried": 0, "too_late": []}
+    batch, resume_after = _next_batch(order, after)
+    retried = actions_store.start_over(tx, batch)
+    late = [number for number in batch if number not in retried]
+    return Step({"retried": result["retried"] + len(retried), "too_late": result["too_late"] + late}, resume_after)
 
 
-def _may_be_confirmed(file: MediaFile) -> bool:
+def _is_unconfirmed(file: MediaFile) -> bool:
     is_unconfirmed = file.suspicion is not None or file.state is FileState.UNCONFIRMED
     return is_unconfirmed and file.state not in END_STATES
 
@@ -115,79 +89,45 @@ def _may_be_retried(file: MediaFile) -> bool:
     return file.state is FileState.FAILED or (waits and file.state not in {*END_STATES, FileState.DELETING})
 
 
-def _start_over(file: MediaFile) -> MediaFile:
-    """The row of a file that a person retries; one that had failed is decided as if it had never been asked for."""
-    file = file._replace(decide_again=True)
-    if file.wait_reason is WaitReason.RETRY:
-        file = file._replace(wait_until=None, wait_reason=None)
-    if file.state is FileState.FAILED:
-        file = file._replace(state=FileState.KEPT, attempts=0, first_attempt_at=None)
-    return file
-
-
-def _describe_suspicion(file: MediaFile, evidence: Evidence | None) -> str:
+def _describe_suspicion(file: MediaFile, against: Evidence) -> str:
     """What is known against a file, as a text that changes with all that is understood later."""
-    return f"{file.suspicion or 'nothing suspicious'}: {evidence or 'no callback'}"
+    callbacks = f"{against.stale} stale, {against.conflicting} conflicting callbacks, the last at {against.last_at}"
+    return f"{file.suspicion or 'nothing suspicious'}: {callbacks}"
 
 
-def _find_moment(tx: Transaction, order: Order) -> datetime:
-    """When an order confirmed its files, but not later than now by the leader's clock.
-
-    Whatever is understood after it makes a file suspicious again, even if the clock ran ahead where it was written.
-    """
-    leader = find_leader(tx)
-    written_at = datetime.fromisoformat(order.payload["confirmed_at"])
-    return written_at if leader is None or leader.renewed_at is None else min(written_at, leader.renewed_at)
-
-
-def _flag_ranks(tx: Transaction, files: Sequence[MediaFile]) -> None:
-    """What is kept as one of the newest of a stream is looked at again: these files count now, too."""
-    for app_id in sorted({file.app_id for file in files}):
-        streams = {file.stream_id for file in files if file.app_id == app_id}
-        store.flag_streams(tx, app_id, streams, only_state=FileState.KEPT)
-
-
-def _find_all(
-    tx: Transaction, numbers: Sequence[int], is_meant: Callable[[MediaFile], bool], otherwise: str
-) -> list[MediaFile]:
-    """The files of these numbers, in order.
-
-    Raises:
-        NotPossible: one of them does not exist, or is not meant.
-    """
-    wanted = check_numbers(numbers)
-    found = store.find_files(tx, wanted)
-    for number in wanted:
-        if number not in found:
-            raise NoSuchThing(f"there is no file {number}: see `zego-retention files list`")
-        if not is_meant(found[number]):
-            raise NotPossible(f"file {number} is {found[number].state}: {otherwise}")
-    return [found[number] for number in wanted]
-
-
-def _next_batch(numbers: Sequence[int] | dict[int, str], after: int) -> tuple[list[int], int | None]:
+def _next_batch(order: Order, after: int) -> tuple[list[int], int | None]:
     """The next numbers beyond `after` of those that an order names, and where to resume."""
-    batch = [number for number in numbers if number > after][:_BATCH]
+    batch = [number for number in order.payload["files"] if number > after][:_BATCH]
     return batch, batch[-1] if len(batch) == _BATCH else None
 
 
-def _place(
-    tx: Transaction,
-    actor: Actor,
-    kind: OrderKind,
-    files: Sequence[MediaFile],
-    payload: dict[str, Any],
-    now: datetime,
-) -> int:
-    apps = {file.app_id for file in files}
+def _place(tx: Transaction, actor: Actor, kind: OrderKind, numbers: Sequence[int], now: datetime) -> int:
+    """Write an order for these files; each of them has to fit its kind."""
+    wanted = check_numbers(numbers)
+    found = store.find_files(tx, wanted)
+    fits, otherwise = _is_unconfirmed, "there is nothing to confirm"
+    if kind is OrderKind.RETRY:
+        fits, otherwise = _may_be_retried, "only failed or waiting files can be retried"
+    for number in wanted:
+        if number not in found:
+            raise NoSuchThing(f"there is no file {number}: see `zego-retention files list`")
+        if not fits(found[number]):
+            raise NotPossible(f"file {number} is {found[number].state}: {otherwise}")
+    payload: dict[str, Any] = {"files": wanted}
+    if kind is OrderKind.CONFIRM:
+        # What is known against them now; whatever is understood later is not cleared by this order.
+        evidence = actions_store.find_evidence(tx, wanted)
+        seen = [_describe_suspicion(found[number], evidence.get(number, _NOTHING)) for number in wanted]
+        payload |= {"seen": seen, "confirmed_at": format_moment(now)}
+    apps = {file.app_id for file in found.values()}
     return place_order(
         tx,
         actor,
         kind,
-        f"file {files[0].id}" if len(files) == 1 else count_of(len(files), "file"),
+        f"file {wanted[0]}" if len(wanted) == 1 else count_of(len(wanted), "file"),
         payload,
         now,
         action=f"files.{kind}",
         app_id=apps.pop() if len(apps) == 1 else None,
-        detail={"files": payload["files"]},
+        detail={"files": wanted},
     )

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, String, and_, case, column, func, literal, null, or_, select, table, true, update
+from sqlalchemy import ColumnElement, String, and_, case, column, func, literal, or_, select, table, true, update
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed
-from service.files.store import COLUMNS, fits_pattern, media_files, read_file
-from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Vendor, Verdict
+from service.database.schema import BigId, UtcDateTime
+from service.files.store import find_highest_id, fits_pattern, media_files
+from service.model import END_STATES, Erasure, FileState, Hold, Vendor, Verdict, WaitReason
 from service.rules.patterns import is_pattern
-from service.units import format_moment
 
 RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at, or how many rows it finds through an index."""
 
-_MAY_BE_DUE: Final = (FileState.SCHEDULED, FileState.HELD, FileState.KEPT)
-_IS_THERE: Final = media_files.c.state.not_in(END_STATES)
+_BATCH: Final = 1_000
+
+_FILE: Final = media_files.c
+_IS_THERE: Final = _FILE.state.not_in(END_STATES)
+_IS_FAILED: Final = _FILE.state == FileState.FAILED
+_IS_RETRIED: Final = _FILE.wait_reason == WaitReason.RETRY
+_UNKNOWN_STREAM: Final = _FILE.stream_id == ""
+# What lets a file be decided again, one that has failed as if it had never been asked for.
+_START_OVER: Final = {
+    "decide_again": True,
+    "state": case((_IS_FAILED, literal(FileState.KEPT, _FILE.state.type)), else_=_FILE.state),
+    "attempts": case((_IS_FAILED, 0), else_=_FILE.attempts),
+    "first_attempt_at": case((_IS_FAILED, None), else_=_FILE.first_attempt_at),
+}
 
 # Of the inbox, a room above this one, only what a confirmation has to compare.
 _callbacks: Final = table(
@@ -28,170 +38,156 @@ _callbacks: Final = table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The stale and conflicting callbacks of a file, and when the last was understood, by the leader's clock."""
 
-    stale: int
-    conflicting: int
-    last_at: datetime | None
-
-    def __str__(self) -> str:
-        last = "never" if self.last_at is None else format_moment(self.last_at)
-        return f"{self.stale} stale, {self.conflicting} conflicting, the last understood at {last}"
+    stale: int = 0
+    conflicting: int = 0
+    last_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """How many files there are of one state and vendor, unconfirmed or not, of a known stream or not."""
 
     state: FileState
     vendor: Vendor
     is_unconfirmed: bool
     is_stream_known: bool
-    count: int
+    files: int
 
 
 def find_open(tx: Transaction, hold: Hold) -> list[int]:
     """The files with an open call that a hold covers, by number."""
-    query = select(media_files.c.id).where(media_files.c.state == FileState.DELETING, *_covered(tx, hold))
-    return list(tx.execute(query.order_by(media_files.c.id)).scalars())
+    query = select(_FILE.id).where(_FILE.state == FileState.DELETING, *_covered(tx, hold))
+    return list(tx.execute(query.order_by(_FILE.id)).scalars())
 
 
-def is_large(tx: Transaction, hold: Hold, *, held: bool) -> bool:
-    """Whether a hold covers so many files that they are flagged range by range; see `flag_covered` for `held`."""
-    if hold.file_id is not None:
-        return False
-    if is_pattern(_pattern_of(hold)):
-        return True
-    few = select(media_files.c.id).where(*_covered(tx, hold), _to_flag(held=held)).limit(RANGE + 1).subquery()
-    return (tx.execute(select(func.count()).select_from(few)).scalar() or 0) > RANGE
+def flag_covered(tx: Transaction, hold: Hold, after: int, *, held: bool) -> tuple[int, int, int | None]:
+    """Let files that a hold covers be decided again: those that are held, or else all others that have not ended.
 
-
-def count_covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None) -> tuple[int, int]:
-    """How many files a hold covers that have not ended, and how many of them because their stream is not known.
-
-    `between`: only those with numbers beyond the first, up to the second.
+    Where it may cover many, those in the range of the inventory beyond `after`. Returns how many it covers there that
+    have not ended, how many of them because their stream is not known, and where the next range begins (None: nowhere).
     """
-    query = select(func.count(), func.count(case((media_files.c.stream_id == "", 1))))
-    files, unknown = tx.execute(query.where(*_covered(tx, hold, between), _IS_THERE)).one()
-    return files, unknown if hold.file_id is None else 0
-
-
-def flag_covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None, *, held: bool) -> int:
-    """Let files that a hold covers be decided again.
-
-    Those that are held (it was released, or has ended), or else all others that have not ended.
-    """
-    flagged = update(media_files).where(*_covered(tx, hold, between), _to_flag(held=held))
-    return count_changed(tx.execute(flagged.values(decide_again=True)))
+    covered, resume_after = _covered(tx, hold), None
+    to_flag = _FILE.state == FileState.HELD if held else _FILE.state.not_in({*END_STATES, FileState.HELD})
+    if hold.stream_pattern is not None and (after or _is_large(tx, hold, to_flag)):
+        in_range, resume_after = _next_range(after, hold.app_id, find_highest_id(tx))
+        covered = [*in_range, _may_fit(tx, hold.stream_pattern)]
+    query = select(func.count(), func.count().filter(_UNKNOWN_STREAM)).where(*covered, _IS_THERE)
+    files, unknown = tx.execute(query).one()
+    tx.execute(update(media_files).where(*covered, to_flag).values(decide_again=True))
+    return files, unknown if hold.file_id is None else 0, resume_after
 
 
 def find_evidence(tx: Transaction, numbers: Collection[int]) -> dict[int, Evidence]:
     """What was understood that speaks against these files; those with nothing against them are left out."""
-    is_of = [_callbacks.c.verdict == verdict for verdict in (Verdict.STALE.value, Verdict.CONFLICT.value)]
-    counts = (func.count(case((each, 1))) for each in is_of)
+    is_of = [_callbacks.c.verdict == verdict.value for verdict in (Verdict.STALE, Verdict.CONFLICT)]
+    counts = (func.count().filter(each) for each in is_of)
     query = select(_callbacks.c.media_file_id, *counts, func.max(_callbacks.c.understood_at))
     query = query.where(_callbacks.c.media_file_id.in_(sorted(numbers)), or_(*is_of))
     rows = tx.execute(query.group_by(_callbacks.c.media_file_id))
-    return {number: Evidence(stale, conflicting, last) for number, stale, conflicting, last in rows}
+    return {number: Evidence(*evidence) for number, *evidence in rows}
+
+
+def start_over(tx: Transaction, numbers: Sequence[int]) -> set[int]:
+    """Let these files start over, as far as they have failed, or end their wait for a retry; returns those it did."""
+    waits = and_(_IS_RETRIED, _FILE.wait_until.is_not(None), _IS_THERE, _FILE.state != FileState.DELETING)
+    retried = update(media_files).where(_FILE.id.in_(numbers), or_(_IS_FAILED, waits)).returning(_FILE.id)
+    no_wait: dict[str, Any] = {
+        name: case((_IS_RETRIED, None), else_=_FILE[name]) for name in ("wait_until", "wait_reason")
+    }
+    return set(tx.execute(retried.values(_START_OVER | no_wait)).scalars())
 
 
 def group_numbers(tx: Transaction, numbers: Sequence[int]) -> tuple[list[Group], set[str]]:
     """These files in groups, and the apps that they belong to."""
-    is_named = media_files.c.id.in_(numbers)
-    apps = set(tx.execute(select(media_files.c.app_id).where(is_named).distinct()).scalars())
+    is_named = _FILE.id.in_(numbers)
+    apps = set(tx.execute(select(_FILE.app_id).where(is_named).distinct()).scalars())
     return _group(tx, is_named), apps
 
 
 def group_pattern(tx: Transaction, app_id: str, pattern: str, up_to: int) -> list[Group]:
     """The files of an app whose stream fits a pattern, or is not known, in groups; ended ones are left out."""
-    fits = or_(media_files.c.stream_id == "", fits_pattern(tx, media_files.c.stream_id, pattern))
-    return _group(tx, media_files.c.app_id == app_id, fits, media_files.c.id <= up_to, _IS_THERE)
+    return _group(tx, _FILE.app_id == app_id, _may_fit(tx, pattern), _FILE.id <= up_to, _IS_THERE)
 
 
-def take_files(tx: Transaction, erasure: Erasure, numbers: Sequence[int]) -> list[Group]:
-    """Let an erasure take these files, and have them decided; returns those that it has taken."""
-    return _take(tx, erasure, media_files.c.id.in_(numbers))
+def take_files(tx: Transaction, erasure: Erasure, after: int) -> tuple[list[Group], int | None]:
+    """Let an erasure take its files beyond the number `after`; what an earlier erasure has taken stays with that one.
 
-
-def take_range(tx: Transaction, erasure: Erasure, after: int, up_to: int) -> list[Group]:
-    """The same for the files of its pattern, with numbers beyond `after`, up to `up_to`.
-
-    Files of unknown stream are returned as well, but not taken.
+    Returns the files of one range, those of unknown stream that a pattern does not take as well, and where the next
+    range begins (None: nowhere).
     """
-    is_in_range = _in_range(erasure.app_id, after, up_to)
-    fits = fits_pattern(tx, media_files.c.stream_id, erasure.stream_pattern or "")
-    taken = _take(tx, erasure, *is_in_range, media_files.c.stream_id != "", fits)
-    return [*taken, *_group(tx, *is_in_range, media_files.c.stream_id == "", _IS_THERE)]
+    if erasure.stream_pattern is None:
+        numbers = [number for number in erasure.file_ids if number > after][:RANGE]
+        meant: list[ColumnElement[bool]] = [_FILE.id.in_(numbers), _IS_THERE]
+        resume_after = numbers[-1] if len(numbers) == RANGE else None
+        taken = meant
+    else:
+        in_range, resume_after = _next_range(after, erasure.app_id, erasure.highest_id)
+        meant = [*in_range, _may_fit(tx, erasure.stream_pattern), _IS_THERE]
+        taken = [*meant, ~_UNKNOWN_STREAM]
+    first = func.coalesce(_FILE.erasure_id, erasure.id)
+    tx.execute(update(media_files).where(*taken).values(_START_OVER | {"erasure_id": first}))
+    return _group(tx, *meant), resume_after
 
 
-def list_unconfirmed_by_setting(tx: Transaction, now: datetime, after: int, limit: int) -> list[MediaFile]:
-    """Files beyond `after`, by number, that only CONFIRM=all kept at `now`: nothing is suspicious.
+def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after: int) -> int | None:
+    """Let files wait that only CONFIRM=all kept at `now` (nothing is suspicious), the next ones beyond `after`.
 
     They are unconfirmed, or will be when they are taken for a call: a decision, as after a change of rules or a hold,
-    leaves that to the next sweep.
+    leaves that to the next sweep. Returns where to resume (None: nowhere).
     """
-    columns = media_files.c
-    is_due = and_(columns.confirmed_at.is_(None), columns.due_at <= now, columns.state.in_(_MAY_BE_DUE))
-    query = select(*COLUMNS).where(
-        or_(columns.state == FileState.UNCONFIRMED, is_due), columns.suspicion.is_(None), columns.id > after
-    )
-    return [read_file(row) for row in tx.execute(query.order_by(columns.id).limit(limit))]
-
-
-def _take(tx: Transaction, erasure: Erasure, *conditions: ColumnElement[bool]) -> list[Group]:
-    columns = media_files.c
-    is_new = or_(columns.erasure_id.is_(None), columns.erasure_id < erasure.id)
-    is_failed = columns.state == FileState.FAILED
+    may_be_due = _FILE.state.in_((FileState.SCHEDULED, FileState.HELD, FileState.KEPT))
+    is_due = and_(_FILE.confirmed_at.is_(None), _FILE.due_at <= now, may_be_due)
+    is_kept = or_(_FILE.state == FileState.UNCONFIRMED, is_due)
+    query = select(_FILE.id).where(is_kept, _FILE.suspicion.is_(None), _FILE.id > after)
+    numbers = list(tx.execute(query.order_by(_FILE.id).limit(_BATCH)).scalars())
+    waits_longer = _FILE.wait_until >= until
     tx.execute(
         update(media_files)
-        .where(*conditions, is_new, _IS_THERE)
+        .where(_FILE.id.in_(numbers))
         .values(
-            erasure_id=erasure.id,
             decide_again=True,
-            # One that has failed starts over.
-            state=case((is_failed, literal(FileState.KEPT, columns.state.type)), else_=columns.state),
-            attempts=case((is_failed, 0), else_=columns.attempts),
-            first_attempt_at=case((is_failed, null()), else_=columns.first_attempt_at),
+            wait_until=case((waits_longer, _FILE.wait_until), else_=literal(until, _FILE.wait_until.type)),
+            wait_reason=case(
+                (waits_longer, _FILE.wait_reason), else_=literal(WaitReason.COOLING_OFF, _FILE.wait_reason.type)
+            ),
         )
     )
-    return _group(tx, *conditions, columns.erasure_id == erasure.id, _IS_THERE)
+    return numbers[-1] if len(numbers) == _BATCH else None
 
 
 def _group(tx: Transaction, *conditions: ColumnElement[bool]) -> list[Group]:
-    columns = media_files.c
-    by = (columns.state, columns.vendor, columns.suspicion.is_not(None), columns.stream_id != "")
-    query = select(*by, func.count()).where(*conditions).group_by(*by)
-    return [Group(state, vendor, bool(a), bool(b), count) for state, vendor, a, b, count in tx.execute(query)]
+    by = (_FILE.state, _FILE.vendor, _FILE.suspicion.is_not(None), ~_UNKNOWN_STREAM)
+    return [Group(*row) for row in tx.execute(select(*by, func.count()).where(*conditions).group_by(*by))]
 
 
-def _covered(tx: Transaction, hold: Hold, between: tuple[int, int] | None = None) -> list[ColumnElement[bool]]:
-    """What is true of the files that a hold covers, in a range of the inventory or in all of it."""
-    columns = media_files.c
-    pattern = _pattern_of(hold)
-    if hold.file_id is not None:
-        return [columns.app_id == hold.app_id, columns.vendor == hold.vendor, columns.file_id == hold.file_id]
+def _covered(tx: Transaction, hold: Hold) -> list[ColumnElement[bool]]:
+    if hold.stream_pattern is None:
+        return [_FILE.app_id == hold.app_id, _FILE.vendor == hold.vendor, _FILE.file_id == hold.file_id]
+    return [_FILE.app_id == hold.app_id, _may_fit(tx, hold.stream_pattern)]
+
+
+def _may_fit(tx: Transaction, pattern: str) -> ColumnElement[bool]:
+    """The stream fits a pattern, or is not known."""
+    if pattern == "*":
+        return true()
     if not is_pattern(pattern):
-        is_meant: ColumnElement[bool] = columns.stream_id.in_(["", pattern])
-    elif pattern == "*":
-        is_meant = true()
-    else:
-        is_meant = or_(columns.stream_id == "", fits_pattern(tx, columns.stream_id, pattern))
-    if between is None:
-        return [columns.app_id == hold.app_id, is_meant]
-    return [*_in_range(hold.app_id, *between), is_meant]
+        return _FILE.stream_id.in_(["", pattern])
+    return or_(_UNKNOWN_STREAM, fits_pattern(tx, _FILE.stream_id, pattern))
 
 
-def _pattern_of(hold: Hold) -> str:
-    return hold.stream_pattern or "*"
+def _is_large(tx: Transaction, hold: Hold, to_flag: ColumnElement[bool]) -> bool:
+    """Whether there is so much to flag that it takes ranges; of a pattern, that is supposed."""
+    if is_pattern(hold.stream_pattern or ""):
+        return True
+    few = select(_FILE.id).where(*_covered(tx, hold), to_flag).limit(RANGE + 1).subquery()
+    return tx.execute(select(func.count()).select_from(few)).scalar_one() > RANGE
 
 
-def _to_flag(*, held: bool) -> ColumnElement[bool]:
-    columns = media_files.c
-    return columns.state == FileState.HELD if held else columns.state.not_in({*END_STATES, FileState.HELD})
-
-
-def _in_range(app_id: str | None, after: int, up_to: int) -> list[ColumnElement[bool]]:
+def _next_range(after: int, app_id: str | None, up_to: int) -> tuple[list[ColumnElement[bool]], int | None]:
+    """What is true of an app's files in the range of the inventory beyond `after`, and where the next one begins."""
+    end = min(after + RANGE, up_to)
     # An expression of the app: SQLite would go through all files of the app by an index, range after range.
-    return [media_files.c.id > after, media_files.c.id <= up_to, media_files.c.app_id.concat("") == app_id]
+    in_range = [_FILE.id > after, _FILE.id <= end, _FILE.app_id.concat("") == app_id]
+    return in_range, end if end < up_to else None

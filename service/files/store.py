@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from service.database import Transaction
-from service.database.schema import BigId, Double, UtcDateTime, count_changed, enum_column, metadata, partial_index
+from service.database.schema import BigId, Double, UtcDateTime, enum_column, metadata, partial_index
 from service.model import END_STATES, Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 
 # The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
@@ -118,19 +118,12 @@ DECIDED: Final = (
 _CHANGING: Final = tuple(
     name for name in MediaFile._fields if name not in ("id", "app_id", "vendor", "file_id", "received_at")
 )
-
-
-def _update_columns(names: Sequence[str]) -> Any:  # noqa: ANN401  (SQLAlchemy's type is long and tells nothing)
-    # Named so that no parameter has the name of a column: SQLAlchemy reserves those.
-    return (
-        update(media_files)
-        .where(media_files.c.id == bindparam("file"))
-        .values({name: bindparam(f"new_{name}") for name in names})
-    )
-
-
-_SAVE_FILE: Final = _update_columns(_CHANGING)
-_INSERT: Final = insert(media_files)
+# Named so that no parameter has the name of a column: SQLAlchemy reserves those.
+_SAVE_FILE: Final = (
+    update(media_files)
+    .where(media_files.c.id == bindparam("file"))
+    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
+)
 
 
 def read_file(row: Any) -> MediaFile:  # noqa: ANN401  (a row has no better type)
@@ -146,14 +139,17 @@ def add_files(tx: Transaction, files: Sequence[MediaFile]) -> list[int]:
     if not files:
         return []
     first = find_highest_id(tx) + 1
-    tx.execute(_INSERT, [file._replace(id=number)._asdict() for number, file in enumerate(files, start=first)])
-    return list(range(first, first + len(files)))
+    numbers = list(range(first, first + len(files)))
+    rows = [file._asdict() | {"id": number} for number, file in zip(numbers, files, strict=True)]
+    tx.execute(insert(media_files), rows)
+    return numbers
 
 
 def save_files(tx: Transaction, files: Sequence[MediaFile]) -> None:
     """Write everything that can change of these files."""
     if files:
-        tx.execute(_SAVE_FILE, [_bind(file, _CHANGING) for file in files])
+        rows = [{"file": file.id} | {f"new_{name}": getattr(file, name) for name in _CHANGING} for file in files]
+        tx.execute(_SAVE_FILE, rows)
 
 
 def save_decisions(tx: Transaction, files: Sequence[MediaFile], before: Sequence[MediaFile] | None = None) -> None:
@@ -186,25 +182,19 @@ def save_decisions(tx: Transaction, files: Sequence[MediaFile], before: Sequence
 
 def find_file(tx: Transaction, number: int) -> MediaFile | None:
     """One file."""
-    row = tx.execute(select(*COLUMNS).where(media_files.c.id == number)).one_or_none()
-    return None if row is None else read_file(row)
+    return find_files(tx, [number]).get(number)
 
 
 def find_files(tx: Transaction, numbers: Iterable[int]) -> dict[int, MediaFile]:
     """Files by number; those that do not exist are left out."""
-    wanted = sorted(set(numbers))
-    found = tx.execute(select(*COLUMNS).where(media_files.c.id.in_(wanted))) if wanted else ()
-    return {row.id: read_file(row) for row in found}
+    query = select(*COLUMNS).where(media_files.c.id.in_(sorted(set(numbers))))
+    return {row.id: read_file(row) for row in tx.execute(query)}
 
 
 def find_by_identity(tx: Transaction, app_id: str, vendor: Vendor, file_ids: Iterable[str]) -> dict[str, MediaFile]:
     """Files of one app and vendor by the vendor's ids; those that are not known are left out."""
-    wanted = sorted(set(file_ids))
-    if not wanted:
-        return {}
-    query = select(*COLUMNS).where(
-        media_files.c.app_id == app_id, media_files.c.vendor == vendor, media_files.c.file_id.in_(wanted)
-    )
+    is_named = media_files.c.file_id.in_(sorted(set(file_ids)))
+    query = select(*COLUMNS).where(media_files.c.app_id == app_id, media_files.c.vendor == vendor, is_named)
     return {row.file_id: read_file(row) for row in tx.execute(query)}
 
 
@@ -213,13 +203,9 @@ def find_highest_id(tx: Transaction) -> int:
     return tx.execute(select(func.max(media_files.c.id))).scalar() or 0
 
 
-def list_in_range(
-    tx: Transaction, after: int, limit: int, *, up_to: int | None = None, columns: Sequence[Any] = COLUMNS
-) -> list[MediaFile]:
+def list_in_range(tx: Transaction, after: int, limit: int, columns: Sequence[Any] = COLUMNS) -> list[MediaFile]:
     """Files by number, beyond `after`: one chunk of a walk over the whole inventory."""
     query = select(*columns).where(media_files.c.id > after).order_by(media_files.c.id).limit(limit)
-    if up_to is not None:
-        query = query.where(media_files.c.id <= up_to)
     return [read_file(row) for row in tx.execute(query).all()]
 
 
@@ -228,38 +214,28 @@ def list_flagged(tx: Transaction, after: int, limit: int) -> list[MediaFile]:
 
     As far as `COLUMNS_TO_DECIDE` goes.
     """
-    query = select(*COLUMNS_TO_DECIDE).where(
-        IS_FLAGGED, media_files.c.state != FileState.DELETING, media_files.c.id > after
-    )
+    is_free = media_files.c.state != FileState.DELETING
+    query = select(*COLUMNS_TO_DECIDE).where(IS_FLAGGED, is_free, media_files.c.id > after)
     return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit)).all()]
 
 
-def flag_files(tx: Transaction, numbers: Iterable[int]) -> int:
-    """Let files be decided again; returns how many. Ended files are left out."""
-    wanted = sorted(set(numbers))
-    return _flag(tx, media_files.c.id.in_(wanted)) if wanted else 0
+def flag_files(tx: Transaction, numbers: Iterable[int]) -> None:
+    """Let files be decided again. Ended files are left out."""
+    _flag(tx, media_files.c.id.in_(sorted(set(numbers))))
 
 
-def flag_file(tx: Transaction, app_id: str, vendor: Vendor, file_id: str) -> int:
-    """Let the file of this identity be decided again, if there is one."""
-    return _flag(tx, media_files.c.app_id == app_id, media_files.c.vendor == vendor, media_files.c.file_id == file_id)
-
-
-def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_state: FileState | None = None) -> int:
+def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_state: FileState | None = None) -> None:
     """Let all files of these streams of an app be decided again, or only those in one state.
 
     Of the kept ones only those with a date, which are kept for their rank: to the others their stream means nothing.
     The empty name, which stands for unknown streams, is left out: those files share nothing.
     """
-    wanted = sorted({stream for stream in streams if stream})
-    if not wanted:
-        return 0
-    conditions = [media_files.c.app_id == app_id, media_files.c.stream_id.in_(wanted)]
+    conditions = [media_files.c.app_id == app_id, media_files.c.stream_id.in_(sorted(set(streams) - {""}))]
     if only_state is not None:
         conditions.append(media_files.c.state == only_state)
     if only_state is FileState.KEPT:
         conditions.append(media_files.c.due_at.is_not(None))
-    return _flag(tx, *conditions)
+    _flag(tx, *conditions)
 
 
 def fits_pattern(tx: Transaction, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
@@ -270,9 +246,9 @@ def fits_pattern(tx: Transaction, column: ColumnElement[Any], pattern: str) -> C
     return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
 
 
-def count_by_state(tx: Transaction) -> dict[FileState, int]:
+def count_by_state(tx: Transaction, *conditions: Any) -> dict[FileState, int]:  # noqa: ANN401  (text or expression)
     """How many files there are in each state."""
-    query = select(media_files.c.state, func.count()).group_by(media_files.c.state)
+    query = select(media_files.c.state, func.count()).where(*conditions).group_by(media_files.c.state)
     return {state: count for state, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
@@ -284,16 +260,15 @@ def count_present(tx: Transaction, app_id: str) -> int:
 
 def add_erasure(tx: Transaction, erasure: Erasure) -> int:
     """Store an erasure; returns its number."""
-    facts = {name: getattr(erasure, name) for name in Erasure.__dataclass_fields__ if name != "id"}
-    facts["file_ids"] = list(erasure.file_ids)
+    facts = asdict(erasure)
+    del facts["id"]
     return int(tx.execute(insert(erasures).values(facts).returning(erasures.c.id)).scalar_one())
 
 
 def find_erasures(tx: Transaction, numbers: Iterable[int]) -> dict[int, Erasure]:
     """Erasures by number."""
-    wanted = sorted(set(numbers))
-    found = tx.execute(select(erasures).where(erasures.c.id.in_(wanted))) if wanted else ()
-    return {row.id: _read_erasure(row) for row in found}
+    query = select(erasures).where(erasures.c.id.in_(sorted(set(numbers))))
+    return {row.id: Erasure(*row) for row in tx.execute(query)}
 
 
 def list_erasures(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Erasure]:
@@ -301,48 +276,26 @@ def list_erasures(tx: Transaction, limit: int | None = None, *, before: int | No
     query = select(erasures).order_by(erasures.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(erasures.c.id < before)
-    return [_read_erasure(row) for row in tx.execute(query)]
+    return [Erasure(*row) for row in tx.execute(query)]
 
 
 def count_erasures(tx: Transaction) -> int:
     """How many erasures there are."""
-    return int(tx.execute(select(func.count(erasures.c.id))).scalar_one())
+    return tx.execute(select(func.count()).select_from(erasures)).scalar_one()
 
 
 def count_erased(tx: Transaction, erasure_id: int) -> dict[FileState, int]:
     """How many of the files that an erasure took are in each state."""
-    query = select(media_files.c.state, func.count()).where(_IS_TO_ERASE, media_files.c.erasure_id == erasure_id)
-    return {state: count for state, count in tx.execute(query.group_by(media_files.c.state))}  # noqa: C416
+    return count_by_state(tx, _IS_TO_ERASE, media_files.c.erasure_id == erasure_id)
 
 
-def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> int:
-    flagged = update(media_files).where(*conditions, media_files.c.state.not_in(END_STATES))
-    return count_changed(tx.execute(flagged.values(decide_again=True)))
-
-
-def _bind(file: MediaFile, names: Sequence[str]) -> dict[str, Any]:
-    bound = {f"new_{name}": getattr(file, name) for name in names}
-    bound["file"] = file.id
-    return bound
-
-
-def _read_erasure(row: Any) -> Erasure:  # noqa: ANN401  (a row has no better type)
-    return Erasure(
-        row.id,
-        row.app_id,
-        row.stream_pattern,
-        tuple(row.file_ids),
-        row.highest_id,
-        row.files_count,
-        row.reason,
-        row.requested_at,
-        row.requested_by,
-        row.through,
-    )
+def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> None:
+    is_there = media_files.c.state.not_in(END_STATES)
+    tx.execute(update(media_files).where(*conditions, is_there).values(decide_again=True))
 
 
 def _take_column(files: Sequence[MediaFile], name: str) -> list[Any]:
-    return list(map(attrgetter(name), files))
+    return [getattr(file, name) for file in files]
 
 
 def _bind_column(tx: Transaction, name: str, files: Sequence[MediaFile]) -> list[Any]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from service.model import Hold, MediaFile, Vendor
+from service.model import Hold, MediaFile
 from service.rules.patterns import is_pattern, matches
 
 
@@ -14,16 +14,24 @@ class HoldBook:
     """The standing holds of all apps."""
 
     def __init__(self, holds: Iterable[Hold]) -> None:
-        self._by_file: dict[tuple[str, Vendor, str], list[Hold]] = defaultdict(list)
-        self._by_stream: dict[tuple[str, str], list[Hold]] = defaultdict(list)
+        self._by_file: dict[tuple[str, str | None, str | None], list[Hold]] = defaultdict(list)
         self._by_pattern: dict[str, list[Hold]] = defaultdict(list)
-        self._of_streams: dict[str, list[Hold]] = defaultdict(list)
+        # By the name of one stream; the empty name stands for unknown streams.
+        self._by_stream: dict[tuple[str, str], list[Hold]] = defaultdict(list)
         for hold in holds:
-            self._add(hold)
+            if hold.stream_pattern is None:
+                self._by_file[hold.app_id, hold.vendor, hold.file_id].append(hold)
+                continue
+            # A file of unknown stream may belong to any stream, so any pattern holds it.
+            self._by_stream[hold.app_id, ""].append(hold)
+            if is_pattern(hold.stream_pattern):
+                self._by_pattern[hold.app_id].append(hold)
+            else:
+                self._by_stream[hold.app_id, hold.stream_pattern].append(hold)
 
     def find(self, file: MediaFile, now: datetime) -> Hold | None:
         """The first hold in force on a file; an error while looking for it is one, too."""
-        if not self._by_file and not self._of_streams:
+        if not self._by_file and not self._by_stream:
             return None
         try:
             return next(self.iterate(file, now), None)
@@ -31,32 +39,15 @@ class HoldBook:
             return Hold(0, file.app_id, f"the holds could not be checked ({type(error).__name__}): report this")
 
     def iterate(self, file: MediaFile, now: datetime) -> Iterator[Hold]:
-        """All holds in force on a file. A file of unknown stream may belong to any stream, so any pattern holds it."""
-        for hold in self._by_file.get((file.app_id, file.vendor, file.file_id), ()):
-            if is_in_force(hold, now):
-                yield hold
-        if not file.stream_id:
-            yield from (hold for hold in self._of_streams.get(file.app_id, ()) if is_in_force(hold, now))
-            return
-        for hold in self._by_stream.get((file.app_id, file.stream_id), ()):
-            if is_in_force(hold, now):
-                yield hold
-        for hold in self._by_pattern.get(file.app_id, ()):
-            if is_in_force(hold, now) and matches(hold.stream_pattern or "*", file.stream_id):
-                yield hold
-
-    def _add(self, hold: Hold) -> None:
-        if hold.vendor is not None and hold.file_id is not None:
-            self._by_file[hold.app_id, hold.vendor, hold.file_id].append(hold)
-            return
-        self._of_streams[hold.app_id].append(hold)
-        pattern = hold.stream_pattern
-        if pattern is None or is_pattern(pattern):
-            self._by_pattern[hold.app_id].append(hold)
-        else:
-            self._by_stream[hold.app_id, pattern].append(hold)
+        """All holds in force on a file."""
+        yield from _in_force(self._by_file.get((file.app_id, file.vendor, file.file_id), ()), now)
+        yield from _in_force(self._by_stream.get((file.app_id, file.stream_id), ()), now)
+        if file.stream_id:
+            for hold in _in_force(self._by_pattern.get(file.app_id, ()), now):
+                if matches(hold.stream_pattern or "*", file.stream_id):
+                    yield hold
 
 
-def is_in_force(hold: Hold, now: datetime) -> bool:
-    """Neither released nor over."""
-    return hold.released_at is None and (hold.until is None or now < hold.until)
+def _in_force(holds: Iterable[Hold], now: datetime) -> Iterator[Hold]:
+    """Those of these holds that are neither released nor over."""
+    return (hold for hold in holds if hold.released_at is None and (hold.until is None or now < hold.until))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, Select, String, Table, Text, func, insert, select, text, update
+from sqlalchemy import Column, Select, String, Table, Text, and_, func, insert, or_, select, text, update
 
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
@@ -38,7 +39,8 @@ _FIELDS: Final = tuple(holds.c[name] for name in Hold.__dataclass_fields__)
 
 def add_hold(tx: Transaction, hold: Hold) -> int:
     """Store a hold; returns its number. In force when the transaction commits."""
-    facts = {name: getattr(hold, name) for name in Hold.__dataclass_fields__ if name != "id"}
+    facts = asdict(hold)
+    del facts["id"]
     return int(tx.execute(insert(holds).values(facts).returning(holds.c.id)).scalar_one())
 
 
@@ -49,12 +51,7 @@ def find_hold(tx: Transaction, hold_id: int) -> Hold | None:
 
 
 def list_holds(
-    tx: Transaction,
-    limit: int | None = None,
-    *,
-    after: int = 0,
-    only_standing: bool = False,
-    app_id: str | None = None,
+    tx: Transaction, limit: int | None = None, *, after: int = 0, only_standing: bool = False, app_id: str | None = None
 ) -> list[Hold]:
     """Holds by number, beyond `after`; without those that were released, if asked so (those that ended are there)."""
     query = _filter(select(*_FIELDS), only_standing=only_standing, app_id=app_id)
@@ -63,9 +60,8 @@ def list_holds(
 
 def count_holds(tx: Transaction, *, only_standing: bool = False, app_id: str | None = None) -> int:
     """How many holds there are to list."""
-    return int(
-        tx.execute(_filter(select(func.count(holds.c.id)), only_standing=only_standing, app_id=app_id)).scalar_one()
-    )
+    query = _filter(select(func.count(holds.c.id)), only_standing=only_standing, app_id=app_id)
+    return int(tx.execute(query).scalar_one())
 
 
 def release_hold(tx: Transaction, hold_id: int, released_by: str, now: datetime) -> bool:
@@ -74,15 +70,11 @@ def release_hold(tx: Transaction, hold_id: int, released_by: str, now: datetime)
     return count_changed(tx.execute(standing.values(released_at=now, released_by=released_by))) == 1
 
 
-def list_ended_holds(tx: Transaction, now: datetime) -> list[Hold]:
-    """Holds that have ended by themselves, and whose files were not flagged because of it yet."""
-    query = select(*_FIELDS).where(_IS_STANDING, holds.c.until <= now, holds.c.ended_at.is_(None))
-    return [Hold(*row) for row in tx.execute(query)]
-
-
-def list_revived_holds(tx: Transaction, now: datetime) -> list[Hold]:
-    """Holds that had ended, by a clock that was set back since."""
-    query = select(*_FIELDS).where(_IS_STANDING, holds.c.until > now, holds.c.ended_at.is_not(None))
+def list_turned_holds(tx: Transaction, now: datetime) -> list[Hold]:
+    """Holds that have ended by themselves, or had by a clock that was set back since, and that is not noted yet."""
+    has_ended = and_(holds.c.until <= now, holds.c.ended_at.is_(None))
+    is_revived = and_(holds.c.until > now, holds.c.ended_at.is_not(None))
+    query = select(*_FIELDS).where(_IS_STANDING, or_(has_ended, is_revived))
     return [Hold(*row) for row in tx.execute(query)]
 
 

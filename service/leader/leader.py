@@ -12,8 +12,7 @@ from typing import Final, TypeVar
 
 from service.database import Database, Transaction
 from service.leader import store
-from service.leader.process import ProcessId, identify_process, is_dead, read_boot_clock
-from service.leader.store import LeaderRow
+from service.leader.process import identify_process, is_dead, read_boot_clock
 
 T = TypeVar("T")
 
@@ -44,7 +43,7 @@ class Look:
 
 @dataclass(slots=True)
 class Leader:
-    """One process that leads, or would like to.
+    """One process that leads, or would like to; what it does raises `LeadLost` once another one leads.
 
     A standby takes over when it has watched an unchanged sign of life for `lease` on its own clock, or at once when the
     holder is a dead process of the same machine, or has released the lead.
@@ -57,7 +56,6 @@ class Leader:
     token: int | None = None
     is_ready: bool = False
     """This process leads and has done what a new leader does first: calls may be made."""
-    _process: ProcessId = field(default_factory=identify_process)
     _watched: tuple[int, int] | None = None
     _watched_since: float = 0.0
     _renewed: float = 0.0
@@ -69,15 +67,10 @@ class Leader:
         return self.token is not None
 
     def try_to_lead(self) -> bool:
-        """Become the leader if nobody leads; whether this process leads now.
-
-        Raises:
-            DatabaseUnavailable: the database cannot be asked.
-        """
-        if self.leads:
-            return True
-        self.token = self.database.transact(self._take)
-        self._renewed = time.monotonic()
+        """Become the leader if nobody leads; whether this process leads now."""
+        if not self.leads:
+            self.token = self.database.transact(self._take)
+            self._renewed = time.monotonic()
         return self.leads
 
     @contextmanager
@@ -85,14 +78,10 @@ class Leader:
         """Bind this thread to the present token: if the lead is lost, it stays lost for the work in this block.
 
         For long work, during which another thread of this process may become the leader again.
-
-        Raises:
-            LeadLost: this process does not lead.
         """
-        token = self.token
+        token, before = self.token, getattr(self._bound, "token", None)
         if token is None:
             raise LeadLost("this process does not lead")
-        before = getattr(self._bound, "token", None)
         self._bound.token = before or token
         try:
             yield
@@ -100,44 +89,25 @@ class Leader:
             self._bound.token = before
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in a transaction in which this process certainly leads; it is a sign of life as well.
-
-        Raises:
-            LeadLost: another process leads.
-            DatabaseUnavailable: the database refused or could not be reached.
-        """
+        """Run `work` in a transaction in which this process certainly leads; it is a sign of life as well."""
         result = self.database.transact(lambda tx: self._work(tx, work))
         if self.database.is_sqlite:
             time.sleep(_PAUSE_ON_SQLITE_S)  # SQLite's lock knows no queue: leave arriving callbacks a gap
         return result
 
     def renew(self) -> None:
-        """Give a sign of life, if the last one is some time ago. To be called by the loop that does the work.
-
-        Raises:
-            LeadLost: another process leads.
-            DatabaseUnavailable: the database refused or could not be reached.
-        """
+        """Give a sign of life, if the last one is some time ago. To be called by the loop that does the work."""
         if self._is_renewal_due():
             self.transact(lambda _: None)
 
     def look(self) -> Look:
-        """Read the leader's token and the newest number of the audit in one query.
-
-        Raises:
-            DatabaseUnavailable: the database cannot be asked.
-        """
+        """Read the leader's token and the newest number of the audit in one query."""
         at = read_boot_clock()
         with self.database.read() as tx:
-            token, number = store.read_token_and_number(tx)
-        return Look(token, number, at)
+            return Look(*store.read_token_and_number(tx), at)
 
     def release(self) -> None:
-        """Lead no more, so that a standby takes over at once.
-
-        Raises:
-            DatabaseUnavailable: the database refused or could not be reached.
-        """
+        """Lead no more, so that a standby takes over at once."""
         token, self.token, self.is_ready = self.token, None, False
         if token is not None:
             self.database.transact(lambda tx: store.release_lead(tx, token))
@@ -150,7 +120,7 @@ class Leader:
         if getattr(self._bound, "token", None) not in (None, self.token):
             raise LeadLost("another process has led meanwhile")
         if self._is_renewal_due():
-            store.renew_lead(tx, self.token, self.now())
+            store.renew_lead(tx, self.now())
             self._renewed = time.monotonic()
         return work(tx)
 
@@ -159,15 +129,10 @@ class Leader:
 
     def _take(self, tx: Transaction) -> int | None:
         row = store.lock_leader(tx)
-        if not self._is_free(row):
-            return None
-        store.take_lead(tx, row.token + 1, self.name, self._process, self.now())
+        if row.holder and not is_dead(row.process):
+            if self._watched != (row.token, row.beat):
+                self._watched, self._watched_since = (row.token, row.beat), read_boot_clock()
+            if read_boot_clock() - self._watched_since < self.lease.total_seconds():
+                return None
+        store.take_lead(tx, row.token + 1, self.name, identify_process(), self.now())
         return row.token + 1
-
-    def _is_free(self, row: LeaderRow) -> bool:
-        if not row.holder or is_dead(row.process):
-            return True
-        seen = (row.token, row.beat)
-        if seen != self._watched:
-            self._watched, self._watched_since = seen, read_boot_clock()
-        return read_boot_clock() - self._watched_since >= self.lease.total_seconds()

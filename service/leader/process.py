@@ -23,20 +23,15 @@ class ProcessId:
 
 def identify_process() -> ProcessId:
     """This process."""
-    pid = os.getpid()
-    return ProcessId(_read_boot(), _read_namespace(), pid, _read_start(pid) or "")
+    return ProcessId(*_read_machine(), os.getpid(), _read_start(os.getpid()) or "")
 
 
 def is_dead(other: ProcessId) -> bool:
     """Whether a process certainly does not run any more; False where that cannot be known from here."""
-    if not other.boot or not other.namespace:
-        return False
-    if other.boot != _read_boot() or other.namespace != _read_namespace():
+    if not other.boot or (other.boot, other.namespace) != _read_machine():
         return False
     started = _read_start(other.pid)
-    if started is None and _is_hidden(other.pid):
-        return False
-    return started != other.started
+    return started != other.started and not (started is None and _is_hidden(other.pid))
 
 
 def read_boot_clock() -> float:
@@ -44,18 +39,12 @@ def read_boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-def _read_boot() -> str:
+def _read_machine() -> tuple[str, str]:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return boot, str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        return ""
-
-
-def _read_namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
+        return "", ""
 
 
 def _read_start(pid: int) -> str | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Integer, String, Table, Text, select, update
 
 from service.audit.store import audit_head
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed, insert_into, metadata
+from service.database.schema import BigId, UtcDateTime, insert_into, metadata
 from service.leader.process import ProcessId
 
 leader: Final = Table(
@@ -18,36 +18,38 @@ leader: Final = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     # Grows with every new leader; whoever carries an older one may change nothing.
-    Column("token", BigId, nullable=False),
+    Column("token", BigId, nullable=False, default=0),
     # Grows with every sign of life.
-    Column("beat", BigId, nullable=False),
-    Column("holder", Text, nullable=False),
-    Column("boot", String(64), nullable=False),
-    Column("namespace", String(64), nullable=False),
-    Column("pid", BigId, nullable=False),
-    Column("started", String(32), nullable=False),
+    Column("beat", BigId, nullable=False, default=0),
+    Column("holder", Text, nullable=False, default=""),
+    Column("boot", String(64), nullable=False, default=""),
+    Column("namespace", String(64), nullable=False, default=""),
+    Column("pid", BigId, nullable=False, default=0),
+    Column("started", String(32), nullable=False, default=""),
     Column("renewed_at", UtcDateTime),
     # A worker that would lead if a command did not: the command hands over.
     Column("wanted_at", UtcDateTime),
     # The last order that was applied.
-    Column("applied", BigId, nullable=False),
+    Column("applied", BigId, nullable=False, default=0),
     # Every file was decided under this revision or a later one; since `walked_revision`, up to this file.
-    Column("decided_revision", Integer, nullable=False),
-    Column("walked_revision", Integer, nullable=False),
-    Column("decided_up_to", BigId, nullable=False),
+    Column("decided_revision", Integer, nullable=False, default=0),
+    Column("walked_revision", Integer, nullable=False, default=0),
+    Column("decided_up_to", BigId, nullable=False, default=0),
     # The setting CONFIRM that the last leader had.
-    Column("confirm", String(8), nullable=False),
+    Column("confirm", String(8), nullable=False, default="off"),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderRow:
+class LeaderRow(NamedTuple):
     """The leader's row; `holder` is empty while nobody leads."""
 
     token: int
     beat: int
     holder: str
-    process: ProcessId
+    boot: str
+    namespace: str
+    pid: int
+    started: str
     renewed_at: datetime | None
     wanted_at: datetime | None
     applied: int
@@ -56,61 +58,35 @@ class LeaderRow:
     decided_up_to: int
     confirm: str
 
+    @property
+    def process(self) -> ProcessId:
+        """The process that leads, or was the last to do so."""
+        return ProcessId(self.boot, self.namespace, self.pid, self.started)
+
 
 def find_leader(tx: Transaction, *, lock: bool = False) -> LeaderRow | None:
     """The leader's row; None before anybody ever led."""
-    query = select(leader)
+    query = select(*(leader.c[name] for name in LeaderRow._fields))
     row = tx.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else _read_row(row)
+    return None if row is None else LeaderRow._make(row)
 
 
 def lock_leader(tx: Transaction) -> LeaderRow:
     """The leader's row, made where there is none, and kept from changing until the transaction ends."""
-    first = insert_into(tx, leader).values(
-        id=1,
-        token=0,
-        beat=0,
-        holder="",
-        boot="",
-        namespace="",
-        pid=0,
-        started="",
-        applied=0,
-        decided_revision=0,
-        walked_revision=0,
-        decided_up_to=0,
-        confirm="off",
-    )
-    found = find_leader(tx, lock=True)
-    if found is None:
-        tx.execute(first.on_conflict_do_nothing())
-        found = find_leader(tx, lock=True)
-    if found is None:
-        raise RuntimeError("the leader's row could not be made")
-    return found
+    while (row := find_leader(tx, lock=True)) is None:
+        tx.execute(insert_into(tx, leader).values(id=1).on_conflict_do_nothing())
+    return row
 
 
 def take_lead(tx: Transaction, token: int, holder: str, process: ProcessId, now: datetime) -> None:
     """Make a process the leader, under a new token."""
-    tx.execute(
-        update(leader).values(
-            token=token,
-            beat=leader.c.beat + 1,
-            holder=holder,
-            boot=process.boot,
-            namespace=process.namespace,
-            pid=process.pid,
-            started=process.started,
-            renewed_at=now,
-            wanted_at=None,
-        )
-    )
+    set_progress(tx, token=token, holder=holder, wanted_at=None, **asdict(process))
+    renew_lead(tx, now)
 
 
-def renew_lead(tx: Transaction, token: int, now: datetime) -> bool:
-    """Give a sign of life; False if somebody else leads."""
-    changed = update(leader).where(leader.c.token == token, leader.c.holder != "")
-    return count_changed(tx.execute(changed.values(beat=leader.c.beat + 1, renewed_at=now))) == 1
+def renew_lead(tx: Transaction, now: datetime) -> None:
+    """Give a sign of life."""
+    set_progress(tx, beat=leader.c.beat + 1, renewed_at=now)
 
 
 def release_lead(tx: Transaction, token: int) -> None:
@@ -120,11 +96,16 @@ def release_lead(tx: Transaction, token: int) -> None:
 
 def want_lead(tx: Transaction, now: datetime) -> None:
     """Let a leading command know that a worker stands by."""
-    tx.execute(update(leader).values(wanted_at=now))
+    set_progress(tx, wanted_at=now)
+
+
+def note_applied(tx: Transaction, number: int) -> None:
+    """Write down that all orders up to a number were looked at, unless later ones were."""
+    tx.execute(update(leader).where(leader.c.applied < number).values(applied=number))
 
 
 def set_progress(tx: Transaction, **values: Any) -> None:  # noqa: ANN401  (columns of the row)
-    """Write down how far the leader has come: the columns from `applied` on."""
+    """Write down how far the leader has come: columns of its row."""
     tx.execute(update(leader).values(**values))
 
 
@@ -133,19 +114,3 @@ def read_token_and_number(tx: Transaction) -> tuple[int, int]:
     query = select(leader.c.token, select(audit_head.c.number).scalar_subquery().label("number"))
     row = tx.execute(query).one_or_none()
     return (0, 0) if row is None else (row.token, row.number or 0)
-
-
-def _read_row(row: Any) -> LeaderRow:  # noqa: ANN401  (a row has no better type)
-    return LeaderRow(
-        row.token,
-        row.beat,
-        row.holder,
-        ProcessId(row.boot, row.namespace, row.pid, row.started),
-        row.renewed_at,
-        row.wanted_at,
-        row.applied,
-        row.decided_revision,
-        row.walked_revision,
-        row.decided_up_to,
-        row.confirm,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -14,7 +14,7 @@ from service.audit import store
 from service.audit.order import RUN_REQUESTS, Order, OrderKind, Step
 from service.database import Transaction
 from service.leader.leader import Leader, LeadLost
-from service.leader.store import find_leader, set_progress
+from service.leader.store import find_leader, note_applied
 
 Handler: TypeAlias = Callable[[Transaction, Order, int, dict[str, Any]], Step]
 """Applies one kind of order, one transaction at a time; `service.audit.order.Step` says how it continues."""
@@ -36,84 +36,66 @@ class ApplyOrders:
     handlers: Mapping[OrderKind, Handler]
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
-    _retried_at: float | None = field(default=None)
+    _retried_at: float | None = None
 
     def run(self) -> int:
-        """Apply every order that was written before this call; returns how many.
+        """Apply every order that was written before this call, however fast people order; returns how many.
 
         An order that raises changes nothing, is marked with the reason, and is tried again once a minute; later ones
         are applied all the same.
-
-        Raises:
-            LeadLost: another process leads.
-            DatabaseUnavailable: the database refused or could not be reached.
         """
-        applied = self._retry_failed()
+        orders = self._find_failed()
         with self.leader.database.read() as tx:
             head = store.find_head(tx).number
-        while orders := self._find_next(head):
-            for order in orders:
-                applied += self._apply(order)
+            leader = find_leader(tx)
+        reached = 0 if leader is None else leader.applied
+        applied = sum(map(self._apply, orders))
+        while reached < head:
+            with self.leader.database.read() as tx:
+                orders = [order for order in store.list_orders(tx, reached, _BATCH) if order.number <= head]
+            applied += sum(map(self._apply, orders))
+            reached = orders[-1].number if orders else head
+            if not orders:
+                self.leader.transact(lambda tx: note_applied(tx, head))
         return applied
 
-    def _find_next(self, head: int) -> list[Order]:
-        """Orders up to the number `head` that nobody looked at yet. Where there are none, that is noted as applied.
-
-        Later ones are for the next run: however fast people order, this one ends.
-        """
-        with self.leader.database.read() as tx:
-            row = find_leader(tx)
-            reached = 0 if row is None else row.applied
-            orders = store.list_orders(tx, reached, _BATCH) if reached < head else []
-        if not orders and reached < head:
-            self.leader.transact(lambda tx: set_progress(tx, applied=head))
-        return [order for order in orders if order.number <= head]
-
-    def _retry_failed(self) -> int:
+    def _find_failed(self) -> list[Order]:
+        """The orders that could not be applied, once a minute."""
         moment = self.clock()
         if self._retried_at is not None and moment - self._retried_at < RETRY_FAILED_S:
-            return 0
+            return []
         self._retried_at = moment
         with self.leader.database.read() as tx:
-            failed = [order for order in store.list_failed_orders(tx) if order.kind not in RUN_REQUESTS]
-        return sum(self._apply(order, is_retry=True) for order in failed)
+            return [order for order in store.list_failed_orders(tx) if order.kind not in RUN_REQUESTS]
 
-    def _apply(self, order: Order, *, is_retry: bool = False) -> bool:
+    def _apply(self, order: Order) -> bool:
         if order.kind in RUN_REQUESTS or order.applied_at is not None:
-            self.leader.transact(lambda tx: set_progress(tx, applied=order.number))
+            self.leader.transact(lambda tx: note_applied(tx, order.number))
             return False
         try:
-            self._apply_steps(order, is_retry=is_retry)
+            step = Step({}, 0)
+            while step.resume_after is not None:
+                step = self.leader.transact(lambda tx: self._take_step(tx, order, step))  # noqa: B023
         except LeadLost:
             raise
         except Exception as error:  # noqa: BLE001  (whatever it is: it is reported, and the next order applied)
-            self._fail(order, error, is_retry=is_retry)
+            failure = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_FAILURE]
+            self.leader.transact(lambda tx: _fail(tx, order, failure))
             return False
         return True
 
-    def _apply_steps(self, order: Order, *, is_retry: bool) -> None:
+    def _take_step(self, tx: Transaction, order: Order, last: Step) -> Step:
         handler = self.handlers.get(order.kind)
         if handler is None:
             raise LookupError(f"this release applies no orders of kind {order.kind}")
-        step = Step({}, 0)
-        while step.resume_after is not None:
-            step = self.leader.transact(lambda tx: self._take_step(tx, handler, order, step, is_retry=is_retry))  # noqa: B023
-
-    def _take_step(self, tx: Transaction, handler: Handler, order: Order, last: Step, *, is_retry: bool) -> Step:
         step = handler(tx, order, last.resume_after or 0, last.result)
         if step.resume_after is None:
             store.finish_order(tx, order.number, self.now(), step.result)
-            if not is_retry:
-                set_progress(tx, applied=order.number)
+            note_applied(tx, order.number)
         return step
 
-    def _fail(self, order: Order, error: Exception, *, is_retry: bool) -> None:
-        failure = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_FAILURE]
 
-        def fail(tx: Transaction) -> None:
-            store.fail_order(tx, order.number, failure)
-            if not is_retry:
-                set_progress(tx, applied=order.number)
-
-        self.leader.transact(fail)
-        log.error("order_not_applied", order=order.number, kind=order.kind, app=order.app_id, detail=failure)
+def _fail(tx: Transaction, order: Order, failure: str) -> None:
+    store.fail_order(tx, order.number, failure)
+    note_applied(tx, order.number)
+    log.error("order_not_applied", order=order.number, kind=order.kind, app=order.app_id, detail=failure)

@@ -156,7 +156,7 @@ def test_what_was_ordered_is_on_record(house: House) -> None:
     erase(house, number)
     with house.database.read() as tx:
         erasure = find_erasures(tx, [1])[1]
-    assert (erasure.file_ids, erasure.files_count, erasure.requested_by) == ((number,), 1, TESTER.name)
+    assert (list(erasure.file_ids), erasure.files_count, erasure.requested_by) == ([number], 1, TESTER.name)
     assert (erasure.reason, erasure.requested_at) == ("the learner asked for it", START)
 
 

@@ -13,14 +13,15 @@ from service.audit.order import Order, OrderKind
 from service.callbacks.understanding import Understanding
 from service.database import Database
 from service.files import store
-from service.files.actions import apply_confirm, apply_erase, apply_retry
+from service.files.actions import apply_confirm, apply_retry
 from service.files.deciding import DecidingLoop
+from service.files.erase import apply_erase
 from service.files.policy import PolicyReader
 from service.holds.holds import apply_hold, flag_ended_holds, place_hold
 from service.leader.leader import Leader, LeadLost
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.orders.apply import ApplyOrders
-from service.orders.catch_up import CatchUp
+from service.orders.take_over import CatchUp
 from service.orders.wait import read_order
 from service.rules.file import parse_rules
 from service.rules.revisions import apply_revision, put_in_force
@@ -64,13 +65,13 @@ class House:
         self.reader = PolicyReader()
         self.apply_orders = ApplyOrders(self.leader, self.handlers, self.now, lambda: self.ticks)
         self.deciding = DecidingLoop(self.leader, self.reader, self.now)
-        self.catch_up = CatchUp(
-            self.leader,
-            self.apply_orders,
-            Understanding(self.leader, self.reader, timedelta(minutes=15), self.now),
-            self.deciding,
+        steps = (
+            self.apply_orders.run,
             lambda: flag_ended_holds(self.leader, self.now()),
+            Understanding(self.leader, self.reader, timedelta(minutes=15), self.now).run,
+            self.deciding.run,
         )
+        self.catch_up = CatchUp(self.leader, steps)
 
     def now(self) -> datetime:
         return self.time
