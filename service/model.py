@@ -134,8 +134,7 @@ class MediaFile(NamedTuple):
     """One file of the inventory: its facts, what was decided about it, and what came of calling ZEGO.
 
     The fields are the columns of `media_files` (docs/files.md). `id` 0 stands for a file that is not stored yet.
-    `stream_id` and `event` are empty where no trusted callback named them; an empty `event` is what "adopted" means:
-    only a listing shows the file.
+    `stream_id` and `event` are empty where no trusted callback named them.
     """
 
     id: int
@@ -150,37 +149,26 @@ class MediaFile(NamedTuple):
     duration_s: float | None = None
     size_bytes: int | None = None
     replay_url: str | None = None
-    name: str | None = None
-    """The name that the vendor's listing shows (Tencent); for Ws and Huawei the file id is the name."""
+    name: str | None = None  # as the vendor's listing shows it (Tencent); for Ws and Huawei the file id is the name
     vendor_created_at: datetime | None = None
-    adopted_at: datetime | None = None
-    """When a listing first showed the file, if that was before any trusted callback announced it."""
-    listed_in: int | None = None
-    """The last listing that showed it."""
-    missing_since: datetime | None = None
-    """When the first of the complete listings in a row that lack it began."""
+    adopted_at: datetime | None = None  # a listing first showed it, before any trusted callback announced it
+    listed_in: int | None = None  # the last listing that showed it
+    missing_since: datetime | None = None  # the first of the complete listings in a row that lack it began
     suspicion: Suspicion | None = None
-    confirmed_at: datetime | None = None
-    """When a listing or a person last confirmed that the file exists as it is known here."""
+    confirmed_at: datetime | None = None  # a listing or a person last confirmed that it exists as it is known here
     state: FileState = FileState.KEPT
     state_reason: str = ""
-    state_at: datetime | None = None
-    """When `state` last changed."""
+    state_at: datetime | None = None  # `state` last changed
     rule: str | None = None
-    due_at: datetime | None = None
-    """When its rule deletes it; None: never."""
+    due_at: datetime | None = None  # its rule deletes it; None: never
     wait_until: datetime | None = None
     wait_reason: WaitReason | None = None
-    call_after: datetime | None = None
-    """The later of `due_at` and `wait_until`; None where `due_at` is None."""
-    revision: int = -1
-    """The rule set under which it was last decided; -1: never decided."""
+    call_after: datetime | None = None  # the later of `due_at` and `wait_until`; None where `due_at` is
+    revision: int = -1  # the rule set under which it was last decided; -1: never decided
     decide_again: bool = False
-    moved_by: int | None = None
-    """The previewed revision that moved its date earlier: the preview has shown it, the breaker does not count it."""
+    moved_by: int | None = None  # the previewed revision that moved its date earlier: the breaker does not count it
     erasure_id: int | None = None
-    attempts: int = 0
-    """Charged attempts since it was first asked for, or since a person retried it."""
+    attempts: int = 0  # charged ones, since it was first asked for, or since a person retried it
     first_attempt_at: datetime | None = None
     last_outcome: Outcome | None = None
     last_attempt_id: int | None = None

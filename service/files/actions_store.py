@@ -172,8 +172,6 @@ def _may_fit(tx: Transaction, pattern: str) -> ColumnElement[bool]:
     """The stream fits a pattern, or is not known."""
     if pattern == "*":
         return true()
-    if not is_pattern(pattern):
-        return _FILE.stream_id.in_(["", pattern])
     return or_(_UNKNOWN_STREAM, fits_pattern(tx, _FILE.stream_id, pattern))
 
 

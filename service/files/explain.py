@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.database import Database, Transaction
-from service.files import list_store, store
+from service.files import store
+from service.files.list_store import iterate_stream
 from service.files.policy import Policy, PolicyReader
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, NoSuchThing
-from service.rules.explain import Line, describe_date, describe_wait, explain, explain_past
+from service.rules.decide import describe_erasure
+from service.rules.explain import Line, LineResult, describe_date, describe_wait, explain, explain_past
 from service.rules.latest import counts_as_recording, find_kept_as_latest, span_of
 from service.rules.store import NO_RULES, Revision, find_current_number, find_revision
 from service.units import describe_moment
@@ -26,31 +28,26 @@ class Explanation:
     """Why a file is where it is.
 
     `decided` is its row as it would be decided now; of an ended file, and one with an open call, the row as it is.
+    `revision` is the one that it was decided under (None: no rules), `in_force` the number of the one in force.
     `lines` is what counts, in the order in which it counts (of an ended file: what counted then), `date` how its date
-    comes about, `wait` what it waits for, `latest` why its rank keeps it. `revision` is the one that it was decided
-    under (None: no rules), `in_force` the number of the one in force.
+    comes about, `wait` what it waits for, `latest` why its rank keeps it.
     """
 
     file: MediaFile
     decided: MediaFile
-    lines: tuple[Line, ...]
-    date: str | None
-    wait: str | None
-    latest: str | None
-    holds: tuple[Hold, ...]
-    erasure: Erasure | None
     revision: Revision | None
     in_force: int
     next_step: str
+    lines: tuple[Line, ...] = ()
+    date: str | None = None
+    wait: str | None = None
+    latest: str | None = None
+    holds: tuple[Hold, ...] = ()
+    erasure: Erasure | None = None
 
 
 def explain_file(database: Database, reader: PolicyReader, number: int, now: datetime) -> Explanation:
-    """Say why a file is where it is, and what happens next; of one that has ended, why it was deleted then.
-
-    Raises:
-        NoSuchThing: there is no such file.
-        DatabaseUnavailable: the database cannot be asked.
-    """
+    """Say why a file is where it is, and what happens next; of one that has ended, why it was deleted then."""
     with database.read() as tx:
         file = store.find_file(tx, number)
         if file is None:
@@ -59,49 +56,42 @@ def explain_file(database: Database, reader: PolicyReader, number: int, now: dat
 
 
 def _explain_now(tx: Transaction, reader: PolicyReader, file: MediaFile, now: datetime) -> Explanation:
-    policy = reader.read(tx, [file])
-    decided = file
+    policy, decided = reader.read(tx, [file]), file
     if file.state is not FileState.DELETING:
         decided = policy.decide_file(file._replace(decide_again=True), now)
     holds = tuple(policy.holds.iterate(file, now))
     erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
     latest = None if erasure else _find_rank(tx, policy, decided, now)
     return Explanation(
-        file=file,
-        decided=decided,
+        file,
+        decided,
+        find_revision(tx, decided.revision),
+        policy.rules.revision,
+        _describe_next(file, decided, holds, latest, now),
         lines=explain(file, policy.rules, holds, erasure, latest=latest),
         date=describe_date(file, policy.rules.find_rule(decided.rule), decided.due_at),
         wait=describe_wait(decided, now),
         latest=latest,
         holds=holds,
         erasure=erasure,
-        revision=find_revision(tx, decided.revision),
-        in_force=policy.rules.revision,
-        next_step=_describe_next(file, decided, holds, latest, now),
     )
 
 
 def _explain_end(tx: Transaction, file: MediaFile) -> Explanation:
     """What decided it then; nothing did where it ended without having been asked for."""
-    revision = find_revision(tx, file.revision)
+    revision, erasure = find_revision(tx, file.revision), None
     rules = NO_RULES if revision is None else revision.rule_set
-    was_asked_for = file.last_outcome is not None
-    erasure = None
-    if was_asked_for and file.erasure_id is not None and file.rule is None:
-        erasure = store.find_erasures(tx, [file.erasure_id]).get(file.erasure_id)
-    return Explanation(
-        file=file,
-        decided=file,
-        lines=explain_past(file, rules, file.rule, file.state_reason) if was_asked_for else (),
-        date=describe_date(file, rules.find_rule(file.rule), file.due_at) if was_asked_for else None,
-        wait=None,
-        latest=None,
-        holds=(),
-        erasure=erasure,
-        revision=revision,
-        in_force=find_current_number(tx),
-        next_step=_NEXT_BY_STATE[file.state],
-    )
+    lines: tuple[Line, ...] = ()
+    date = None
+    if file.last_outcome is not None:
+        if file.erasure_id is not None and file.rule is None:
+            erasure = store.find_erasures(tx, [file.erasure_id])[file.erasure_id]
+            lines = (Line("erasure", LineResult.ERASED, describe_erasure(erasure)),)
+        else:
+            lines = explain_past(file, rules, file.rule, file.state_reason)
+        date = describe_date(file, rules.find_rule(file.rule), file.due_at)
+    in_force, next_step = find_current_number(tx), _NEXT_BY_STATE[file.state]
+    return Explanation(file, file, revision, in_force, next_step, lines=lines, date=date, erasure=erasure)
 
 
 def _find_rank(tx: Transaction, policy: Policy, file: MediaFile, now: datetime) -> str | None:
@@ -109,7 +99,7 @@ def _find_rank(tx: Transaction, policy: Policy, file: MediaFile, now: datetime) 
     rule = policy.rules.find_rule(file.rule)
     if rule is None or rule.keep_latest is None or file.due_at is None or not file.stream_id:
         return None
-    others = list_store.iterate_stream(tx, file.app_id, file.stream_id, rule.name)
+    others = iterate_stream(tx, file.app_id, file.stream_id, rule.name)
     spans = (span_of(other) for other in others if counts_as_recording(other, now))
     return find_kept_as_latest(file, spans, rule.keep_latest)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func, or_, select
 
-from service.database import Transaction
+from service.database import Database, Transaction
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
 from service.filters import FileFilter
 from service.model import MediaFile, Vendor
@@ -16,6 +17,7 @@ from service.rules.patterns import is_pattern
 MAX_LOOKED_AT: Final = 10_000
 """How many files are looked at for one page: it costs the same at any depth, however few fit."""
 
+_BATCH: Final = 500
 _PAGE: Final = 100
 
 
@@ -40,6 +42,19 @@ def count_files(tx: Transaction, wanted: FileFilter) -> int:
     return int(tx.execute(query).scalar_one())
 
 
+def list_files(
+    database: Database, wanted: FileFilter, limit: int | None = None, *, after: int = 0
+) -> Iterator[MediaFile]:
+    """All files that fit a filter by number, beyond `after`, at most `limit`; each page in a transaction of its own."""
+    left = limit
+    resume: int | None = after
+    while resume is not None and left != 0:
+        with database.read() as tx:
+            files, resume = list_page(tx, wanted, _BATCH if left is None else min(_BATCH, left), after=resume)
+        yield from files
+        left = None if left is None else left - len(files)
+
+
 def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> Iterator[MediaFile]:
     """The files of a stream that a rule decided (not those that it cannot be judged for), the newest first."""
     columns = media_files.c
@@ -57,6 +72,7 @@ def _is_one_stream(wanted: FileFilter) -> bool:
 
 
 def _find_edge(tx: Transaction, wanted: FileFilter, after: int) -> int | None:
+    """The number of the last file that may be looked at; None: all that are left."""
     query = select(media_files.c.id).where(media_files.c.id > after).order_by(media_files.c.id)
     if wanted.state is not None:
         query = query.where(media_files.c.state == wanted.state)
@@ -84,10 +100,7 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
         ),
         "due_before": lambda moment: columns.due_at < moment,
         "due_after": lambda moment: columns.due_at > moment,
-        "adopted": lambda is_adopted: columns.event == "" if is_adopted else columns.event != "",
-        "unknown_stream": lambda is_unknown: columns.stream_id == "" if is_unknown else columns.stream_id != "",
+        "adopted": lambda is_adopted: (columns.event == "") == is_adopted,
+        "unknown_stream": lambda is_unknown: (columns.stream_id == "") == is_unknown,
     }
-    if _is_one_stream(wanted):
-        make["stream"] = lambda stream: columns.stream_id == stream
-    values = {name: getattr(wanted, name) for name in make}
-    return [make[name](value) for name, value in values.items() if value is not None]
+    return [make[name](value) for name, value in asdict(wanted).items() if value is not None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from service.audit.store import find_head
@@ -12,7 +12,7 @@ from service.files import store
 from service.holds.book import HoldBook
 from service.holds.store import list_holds
 from service.model import Erasure, FileState, MediaFile
-from service.rules.decide import Decision, RuleSet, apply_decision, decide
+from service.rules.decide import RuleSet, apply_decision, decide
 from service.rules.store import NO_RULES, find_current, find_revision
 
 
@@ -30,11 +30,6 @@ class Policy:
     older: dict[int, RuleSet]
     erasures: dict[int, Erasure]
 
-    def decide(self, file: MediaFile, now: datetime) -> Decision:
-        """What is to happen to a file, without its rank among the recordings of its stream."""
-        erasure = None if file.erasure_id is None else self.erasures[file.erasure_id]
-        return decide(file, self.rules, self.holds.find(file, now), erasure, now)
-
     def decide_file(self, file: MediaFile, now: datetime) -> MediaFile:
         """The row of a file after a decision; everything that it needs was loaded by `PolicyReader.read`.
 
@@ -42,7 +37,8 @@ class Policy:
         looked at again only if something changed in its stream. (Under other rules, its own may decide other files.)
         Whoever changes facts of a file flags it first.
         """
-        decision = self.decide(file, now)
+        erasure = None if file.erasure_id is None else self.erasures[file.erasure_id]
+        decision = decide(file, self.rules, self.holds.find(file, now), erasure, now)
         old_rule = self.find_rules(file.revision).find_rule(file.rule)
         old_latest = None if old_rule is None else old_rule.keep_latest
         if (
@@ -73,38 +69,26 @@ class PolicyReader:
     One for each process and database.
     """
 
-    _last: Policy | None = field(default=None)
+    _last: Policy | None = None
 
-    def read(self, tx: Transaction, files: Iterable[MediaFile] = ()) -> Policy:
+    def read(self, tx: Transaction, files: Collection[MediaFile] = ()) -> Policy:
         """The policy in force in this transaction, with all that is needed to decide about `files`."""
-        number = find_head(tx).number
-        policy = self._last
+        number, policy = find_head(tx).number, self._last
         if policy is None or policy.number != number:
-            policy = self._load(tx, number)
-        self._complete(tx, policy, files)
-        self._last = policy
-        return policy
-
-    def _load(self, tx: Transaction, number: int) -> Policy:
-        revision = find_current(tx)
-        rules = NO_RULES if revision is None else revision.rule_set
-        before = self._last
-        older = {} if before is None else {**before.older, before.rules.revision: before.rules}
-        erasures = {} if before is None else before.erasures
-        # Holds that have ended are left out when a file is looked up.
-        return Policy(number, rules, HoldBook(list_holds(tx, only_standing=True)), older, erasures)
-
-    def _complete(self, tx: Transaction, policy: Policy, files: Iterable[MediaFile]) -> None:
-        revisions, erasures = set(), set()
-        for file in files:
-            revisions.add(file.revision)
-            if file.erasure_id is not None:
-                erasures.add(file.erasure_id)
-        for number in revisions - policy.older.keys() - {policy.rules.revision}:
+            revision = find_current(tx)
+            rules = NO_RULES if revision is None else revision.rule_set
+            older = {} if policy is None else {**policy.older, policy.rules.revision: policy.rules}
+            erasures = {} if policy is None else policy.erasures
+            # Holds that have ended are left out when a file is looked up.
+            policy = Policy(number, rules, HoldBook(list_holds(tx, only_standing=True)), older, erasures)
+        for number in {file.revision for file in files} - policy.older.keys() - {policy.rules.revision}:
             revision = find_revision(tx, number)
             policy.older[number] = NO_RULES if revision is None else revision.rule_set
-        if missing := erasures - policy.erasures.keys():
+        erased = {file.erasure_id for file in files if file.erasure_id is not None}
+        if missing := erased - policy.erasures.keys():
             policy.erasures.update(store.find_erasures(tx, missing))
+        self._last = policy
+        return policy
 
 
 def decide_files(tx: Transaction, reader: PolicyReader, files: Sequence[MediaFile], now: datetime) -> list[MediaFile]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from service.database import Transaction
 from service.database.schema import BigId, Double, UtcDateTime, enum_column, metadata, partial_index
 from service.model import END_STATES, Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
+from service.rules.patterns import is_pattern
 
 # The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
 IS_ELIGIBLE: Final = text("state = 'scheduled'")
@@ -240,6 +241,8 @@ def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_s
 
 def fits_pattern(tx: Transaction, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
     """The condition that a column fits a pattern of `*` and `?`, case-sensitively."""
+    if not is_pattern(pattern):
+        return column == pattern
     if tx.dialect.name == "sqlite":  # its LIKE folds case
         return column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
     escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from service.files import list_store
-from service.files.list_store import MAX_LOOKED_AT
-from service.files.lists import list_files
+from service.files.list_store import MAX_LOOKED_AT, list_files
 from service.files.store import add_files
 from service.filters import FileFilter
 from service.model import FileState, MediaFile, Vendor

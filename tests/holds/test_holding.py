@@ -233,7 +233,7 @@ def test_a_hold_on_one_stream_reaches_thousands_of_files_of_unknown_stream_in_ra
         ({"reason": "two\nlines"}, "reason", "line breaks"),
         ({"reason": "x" * 1_001}, "reason", "1,001 characters"),
         ({"stream_pattern": ""}, "stream_pattern", "is empty"),
-        ({"stream_pattern": "x" * 256}, "stream_pattern", "more than 255"),
+        ({"stream_pattern": "x" * 256}, "stream_pattern", "256 characters: 255 are the most"),
         ({"stream_pattern": "a\x00"}, "stream_pattern", "cannot be shown"),
         ({"stream_pattern": None}, "file", "either one file or a stream pattern"),
         ({"file": 1}, "file", "either one file or a stream pattern"),
