@@ -47,8 +47,9 @@ class Evidence(NamedTuple):
 
 
 class Group(NamedTuple):
-    """How many files there are of one state and vendor, unconfirmed or not, of a known stream or not."""
+    """How many files there are of one app, state and vendor, unconfirmed or not, of a known stream or not."""
 
+    app_id: str
     state: FileState
     vendor: Vendor
     is_unconfirmed: bool
@@ -99,11 +100,9 @@ def start_over(tx: Transaction, numbers: Sequence[int]) -> set[int]:
     return set(tx.execute(retried.values(_START_OVER | no_wait)).scalars())
 
 
-def group_numbers(tx: Transaction, numbers: Sequence[int]) -> tuple[list[Group], set[str]]:
-    """These files in groups, and the apps that they belong to."""
-    is_named = _FILE.id.in_(numbers)
-    apps = set(tx.execute(select(_FILE.app_id).where(is_named).distinct()).scalars())
-    return _group(tx, is_named), apps
+def group_numbers(tx: Transaction, numbers: Sequence[int]) -> list[Group]:
+    """These files in groups."""
+    return _group(tx, _FILE.id.in_(numbers))
 
 
 def group_pattern(tx: Transaction, app_id: str, pattern: str, up_to: int) -> list[Group]:
@@ -158,7 +157,7 @@ def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after:
 
 
 def _group(tx: Transaction, *conditions: ColumnElement[bool]) -> list[Group]:
-    by = (_FILE.state, _FILE.vendor, _FILE.suspicion.is_not(None), ~_UNKNOWN_STREAM)
+    by = (_FILE.app_id, _FILE.state, _FILE.vendor, _FILE.suspicion.is_not(None), ~_UNKNOWN_STREAM)
     return [Group(*row) for row in tx.execute(select(*by, func.count()).where(*conditions).group_by(*by))]
 
 

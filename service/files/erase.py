@@ -7,7 +7,7 @@ of it. The sweep carries it out like any other deletion.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ class ErasureRequest:
     """What is to be deleted: files by their numbers, or every file of an app whose known stream fits a pattern."""
 
     reason: str
-    files: tuple[int, ...] = ()
+    files: Sequence[int] = ()
     app_id: str | None = None
     stream_pattern: str | None = None
 
@@ -66,19 +66,24 @@ class NotAsExpected(NotPossible):
 def preview_erasure(database: Database, request: ErasureRequest, *, known_apps: Collection[str] = ()) -> ErasurePreview:
     """What a request would take; changes nothing. `NotPossible`: not valid, or a file that does not exist."""
     check_reason(request.reason)
-    pattern = request.stream_pattern
-    if bool(request.files) == (pattern is not None):
+    pattern, numbers = request.stream_pattern, request.files
+    if bool(numbers) == (pattern is not None):
         raise BadOrder("files", "an erasure names either files or a stream pattern")
     with database.read() as tx:
         highest_id = store.find_highest_id(tx)
         if pattern is None:
-            groups, apps = _group_named(tx, request)
+            numbers = check_numbers(numbers)
+            groups = actions_store.group_numbers(tx, numbers)
+            if sum(group.files for group in groups) < len(numbers):
+                missing = min(set(numbers) - store.find_files(tx, numbers).keys())
+                raise NoSuchThing(f"there is no file {missing}: see `zego-retention files list`")
         else:
             check_pattern(pattern)
             app_id = check_app(request.app_id, known_apps)
-            groups, apps = actions_store.group_pattern(tx, app_id, pattern, highest_id), {app_id}
-    ended = sum(group.files for group in groups if group.state in END_STATES)
-    groups = [group for group in groups if group.state not in END_STATES]
+            groups = actions_store.group_pattern(tx, app_id, pattern, highest_id)
+    apps = {group.app_id for group in groups}
+    if request.app_id is not None and apps - {request.app_id}:
+        raise BadOrder("app_id", f"not all of these files belong to app {request.app_id}")
     by_state, by_vendor = Counter[FileState](), Counter[Vendor]()
     for group in _find_taken(groups, pattern):
         by_state[group.state] += group.files
@@ -87,7 +92,7 @@ def preview_erasure(database: Database, request: ErasureRequest, *, known_apps: 
         app_ids=tuple(sorted(apps)),
         **_count(groups, pattern),
         failed=by_state.get(FileState.FAILED, 0),
-        ended=ended,
+        ended=sum(group.files for group in groups if group.state in END_STATES),
         by_state=dict(by_state),
         by_vendor=dict(by_vendor),
         highest_id=highest_id,
@@ -154,30 +159,17 @@ def apply_erase(tx: Transaction, order: Order, after: int, result: dict[str, Any
     return Step({"erasure": number} | added, resume_after)
 
 
-def _group_named(tx: Transaction, request: ErasureRequest) -> tuple[list[Group], set[str]]:
-    wanted = check_numbers(request.files)
-    groups, apps = actions_store.group_numbers(tx, wanted)
-    if sum(group.files for group in groups) != len(wanted):
-        missing = next(number for number in wanted if number not in store.find_files(tx, wanted))
-        raise NoSuchThing(f"there is no file {missing}: see `zego-retention files list`")
-    if request.app_id is not None and apps - {request.app_id}:
-        raise BadOrder("app_id", f"not all of these files belong to app {request.app_id}")
-    return groups, apps
-
-
 def _find_taken(groups: Iterable[Group], pattern: str | None) -> list[Group]:
-    return [group for group in groups if pattern is None or group.is_stream_known]
+    """Of the files that are there, those that an erasure takes: a pattern takes none whose stream is not known."""
+    there = (group for group in groups if group.state not in END_STATES)
+    return [group for group in there if pattern is None or group.is_stream_known]
 
 
-def _count(groups: Iterable[Group], pattern: str | None) -> dict[str, int]:
-    """How many files that are there are taken, what keeps them, and how many are not: their stream is not known."""
-    counts = Counter(files=0, held=0, unconfirmed=0, unknown_stream=0)
-    counts["unknown_stream"] = sum(group.files for group in groups)
-    for group in _find_taken(groups, pattern):
-        counts["files"] += group.files
-        counts["unknown_stream"] -= group.files
-        if group.state is FileState.HELD:
-            counts["held"] += group.files
-        elif group.is_unconfirmed:
-            counts["unconfirmed"] += group.files
-    return dict(counts)
+def _count(groups: Sequence[Group], pattern: str | None) -> dict[str, int]:
+    """How many files are taken, what keeps them, and how many are not taken because their stream is not known."""
+    taken = _find_taken(groups, pattern)
+    held = [group.files for group in taken if group.state is FileState.HELD]
+    unconfirmed = [group.files for group in taken if group.state is not FileState.HELD and group.is_unconfirmed]
+    files = sum(group.files for group in taken)
+    there = sum(group.files for group in _find_taken(groups, None))
+    return {"files": files, "held": sum(held), "unconfirmed": sum(unconfirmed), "unknown_stream": there - files}

@@ -120,7 +120,7 @@ class Leader:
         if getattr(self._bound, "token", None) not in (None, self.token):
             raise LeadLost("another process has led meanwhile")
         if self._is_renewal_due():
-            store.renew_lead(tx, self.now())
+            store.set_progress(tx, beat=row.beat + 1, renewed_at=self.now())
             self._renewed = time.monotonic()
         return work(tx)
 

@@ -80,13 +80,8 @@ def lock_leader(tx: Transaction) -> LeaderRow:
 
 def take_lead(tx: Transaction, token: int, holder: str, process: ProcessId, now: datetime) -> None:
     """Make a process the leader, under a new token."""
-    set_progress(tx, token=token, holder=holder, wanted_at=None, **asdict(process))
-    renew_lead(tx, now)
-
-
-def renew_lead(tx: Transaction, now: datetime) -> None:
-    """Give a sign of life."""
-    set_progress(tx, beat=leader.c.beat + 1, renewed_at=now)
+    values = asdict(process) | {"beat": leader.c.beat + 1, "renewed_at": now, "wanted_at": None}
+    set_progress(tx, token=token, holder=holder, **values)
 
 
 def release_lead(tx: Transaction, token: int) -> None:

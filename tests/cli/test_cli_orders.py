@@ -12,6 +12,7 @@ import pytest
 from service.audit.order import OrderKind, Step
 from service.cli import main
 from service.model import Vendor
+from service.orders.apply import ApplyOrders
 from tests.cli.terminal import type_into
 from tests.faults import answer_late
 from tests.processes import wait_until
@@ -227,7 +228,8 @@ def test_an_order_that_cannot_be_applied_exits_3_with_the_reason(
         raise ValueError("a defect")
 
     world.send("a")
-    world.service.catch_up.apply_orders.handlers[OrderKind.HOLD] = refuse  # type: ignore[attr-defined]
+    applying = ApplyOrders(world.service.leader, {OrderKind.HOLD: refuse}, world.clock)
+    world.service.catch_up.steps = (applying.run,)
     hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
     with ticking(world):
         assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 3
