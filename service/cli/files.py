@@ -12,7 +12,7 @@ from service.cli.orders import describe_left_out, report_order
 from service.cli.show import absolute, describe_counts, note, print_json, relative, safe, show, show_facts, show_table
 from service.files.actions import confirm_files, retry_files
 from service.files.erase import ErasurePreview, ErasureRequest, erase_files, preview_erasure
-from service.files.lists import list_files
+from service.files.list_store import list_files
 from service.filters import FileFilter
 from service.holds import holds
 from service.model import END_STATES, FileState
