@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
-
-LogFormat: TypeAlias = Literal["console", "json"]
 
 _QUIETED: Final = {
     "alembic.runtime": logging.WARNING,
@@ -18,12 +16,10 @@ _QUIETED: Final = {
 }
 
 
-def configure_logging(log_format: LogFormat | None, log_level: str) -> None:
-    """Send every record of this process to standard error; calling it again replaces the earlier configuration.
+def configure_logging(log_format: Literal["console", "json"] | None, log_level: str) -> None:
+    """Send every record of this process from `log_level` on to standard error; each call replaces the earlier ones.
 
-    Args:
-        log_format: `console` or `json`; None means console if standard error is a terminal, else json.
-        log_level: the least severe level to be logged, by the name that `logging` gives it.
+    Without a format it is `console` if standard error is a terminal, else `json`.
     """
     every_record: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -31,15 +27,18 @@ def configure_logging(log_format: LogFormat | None, log_level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    console = log_format == "console" or (log_format is None and sys.stderr.isatty())
+    renderers: list[Processor]  # neither shows the local variables of a traceback: they may hold secrets
+    if log_format == "console" or (log_format is None and sys.stderr.isatty()):
+        plain = structlog.dev.plain_traceback
+        renderers = [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    else:
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        renderers = [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*every_record, structlog.stdlib.ExtraAdder()],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_console_chain() if console else _json_chain()),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     logging.basicConfig(level=log_level, handlers=[handler], force=True)
@@ -56,24 +55,9 @@ def configure_logging(log_format: LogFormat | None, log_level: str) -> None:
     )
 
 
-def _json_chain() -> list[Processor]:
-    # Without local variables: they may hold secrets.
-    transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    return [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
-
-
-def _console_chain() -> list[Processor]:
-    # The plain traceback, because the rich one shows local variables.
-    renderer = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
-    return [_escape_unprintable, renderer]
-
-
-def _escape_unprintable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Escape control characters: what strangers send may neither forge a line nor steer a terminal."""
-    return {key: _escape(value) if isinstance(value, str) else value for key, value in event.items()}
-
-
-def _escape(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(each if each.isprintable() else repr(each)[1:-1] for each in value)
+    return event

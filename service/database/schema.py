@@ -7,18 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    DateTime,
-    Enum,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    TextClause,
-    TypeDecorator,
-)
+from sqlalchemy import BigInteger, DateTime, Enum, Float, Index, Integer, MetaData, Table, TextClause, TypeDecorator
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 

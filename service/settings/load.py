@@ -33,15 +33,9 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _text(parse: Callable[[str], object], example: str) -> BeforeValidator:
-    """Reads text; what a TOML file holds instead is refused with an example."""
-
-    def read(value: object) -> object:
-        if not isinstance(value, str):
-            raise ValueError(f"not text; write for example {example!r}")  # noqa: TRY004  (pydantic collects ValueErrors)
-        return parse(value)
-
-    return BeforeValidator(read)
+def _read(parse: Callable[[str], object]) -> BeforeValidator:
+    """Reads what people write; of a TOML file also numbers, which are then said to be wrong like any other text."""
+    return BeforeValidator(lambda value: parse(str(value)))
 
 
 def _in_case(change: Callable[[str], str]) -> BeforeValidator:
@@ -54,12 +48,12 @@ _SPLIT: Final = BeforeValidator(
     lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 )
 
-Duration = Annotated[timedelta, _text(parse_duration, "15m")]
-Period = Annotated[timedelta | None, _text(values.duration_or("off", None), "15m")]
-Window = Annotated[timedelta | None, _text(values.duration_or(FOREVER, None), "90d")]
-Pause = Annotated[timedelta, _text(values.duration_or("0s", timedelta(0), " for none at all"), "24h")]
+Duration = Annotated[timedelta, _read(parse_duration)]
+Period = Annotated[timedelta | None, _read(values.duration_or("off", None))]
+Window = Annotated[timedelta | None, _read(values.duration_or(FOREVER, None))]
+Pause = Annotated[timedelta, _read(values.duration_or("0s", timedelta(0), " for none at all"))]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
-ApiUrl = Annotated[str, _text(values.parse_api_url, "https://rtc-api.zego.im/")]
+ApiUrl = Annotated[str, _read(values.parse_api_url)]
 
 _FLAG: Final = "write true or false, for example true"
 _ZEGO: Final = "https://rtc-api.zego.im/"
@@ -74,7 +68,7 @@ class _Frozen(BaseModel):
 class AppSettings(_Frozen):
     """One app (project) of ZEGO's console."""
 
-    app_id: Annotated[str, BeforeValidator(values.read_app_id)]
+    app_id: Annotated[str, _read(values.parse_app_id)]
     name: str = Field(default_factory=lambda fields: fields.get("app_id", ""), min_length=1)
     server_secret: Secret
     callback_secrets: Annotated[tuple[Secret, ...], _SPLIT] = Field(
@@ -94,16 +88,16 @@ class Settings(_Frozen):
     None stands for "off" in `sweep_every` and `reconcile_every`, and for "forever" in `inbox_keep` and `history_keep`.
     """
 
-    database_url: Annotated[str, _text(values.parse_database_url, "sqlite:////data/x.db")] = Field(repr=False)
-    listen: Annotated[Listen, _text(values.parse_listen, "127.0.0.1:8080")] = Listen("127.0.0.1", 8080)
+    database_url: Annotated[str, _read(values.parse_database_url)] = Field(repr=False)
+    listen: Annotated[Listen, _read(values.parse_listen)] = Listen("127.0.0.1", 8080)
     allow_plain_http: bool = Field(default=False, description=_FLAG)
     api_url: ApiUrl = _ZEGO
     apps: tuple[AppSettings, ...] = ()
-    public_url: Annotated[str, _text(values.parse_public_url, "https://retention.example.com")] | None = None
-    keep: Annotated[str, _text(values.check_keep, "30d")] | None = None
+    public_url: Annotated[str, _read(values.parse_public_url)] | None = None
+    keep: Annotated[str, _read(values.check_keep)] | None = None
     sweep_every: Period = timedelta(minutes=15)
-    timezone: Annotated[ZoneInfo, _text(values.parse_timezone, "Asia/Shanghai")] = ZoneInfo("UTC")
-    sweep_cron: Annotated[str, _text(values.check_cron, "30 3 * * *")] | None = None
+    timezone: Annotated[ZoneInfo, _read(values.parse_timezone)] = ZoneInfo("UTC")
+    sweep_cron: Annotated[str, _read(values.check_cron)] | None = None
     retry_first: Duration = timedelta(minutes=1)
     retry_last: Duration = timedelta(hours=6)
     give_up_after: Duration = timedelta(days=7)

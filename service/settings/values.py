@@ -63,9 +63,8 @@ def check_cron(text: str) -> str:
     return text
 
 
-def read_app_id(value: object) -> str:
-    """Read an AppID, a number from 1 to 4294967295 written as text or as a number."""
-    text = str(value) if isinstance(value, int | str) else ""
+def parse_app_id(text: str) -> str:
+    """Read an AppID, a number from 1 to 4294967295."""
     if not _APP_ID.fullmatch(text) or int(text) > _LARGEST_APP_ID:
         raise ValueError(f"{text[:40]!r} is not an AppID; it is a number as in ZEGO's console, for example 1234567890")
     return text

@@ -280,7 +280,7 @@ APP = '[[apps]]\napp_id = "111"\nserver_secret = "hush"\ncallback_secrets = ["hu
         (APP.replace('["hush"]', '["hush hush"]'), "callback_secrets of [[apps]] number 1"),
         (APP.replace('"111"', "true"), "app_id of [[apps]] number 1"),
         ('[apps]\napp_id = "111"', "begins with [[apps]]"),
-        ("keep = 30", "keep in {path}: not text; write for example '30d'"),
+        ("keep = 30", "keep in {path}: '30' is not a duration: write"),
         ("breaker_files = true", "breaker_files in {path}: write a whole number from 1 on"),
         ("breaker_files = 1.5", "breaker_files in {path}: write a whole number from 1 on"),
         ("breaker_share = 2", "breaker_share in {path}: write a share above 0"),
