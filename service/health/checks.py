@@ -110,7 +110,7 @@ _CALLBACKS: Final = {
 
 
 def _check_callbacks(_settings: Settings, tx: Transaction, now: datetime) -> Findings:
-    for verdict, count in store.count_callbacks(tx, _CALLBACKS, now - _RECENT, now - _AT_ONCE).items():
+    for verdict, count in store.count_troubled_callbacks(tx, _CALLBACKS, now - _RECENT, now - _AT_ONCE).items():
         text, fix = _CALLBACKS[verdict]
         yield _WARNING, f"{count_of(count, 'callback')} {text}", fix
     for app_id, count in store.count_lost_callbacks(tx, now - _RECENT).items():

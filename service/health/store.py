@@ -81,19 +81,20 @@ def count_flagged(tx: Transaction) -> int:
     return int(tx.execute(select(func.count()).select_from(media_files).where(IS_FLAGGED)).scalar_one())
 
 
-def count_callbacks(
-    tx: Transaction,
-    verdicts: Collection[Verdict] = tuple(Verdict),
-    since: datetime | None = None,
-    until: datetime | None = None,
+def count_callbacks(tx: Transaction) -> dict[Verdict, int]:
+    """Stored callbacks by verdict."""
+    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
+    return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+
+
+def count_troubled_callbacks(
+    tx: Transaction, verdicts: Collection[Verdict], since: datetime, until: datetime
 ) -> dict[Verdict, int]:
-    """Stored callbacks by verdict: those received between two moments, and those pending whenever they came."""
-    query = select(callbacks.c.verdict, func.count()).where(callbacks.c.verdict.in_(sorted(verdicts)))
-    if since is not None:
-        query = query.where(or_(callbacks.c.received_at >= since, callbacks.c.verdict == Verdict.PENDING))
-    if until is not None:
-        query = query.where(callbacks.c.received_at <= until)
-    return {verdict: count for verdict, count in tx.execute(query.group_by(callbacks.c.verdict))}  # noqa: C416
+    """Callbacks of these verdicts that were received between two moments; those pending whenever they came before."""
+    is_recent = or_(callbacks.c.received_at >= since, callbacks.c.verdict == Verdict.PENDING)
+    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
+    query = query.where(callbacks.c.verdict.in_(sorted(verdicts)), callbacks.c.received_at <= until, is_recent)
+    return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (as above)
 
 
 def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None:
