@@ -19,9 +19,8 @@ from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
 from service.database import Database, DatabaseUnavailable
 from service.database.migrate import pending_migrations, upgrade_database
-from service.files.actions import apply_confirm, apply_retry
+from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.deciding import DecidingLoop
-from service.files.erase import apply_erase
 from service.files.policy import PolicyReader
 from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds

@@ -10,8 +10,14 @@ import click
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.orders import describe_left_out, report_order
 from service.cli.show import absolute, describe_counts, note, print_json, relative, safe, show, show_facts, show_table
-from service.files.actions import confirm_files, retry_files
-from service.files.erase import ErasurePreview, ErasureRequest, erase_files, preview_erasure
+from service.files.actions import (
+    ErasurePreview,
+    ErasureRequest,
+    confirm_files,
+    erase_files,
+    preview_erasure,
+    retry_files,
+)
 from service.files.list_store import list_files
 from service.filters import FileFilter
 from service.holds import holds
@@ -34,7 +40,8 @@ def show_files(invocation: Invocation, *, ids: tuple[int, ...]) -> None:
 
 def explain(invocation: Invocation, *, number: int) -> None:
     service, now = invocation.service, invocation.now()
-    found = explain_file(service.database, service.reader, number, now)
+    sweeps = service.settings.sweep_slots is not None
+    found = explain_file(service.database, service.reader, number, now, sweeps=sweeps)
     if invocation.as_json:
         print_json([found])
         return

@@ -46,35 +46,38 @@ class Explanation:
     erasure: Erasure | None = None
 
 
-def explain_file(database: Database, reader: PolicyReader, number: int, now: datetime) -> Explanation:
-    """Say why a file is where it is, and what happens next; of one that has ended, why it was deleted then."""
+def explain_file(
+    database: Database, reader: PolicyReader, number: int, now: datetime, *, sweeps: bool = True
+) -> Explanation:
+    """Say why a file is where it is, and what happens next; of one that has ended, why it was deleted then.
+
+    `sweeps` is whether sweeps run by themselves.
+    """
     with database.read() as tx:
         file = store.find_file(tx, number)
         if file is None:
             raise NoSuchThing(f"there is no file {number}: see `zego-retention files list`")
-        return _explain_end(tx, file) if file.state in END_STATES else _explain_now(tx, reader, file, now)
-
-
-def _explain_now(tx: Transaction, reader: PolicyReader, file: MediaFile, now: datetime) -> Explanation:
-    policy, decided = reader.read(tx, [file]), file
-    if file.state is not FileState.DELETING:
-        decided = policy.decide_file(file._replace(decide_again=True), now)
-    holds = tuple(policy.holds.iterate(file, now))
-    erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
-    latest = None if erasure else _find_rank(tx, policy, decided, now)
-    return Explanation(
-        file,
-        decided,
-        find_revision(tx, decided.revision),
-        policy.rules.revision,
-        _describe_next(file, decided, holds, latest, now),
-        lines=explain(file, policy.rules, holds, erasure, latest=latest),
-        date=describe_date(file, policy.rules.find_rule(decided.rule), decided.due_at),
-        wait=describe_wait(decided, now),
-        latest=latest,
-        holds=holds,
-        erasure=erasure,
-    )
+        if file.state in END_STATES:
+            return _explain_end(tx, file)
+        policy, decided = reader.read(tx, [file]), file
+        if file.state is not FileState.DELETING:
+            decided = policy.decide_file(file._replace(decide_again=True), now)
+        holds = tuple(policy.holds.iterate(file, now))
+        erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
+        latest = None if erasure else _find_rank(tx, policy, decided, now)
+        return Explanation(
+            file,
+            decided,
+            find_revision(tx, decided.revision),
+            policy.rules.revision,
+            _describe_next(file, decided, holds, latest, now, sweeps=sweeps),
+            lines=explain(file, policy.rules, holds, erasure, latest=latest),
+            date=describe_date(file, policy.rules.find_rule(decided.rule), decided.due_at),
+            wait=describe_wait(decided, now),
+            latest=latest,
+            holds=holds,
+            erasure=erasure,
+        )
 
 
 def _explain_end(tx: Transaction, file: MediaFile) -> Explanation:
@@ -105,7 +108,7 @@ def _find_rank(tx: Transaction, policy: Policy, file: MediaFile, now: datetime) 
 
 
 def _describe_next(
-    file: MediaFile, decided: MediaFile, holds: tuple[Hold, ...], latest: str | None, now: datetime
+    file: MediaFile, decided: MediaFile, holds: tuple[Hold, ...], latest: str | None, now: datetime, *, sweeps: bool
 ) -> str:
     if file.state in _NEXT_BY_STATE:
         return _NEXT_BY_STATE[file.state]
@@ -118,7 +121,8 @@ def _describe_next(
         return f"nothing, until a listing shows it or `zego-retention files confirm {file.id}`"
     if decided.state is FileState.SCHEDULED and decided.call_after is not None and latest is None:
         at = describe_moment(max(decided.call_after, now))
-        return f"deleted by the first sweep after {at}, if the rules still say so then"
+        by = "sweep" if sweeps else "`zego-retention sweep` (none runs by itself: ZEGO_RETENTION_SWEEP_EVERY is off)"
+        return f"deleted by the first {by} after {at}, if the rules still say so then"
     until = "more becomes known of it" if latest is None else "it is not one of the newest of its stream any more"
     return f"nothing, unless the rules change or {until}"
 

@@ -140,13 +140,15 @@ class Explanation(Form):
     obstacles: list[str] = eg([], "what stands in the way of any call of its app")
 
 
-def explain_file(database: Database, reader: PolicyReader, number: int, now: datetime) -> Explanation:
+def explain_file(
+    database: Database, reader: PolicyReader, number: int, now: datetime, *, sweeps: bool = True
+) -> Explanation:
     """Say why a file is where it is, and what happens next.
 
     Raises:
         NoSuchThing: there is no such file.
     """
-    found = explain.explain_file(database, reader, number, now)
+    found = explain.explain_file(database, reader, number, now, sweeps=sweeps)
     file, decided = found.file, found.decided
     with database.read() as tx:
         return Explanation(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.audit.checks import BadOrder
-from service.files.erase import ErasureRequest, NotAsExpected, erase_files, preview_erasure
+from service.files.actions import ErasureRequest, NotAsExpected, erase_files, preview_erasure
 from service.files.store import find_erasures
 from service.holds.holds import release_hold
 from service.model import Erasure, FileState, MediaFile, NoSuchThing, NotPossible, Suspicion, Vendor, WaitReason
@@ -109,6 +109,15 @@ def test_a_failed_file_is_asked_for_again(house: House) -> None:
     erase(house, number)
     file = house.file(number)
     assert (file.state, file.attempts, file.first_attempt_at) == (SCHEDULED, 0, None)
+
+
+def test_what_an_erasure_has_taken_stays_with_it_and_a_later_one_asks_for_it_again(house: House) -> None:
+    (first, second) = house.add("a", "b")
+    erase(house, first)
+    house.change(first, state=FileState.FAILED, attempts=9)
+    assert erase(house, pattern="room")["files"] == 2
+    assert (house.file(first).erasure_id, house.file(second).erasure_id) == (1, 2)
+    assert (house.file(first).state, house.file(first).attempts) == (SCHEDULED, 0)
 
 
 def test_an_erasure_ends_a_cooling_off_but_no_backoff(house: House) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.files.erase import ErasureRequest, erase_files
+from service.files.actions import ErasureRequest, erase_files
 from service.files.explain import Explanation, explain_file
 from service.model import FileState, NoSuchThing, Outcome, Suspicion, WaitReason
 from tests.orders.house import APPS, START, TESTER, House, open_house
@@ -61,6 +61,12 @@ def test_a_scheduled_file_is_explained_rule_by_rule_with_its_date(house: House) 
     assert (
         explanation.next_step == "deleted by the first sweep after 2026-03-02 11:00 UTC, if the rules still say so then"
     )
+
+
+def test_no_sweep_is_promised_where_none_runs_by_itself(house: House) -> None:
+    house.add("a", stream_id="trial-1")
+    next_step = explain_file(house.database, house.reader, 1, house.time, sweeps=False).next_step
+    assert next_step.startswith("deleted by the first `zego-retention sweep` (none runs by itself: ")
 
 
 def test_a_kept_file_has_no_date(house: House) -> None:
@@ -169,6 +175,19 @@ def test_an_ended_file_is_explained_by_the_rules_of_then(house: House) -> None:
     assert explanation.revision is not None
     assert (explanation.revision.number, explanation.in_force) == (1, 2)
     assert explanation.next_step == "nothing: it is deleted"
+
+
+def test_a_file_that_was_erased_names_the_erasure_and_its_reason(house: House) -> None:
+    (number,) = house.add("a", stream_id="lesson-1")
+    _, order = erase_files(house.database, TESTER, ErasureRequest("ticket 4711", (number,)), START, known_apps=APPS)
+    house.result(order)
+    house.change(number, state=FileState.GONE, last_outcome=Outcome.GONE, state_reason="it was not there")
+    explanation = explain(house)
+    assert [(line.result.value, line.why) for line in explanation.lines] == [
+        ("erased", "erasure 1 of 2026-03-01 12:00 UTC: ticket 4711")
+    ]
+    assert explanation.erasure is not None
+    assert explanation.date == "due at once, when its erasure was requested: 2026-03-01 12:00 UTC"
 
 
 def test_a_file_that_listings_did_not_show_any_more_was_decided_by_no_rule(house: House) -> None:

@@ -261,6 +261,13 @@ def test_a_file_of_another_app_is_not_held_by_mistake(house: House) -> None:
         house.hold(file=number, app_id=OTHER_APP)
 
 
+def test_a_deleted_file_is_not_held(house: House) -> None:
+    (number,) = house.add("a")
+    house.change(number, state=FileState.DELETED)
+    with pytest.raises(BadOrder, match=f"file {number} is deleted: there is nothing left to hold"):
+        house.hold(file=number)
+
+
 def test_a_hold_is_released_once(house: House) -> None:
     hold, _ = house.hold("*")
     release(house, hold)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.audit.store import find_order
-from service.files.actions import confirm_files
-from service.files.erase import ErasureRequest, erase_files
+from service.files.actions import ErasureRequest, confirm_files, erase_files
 from service.files.store import save_files
 from service.leader.leader import Leader, LeadLost
 from service.listing.asking import MAX_TRIES

@@ -13,9 +13,8 @@ from service.audit.order import Order, OrderKind
 from service.callbacks.understanding import Understanding
 from service.database import Database
 from service.files import store
-from service.files.actions import apply_confirm, apply_retry
+from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.deciding import DecidingLoop
-from service.files.erase import apply_erase
 from service.files.policy import PolicyReader
 from service.holds.holds import apply_hold, flag_ended_holds, place_hold
 from service.leader.leader import Leader, LeadLost

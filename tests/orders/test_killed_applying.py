@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from service.files.actions import confirm_files, retry_files
-from service.files.erase import ErasureRequest, erase_files
+from service.files.actions import ErasureRequest, confirm_files, erase_files, retry_files
 from service.files.store import list_in_range, save_files
 from service.holds.holds import release_hold
 from service.model import FileState, MediaFile, Suspicion

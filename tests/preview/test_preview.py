@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.files.erase import ErasureRequest, erase_files
+from service.files.actions import ErasureRequest, erase_files
 from service.files.store import add_files
 from service.holds.holds import place_hold
 from service.model import NoSuchThing, NotPossible

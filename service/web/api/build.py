@@ -18,7 +18,7 @@ from werkzeug.routing import IntegerConverter
 from service import __version__
 from service.audit.checks import BadOrder
 from service.database import DatabaseUnavailable
-from service.files.erase import NotAsExpected
+from service.files.actions import NotAsExpected
 from service.model import NoSuchThing, NotPossible
 from service.preview.apply import PreviewNeeded
 from service.rules.file import RulesError

@@ -63,7 +63,8 @@ def show_file(call: Plain) -> FileDetail:
 @routes.get("/files/<number:number>/explanation")
 def explain_one_file(call: Plain) -> Explanation:
     """Say why a file is kept or deleted, and what happens next; of a deleted one, the decision as it was."""
-    return explain_file(call.database, call.service.reader, call.number, call.now())
+    sweeps = call.service.settings.sweep_slots is not None
+    return explain_file(call.database, call.service.reader, call.number, call.now(), sweeps=sweeps)
 
 
 @routes.post("/files/<number:number>/retry", role=Role.OPERATOR)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pydantic import Field
 
 from service.audit.checks import MAX_FILES
-from service.files.erase import ErasureRequest, erase_files, preview_erasure
+from service.files.actions import ErasureRequest, erase_files, preview_erasure
 from service.filters import HoldFilter
 from service.holds.holds import place_hold, release_hold
 from service.model import Role
