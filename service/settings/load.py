@@ -38,15 +38,17 @@ def _read(parse: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(str(value)))
 
 
-def _in_case(change: Callable[[str], str]) -> BeforeValidator:
+def _text(change: Callable[[str], object]) -> BeforeValidator:
+    """Changes text, and leaves anything else to be judged as it is."""
     return BeforeValidator(lambda value: change(value) if isinstance(value, str) else value)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 # Python takes true and false for numbers.
 _NO_BOOL: Final = BeforeValidator(lambda value: "" if isinstance(value, bool) else value)
-_SPLIT: Final = BeforeValidator(
-    lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-)
 
 Duration = Annotated[timedelta, _read(parse_duration)]
 Period = Annotated[timedelta | None, _read(values.duration_or("off", None))]
@@ -71,7 +73,7 @@ class AppSettings(_Frozen):
     app_id: Annotated[str, _read(values.parse_app_id)]
     name: str = Field(default_factory=lambda fields: fields.get("app_id", ""), min_length=1)
     server_secret: Secret
-    callback_secrets: Annotated[tuple[Secret, ...], _SPLIT] = Field(
+    callback_secrets: Annotated[tuple[Secret, ...], _text(_split)] = Field(
         min_length=1, description='write a list of at least one, for example ["secret"]'
     )
     api_url: ApiUrl = _ZEGO
@@ -109,7 +111,7 @@ class Settings(_Frozen):
     breaker_share: Annotated[float, _NO_BOOL] = Field(
         0.2, gt=0, le=1, description="write a share above 0 and at most 1, for example 0.2"
     )
-    confirm: Annotated[Literal["off", "all"], _in_case(str.lower)] = Field(
+    confirm: Annotated[Literal["off", "all"], _text(str.lower)] = Field(
         "off", description="write off or all, for example off"
     )
     reconcile_every: Period = timedelta(hours=24)
@@ -118,7 +120,7 @@ class Settings(_Frozen):
     history_keep: Window = None
     admin_token: Secret | None = None
     log_format: Literal["console", "json"] | None = Field(None, description="write console or json, for example json")
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _in_case(str.upper)] = Field(
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _text(str.upper)] = Field(
         "INFO", description="write DEBUG, INFO, WARNING or ERROR, for example INFO"
     )
     warnings: tuple[str, ...] = ()
@@ -178,10 +180,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         place = Place({**filed.values, **place.values}, {**filed.origins, **origins})
     fields = {name: value for name, value in place.values.items() if name in Settings.model_fields}
     if "database_url" not in fields:
-        try:
-            fields["database_url"] = values.default_database_url(environ)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}DATABASE_URL: {error}") from None
+        fields["database_url"] = values.default_database_url(environ)
     apps = [*_find_single_app(place), *apps]
     for app in apps:
         app.values.setdefault("api_url", fields.get("api_url", _ZEGO))

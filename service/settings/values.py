@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from service.schedule import Cron
+from service.settings.sources import PREFIX, SettingsError
 from service.units import parse_duration, parse_keep
 
 CALLBACK_PATH: Final = "/zego/callback"
@@ -115,7 +116,8 @@ def default_database_url(environ: Mapping[str, str], *, is_root: bool | None = N
     elif home.is_absolute():
         folder = home / ".local" / "share" / "zego-retention"
     else:
-        raise ValueError("this user has no home folder, so set it, for example to sqlite:////data/zego-retention.db")
+        example = "for example to sqlite:////data/zego-retention.db"
+        raise SettingsError(f"{PREFIX}DATABASE_URL: this user has no home folder, so set it, {example}")
     return f"sqlite:///{folder / 'zego-retention.db'}"
 
 

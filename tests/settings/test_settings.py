@@ -413,7 +413,7 @@ def test_the_default_database_is_one_file_for_each_user(environ: dict[str, str],
 
 
 def test_a_user_without_a_home_has_to_say_where_the_database_is() -> None:
-    with pytest.raises(ValueError, match="no home folder"):
+    with pytest.raises(SettingsError, match="no home folder"):
         default_database_url({"HOME": "nowhere"}, is_root=False)
 
 
