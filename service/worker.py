@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -21,7 +20,6 @@ from service.callbacks.pruning import prune_inbox
 from service.database import DatabaseUnavailable
 from service.leader.leader import LeadLost
 from service.leader.store import want_lead
-from service.logs import configure_logging
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
 from service.sweep.pruning import prune_history
@@ -34,13 +32,12 @@ _LOOK_AT_CLOCK_S: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-def run_worker(settings: Settings, *, now: Clock = utc_now) -> int:
-    """Work until SIGTERM or SIGINT, finish the calls in flight, record them. Returns the exit code.
+def run_worker(settings: Settings, *, now: Clock = utc_now) -> None:
+    """Work until SIGTERM or SIGINT, finish the calls in flight, record them.
 
     A second signal ends the process at once. A database that goes away is waited for; what was under way when it did is
     repaired afterwards.
     """
-    configure_logging(settings.log_format, settings.log_level)
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what a job raises is logged by the worker itself
     follow_lifeline(os.environ)
     service = Service(settings, now=now)
@@ -48,12 +45,8 @@ def run_worker(settings: Settings, *, now: Clock = utc_now) -> int:
         with stop_signals(second_ends=True) as signals:
             if _wait_for_database(service, signals):
                 Worker(service).run(signals)
-    except DatabaseUnavailable as error:
-        sys.stderr.write(f"zego-retention: {error}\n")
-        return 1
     finally:
         service.close()
-    return 0
 
 
 class Worker:

@@ -11,7 +11,7 @@ from service.cli.frame import ExitCode, Invocation
 from service.cli.show import make_cell, make_grid, note, print_json, safe, show
 from service.database import Database
 from service.database.migrate import pending_migrations, upgrade_database
-from service.health.checks import Check, Status, judge_worker
+from service.health.checks import Check, Status, check_worker
 from service.health.doctor import Doctor
 from service.settings import Settings, SettingsError
 from service.stopping import has_lifeline
@@ -41,12 +41,13 @@ def worker(invocation: Invocation, *, check: bool) -> int:
     if not check:
         from service.worker import run_worker
 
-        return run_worker(_read_settings(invocation))
+        run_worker(_read_settings(invocation))
+        return ExitCode.DONE
     service = invocation.service
     with service.database.read() as tx:
-        health = judge_worker(tx, service.settings.sweep_slots, service.settings.claim_lease, invocation.now())
-    show(health.text)
-    return ExitCode.DONE if health.status is Status.OK else ExitCode.FAILED
+        [(status, text, _)] = check_worker(service.settings, tx, invocation.now())
+    show(text)
+    return ExitCode.DONE if status is Status.OK else ExitCode.FAILED
 
 
 def migrate(invocation: Invocation) -> None:

@@ -44,30 +44,22 @@ class Database:
     """Transactions on one database. Any of them raises DatabaseUnavailable where it is away or refuses.
 
     `write()` and `transact()` take SQLite's write lock at their start, so that what they read stays true until they
-    commit; on PostgreSQL the queries lock rows. `read()` never waits for a writer.
+    commit; on PostgreSQL the queries lock rows. `read()` never waits for a writer. `path` is the file of an SQLite
+    database; `name` is what a message calls it: the URL without user, password and options.
     """
 
     def __init__(self, url: str) -> None:
         """Prepare engines for `url` (SQLite or postgresql+psycopg); connects to nothing yet."""
         self.url = make_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        kind, file = self.url.get_backend_name(), self.url.database
+        self.is_sqlite = kind == "sqlite"
+        self.path = Path(file) if self.is_sqlite and file else None
+        self.name = URL.create(kind, host=self.url.host, port=self.url.port, database=file).render_as_string()
         if self.is_sqlite:
             self.engine = _create_sqlite_engine(self.url, _begin_writing, 0)
             self._reader = _create_sqlite_engine(self.url, lambda tx: tx.exec_driver_sql("BEGIN"), _MAX_BUSY_S)
         else:
             self.engine = self._reader = _create_postgresql_engine(self.url)
-
-    @property
-    def name(self) -> str:
-        """What to call the database in a message: the URL without user, password and options."""
-        url = self.url
-        bare = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
-        return bare.render_as_string()
-
-    @property
-    def path(self) -> Path | None:
-        """The file of an SQLite database; None for a server."""
-        return Path(self.url.database) if self.is_sqlite and self.url.database else None
 
     def create_folder(self) -> None:
         """Create the folder of an SQLite file, readable by its owner only."""

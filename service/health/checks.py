@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
@@ -61,7 +61,7 @@ _LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
 _OK, _WARNING, _ATTENTION = Status.OK, Status.WARNING, Status.ATTENTION
 
-Findings: TypeAlias = Iterator[tuple[Status, str, str]]
+Findings: TypeAlias = Iterable[tuple[Status, str, str]]
 """What a check found: status, text, fix."""
 
 
@@ -115,27 +115,19 @@ def _check_callbacks(_settings: Settings, tx: Transaction, now: datetime) -> Fin
         yield _WARNING, f"{count_of(count, 'callback')} {text}", fix
     for app_id, count in store.count_lost_callbacks(tx, now - _RECENT).items():
         text = f"app {app_id}: {count_of(count, 'file')} whose callback never arrived, found by a listing this week"
-        yield (
-            _WARNING,
-            text,
-            "check that ZEGO reaches the callback URL, and that no secret was changed in ZEGO's console",
-        )
+        yield _WARNING, text, "check that ZEGO reaches the callback URL, and that no secret was changed at ZEGO"
 
 
-def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
-    found = judge_worker(tx, settings.sweep_slots, settings.claim_lease, now)
-    yield found.status, found.text, found.fix
-
-
-def judge_worker(tx: Transaction, slots: Slots | None, lease: timedelta, now: datetime) -> Check:
-    """Whether a worker leads, and its sweeps are in time: at most two slots (None: they are off) and `lease` late."""
+def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
+    """Whether a worker leads, and its sweeps are in time: at most two slots and the lease late."""
+    slots, lease = settings.sweep_slots, settings.claim_lease
     leader, last = find_leader(tx), store.find_last_sweep(tx)
     seen_at = leader.renewed_at if leader else None
     is_worker = leader is not None and leader.holder and not leader.holder.endswith(COMMAND)
     if leader is None or seen_at is None or not is_worker or now - seen_at > lease or is_dead(leader.process):
         silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
         text = f"no worker is running{silent}; start one with `zego-retention worker` (or `serve`)"
-        return Check("worker", _ATTENTION, text)
+        return [(_ATTENTION, text, "")]
     status, text = _OK, f"worker {leader.holder} is running"
     if slots is None:
         text += "; sweeps are off (ZEGO_RETENTION_SWEEP_EVERY)"
@@ -148,7 +140,7 @@ def judge_worker(tx: Transaction, slots: Slots | None, lease: timedelta, now: da
         status, text = _ATTENTION, f"{text}, but the last sweep began at {at}, too long ago; its log says why"
     else:
         text += f"; the last sweep began at {describe_moment(last.started_at)}"
-    return Check("worker", status, text)
+    return [(status, text, "")]
 
 
 def _find_late_slot(slots: Slots, lease: timedelta, now: datetime) -> datetime:
@@ -238,7 +230,7 @@ Look: TypeAlias = Callable[[Settings, Transaction, datetime], Findings]
 CHECKS: Final[dict[str, tuple[Look, str]]] = {
     "rules": (_check_rules, ""),
     "callbacks": (_check_callbacks, "all that are stored are understood"),
-    "worker": (_check_worker, ""),
+    "worker": (check_worker, ""),
     "orders": (_check_orders, "all are applied"),
     "calls": (_check_calls, "no app is blocked, paused or stopped by the breaker"),
     "files": (_check_files, "none waits for a person, none is overdue"),

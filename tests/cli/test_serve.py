@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.database import Database
-from service.health.checks import Status, judge_worker
+from service.health.checks import Status, check_worker
 from service.model import Vendor
 from service.sandbox.callbacks import callback_body
-from service.schedule import Every
 from service.serve import describe_start
 from service.settings import load_settings
 from tests.processes import MAX_WAIT_S, Running, answers, ask, running, wait_until
@@ -42,9 +41,9 @@ def serve(variables: dict[str, str], tmp_path: Path) -> Iterator[Running]:
 def is_worker_well(variables: dict[str, str]) -> bool:
     database = Database(variables["ZEGO_RETENTION_DATABASE_URL"])
     try:
-        slots, lease = Every(timedelta(minutes=15)), timedelta(minutes=2)
         with database.read() as tx:
-            return judge_worker(tx, slots, lease, datetime.now(UTC)).status is Status.OK
+            [(status, _, _)] = check_worker(load_settings(variables), tx, datetime.now(UTC))
+            return status is Status.OK
     finally:
         database.dispose()
 
