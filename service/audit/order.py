@@ -23,6 +23,14 @@ class OrderKind(StrEnum):
     RECONCILE = "reconcile"
 
 
+class OrderState(StrEnum):
+    """How an order stands."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    WAITING = "waiting"
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order; `number` is that of its audit entry, `app_id` the one app that it concerns (None: all).
@@ -38,6 +46,22 @@ class Order:
     applied_at: datetime | None = None
     result: dict[str, Any] | None = None
     failure: str | None = None
+
+    @property
+    def state(self) -> OrderState:
+        """How it stands."""
+        if self.applied_at is not None:
+            return OrderState.APPLIED
+        return OrderState.WAITING if self.failure is None else OrderState.FAILED
+
+    @property
+    def summary(self) -> str:
+        """The same as a sentence."""
+        if self.state is OrderState.FAILED:
+            return f"recorded, but it could not be applied so far: {self.failure}"
+        if self.state is OrderState.WAITING:
+            return "recorded, not applied yet: see `zego-retention doctor` if that lasts"
+        return "applied"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _ask(preview: ErasurePreview) -> int:
 def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
     now = invocation.now()
     rows = [
-        (relative(each.opened_at, now), each.run, each.outcome or "open", each.code, each.message, each.request_id)
+        (relative(each.opened_at, now), each.run_id, each.outcome or "open", each.code, each.message, each.request_id)
         for each in file.timeline
     ]
     if rows:

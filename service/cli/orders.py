@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-from service.audit.order import Order, OrderKind
+from service.audit.order import Order, OrderKind, OrderState
 from service.audit.store import finish_order
 from service.cli.frame import ExitCode, Invocation
 from service.cli.show import note, print_json, safe, show
@@ -20,7 +20,6 @@ from service.leader.leader import LeadLost
 from service.leader.store import find_leader
 from service.orders.wait import applied_by_somebody, read_order
 from service.units import count_of
-from service.views.audit import OrderState, describe_order
 from service.wiring import Service
 
 MAX_WAIT_S: Final = 5.0
@@ -36,7 +35,7 @@ _QUIET_S: Final = 2.0
 def report_order(invocation: Invocation, number: int) -> ExitCode:
     """Have an order applied, and print what came of it; where that takes too long, exit 3 with its number."""
     service = invocation.service
-    applied = applied_by_somebody(
+    order = applied_by_somebody(
         service.database,
         service.leader,
         number,
@@ -44,7 +43,6 @@ def report_order(invocation: Invocation, number: int) -> ExitCode:
         lambda: service.take_over(makes_calls=False),
         sleep=service.sleep,
     )
-    order = describe_order(applied)
     if invocation.as_json:
         print_json([order])
     elif order.state is OrderState.APPLIED:

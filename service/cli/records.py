@@ -16,9 +16,11 @@ from service.cli import orders
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import absolute, note, print_json, safe, show, show_facts
 from service.model import Role, Verdict
+from service.orders.wait import read_order
 from service.units import count_of
 from service.views import audit
 from service.views.callbacks import show_callback as read_callback
+from service.views.form import take
 
 
 def show_callback(invocation: Invocation, *, number: int, raw: bool) -> None:
@@ -46,7 +48,7 @@ def replay(invocation: Invocation, *, ids: tuple[int, ...], verdict: Verdict | N
 
 
 def show_order(invocation: Invocation, *, number: int) -> None:
-    order = audit.show_order(invocation.service.database, number)
+    order = read_order(invocation.service.database, number)
     if invocation.as_json:
         print_json([order])
         return
@@ -71,14 +73,14 @@ def verify(invocation: Invocation, *, head: str | None) -> None:
 
 
 def export(invocation: Invocation, *, after: int | None) -> None:
-    print_json(audit.export_audit(invocation.service.database, after or 0))
+    print_json(audit.AUDIT_EXPORT.iterate(invocation.service.database, None, after=after or 0))
 
 
 def add_token(invocation: Invocation, *, name: str, role: Role, expires: datetime | None) -> None:
     now = invocation.now()
     token, text = make_token(invocation.service.database, name, role, expires, invocation.actor, now)
     if invocation.as_json:
-        print_json([audit.describe_new_token(token, text)])
+        print_json([take(audit.NewToken, token, token=text)])
         return
     ends = "" if expires is None else f", ends {absolute(expires, now)}"
     note(f"token {token.id} ({safe(name)}, {role}{ends}); its text is shown only now:")

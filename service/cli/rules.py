@@ -64,7 +64,7 @@ def show_rules(invocation: Invocation) -> None:
         revision = views.find_current(tx)
         difference = keep_differs(tx, service.settings.keep)
     if invocation.as_json:
-        rules = [] if revision is None else revision.rules
+        rules = [] if revision is None else revision.parsed
         print_json({"revision": revision and revision.number, **to_json(rule)} for rule in rules)
     elif revision is None:
         show(NO_RULES)
@@ -74,7 +74,7 @@ def show_rules(invocation: Invocation) -> None:
         show(f"Revision {revision.number}, from {source}, applied by {person} at {at}", "")
         rows = [
             (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
-            for place, rule in enumerate(revision.rules, start=1)
+            for place, rule in enumerate(revision.parsed, start=1)
         ]
         show_table("#, name, match, keep, keep latest", rows)
         show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
@@ -109,7 +109,7 @@ def export(invocation: Invocation, *, revision: int | None) -> None:
             revision = find_current_number(tx)
     if not revision:
         raise CommandFailed("no rules are in force, so there is nothing to export")
-    sys.stdout.write(views.REVISIONS.show(database, revision).text)
+    sys.stdout.write(views.REVISIONS.show(database, revision).rules_text)
 
 
 def show_stored(invocation: Invocation, *, number: int, files: bool) -> None:
@@ -230,7 +230,7 @@ def _show_preview(preview: Preview) -> None:
         unimportant = ("size unknown", "recorded hours", "size")
         show_table("files, number, recorded hours, size, size unknown", changes, unimportant)
     # How many files are deleted in all by when, under the rules in force and under these.
-    before, after = (list(accumulate(days)) for days in (preview.forecast.in_force, preview.forecast.candidate))
+    before, after = (list(accumulate(days)) for days in (preview.forecast["in_force"], preview.forecast["candidate"]))
     days = [(f"day {day}" if day else "now", f"{before[day]:,}", f"{after[day]:,}") for day in _DAYS]
     show("")
     show_table("deleted by, rules in force, these rules", days)
@@ -239,7 +239,7 @@ def _show_preview(preview: Preview) -> None:
         if each.rule is not None and not (each.kept or each.later or each.due):
             show(f'Rule "{safe(each.rule)}" decides no file.')
     for unknown in preview.unknown_apps:
-        show(f'Rule "{safe(unknown.rule)}" names app {unknown.app}, which is not configured.')
+        show(f'Rule "{safe(unknown["rule"])}" names app {unknown["app"]}, which is not configured.')
     for app in preview.emptied_apps:
         show(f"These rules would delete every file of app {app}.")
     if preview.sooner_count:

@@ -18,7 +18,7 @@ from rich.text import Text
 from service.cli.frame import Invocation
 from service.cli.options import LISTED, load
 from service.units import describe_moment
-from service.views.form import Form, to_json
+from service.views.form import to_form, to_json
 from service.views.listed import Column, Kind, Listed
 
 _ENDLESS: Final = 100_000
@@ -66,7 +66,7 @@ def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: obj
         note(f"{listed.count(database, wanted) - most:,} more: see them with --limit or --json")
 
 
-def show_forms(columns: Sequence[Column[Any]], forms: Iterable[Form], now: datetime) -> None:
+def show_forms(columns: Sequence[Column[Any]], forms: Iterable[object], now: datetime) -> None:
     """Show forms as a table; where the terminal is narrow, the columns of the highest priority go first."""
     droppable = sorted((column for column in columns if column.priority), key=lambda column: -column.priority)
     rows = [[_describe_cell(column.kind, column.value(form), now) for column in columns] for form in forms]
@@ -114,10 +114,10 @@ def make_table(
     return table
 
 
-def show_facts(form: Form, now: datetime, *, skip: Collection[str] = (), **others: object) -> None:
+def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **others: object) -> None:
     """Show a form as names and values, with `others` after it; what is not known is left out."""
     grid = make_grid("bold")
-    for name, value in ({name: value for name, value in form if name not in skip} | others).items():
+    for name, value in ({name: value for name, value in to_form(form) if name not in skip} | others).items():
         if value is not None and value not in ([], {}):
             words = name.removesuffix("_at").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
             grid.add_row(words, make_cell(_describe_fact(name, value, now)))
@@ -151,10 +151,10 @@ def note(text: str) -> None:
     open_console(sys.stderr).print(text)
 
 
-def print_json(objects: Iterable[Form | Mapping[str, Any]]) -> None:
+def print_json(objects: Iterable[object]) -> None:
     """Print one JSON object per line, in ASCII: any terminal and any encoding can take it."""
     for item in objects:
-        sys.stdout.write(json.dumps(to_json(item) if isinstance(item, Form) else item) + "\n")
+        sys.stdout.write(json.dumps(item if isinstance(item, Mapping) else to_json(item)) + "\n")
 
 
 def open_console(stream: IO[str]) -> Console:

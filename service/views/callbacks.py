@@ -7,88 +7,76 @@ body itself, are shown from the role operator on only.
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from service.callbacks import store
 from service.database import Database
+from service.filters import CallbackFilter
 from service.model import Role, Verdict, may
-from service.views.form import AT, Form, Known, eg
-from service.views.listed import Column, Kind, Listed, Page, find_row, read_rows, require, take_from
+from service.views.form import Known, show_as, take
+from service.views.listed import Listed, find_row, read_rows
 from service.zego.envelope import Unreadable, read_envelope
 
 
-class Callback(Form):
-    """A stored callback."""
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A stored callback; without `body_bytes`, its bytes were dropped."""
 
-    id: int = eg(41)
-    app_id: str = eg("1234567890")
-    event: Known = eg("record")
-    received_at: datetime = eg(AT)
-    verdict: Verdict = eg("accepted")
-    reason: str = eg("file 17 is new")
-    understood_at: datetime | None = eg(AT)
-    repeats: int = eg(0)
-    file: int | None = eg(17, of="media_file_id")
-    content_type: str = eg("application/json")
-    body_bytes: int | None = eg(402, "null: its bytes were dropped")
+    id: int
+    app_id: str
+    event: str
+    received_at: datetime
+    verdict: Verdict
+    reason: str
+    understood_at: datetime | None
+    repeats: int
+    media_file_id: int | None
+    content_type: str
+    body_bytes: int | None
 
 
+@dataclass(frozen=True, slots=True)
 class CallbackDetail(Callback):
     """A stored callback with its body, as it came; all of that is null for a viewer."""
 
-    signature: str | None = eg("2f3f2ae0e8c8d5e0e1f7a1a6ae4bd4d1a7e8d0a2")
-    timestamp: str | None = eg("1772366400")
-    nonce: str | None = eg("350176")
-    fields: dict[str, Any] | None = eg({"event": "record", "appid": "1234567890"})
-    raw_base64: str | None = eg("eyJldmVudCI6InJlY29yZCJ9")
-    text: str | None = eg('{"event":"record"}')
+    signature: str | None
+    timestamp: str | None = None
+    nonce: str | None = None
+    fields: dict[str, Any] | None = None
+    raw_base64: str | None = None
+    text: str | None = None
+
+
+show_as(Callback, file="media_file_id", event=Known)
 
 
 def show_callback(database: Database, number: int, role: Role) -> CallbackDetail:
-    """One callback, as far as this role may see it.
-
-    Raises:
-        NoSuchThing: there is none of that number.
-    """
-    secret: dict[str, Any] = dict.fromkeys(("signature", "timestamp", "nonce", "fields", "raw_base64", "text"))
+    """One callback, as far as this role may see it; NoSuchThing if there is none of that number."""
     with database.read() as tx:
-        stored = require(store.find_callback(tx, number), "callback", number, "callbacks list")
-        if may(role, Role.OPERATOR):
-            secret |= _open(stored, store.read_body(tx, number))
-    return CallbackDetail(**dict(Callback.model_validate(stored)), **secret)
+        callback = CALLBACKS.require(tx, number)
+        if not may(role, Role.OPERATOR):
+            return take(CallbackDetail, callback, signature=None)
+        stored, raw = store.find_callback(tx, number), store.read_body(tx, number)
+    shown: dict[str, Any] = {"signature": stored.signature or None if stored else None}
+    if raw is not None:
+        shown |= {"raw_base64": base64.b64encode(raw).decode(), "text": raw.decode("utf-8", "backslashreplace")}
+        with suppress(Unreadable):
+            envelope = read_envelope(raw, callback.content_type)
+            shown |= {"timestamp": envelope.timestamp, "nonce": envelope.nonce, "fields": envelope.fields}
+    return take(CallbackDetail, callback, **shown)
 
 
-def _open(stored: store.StoredCallback, raw: bytes | None) -> dict[str, Any]:
-    shown: dict[str, Any] = {"signature": stored.signature or None}
-    if raw is None:
-        return shown
-    shown |= {"raw_base64": base64.b64encode(raw).decode(), "text": raw.decode("utf-8", "backslashreplace")}
-    try:
-        envelope = read_envelope(raw, stored.content_type)
-    except Unreadable:
-        return shown
-    return shown | {"timestamp": envelope.timestamp, "nonce": envelope.nonce, "fields": envelope.fields}
-
-
-CALLBACKS = Listed(
+CALLBACKS = Listed[CallbackFilter, Callback, Callback](
     "callback",
     "callbacks list",
-    Page[Callback],
-    read_rows(
-        lambda tx, wanted, cursor, size: store.list_callbacks(tx, wanted, size, before=cursor or None),
-        take_from(Callback),
-    ),
+    Callback,
+    read_rows(lambda tx, wanted, cursor, size: store.list_callbacks(tx, wanted, size, before=cursor or None), Callback),
     store.count_callbacks,
-    find_row(store.find_callback, take_from(Callback)),
-    (
-        Column("id", lambda each: each.id, Kind.NUMBER),
-        Column("received", lambda each: each.received_at, Kind.MOMENT),
-        Column("app", lambda each: each.app_id, priority=2),
-        Column("event", lambda each: each.event, priority=3),
-        Column("verdict", lambda each: each.verdict),
-        Column("file", lambda each: each.file, Kind.NUMBER, 1),
-        Column("reason", lambda each: each.reason, Kind.PROSE),
-    ),
+    find_row(store.find_callback, Callback),
+    "id, received: received_at, app: app_id, event, verdict, file: media_file_id, reason",
+    "event, app, file",
 )
 """Callbacks, the newest first."""

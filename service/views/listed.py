@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, get_type_hints
 
 from service.database import Database, Transaction
 from service.model import NoSuchThing
-from service.views.form import Form, eg
+from service.views.form import take
 
 T = TypeVar("T")
 FilterT = TypeVar("FilterT")
-FormT = TypeVar("FormT", bound=Form)
-DetailT = TypeVar("DetailT", bound=Form)
+RowT = TypeVar("RowT")
+DetailT = TypeVar("DetailT")
 
 MAX_NUMBER: Final = 2**63 - 1
 """The highest number that the databases count to."""
 
 _BATCH: Final = 500
-
-
-class Page(Form, Generic[FormT]):
-    """A page of a list; `next_cursor` leads to the next one, null says that this was the last."""
-
-    items: list[FormT]
-    next_cursor: str | None = eg("MTc")
-
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        """`FilePage` for a page of `File`."""
-        return f"{params[0].__name__}Page"
 
 
 class Kind(StrEnum):
@@ -48,40 +35,71 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Column(Generic[FormT]):
+class Column(Generic[RowT]):
     """A column of a table. Priority 0 is always shown; of the others, the highest go first where space is short."""
 
     header: str
-    value: Callable[[FormT], object]
+    value: Callable[[RowT], object]
     kind: Kind = Kind.WORD
     priority: int = 0
 
 
+_PROSE: Final = frozenset(
+    ("actor", "applied_by", "files", "made_by", "message", "name", "note", "placed_by", "reason", "requested_by")
+) | {"rule", "source", "stream_id", "subject"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page of a list; `next_cursor` leads to the next one, None says that this was the last."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
 @dataclass(frozen=True)
-class Listed(Generic[FilterT, FormT, DetailT]):
+class Listed(Generic[FilterT, RowT, DetailT]):
     """One resource, called `name`, which `command` lists.
 
     `read(tx, wanted, cursor, limit)` gives entries beyond `cursor` (0: from the start), and the cursor to resume at
     (None: that was all). `count_all(tx, wanted)` is how many there are, `find(tx, number)` one of them in full.
+    `table` describes the columns of a table (`id, started: started_at`); those that `drop_first` names are left out
+    where space is short, one after the other.
     """
 
     name: str
     command: str
-    page_form: type[Page[FormT]]
-    read: Callable[[Transaction, FilterT, int, int], tuple[list[FormT], int | None]]
+    row: type[RowT]
+    read: Callable[[Transaction, FilterT, int, int], tuple[list[RowT], int | None]]
     count_all: Callable[[Transaction, FilterT], int]
     find: Callable[[Transaction, int], DetailT | None]
-    columns: tuple[Column[FormT], ...]
+    table: str
+    drop_first: str = ""
 
-    def page(self, database: Database, wanted: FilterT, limit: int, cursor: int = 0) -> Page[FormT]:
+    @cached_property
+    def columns(self) -> tuple[Column[RowT], ...]:
+        """The columns of a table."""
+        hints, dropped = get_type_hints(self.row), self.drop_first.split(", ")[::-1]
+        columns: list[Column[RowT]] = []
+        for described in self.table.split(", "):
+            header, _, attribute = described.partition(": ")
+            attribute = attribute or header
+            kind = Kind.PROSE if attribute in _PROSE else Kind.WORD
+            if hints.get(attribute) in (int, int | None):
+                kind = Kind.SIZE if attribute.endswith("_bytes") else Kind.NUMBER
+            priority = dropped.index(header) + 1 if header in dropped else 0
+            columns.append(Column(header, attrgetter(attribute), kind, priority))
+        return tuple(columns)
+
+    def page(self, database: Database, wanted: FilterT, limit: int, cursor: int = 0) -> Page[RowT]:
         """One page; it may hold fewer than `limit` although there are more."""
         with database.read() as tx:
             items, resume = self.read(tx, wanted, cursor, limit)
-        return self.page_form.model_construct(items=items, next_cursor=encode_cursor(resume))
+        return Page(items, encode_cursor(resume))
 
-    def iterate(self, database: Database, wanted: FilterT, limit: int | None = None) -> Iterator[FormT]:
+    def iterate(self, database: Database, wanted: FilterT, limit: int | None = None, after: int = 0) -> Iterator[RowT]:
         """All entries, or the first `limit`; read batch after batch, so that the reader may take any time."""
-        resume: int | None = 0
+        resume: int | None = after
         left = limit
         while resume is not None and left != 0:
             with database.read() as tx:
@@ -95,55 +113,44 @@ class Listed(Generic[FilterT, FormT, DetailT]):
             return self.count_all(tx, wanted)
 
     def show(self, database: Database, number: int) -> DetailT:
-        """One of them in full.
-
-        Raises:
-            NoSuchThing: there is none of that number.
-        """
+        """One of them in full; NoSuchThing if there is none of that number."""
         with database.read() as tx:
-            return require(self.find(tx, number), self.name, number, self.command)
+            return self.require(tx, number)
 
-
-def require(found: T | None, name: str, number: int, command: str) -> T:
-    """What was found.
-
-    Raises:
-        NoSuchThing: nothing was; the text names the command that lists what there is.
-    """
-    if found is None:
-        raise NoSuchThing(f"there is no {name} {number}: see `zego-retention {command}`")
-    return found
+    def require(self, tx: Transaction, number: int) -> DetailT:
+        """The same, within a transaction."""
+        found = self.find(tx, number)
+        if found is None:
+            raise NoSuchThing(f"there is no {self.name} {number}: see `zego-retention {self.command}`")
+        return found
 
 
 def read_rows(
-    fetch: Callable[[Transaction, FilterT, int, int], Iterable[T]],
-    describe: Callable[[Transaction, T], FormT],
-    number: Callable[[T], int] = attrgetter("id"),
-) -> Callable[[Transaction, FilterT, int, int], tuple[list[FormT], int | None]]:
-    """The `read` of a list: `fetch(tx, wanted, cursor, size)` gives rows, `describe(tx, row)` their forms."""
+    fetch: Callable[[Transaction, FilterT, int, int], Iterable[object]], row: type[RowT], key: str = "id"
+) -> Callable[[Transaction, FilterT, int, int], tuple[list[RowT], int | None]]:
+    """The `read` of a list: `fetch(tx, wanted, cursor, size)` gives what its entries are taken from."""
 
-    def read(tx: Transaction, wanted: FilterT, cursor: int, limit: int) -> tuple[list[FormT], int | None]:
-        rows, resume = cut(list(fetch(tx, wanted, cursor, limit + 1)), limit, number)
-        return [describe(tx, row) for row in rows], resume
+    def read(tx: Transaction, wanted: FilterT, cursor: int, limit: int) -> tuple[list[RowT], int | None]:
+        found = (each if isinstance(each, row) else take(row, each) for each in fetch(tx, wanted, cursor, limit + 1))
+        return cut(list(found), limit, attrgetter(key))
 
     return read
 
 
 def find_row(
-    fetch: Callable[[Transaction, int], T | None], describe: Callable[[Transaction, T], DetailT]
+    fetch: Callable[[Transaction, int], object], detail: type[DetailT]
 ) -> Callable[[Transaction, int], DetailT | None]:
-    """The `find` of a list whose row `fetch(tx, number)` gives and `describe(tx, row)` turns into a form."""
+    """The `find` of a list whose details have just what `fetch(tx, number)` gives."""
 
     def find(tx: Transaction, number: int) -> DetailT | None:
-        row = fetch(tx, number)
-        return None if row is None else describe(tx, row)
+        found = fetch(tx, number)
+        return None if found is None else take(detail, found)
 
     return find
 
 
-def take_from(form: type[FormT]) -> Callable[[Transaction, object], FormT]:
-    """Describe rows that have just what the form needs."""
-    return lambda _tx, row: form.model_validate(row)
+def find_none(_tx: Transaction, _number: int) -> None:
+    """The `find` of a list whose entries are not shown alone."""
 
 
 def cut(rows: Sequence[T], limit: int, number: Callable[[T], int]) -> tuple[list[T], int | None]:
@@ -153,17 +160,5 @@ def cut(rows: Sequence[T], limit: int, number: Callable[[T], int]) -> tuple[list
 
 
 def encode_cursor(number: int | None) -> str | None:
-    """The opaque text for "resume at this number"; None at the end."""
-    return None if number is None else base64.urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
-
-
-def decode_cursor(text: object) -> int:
-    """Read back what `encode_cursor` wrote; ValueError if it did not write this."""
-    try:
-        raw = base64.urlsafe_b64decode(f"{text}{'=' * (-len(str(text)) % 4)}".encode("ascii"))
-        number = int(raw) if len(raw) <= len(str(MAX_NUMBER)) else -1
-    except (binascii.Error, ValueError):
-        number = -1
-    if not 0 <= number <= MAX_NUMBER or encode_cursor(number) != text:
-        raise ValueError("is no cursor of this API: take it from next_cursor")
-    return number
+    """The text for "resume at this number"; None at the end."""
+    return None if number is None else str(number)

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from flask import Flask
-from flask_openapi.openapi import OpenAPI
 
 from service.callbacks.receive import Answer
 from service.health.metrics import Metrics
 from service.health.readiness import Readiness
 from service.settings import Settings, load_settings
-from service.web.api.build import OPENAPI_VERSION, add_api, describe_api
+from service.web.api.build import add_api
 from service.web.api.routes import Backend
 from service.web.callback import add_callback_url
 from service.web.health import Preparation, health_blueprint
@@ -39,8 +38,7 @@ def create_app(
     service = Service(settings or load_settings(os.environ), now=now, sleep=sleep)
     preparation = Preparation(service)
     metrics = Metrics(service.database, now)
-    app = OpenAPI(__name__, static_folder=None, doc_ui=False, **describe_api())
-    app.openapi_version = OPENAPI_VERSION
+    app = Flask(__name__, static_folder=None)
     threads = Threads()
 
     def count(answer: Answer, seconds: float) -> None:
@@ -52,7 +50,7 @@ def create_app(
         "zego-retention.count": count,
     }
     app.register_blueprint(health_blueprint(Readiness(preparation.prove), metrics))
-    add_api(app, Backend(service, threads), preparation.ensure)
+    add_api(app, Backend(service, threads, preparation.ensure))
     app.after_request(harden)
     register_problems(app)
     add_callback_url(app, service.inbox, count)

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from service.web.api.document import CONTENT_SECURITY_POLICY, STATIC
+from service.web.api.openapi import CONTENT_SECURITY_POLICY, STATIC
 
 if TYPE_CHECKING:
     from tests.web.api_scene import Api

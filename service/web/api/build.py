@@ -1,43 +1,43 @@
-"""The API put together: every subject's routes, the guard before them, and how errors are answered."""
+"""The API put together: who may come in, what a request holds, and how errors are answered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
-from flask import Response
-from flask_openapi.blueprint import APIBlueprint
-from flask_openapi.models.info import Info
-from flask_openapi.models.security_scheme import SecurityScheme
-from flask_openapi.openapi import OpenAPI
+from flask import Blueprint, Flask, Response, abort, request
 from pydantic import ValidationError
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.routing import IntegerConverter
 
-from service import __version__
 from service.audit.checks import BadOrder
+from service.audit.store import list_tokens
+from service.audit.tokens import BadToken, Bearer, find_bearer
 from service.database import DatabaseUnavailable
 from service.files.actions import NotAsExpected
-from service.model import NoSuchThing, NotPossible
+from service.model import Actor, NoSuchThing, NotPossible, Role, may
 from service.preview.apply import PreviewNeeded
 from service.rules.file import RulesError
 from service.views.form import to_json
-from service.views.holds import ErasurePreview
-from service.views.listed import MAX_NUMBER
+from service.views.listed import MAX_NUMBER, Page
 from service.views.rules import describe_preview
-from service.web.api import audit, callbacks, document, figures, files, holds, rules, runs
-from service.web.api.fields import Problem
-from service.web.api.guard import Guard, refuse_fields
-from service.web.api.routes import PREFIX, Backend, Route, add_route
+from service.web.api import openapi, orders, reads  # noqa: F401  (they declare the routes)
+from service.web.api.fields import Strict
+from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route, answer_json
 from service.web.problems import RETRY_AFTER_S, problem
 from service.web.threads import Busy, answer_busy
+from service.wiring import Service
 
-OPENAPI_VERSION: Final = "3.1.0"
+MAX_BODY_BYTES: Final = 1024 * 1024
 _MAX_ERRORS: Final = 20
-_SUBJECTS: Final = (
-    *(files.routes, rules.routes, holds.routes, holds.erasure_routes, runs.routes, runs.listing_routes),
-    *(callbacks.routes, figures.routes, audit.routes, audit.token_routes, document.routes),
+_WORDS: Final = {"extra_forbidden": "is not known here", "missing": "is missing"}
+_REALM: Final = 'Bearer realm="zego-retention"'
+_HOW_TO_SEND: Final = "send a token of this service, as Authorization: Bearer TOKEN"
+_HOW_TO_START: Final = (
+    "there is no token yet: set ZEGO_RETENTION_ADMIN_TOKEN (or …_FILE), or make one with `zego-retention tokens add`"
 )
 
 log = structlog.get_logger(__name__)
@@ -54,38 +54,111 @@ class NumberConverter(IntegerConverter):
 
 def declared_routes() -> dict[str, Route]:
     """Every route of the API by its endpoint."""
-    return {f"api.{route.name}": route for subject in _SUBJECTS for route in subject.routes}
+    return {f"api.{route.name}": route for route in ROUTES}
 
 
-def describe_api() -> dict[str, Any]:
-    """What the application has to know of the API when it is made."""
-    return {
-        "info": Info(title="zego-retention", version=__version__, description="Retention of ZEGO CDN recordings."),
-        "security_schemes": {"bearer": SecurityScheme(type="http", scheme="bearer")},
-        "validation_error_status": HTTPStatus.UNPROCESSABLE_ENTITY.value,
-        "validation_error_model": Problem,
-        "validation_error_callback": _answer_invalid,
-    }
-
-
-def add_api(app: OpenAPI, backend: Backend, prepare: Callable[[], None]) -> None:
-    """Let `app` answer under `/api/v1`; `prepare` makes the database ready, or raises DatabaseUnavailable."""
+def add_api(app: Flask, backend: Backend) -> None:
+    """Let `app` answer under `/api/v1`."""
     app.url_map.converters["number"] = NumberConverter
-    blueprint = APIBlueprint("api", __name__, url_prefix=PREFIX)
-    blueprint.before_request(Guard(backend.service, prepare, declared_routes()))
-    for subject in _SUBJECTS:
-        for route in subject.routes:
-            add_route(blueprint, subject.tag, route, backend)
+    blueprint = Blueprint("api", __name__, url_prefix=PREFIX)
+    for route in ROUTES:
+        view, methods = _make_view(route, backend), [route.method]
+        blueprint.add_url_rule(route.path, route.name, view, methods=methods, provide_automatic_options=False)
     blueprint.register_error_handler(DatabaseUnavailable, _answer_unavailable)
     blueprint.register_error_handler(Busy, answer_busy)
     blueprint.register_error_handler(NotPossible, _answer_not_possible)
-    blueprint.register_error_handler(RulesError, lambda error: refuse_fields({"rules": str(error)}))
-    app.register_api(blueprint)
+    blueprint.register_error_handler(RulesError, lambda error: _refuse_fields({"rules": str(error)}))
+    app.register_blueprint(blueprint)
 
 
-def _answer_invalid(error: ValidationError) -> Response:
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
-    return refuse_fields({".".join(map(str, each["loc"])): each["msg"].removeprefix("Value error, ") for each in found})
+def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
+    def view(number: int = 0) -> Response:
+        service, bearer = backend.service, Bearer("", Role.VIEWER)
+        if route.role is not None:
+            backend.prepare()
+            bearer = _check_token(service, route.role)
+        query, body = _read_query(route), _read_body(route) if route.method == "POST" else {}
+        actor = Actor(bearer.name, "API")
+        call = Call(backend, service, service.database, service.now(), actor, bearer.role, number, query, body)
+        with backend.threads.for_inventory() if route.reads_all else nullcontext():
+            answer = route.view(call)
+        if isinstance(answer, Response):
+            return answer
+        if isinstance(answer, Page):
+            return answer_json({"items": list(map(to_json, answer.items)), "next_cursor": answer.next_cursor})
+        return answer_json(to_json(answer), route.status)
+
+    return view
+
+
+def _check_token(service: Service, needed: Role) -> Bearer:
+    """Who asks; the request ends here if they may not."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        _refuse_token(service, _HOW_TO_SEND, _REALM)
+    admin = service.settings.admin_token
+    secret = admin.get_secret_value() if admin else None
+    try:
+        bearer = find_bearer(service.database, secret, token.strip(), service.now())
+    except BadToken as error:
+        log.warning("token_refused", reason=error.reason, address=request.remote_addr)
+        _refuse_token(service, str(error), f'{_REALM}, error="invalid_token"')
+    if not may(bearer.role, needed):
+        log.warning("role_too_low", token=bearer.name, role=bearer.role.value, needed=needed.value)
+        challenge = f'{_REALM}, error="insufficient_scope", scope="{needed}"'
+        detail = f"this needs the role {needed}; the token has the role {bearer.role}"
+        abort(problem(HTTPStatus.FORBIDDEN, detail, headers={"WWW-Authenticate": challenge}))
+    return bearer
+
+
+def _refuse_token(service: Service, detail: str, challenge: str) -> NoReturn:
+    if service.settings.admin_token is None:
+        with service.database.read() as tx:
+            detail = detail if list_tokens(tx, 1) else _HOW_TO_START
+    abort(problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge}))
+
+
+def _read_query(route: Route) -> dict[str, Any]:
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        abort(_refuse_fields(dict.fromkeys(repeated, "is given more than once")))
+    return _validate(route.query, request.args.to_dict())
+
+
+def _read_body(route: Route) -> dict[str, Any]:
+    request.max_content_length = MAX_BODY_BYTES
+    try:
+        raw = request.get_data()
+        if route.body is None:
+            if raw.strip() not in (b"", b"{}"):
+                abort(_refuse_fields({"": "this takes no body"}))
+            return {}
+        if not request.is_json:
+            abort(problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json"))
+        content = request.get_json()
+    except RequestEntityTooLarge:
+        abort(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body has at most 1 MiB"))
+    except (BadRequest, ValueError, RecursionError):
+        abort(problem(HTTPStatus.BAD_REQUEST, "the body is not valid JSON"))
+    if not isinstance(content, dict):
+        abort(_refuse_fields({"": "must be a JSON object"}))
+    return _validate(route.body, content)
+
+
+def _validate(model: type[Strict], content: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(model.model_validate(content))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
+        wrong = {".".join(map(str, each["loc"])): _WORDS.get(each["type"], each["msg"]) for each in found}
+        abort(_refuse_fields({field: text.removeprefix("Value error, ") for field, text in wrong.items()}))
+
+
+def _refuse_fields(wrong: Mapping[str, str]) -> Response:
+    """The answer that names each field that is wrong, and why; the name "" stands for the body itself."""
+    errors = [{"field": field[:100], "detail": detail} for field, detail in wrong.items()]
+    first = next((f"{error['field']}: {error['detail']}".removeprefix(": ") for error in errors), "see errors")
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, first, errors=errors)
 
 
 def _answer_unavailable(error: DatabaseUnavailable) -> Response:
@@ -96,11 +169,12 @@ def _answer_unavailable(error: DatabaseUnavailable) -> Response:
 
 def _answer_not_possible(error: NotPossible) -> Response:
     if isinstance(error, BadOrder):
-        return refuse_fields({error.field: str(error)})
-    status = HTTPStatus.NOT_FOUND if isinstance(error, NoSuchThing) else HTTPStatus.CONFLICT
+        return _refuse_fields({error.field: str(error)})
     members: dict[str, Any] = {}
     if isinstance(error, PreviewNeeded):
         members["preview"] = to_json(describe_preview(error.preview))
     elif isinstance(error, NotAsExpected):
-        members["preview"] = to_json(ErasurePreview.model_validate(error.preview))
-    return problem(status, str(error), **members)
+        members["preview"] = to_json(error.preview)
+    return problem(
+        HTTPStatus.NOT_FOUND if isinstance(error, NoSuchThing) else HTTPStatus.CONFLICT, str(error), **members
+    )

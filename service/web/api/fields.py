@@ -1,29 +1,19 @@
-"""What requests are made of: parts that several bodies and queries share, refused with their field named."""
+"""What requests are made of: kinds of fields, and models that refuse whatever they do not know, field by field."""
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from service.units import parse_moment
-from service.views.form import Form, eg
-from service.views.listed import MAX_NUMBER, decode_cursor
+from service.views.listed import MAX_NUMBER
 
-MAX_PAGE = 500
-"""The most entries of one page."""
-
-_USUAL_PAGE = 100
-_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_NO_NUL: Final = r"^[^\x00]*$"
+_MOMENT: Final = {"type": "string", "format": "date-time", "examples": ["2026-12-31T18:00:00Z"]}
 
 
 def _read_moment(value: object) -> datetime:
@@ -39,25 +29,18 @@ def _refuse_blank(text: str) -> str:
     return text
 
 
-def _schema(**facts: Any) -> WithJsonSchema:  # noqa: ANN401  (JSON)
-    return WithJsonSchema({"type": "string", **facts})
-
-
-Cursor = Annotated[
-    int, BeforeValidator(decode_cursor), _schema(description="`next_cursor` of the page before", example="MTc")
-]
-Moment = Annotated[
-    datetime,
-    BeforeValidator(_read_moment),
-    _schema(format="date-time", description="ISO 8601; without a zone it is UTC", example="2026-12-31T18:00:00Z"),
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+Moment = Annotated[datetime, BeforeValidator(_read_moment), WithJsonSchema(_MOMENT)]
+Text = Annotated[str, Field(min_length=1, max_length=255, pattern=_NO_NUL)]
 Pattern = Annotated[Text, Field(description="`*` and `?` are special, as in rules", examples=["trial-*"])]
-Reason = Annotated[
-    str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$"), AfterValidator(_refuse_blank)
-]
-AppId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,9}$"), Field(examples=["1234567890"])]
+Reason = Annotated[str, Field(min_length=1, max_length=1000, pattern=_NO_NUL), AfterValidator(_refuse_blank)]
+AppId = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,9}$", examples=["1234567890"])]
 Number = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True)]
+
+_KINDS: Final = {str: Text, int: Annotated[int, Field(ge=1, le=MAX_NUMBER)], datetime: Moment}
+_PAGING: Final = {
+    "cursor": (int | None, Field(None, ge=0, le=MAX_NUMBER, description="`next_cursor` of the page before")),
+    "limit": (int, Field(100, ge=1, le=500, description="The most entries of one page")),
+}
 
 
 class Strict(BaseModel):
@@ -66,40 +49,31 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NoQuery(Strict):
-    """A route without parameters."""
-
-
-class NoBody(Strict):
-    """A route without a body."""
-
-
-class Paging(Strict):
-    """Which page of a list."""
-
-    cursor: Cursor | None = None
-    limit: int = Field(_USUAL_PAGE, ge=1, le=MAX_PAGE, description="The most entries of one page")
-
-
-class NumberPath(BaseModel):
-    """The number in a path."""
-
-    number: int = Field(ge=1, le=MAX_NUMBER, examples=[17])
-
-
-class WrongField(Form):
-    """One thing that is wrong with a request."""
-
-    field: str = eg("reason")
-    detail: str = eg("is empty")
-
-
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """What went wrong (RFC 9457); `errors` names each field that is wrong, `preview` is what would happen now."""
 
-    type: str = eg("about:blank")
-    title: str = eg("Conflict")
-    status: int = eg(409)
-    detail: str = eg("file 17 is kept: there is nothing to confirm")
-    errors: list[WrongField] = Field(default=[], description="each field that is wrong")
-    preview: dict[str, Any] | None = Field(default=None, description="what would happen now, where that was expected")
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = []
+    preview: dict[str, Any] | None = None
+
+
+def body_of(name: str, fields: dict[str, Any]) -> type[Strict]:
+    """The model of a body; a field that may be None may be left out."""
+    made = {field: (kind, None if type(None) in get_args(kind) else ...) for field, kind in fields.items()}
+    return create_model(name, __base__=Strict, __doc__="", **made)  # type: ignore[call-overload, no-any-return]
+
+
+def query_of(name: str, wanted: type | None) -> type[Strict]:
+    """The parameters of a list: the fields of its filter, and which page."""
+    kind: Any
+    fields: dict[str, Any] = {}
+    for each in dataclasses.fields(wanted) if wanted else ():
+        hint = get_type_hints(wanted)[each.name]
+        kind = next(iter(get_args(hint)), hint)
+        kind = AppId if each.name == "app_id" else _KINDS.get(kind, kind)
+        about = Field(each.default, alias=each.metadata.get("name"), description=each.metadata["help"])
+        fields[each.name] = (kind | None if each.default is None else kind, about)
+    return create_model(name, __base__=Strict, **fields, **_PAGING)  # type: ignore[call-overload, no-any-return]

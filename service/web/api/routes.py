@@ -1,7 +1,7 @@
 """How a route is declared: what it takes, who may use it, what it answers. OpenAPI and the tests read it here.
 
-Every view takes one `Call` (who asks, with which parameters and body) and returns the form that is the answer. What is
-ordered is answered with its result, or 202 and where to look if the leader has not applied it in time.
+A view takes one `Call` and returns the value that is the answer. What is ordered is answered with what came of it, or
+202 and where to look if the leader has not applied it in time.
 """
 
 from __future__ import annotations
@@ -11,24 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Final
 
-from flask import Response, g
-from flask_openapi.blueprint import APIBlueprint
-from flask_openapi.models import OPENAPI3_REF_PREFIX
-from flask_openapi.models.schema import Schema
-from flask_openapi.models.tag import Tag
-from flask_openapi.utils import get_model_schema
-from pydantic import BaseModel
+from flask import Response
+from pydantic import BaseModel, create_model
 
-from service.audit.tokens import Bearer
+from service.audit.order import Order, OrderState
 from service.database import Database
 from service.model import Actor, Role
-from service.views.audit import Order, OrderState, report_order
-from service.views.form import Form, to_json
+from service.orders.wait import wait_for_order
+from service.views.form import Form, form_of, to_json
 from service.views.listed import Listed, Page
 from service.views.rules import Forecast
-from service.web.api.fields import NoBody, NoQuery, NumberPath, Paging, Problem, Strict
+from service.web.api.fields import Strict, body_of, query_of
 from service.web.remembered import Remembered
 from service.web.threads import Threads
 from service.wiring import Service
@@ -36,95 +31,64 @@ from service.wiring import Service
 PREFIX: Final = "/api/v1"
 ORDER_WAIT_S: Final = 2.0
 """How long an answer waits for the leader to apply what was ordered."""
-
 FORECAST_FRESH_S: Final = 60.0
 """How long a forecast is shown to everybody before the inventory is counted again."""
-
-QueryT = TypeVar("QueryT", bound=Strict)
-BodyT = TypeVar("BodyT", bound=Strict)
-PagingT = TypeVar("PagingT", bound=Paging)
-FilterT = TypeVar("FilterT")
-FormT = TypeVar("FormT", bound=Form)
-_V = TypeVar("_V", bound="Callable[..., Form]")
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What the routes work with."""
+    """What the routes work with; `prepare` makes the database ready, or raises DatabaseUnavailable."""
 
     service: Service
     threads: Threads
+    prepare: Callable[[], None]
     forecast: Remembered[Forecast] = field(default_factory=lambda: Remembered(FORECAST_FRESH_S))
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[QueryT, BodyT]):
-    """One request, checked. `number` is that in the path (0: there is none)."""
+class Call:
+    """One request, checked: who asks, with which number in the path (0: none), parameters and body."""
 
     backend: Backend
-    bearer: Bearer
+    service: Service
+    database: Database
+    now: datetime
+    actor: Actor
+    role: Role
     number: int
-    query: QueryT
-    body: BodyT
-
-    @property
-    def service(self) -> Service:
-        """The service."""
-        return self.backend.service
-
-    @property
-    def database(self) -> Database:
-        """Its database."""
-        return self.backend.service.database
-
-    @property
-    def actor(self) -> Actor:
-        """Who asks, for the audit."""
-        return Actor(self.bearer.name, "API")
-
-    def now(self) -> datetime:
-        """The time."""
-        return self.backend.service.now()
+    query: dict[str, Any]
+    body: dict[str, Any]
 
     def report(self, order: int) -> Order:
         """What came of an order, as far as the leader has applied it within two seconds."""
-        return report_order(self.database, order, ORDER_WAIT_S, self.service.sleep)
+        return wait_for_order(self.database, order, ORDER_WAIT_S, self.service.sleep)
 
 
-Plain = Call[NoQuery, NoBody]
-"""A request without parameters and body."""
-
-
-def page(call: Call[PagingT, NoBody], listed: Listed[FilterT, FormT, Any], wanted: FilterT) -> Page[FormT]:
-    """The page of a list that was asked for."""
-    return listed.page(call.database, wanted, call.query.limit, call.query.cursor or 0)
+View = Callable[[Call], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One method of one path. `role` is the least that it takes; None: everybody may.
 
-    `name` is what it is called in OpenAPI and, behind the blueprint's name, in Flask. `answer` is the form that it
-    answers with (None: it answers by itself).
+    `name` is what it is called in OpenAPI, `answer` what its answer looks like (None: it answers by itself). Of routes
+    that read the whole inventory (`reads_all`), one at a time is answered.
     """
 
     method: str
     path: str
     role: Role | None
     name: str
-    view: Callable[[Call[Any, Any]], Form | Response]
-    answer: type[Form] | None
+    about: str
+    view: View
+    answer: type[BaseModel] | None
     status: HTTPStatus = HTTPStatus.OK
-    query: type[Strict] = NoQuery
-    body: type[Strict] = NoBody
+    query: type[Strict] = Strict
+    body: type[Strict] | None = None
     problems: frozenset[HTTPStatus] = frozenset()
+    orders: bool = False
+    reads_all: bool = False
     hidden: bool = False
-
-    @property
-    def orders(self) -> bool:
-        """It answers 202 if what it orders is not applied yet."""
-        answer = self.answer
-        return self.method == "POST" and answer is not None and (answer is Order or "order" in answer.model_fields)
 
     @property
     def refusals(self) -> frozenset[HTTPStatus]:
@@ -137,61 +101,94 @@ class Route:
         if "<number:" in self.path:
             found.add(HTTPStatus.NOT_FOUND)
         if self.method == "POST":
-            found.add(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        if self.body is not NoBody:
+            found |= {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        if self.body is not None:
             found |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
         return frozenset(found)
 
 
-class Routes:
-    """The routes of one subject. A view's annotations say what it takes (`Call[query, body]`) and what it answers."""
-
-    def __init__(self, subject: str, about: str) -> None:
-        self.tag = Tag(name=subject, description=about)
-        self.routes: list[Route] = []
-
-    def get(self, path: str, *, role: Role = Role.VIEWER, problems: Iterable[HTTPStatus] = ()) -> Callable[[_V], _V]:
-        """Declare what reads; it is called like its view."""
-        return self._declare("GET", path, role, HTTPStatus.OK, problems)
-
-    def post(self, path: str, *, role: Role, status: HTTPStatus = HTTPStatus.OK) -> Callable[[_V], _V]:
-        """Declare what orders something, changes tokens, or makes a preview."""
-        return self._declare("POST", path, role, status, [HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT])
-
-    def _declare(
-        self, method: str, path: str, role: Role, status: HTTPStatus, problems: Iterable[HTTPStatus]
-    ) -> Callable[[_V], _V]:
-        def declare(view: _V) -> _V:
-            hints = get_type_hints(view)
-            query, body = get_args(hints["call"])
-            route = Route(
-                method, path, role, view.__name__, view, hints["return"], status, query, body, frozenset(problems)
-            )
-            self.routes.append(route)
-            return view
-
-        return declare
+ROUTES: Final[list[Route]] = []
 
 
-def add_route(blueprint: APIBlueprint, tag: Tag, route: Route, backend: Backend) -> None:
-    """Put a declared route into the blueprint and into its OpenAPI."""
-    add = blueprint.get if route.method == "GET" else blueprint.post
-    answers = {route.status, HTTPStatus.ACCEPTED} if route.orders else {route.status}
-    add(
-        route.path,
-        tags=[tag],
-        operation_id=route.name,
-        description="Needs no token." if route.role is None else f"Needs the role {route.role}, or one above it.",
-        security=[{"bearer": []}] if route.role else None,
-        openapi_extensions={"x-role": route.role.value if route.role else None},
-        responses={
-            **{str(status.value): _describe_answer(blueprint, route.answer, status) for status in answers},
-            **{str(status.value): _describe_problem(blueprint, status) for status in sorted(route.refusals)},
-        },
-        doc_ui=not route.hidden,
-        endpoint=route.name,
-        provide_automatic_options=False,
-    )(_make_view(route, backend))
+def add_list(
+    path: str, listed: Listed[Any, Any, Any], about: str, wanted: type | None = None, role: Role = Role.VIEWER
+) -> None:
+    """Declare a list with its filter; without one, the number in its path is what it is filtered by."""
+
+    def view(call: Call) -> Page[Any]:
+        query = dict(call.query)
+        limit, cursor = query.pop("limit"), query.pop("cursor") or 0
+        return listed.page(call.database, wanted(**query) if wanted else call.number, limit, cursor)
+
+    name = f"list_{path.strip('/').replace('/<number:number>', '').replace('/', '_')}"
+    ROUTES.append(Route("GET", path, role, name, about, view, page_of(listed.row), query=query_of(name, wanted)))
+
+
+def add_show(path: str, listed: Listed[Any, Any, Any], detail: type, about: str) -> None:
+    """Declare how one entry of a list is shown in full."""
+
+    def view(call: Call) -> Any:  # noqa: ANN401  (an entry of any list)
+        return listed.show(call.database, call.number)
+
+    ROUTES.append(Route("GET", path, Role.VIEWER, f"show_{listed.name}", about, view, form_of(detail)))
+
+
+def get(path: str, answer: type[BaseModel], problems: Iterable[HTTPStatus] = (), **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
+    """Declare what reads."""
+    return _declare("GET", path, Role.VIEWER, answer, problems=frozenset(problems), **more)
+
+
+def post(path: str, role: Role, answer: type[BaseModel], **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
+    """Declare what changes something; `body` names its fields."""
+    return _declare("POST", path, role, answer, **more)
+
+
+def order(
+    path: str,
+    role: Role,
+    listed: Listed[Any, Any, Any] | None = None,
+    detail: type = Order,
+    **more: Any,  # noqa: ANN401  (of Route)
+) -> Callable[[View], View]:
+    """Declare what places an order and returns its number.
+
+    It is answered with what came of the order or, with `listed`, with the entry that the order concerns (its number
+    stands in the path, or is returned first) and the order beside it.
+    """
+    answer = form_of(detail)
+    if listed is not None:
+        answer = create_model(f"Ordered{detail.__name__}", __base__=answer, order=(form_of(Order), ...))
+
+    def declare(view: View) -> View:
+        def carry_out(call: Call) -> Response:
+            placed = view(call)
+            concerned, number = placed if isinstance(placed, tuple) else (call.number, placed)
+            applied = call.report(number)
+            if listed is None:
+                return answer_order(to_json(applied), applied)
+            entry = to_json(listed.show(call.database, concerned))
+            return answer_order(entry | {"order": to_json(applied)}, applied, more.get("status", HTTPStatus.OK))
+
+        carry_out.__name__, carry_out.__doc__ = view.__name__, view.__doc__
+        return post(path, role, answer, orders=True, **more)(carry_out)
+
+    return declare
+
+
+def page_of(row: type) -> type[Form]:
+    """What a page of a list looks like."""
+    form = form_of(row)
+    items: Any = list[form]  # type: ignore[valid-type]
+    return create_model(f"{row.__name__}Page", __base__=Form, items=(items, ...), next_cursor=(str | None, ...))
+
+
+def answer_order(content: dict[str, Any], applied: Order | None, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """An answer in JSON; 202 and where to look, if an order is not applied yet."""
+    if applied is None or applied.state is OrderState.APPLIED:
+        return answer_json(content, status)
+    response = answer_json(content, HTTPStatus.ACCEPTED)
+    response.headers["Location"] = f"{PREFIX}/orders/{applied.number}"
+    return response
 
 
 def answer_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
@@ -199,47 +196,18 @@ def answer_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> 
     return Response(json.dumps(content) + "\n", status.value, content_type="application/json")
 
 
-def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
-    """The view as Flask calls it; flask-openapi checks what its annotations name, and hands that over."""
+def _declare(
+    method: str,
+    path: str,
+    role: Role,
+    answer: type[BaseModel],
+    body: dict[str, Any] | None = None,
+    **more: Any,  # noqa: ANN401  (of Route)
+) -> Callable[[View], View]:
+    def declare(view: View) -> View:
+        name = view.__name__
+        model = None if body is None else body_of(name, body)
+        ROUTES.append(Route(method, path, role, name, view.__doc__ or "", view, answer, body=model, **more))
+        return view
 
-    def view(query: Strict, path: NumberPath | None = None, body: Strict | None = None) -> Response:
-        number = 0 if path is None else path.number
-        call: Call[Any, Any] = Call(backend, g.get("bearer"), number, query, NoBody() if body is None else body)
-        answer = route.view(call)
-        return answer if isinstance(answer, Response) else _answer(answer, route)
-
-    view.__name__, view.__doc__ = route.name, route.view.__doc__
-    view.__annotations__ = {"query": route.query}
-    if "<number:" in route.path:
-        view.__annotations__["path"] = NumberPath
-    if route.body is not NoBody:
-        view.__annotations__["body"] = route.body
-    return view
-
-
-def _answer(form: Form, route: Route) -> Response:
-    order = form if isinstance(form, Order) else getattr(form, "order", None)
-    if not route.orders or order is None or order.state is OrderState.APPLIED:
-        return answer_json(to_json(form), route.status)
-    response = answer_json(to_json(form), HTTPStatus.ACCEPTED)
-    response.headers["Location"] = f"{PREFIX}/orders/{order.number}"
-    return response
-
-
-def _describe_answer(blueprint: APIBlueprint, form: type[Form] | None, status: HTTPStatus) -> dict[str, Any]:
-    schema = {"type": "object"} if form is None else _add_schema(blueprint, form)
-    return {"description": status.phrase, "content": {"application/json": {"schema": schema}}}
-
-
-def _describe_problem(blueprint: APIBlueprint, status: HTTPStatus) -> dict[str, Any]:
-    schema = _add_schema(blueprint, Problem)
-    example = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": status.phrase}
-    content = {"application/problem+json": {"schema": schema, "example": example}}
-    return {"description": status.phrase, "content": content}
-
-
-def _add_schema(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, str]:
-    schema = get_model_schema(model, mode="serialization")
-    for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():
-        blueprint.components_schemas[name] = Schema(**definition)
-    return {"$ref": f"{OPENAPI3_REF_PREFIX}/{model.__name__}"}
+    return declare
