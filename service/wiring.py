@@ -25,8 +25,7 @@ from service.files.policy import PolicyReader
 from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
-from service.listing.asking import ListingApp
-from service.listing.reconcile import Reconciler
+from service.listing.reconcile import ListingApp, Reconciler
 from service.orders.apply import ApplyOrders, Handler
 from service.orders.take_over import CatchUp, take_over
 from service.rules.revisions import apply_revision, ensure_first_rules

@@ -27,7 +27,7 @@ from service.cli.show import (
     show_table,
     span,
 )
-from service.listing.request import place_reconcile
+from service.listing.reconcile import place_reconcile
 from service.model import Outcome, Vendor
 from service.rules.store import find_current, find_current_number
 from service.sweep.approve import place_approval

@@ -14,7 +14,7 @@ from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Status
 from service.health.readiness import prove_durable
 from service.health.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_database_remedy
-from service.listing.asking import SearchClient
+from service.listing.reconcile import SearchClient
 from service.model import Vendor
 from service.settings import AppSettings, Settings
 from service.units import count_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor, WaitReason
 from service.rules.decide import find_call_after, leaves_erasure
@@ -30,8 +30,7 @@ class Sighting:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A file of the inventory, and what its callbacks say about trusting it.
 
     `is_announced`: a trusted callback has announced it. `suspected_at`: when the last stale or conflicting one was
@@ -44,17 +43,6 @@ class Known:
     erasure: Erasure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A known file after a listing has shown it. `is_changed`: more than that it was seen."""
-
-    file: MediaFile
-    is_changed: bool = False
-    is_confirmed: bool = False
-    is_filled: bool = False
-    is_reopened: bool = False
-
-
 def trust_created(listed: ListedFile, now: datetime) -> datetime | None:
     """When the vendor made a file, if that can be true: from 2015 until two minutes from now."""
     created = listed.created_at
@@ -63,8 +51,7 @@ def trust_created(listed: ListedFile, now: datetime) -> datetime | None:
 
 def adopt_file(app_id: str, vendor: Vendor, listed: ListedFile, sighting: Sighting) -> MediaFile:
     """The row of a file that nothing was known of; not decided yet."""
-    now = sighting.now
-    created = trust_created(listed, now)
+    now, created = sighting.now, trust_created(listed, sighting.now)
     return MediaFile(
         id=0,
         app_id=app_id,
@@ -96,30 +83,41 @@ def is_lost(adopted: MediaFile, first_callback_at: datetime | None) -> bool:
     return first_callback_at < created <= adopted.received_at - CALLBACK_ON_ITS_WAY
 
 
-def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> Change | None:
-    """What a listed file means for the one that is known; None: its page was requested before the file's end was known.
+def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> tuple[MediaFile, tuple[str, ...]] | None:
+    """The row of a known file that is listed, and what has changed by that, as a listing counts (nothing: only seen).
 
-    An ended file is there again. A suspicion that was understood before the page was requested is cleared; with it goes
-    what only unverified callbacks said. A later suspicion stays, and the file as it is.
+    None: it had ended, and its page was requested before that was known. A suspicion that was understood before the
+    page was requested is cleared, and with it goes what only unverified callbacks said; a later one stays.
     """
-    file = known.file
-    is_ended = file.state in END_STATES
-    if is_ended and (file.state_at is None or sighting.asked_at <= file.state_at):
+    file, asked_at = known.file, sighting.asked_at
+    is_ended, is_suspected = file.state in END_STATES, file.suspicion is not None
+    if is_ended and (file.state_at is None or asked_at <= file.state_at):
         return None
     seen = file._replace(listed_in=sighting.listing_id, missing_since=None)
-    is_suspected = file.suspicion is not None
-    if is_suspected and not _is_suspicion_older(known, sighting):
-        return Change(seen)
-    seen = seen._replace(confirmed_at=sighting.asked_at, suspicion=None)
+    if is_suspected:
+        since = (known.suspected_at, file.state_at if file.state is FileState.UNCONFIRMED else None)
+        if max((moment for moment in since if moment is not None), default=asked_at) >= asked_at:
+            return seen, ()
+    seen = seen._replace(confirmed_at=asked_at, suspicion=None)
     if is_suspected and not known.is_announced:
-        seen = _drop_unverified(seen, known, listed, sighting)
-    filled = _fill_in(seen, listed, sighting.now)
-    changed = _reopen(filled, known.erasure, sighting) if is_ended else filled
-    is_confirmed = not is_ended and (is_suspected or file.state is FileState.UNCONFIRMED)
-    is_filled = filled != seen
-    if not (is_confirmed or is_filled or is_ended):
-        return Change(seen)
-    return Change(changed._replace(decide_again=True), True, is_confirmed, is_filled, is_ended)
+        seen = _drop_unverified(seen, known.erasure, listed, sighting)
+    # The vendor's own facts follow the listing; what else was not known is filled in.
+    new = seen._replace(
+        name=listed.name or file.name,
+        vendor_created_at=trust_created(listed, sighting.now) or file.vendor_created_at,
+        size_bytes=listed.size_bytes if seen.size_bytes is None else seen.size_bytes,
+        duration_s=listed.duration_s if seen.duration_s is None else seen.duration_s,
+        replay_url=listed.media_url if seen.replay_url is None else seen.replay_url,
+    )
+    changes = {
+        "confirmed": not is_ended and (is_suspected or file.state is FileState.UNCONFIRMED),
+        "filled": new != seen,
+        "reopened": is_ended,
+    }
+    if is_ended:
+        new = _reopen(new, known.erasure, sighting)
+    names = tuple(name for name, is_so in changes.items() if is_so)
+    return new._replace(decide_again=True) if names else new, names
 
 
 def end_missing(file: MediaFile, began_at: datetime, now: datetime, *, was_asked_for: bool) -> MediaFile:
@@ -127,22 +125,14 @@ def end_missing(file: MediaFile, began_at: datetime, now: datetime, *, was_asked
 
     `was_asked_for`: an earlier call for it had no answer; so that call has deleted it.
     """
-    seen = f"two complete listings in a row did not show it, of {_show(file.missing_since)} and {_show(began_at)}"
-    state, reason = FileState.GONE, seen
+    first = "an unknown time" if file.missing_since is None else _show(file.missing_since)
+    state, reason = FileState.GONE, f"two complete listings in a row did not show it, of {first} and {_show(began_at)}"
     if was_asked_for:
-        state, reason = FileState.DELETED, f"{seen}; an earlier call for it had no answer, so that one deleted it"
+        state, reason = FileState.DELETED, f"{reason}; an earlier call for it had no answer, so that one deleted it"
     return file._replace(state=state, state_reason=reason, state_at=now, decide_again=False)
 
 
-def _is_suspicion_older(known: Known, sighting: Sighting) -> bool:
-    """Whether everything that made the file suspicious was understood before the page was requested."""
-    file = known.file
-    since = [known.suspected_at, file.state_at if file.state is FileState.UNCONFIRMED else None]
-    latest = max((moment for moment in since if moment is not None), default=None)
-    return latest is not None and latest < sighting.asked_at
-
-
-def _drop_unverified(file: MediaFile, known: Known, listed: ListedFile, sighting: Sighting) -> MediaFile:
+def _drop_unverified(file: MediaFile, erasure: Erasure | None, listed: ListedFile, sighting: Sighting) -> MediaFile:
     """Treat a file as adopted: what chose its rule was said by nobody who can be trusted."""
     created = trust_created(listed, sighting.now) or file.vendor_created_at
     dropped = file._replace(
@@ -155,20 +145,9 @@ def _drop_unverified(file: MediaFile, known: Known, listed: ListedFile, sighting
         replay_url=listed.media_url,
         adopted_at=file.adopted_at or sighting.now,
     )
-    if known.erasure is not None and leaves_erasure(file, dropped, known.erasure):
+    if erasure is not None and leaves_erasure(file, dropped, erasure):
         dropped = dropped._replace(erasure_id=None)
     return _wait(dropped, sighting)
-
-
-def _fill_in(file: MediaFile, listed: ListedFile, now: datetime) -> MediaFile:
-    """The vendor's own facts follow the listing; what else was not known is filled in."""
-    return file._replace(
-        name=listed.name or file.name,
-        vendor_created_at=trust_created(listed, now) or file.vendor_created_at,
-        size_bytes=listed.size_bytes if file.size_bytes is None else file.size_bytes,
-        duration_s=listed.duration_s if file.duration_s is None else file.duration_s,
-        replay_url=listed.media_url if file.replay_url is None else file.replay_url,
-    )
 
 
 def _reopen(file: MediaFile, erasure: Erasure | None, sighting: Sighting) -> MediaFile:
@@ -178,35 +157,31 @@ def _reopen(file: MediaFile, erasure: Erasure | None, sighting: Sighting) -> Med
     """
     created = file.vendor_created_at
     is_erased = erasure is not None and created is not None and created <= erasure.requested_at
-    return _wait(
-        file._replace(
-            state=FileState.KEPT,
-            state_reason="a listing shows it again",
-            state_at=sighting.now,
-            rule=None,
-            due_at=None,
-            revision=-1,
-            moved_by=None,
-            erasure_id=file.erasure_id if is_erased else None,
-            attempts=0,
-            first_attempt_at=None,
-            last_outcome=None,
-            last_attempt_id=None,
-            wait_until=None,
-            wait_reason=None,
-        ),
-        sighting,
+    reopened = file._replace(
+        state=FileState.KEPT,
+        state_reason="a listing shows it again",
+        state_at=sighting.now,
+        rule=None,
+        due_at=None,
+        revision=-1,
+        moved_by=None,
+        erasure_id=file.erasure_id if is_erased else None,
+        attempts=0,
+        first_attempt_at=None,
+        last_outcome=None,
+        last_attempt_id=None,
+        wait_until=None,
     )
+    return _wait(reopened, sighting)
 
 
 def _wait(file: MediaFile, sighting: Sighting) -> MediaFile:
     if file.wait_until is not None and file.wait_until >= sighting.wait_until:
         return file
     until = sighting.wait_until
-    return file._replace(
-        wait_until=until, wait_reason=WaitReason.ADOPTION, call_after=find_call_after(file.due_at, until)
-    )
+    call_after = find_call_after(file.due_at, until)
+    return file._replace(wait_until=until, wait_reason=WaitReason.ADOPTION, call_after=call_after)
 
 
-def _show(moment: datetime | None) -> str:
-    return "an unknown time" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+def _show(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -9,42 +9,104 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from service.audit.order import Order
+from service.audit.order import Order, OrderKind
+from service.audit.record import place_order
 from service.database import Database, DatabaseUnavailable, Transaction
-from service.files.policy import PolicyReader
-from service.files.store import find_highest_id, flag_streams, save_files
+from service.files.policy import PolicyReader, decide_files
+from service.files.store import add_files, find_by_identity, find_highest_id, flag_streams, save_files
 from service.leader.leader import Leader, LeadLost
-from service.listing import file_store, store
-from service.listing.adopt import end_missing
-from service.listing.asking import Asker, ListingApp, ListingRefused, ListingUnanswered, Stopped
-from service.listing.markers import walk_markers
+from service.listing import store
+from service.listing.adopt import Sighting, adopt_file, compare_file, end_missing, is_lost, trust_created
 from service.listing.record import Listing, ListingState
-from service.listing.request import read_request
-from service.listing.taking import Intake
-from service.listing.tencent import walk_windows
-from service.model import FileState, NoSuchThing, Vendor
+from service.listing.walks import walk_markers, walk_windows
+from service.model import Actor, FileState, MediaFile, NoSuchThing, NotPossible, Vendor
+from service.rules.latest import counts_as_recording, span_of
 from service.units import count_of
-from service.zego.messages import ListedFile
+from service.zego.messages import ListedFile, Query, SearchAnswer, Transport
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""
-
-RETRY_INTERRUPTED: Final = timedelta(minutes=15)
-RETRY_INCOMPLETE: Final = timedelta(hours=6)
+RETRY_AFTER: Final = {
+    ListingState.INTERRUPTED: timedelta(minutes=15),
+    ListingState.INCOMPLETE: timedelta(hours=6),
+}
+MAX_TRIES: Final = 6
+"""Calls for one page, before the listing is interrupted."""
 
 _CHUNK: Final = 250
 """Files written in one transaction: arriving callbacks wait for no more."""
+_CALLS_SHARE: Final = 0.075
+"""The part of the calls that ZEGO allows an app which deletions leave free."""
+_MAX_WAIT_S: Final = 30.0
+_SLICE_S: Final = 0.5
 _SHOWN: Final = 5
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+_UNUSED_CODES: Final = frozenset({3, 4, 5})
+"""The app does not use this vendor, if no file of it is known either."""
+_FINAL_CODES: Final = frozenset({2, 7, 8, *_UNUSED_CODES, *range(100_000_000, 100_000_100)})
+_ENABLE: Final = "ask ZEGO's support to enable SearchMedia for this AppID, or set ZEGO_RETENTION_RECONCILE_EVERY=off"
+_COMPARE: Final = (
+    "compare AppID and ServerSecret with ZEGO's console (Project → Basic information), and this machine's clock"
+)
+_REMEDIES: Final[Mapping[int | None, str]] = {
+    2: "report this as a defect",
+    3: _ENABLE,
+    4: "ask ZEGO's support which CDN stores the project's recordings, and whether that was changed",
+    5: _ENABLE,
+    8: _ENABLE,
+    100_000_007: _ENABLE,
+}
 
 log = structlog.get_logger(__name__)
+
+
+def place_reconcile(
+    database: Database,
+    actor: Actor,
+    apps: Sequence[str],
+    vendors: Sequence[Vendor],
+    since: datetime | None,
+    now: datetime,
+) -> int:
+    """Order that the listings of these apps and vendors are read; returns the number of the order.
+
+    Its result is `{"listing_ids": [...]}`: the records of the listings, in the order of apps and vendors.
+    """
+    if not apps or not vendors:
+        raise NotPossible("there is no app or vendor to reconcile")
+    if since is not None and since >= now:
+        raise NotPossible(f"since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC lies ahead: name a moment in the past")
+    app_ids, names = sorted(set(apps)), [vendor.value for vendor in Vendor if vendor in vendors]
+    moment = None if since is None else since.astimezone(UTC).isoformat()
+    payload = {"apps": app_ids, "vendors": names, "since": moment}
+    subject = f"app {', '.join(app_ids)}, {', '.join(names)}"
+    return database.transact(
+        lambda tx: place_order(tx, actor, OrderKind.RECONCILE, subject, payload, now, action="reconcile.request")
+    )
+
+
+class SearchClient(Protocol):
+    """An app's way to SearchMedia."""
+
+    def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
+        """Ask once for a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListingApp:
+    """An app as listings see it: how to reach it, and how many calls a second ZEGO allows it."""
+
+    client: SearchClient
+    calls_per_second: int = 20
 
 
 @dataclass(slots=True)
@@ -67,12 +129,8 @@ class Reconciler:
     def run(self, app_id: str, vendor: Vendor, stop: threading.Event, *, since: datetime | None = None) -> int:
         """Compare one app and vendor with its listing; returns the number of the listing's record.
 
-        With `since`, only what was made after it is listed, and nothing is found missing.
-
-        Raises:
-            NoSuchThing: the app is not configured.
-            LeadLost: another process leads; it ends the record of this listing.
-            DatabaseUnavailable: the database failed; the next listing starts over.
+        With `since`, only what was made after it is listed, and nothing is found missing. On LeadLost or
+        DatabaseUnavailable the record stays open; the next leader or listing ends it.
         """
         if app_id not in self.apps:
             raise NoSuchThing(f"app {app_id} is not configured")
@@ -86,24 +144,20 @@ class Reconciler:
         return listing.id
 
     def run_request(self, order: Order, stop: threading.Event) -> list[int]:
-        """Read the listings that an order asks for, until `stop` is set; returns the numbers of their records.
-
-        Raises:
-            LeadLost: another process leads.
-            DatabaseUnavailable: the database failed.
-        """
-        pairs, since = read_request(order)
+        """Read the listings that an order asks for, until `stop` is set; returns the numbers of their records."""
+        since = order.payload["since"] and datetime.fromisoformat(order.payload["since"])
         # (An app may have been taken out of the settings since.)
-        wanted = [pair for pair in pairs if pair[0] in self.apps]
-        return [self.run(*pair, stop, since=since) for pair in wanted if not stop.is_set()]
+        wanted = [(app_id, vendor) for app_id in order.payload["apps"] for vendor in order.payload["vendors"]]
+        return [
+            self.run(app_id, Vendor(vendor), stop, since=since)
+            for app_id, vendor in wanted
+            if app_id in self.apps and not stop.is_set()
+        ]
 
     def find_due(self, every: timedelta) -> list[tuple[str, Vendor]]:
         """The apps and vendors whose listing is to be read now: never read, long enough ago, or cut short.
 
         To be asked by whoever runs them, between two runs: one that counts as running was left by an error.
-
-        Raises:
-            DatabaseUnavailable: the database cannot be asked.
         """
         with self.database.read() as tx:
             newest = {(listing.app_id, listing.vendor): listing for listing in store.list_newest(tx)}
@@ -111,145 +165,208 @@ class Reconciler:
         return [pair for pair in pairs if _is_due(newest.get(pair), every, self.now())]
 
 
+def _is_due(last: Listing | None, every: timedelta, now: datetime) -> bool:
+    if last is None or last.state is ListingState.RUNNING:
+        return True
+    ended_at = last.finished_at or last.started_at
+    if ended_at > now + timedelta(minutes=15):  # the clock has been set back since
+        return True
+    if last.state in RETRY_AFTER:
+        return ended_at + min(every, RETRY_AFTER[last.state]) <= now
+    return last.started_at + every <= now
+
+
+class _Ended(Exception):  # noqa: N818  (a state of the world)
+    """The listing ends here, in this state and with this note."""
+
+    def __init__(self, state: ListingState, note: str) -> None:
+        super().__init__(note)
+        self.state = state
+
+
 @dataclass(slots=True)
 class _Comparison:
     """One listing under way."""
 
-    reconciler: Reconciler
+    parts: Reconciler
     listing: Listing
     stop: threading.Event
+    first_callback_at: datetime | None = None
+    taken: frozenset[ListedFile] = frozenset()
+    next_call_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> tuple[ListingState, str | None]:
         """Read the listing, and end what it shows to be gone; returns how it ended, and what there is to say of it."""
         listing = self.listing
         try:
-            problems = self._read_listing()
+            with self.parts.database.read() as tx:
+                self.first_callback_at = store.find_first_callback_at(tx, listing.app_id)
+            if listing.vendor is Vendor.TENCENT:
+                problems = walk_windows(self.list_page, listing.since, listing.started_at)
+            else:
+                problems = walk_markers(self.list_page)
             if problems:
-                return ListingState.INCOMPLETE, _describe(problems)
-            return ListingState.COMPLETE, None if listing.since is not None else self._end_missing()
-        except Stopped:
-            return ListingState.INTERRUPTED, "stopped; the next one starts over"
-        except ListingUnanswered as trouble:
-            return ListingState.INTERRUPTED, f"{trouble}; the next one starts over"
-        except ListingRefused as refusal:
-            return self._judge_refusal(refusal)
+                more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+                return ListingState.INCOMPLETE, "no file is gone by it: " + "; ".join(problems[:_SHOWN]) + more
+            return ListingState.COMPLETE, None if listing.since is not None else self.end_missing()
+        except _Ended as end:
+            return end.state, str(end)
         except (DatabaseUnavailable, LeadLost):
             raise
         except Exception as error:  # one listing must not keep the others from being read
             log.exception("listing_failed", app=listing.app_id, vendor=listing.vendor.value)
             return ListingState.INCOMPLETE, f"it failed with {type(error).__name__}: report this as a defect"
 
-    def _read_listing(self) -> tuple[str, ...]:
-        """Ask for page after page, and write down what each shows; returns why the listing is not complete."""
-        reconciler, listing = self.reconciler, self.listing
-        app = reconciler.apps[listing.app_id]
-        asker = Asker(app, listing.vendor, reconciler.leader, self.stop, reconciler.sleep, reconciler.now)
-        with reconciler.database.read() as tx:
-            first_callback_at = file_store.find_first_callback_at(tx, listing.app_id)
-        intake = Intake(reconciler.reader, listing, reconciler.cooling_off, first_callback_at)
-        is_tencent = listing.vendor is Vendor.TENCENT
-        walk = walk_windows(listing.since, listing.started_at) if is_tencent else walk_markers()
-        taken: frozenset[ListedFile] = frozenset()
-        try:
-            query = next(walk)
-            while True:
-                try:
-                    asked_at, answer = asker.ask(query)
-                finally:
-                    calls, asker.calls = asker.calls, 0
-                    self._count({"calls": calls})
-                # What an overfull window shows, its parts show again.
-                fresh = [file for file in answer.files if file not in taken]
-                taken = frozenset(answer.files)
-                for start in range(0, len(fresh), _CHUNK):
-                    chunk = fresh[start : start + _CHUNK]
-                    self._transact(lambda tx: intake.take(tx, chunk, asked_at, reconciler.now()))  # noqa: B023
-                query = walk.send(answer)
-        except StopIteration as end:
-            problems: tuple[str, ...] = end.value
-            return problems
+    def list_page(self, query: Query) -> SearchAnswer:
+        """Ask for a page, and write down what it shows."""
+        asked_at, answer = self.ask(query)
+        # What an overfull window shows, its parts show again.
+        fresh = [file for file in answer.files if file not in self.taken]
+        self.taken = frozenset(answer.files)
+        for start in range(0, len(fresh), _CHUNK):
+            self.transact(partial(self.take, files=fresh[start : start + _CHUNK], asked_at=asked_at))
+        return answer
 
-    def _end_missing(self) -> str | None:
+    def ask(self, query: Query) -> tuple[datetime, SearchAnswer]:
+        """Ask until a whole answer comes, at a pace of its own; returns when it was asked for, and the answer."""
+        app, tries, wait_s = self.parts.apps[self.listing.app_id], 0, 0.0
+        while True:
+            self.pause(max(wait_s, self.next_call_at - time.monotonic()))
+            self.next_call_at = time.monotonic() + 1 / (app.calls_per_second * _CALLS_SHARE)
+            asked_at, answer = self.parts.now(), app.client.search_media(self.listing.vendor, query)
+            self.count(calls=1)
+            if answer.code == 0 and not answer.unreadable:
+                return asked_at, answer
+            if answer.code in _FINAL_CODES:
+                raise self.judge_refusal(answer)
+            said = answer.message if answer.code is None else f"{answer.code} {answer.message}"
+            if answer.transport is Transport.ANSWERED and answer.code is None:
+                said = f"HTTP {answer.http_status}"
+            tries += 1
+            if tries == MAX_TRIES:
+                note = f"the listing was not answered: {said or 'no answer'}; the next one starts over"
+                raise _Ended(ListingState.INTERRUPTED, note)
+            wait_s = min(max(2.0 ** (tries - 1), answer.retry_after_s or 0), _MAX_WAIT_S)
+            log.info("listing_waits", vendor=self.listing.vendor.value, answer=said, seconds=wait_s)
+
+    def judge_refusal(self, answer: SearchAnswer) -> _Ended:
+        said = f"ZEGO refuses to list: {answer.code} {answer.message}".rstrip()
+        said = f"{said}; {_REMEDIES.get(answer.code, _COMPARE)}"
+        with self.parts.database.read() as tx:
+            present, _, _ = store.count_missing(tx, self.listing, self.listing.started_at)
+        if answer.code in _UNUSED_CODES and not present:
+            return _Ended(ListingState.UNUSED, f"{said} (the app does not seem to use {self.listing.vendor.value})")
+        return _Ended(ListingState.INCOMPLETE, said)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, and give signs of life meanwhile."""
+        while True:
+            self.check_stop()
+            self.parts.leader.renew()
+            if seconds <= 0:
+                return
+            self.parts.sleep(min(seconds, _SLICE_S))
+            seconds -= _SLICE_S
+
+    def check_stop(self) -> None:
+        if self.stop.is_set():
+            raise _Ended(ListingState.INTERRUPTED, "stopped; the next one starts over")
+
+    def take(self, tx: Transaction, files: Sequence[ListedFile], asked_at: datetime) -> Counter[str]:
+        """Write what some files of a page mean: adopt, confirm, fill in, reopen. Twice is once."""
+        listing, now = self.listing, self.parts.now()
+        sighting = Sighting(listing.id, asked_at, now + self.parts.cooling_off, now)
+        # Listed twice with two ages, the later one counts.
+        listed = {file.file_id: file for file in sorted(files, key=lambda file: file.created_at or _LONG_AGO)}
+        known = find_by_identity(tx, listing.app_id, listing.vendor, listed)
+        # Only Tencent lists by time: of the others, what was made before `since` is left out here.
+        since = listing.since or _LONG_AGO
+        new = [
+            file for name, file in listed.items() if name not in known and (trust_created(file, now) or now) >= since
+        ]
+        adopted = [adopt_file(listing.app_id, listing.vendor, file, sighting) for file in new]
+        add_files(tx, decide_files(tx, self.parts.reader, adopted, now))
+        lost = sum(is_lost(file, self.first_callback_at) for file in adopted)
+        counts = Counter(listed=len(adopted), adopted=len(adopted), lost=lost)
+        seen, changed = [], []
+        for each in store.describe_known(tx, list(known.values())):
+            compared = compare_file(each, listed[each.file.file_id], sighting)
+            if compared is None:
+                continue
+            is_first = each.file.listed_in != listing.id
+            counts.update(compared[1], listed=int(is_first))
+            if compared[1]:
+                changed.append((each.file, compared[0]))
+            elif is_first:
+                seen.append(each.file)
+        store.mark_seen(tx, listing.id, seen, asked_at)
+        self.save_changed(tx, changed, now)
+        return counts
+
+    def save_changed(self, tx: Transaction, changed: Sequence[tuple[MediaFile, MediaFile]], now: datetime) -> None:
+        # The answer of an open call is recorded first; until then the file stays flagged.
+        waiting = [new for _, new in changed if new.state is FileState.DELETING]
+        decidable = [new for _, new in changed if new.state is not FileState.DELETING]
+        saved = [*decide_files(tx, self.parts.reader, decidable, now), *waiting]
+        save_files(tx, saved)
+        after = {file.id: file for file in saved}
+        # Where a file starts or ceases to count in its stream, the others may have another rank.
+        streams: set[str] = set()
+        for old, _ in changed:
+            ranks = [(f.stream_id, span_of(f), counts_as_recording(f, now)) for f in (old, after[old.id])]
+            if ranks[0] != ranks[1]:
+                streams |= {old.stream_id, after[old.id].stream_id}
+        flag_streams(tx, self.listing.app_id, streams, only_state=FileState.KEPT)
+
+    def end_missing(self) -> str | None:
         """End what this complete listing and one before it lack; returns why it ends none, if so."""
-        listing = self.listing
+        listing, share = self.listing, self.parts.breaker_share
         missing_by = listing.started_at - APART
-        with self.reconciler.database.read() as tx:
-            counts = file_store.count_missing(tx, listing, missing_by)
-            highest = find_highest_id(tx)
-            row = store.find_listing(tx, listing.id)
-        self._count({"missing": counts.missing})
-        if not counts.missing:
+        with self.parts.database.read() as tx:
+            present, missing, to_end = store.count_missing(tx, listing, missing_by)
+            highest, row = find_highest_id(tx), store.find_listing(tx, listing.id)
+        self.count(missing=missing)
+        if not missing:
             return None
         if row is None or not row.listed:
-            return f"it shows no file at all, although {count_of(counts.present, 'file')} should be there: none is gone"
-        share = self.reconciler.breaker_share
-        is_too_many = counts.to_end > share * counts.present
-        for after in range(0, highest, file_store.RANGE):
-            work = partial(self._end_range, missing_by=None if is_too_many else missing_by, after=after)
-            while self._transact(work) == _CHUNK:
+            return f"it shows no file at all, although {count_of(present, 'file')} should be there: none is gone"
+        is_too_many = to_end > share * present
+        for after in range(0, highest, store.RANGE):
+            work = partial(self.end_range, missing_by=None if is_too_many else missing_by, after=after)
+            while self.transact(work)["gone"] == _CHUNK:
                 pass
-        if is_too_many:
-            return (
-                f"{count_of(counts.to_end, 'file')} of {counts.present:,} would be gone, more than"
-                f" ZEGO_RETENTION_BREAKER_SHARE ({share:g}) of them, so none is: see whether they are really missing at"
-                f" {listing.vendor.value}; if so, raise it and run `zego-retention reconcile` again"
-            )
-        return None
+        if not is_too_many:
+            return None
+        return (
+            f"{count_of(to_end, 'file')} of {present:,} would be gone, more than ZEGO_RETENTION_BREAKER_SHARE"
+            f" ({share:g}) of them, so none is: see whether they are really missing at {listing.vendor.value}; if so,"
+            " raise it and run `zego-retention reconcile` again"
+        )
 
-    def _end_range(self, tx: Transaction, missing_by: datetime | None, after: int) -> Counter[str]:
+    def end_range(self, tx: Transaction, missing_by: datetime | None, after: int) -> Counter[str]:
         """Note what is missing among the files of one range, and end some that are missing since `missing_by`."""
-        file_store.mark_missing(tx, self.listing, after)
+        listing, now = self.listing, self.parts.now()
+        store.mark_missing(tx, listing, after)
         if missing_by is None:
             return Counter()
-        files = file_store.list_to_end(tx, self.listing, missing_by, after, _CHUNK)
-        unanswered = file_store.find_unanswered(tx, files)
-        began_at, now = self.listing.started_at, self.reconciler.now()
-        save_files(tx, [end_missing(file, began_at, now, was_asked_for=file.id in unanswered) for file in files])
-        flag_streams(tx, self.listing.app_id, {file.stream_id for file in files}, only_state=FileState.KEPT)
+        files = store.list_to_end(tx, listing, missing_by, after, _CHUNK)
+        unanswered = store.find_unanswered(tx, files)
+        ended = [end_missing(file, listing.started_at, now, was_asked_for=file.id in unanswered) for file in files]
+        save_files(tx, ended)
+        flag_streams(tx, listing.app_id, {file.stream_id for file in files}, only_state=FileState.KEPT)
         return Counter(gone=len(files))
 
-    def _judge_refusal(self, refusal: ListingRefused) -> tuple[ListingState, str]:
-        with self.reconciler.database.read() as tx:
-            counts = file_store.count_missing(tx, self.listing, self.listing.started_at)
-        if refusal.is_unused and not counts.present:
-            return ListingState.UNUSED, f"{refusal} (the app does not seem to use {self.listing.vendor.value})"
-        return ListingState.INCOMPLETE, str(refusal)
+    def count(self, **counts: int) -> None:
+        self.parts.leader.transact(lambda tx: store.count_up(tx, self.listing.id, counts))
 
-    def _count(self, counts: Mapping[str, int]) -> None:
-        if any(counts.values()):
-            self.reconciler.leader.transact(lambda tx: store.count_up(tx, self.listing.id, counts))
+    def transact(self, work: Callable[[Transaction], Counter[str]]) -> Counter[str]:
+        """Do some of the work in one transaction, together with its counts; returns them."""
+        self.check_stop()
 
-    def _transact(self, work: Callable[[Transaction], Counter[str]]) -> int:
-        """Do some of the work in one transaction, together with its counts; returns their sum.
-
-        Raises:
-            Stopped: the process is to end, or another listing of this app and vendor has begun.
-        """
-        if self.stop.is_set():
-            raise Stopped
-
-        def do(tx: Transaction) -> int:
+        def do(tx: Transaction) -> Counter[str]:
             counts = work(tx)
-            if not store.count_up(tx, self.listing.id, counts):
-                raise Stopped  # and nothing of it is committed
-            return counts.total()
+            if not store.count_up(tx, self.listing.id, counts):  # another listing of this app and vendor has begun
+                raise _Ended(ListingState.INTERRUPTED, "stopped; the next one starts over")  # and nothing is committed
+            return counts
 
-        return self.reconciler.leader.transact(do)
-
-
-def _is_due(last: Listing | None, every: timedelta, now: datetime) -> bool:
-    if last is None or last.state is ListingState.RUNNING:
-        return True
-    ended_at = last.finished_at or last.started_at
-    if ended_at > now + RETRY_INTERRUPTED:  # the clock has been set back since
-        return True
-    if last.state is ListingState.INTERRUPTED:
-        return ended_at + min(every, RETRY_INTERRUPTED) <= now
-    if last.state is ListingState.INCOMPLETE:
-        return ended_at + min(every, RETRY_INCOMPLETE) <= now
-    return last.started_at + every <= now
-
-
-def _describe(problems: tuple[str, ...]) -> str:
-    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return "no file is gone by it: " + "; ".join(problems[:_SHOWN]) + more
+        return self.parts.leader.transact(do)

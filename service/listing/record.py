@@ -17,16 +17,14 @@ class ListingState(StrEnum):
     INCOMPLETE = "incomplete"
     INTERRUPTED = "interrupted"
     UNUSED = "unused"
-    """The vendor is not listed for this app, and no file of it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One listing; its counts are those of distinct files.
+    """One listing, as its table has it; its counts are those of distinct files.
 
     `since`: only what was made after that was listed. `lost` are adopted files that were made after the app's first
-    callback, so that a callback must have been lost. `missing` were known before and not listed; `gone` of them were
-    missing from the complete listing before, too.
+    callback. `missing` were known before and not listed; `gone` of them were missing from the complete listing before.
     """
 
     id: int

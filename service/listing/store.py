@@ -1,18 +1,37 @@
-"""The table of listings."""
+"""The table of listings, and what listings read and write of the inventory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
+from service.callbacks.store import callbacks
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata
+from service.files.store import COLUMNS, find_erasures, media_files, read_file
+from service.listing.adopt import Known
 from service.listing.record import Listing, ListingState
-from service.model import Vendor
+from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
+from service.sweep.store import attempts
 
 listings: Final = Table(
     "listings",
@@ -38,8 +57,11 @@ listings: Final = Table(
     Index("ix_listings_app", "app_id", "vendor", "id"),
 )
 
+RANGE: Final = 5_000
+"""How many numbers of the inventory one transaction looks at for files that are missing."""
+
 _COLUMNS: Final = tuple(listings.c[each.name] for each in fields(Listing))
-_COUNTS: Final = (*("calls", "listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone"),)
+_COUNTS: Final = ("calls", "listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
 
 
 def begin_listing(
@@ -69,9 +91,7 @@ def interrupt_running(
     tx: Transaction, now: datetime, *, app_id: str | None = None, vendor: Vendor | None = None
 ) -> int:
     """End the record of listings whose process is gone, as a new leader does, or only those of an app and vendor."""
-    changed = update(listings).where(listings.c.state == ListingState.RUNNING)
-    if app_id is not None:
-        changed = changed.where(listings.c.app_id == app_id, listings.c.vendor == vendor)
+    changed = update(listings).where(listings.c.state == ListingState.RUNNING, *_of(app_id, vendor))
     note = "its process ended before it did; the next one starts over"
     return count_changed(tx.execute(changed.values(state=ListingState.INTERRUPTED, note=note, finished_at=now)))
 
@@ -91,10 +111,7 @@ def list_listings(
     vendor: Vendor | None = None,
 ) -> list[Listing]:
     """Listings, the newest first, those below `before`."""
-    query = select(*_COLUMNS).order_by(listings.c.id.desc()).limit(limit)
-    for column, value in ((listings.c.app_id, app_id), (listings.c.vendor, vendor)):
-        if value is not None:
-            query = query.where(column == value)
+    query = select(*_COLUMNS).where(*_of(app_id, vendor)).order_by(listings.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(listings.c.id < before)
     return [Listing(*row) for row in tx.execute(query)]
@@ -102,11 +119,7 @@ def list_listings(
 
 def count_listings(tx: Transaction, app_id: str | None = None, vendor: Vendor | None = None) -> int:
     """How many listings there are, of an app and vendor or of all."""
-    query = select(func.count(listings.c.id))
-    for column, value in ((listings.c.app_id, app_id), (listings.c.vendor, vendor)):
-        if value is not None:
-            query = query.where(column == value)
-    return int(tx.execute(query).scalar_one())
+    return int(tx.execute(select(func.count(listings.c.id)).where(*_of(app_id, vendor))).scalar_one())
 
 
 def list_newest(tx: Transaction) -> list[Listing]:
@@ -114,3 +127,109 @@ def list_newest(tx: Transaction) -> list[Listing]:
     newest = select(func.max(listings.c.id)).where(listings.c.since.is_(None))
     newest = newest.group_by(listings.c.app_id, listings.c.vendor)
     return [Listing(*row) for row in tx.execute(select(*_COLUMNS).where(listings.c.id.in_(newest)))]
+
+
+def _of(app_id: str | None, vendor: Vendor | None) -> list[ColumnElement[bool]]:
+    wanted = ((listings.c.app_id, app_id), (listings.c.vendor, vendor))
+    return [column == value for column, value in wanted if value is not None]
+
+
+# The inventory, the inbox and the attempts
+
+
+def describe_known(tx: Transaction, files: Sequence[MediaFile]) -> list[Known]:
+    """Files with what the inbox says about those that are suspected, and the erasures that name them.
+
+    A trusted callback counts only if it came before a conflict: later ones fill in, and replace nothing.
+    """
+    file_id, verdict = callbacks.c.media_file_id, callbacks.c.verdict
+    query = select(file_id, verdict, func.min(callbacks.c.id), func.max(callbacks.c.understood_at))
+    query = query.where(
+        file_id.in_([file.id for file in files if file.suspicion is not None]),
+        verdict.in_((Verdict.ACCEPTED, Verdict.STALE, Verdict.CONFLICT)),
+        callbacks.c.understood_at.is_not(None),
+    )
+    first: dict[tuple[int, Verdict], int] = {}
+    suspected_at: dict[int, datetime] = {}
+    if any(file.suspicion is not None for file in files):
+        for number, judged, first_id, last_at in tx.execute(query.group_by(file_id, verdict)):
+            first[number, judged] = first_id
+            if judged is not Verdict.ACCEPTED:
+                suspected_at[number] = max(last_at, suspected_at.get(number, last_at))
+    erasures = find_erasures(tx, {file.erasure_id for file in files if file.erasure_id is not None})
+    found = []
+    for file in files:
+        accepted, conflict = first.get((file.id, Verdict.ACCEPTED)), first.get((file.id, Verdict.CONFLICT))
+        is_announced = accepted is not None and (conflict is None or accepted < conflict)
+        found.append(Known(file, is_announced, suspected_at.get(file.id), erasures.get(file.erasure_id or 0)))
+    return found
+
+
+def find_first_callback_at(tx: Transaction, app_id: str) -> datetime | None:
+    """When the app's first authentic callback was received."""
+    firsts = []
+    for verdict in set(Verdict) - QUARANTINE_VERDICTS:  # one by one, as the index has them
+        query = select(callbacks.c.received_at).where(callbacks.c.verdict == verdict, callbacks.c.app_id == app_id)
+        firsts.append(tx.execute(query.order_by(callbacks.c.id).limit(1)).scalar())
+    return min((first for first in firsts if first is not None), default=None)
+
+
+def mark_seen(tx: Transaction, listing: int, files: Iterable[MediaFile], at: datetime) -> None:
+    """Note that a listing shows these files, which confirms those that nothing makes suspicious."""
+    numbers = [file.id for file in files]
+    if numbers:
+        confirmed_at = case((media_files.c.suspicion.is_(None), at), else_=media_files.c.confirmed_at)
+        seen = update(media_files).where(media_files.c.id.in_(numbers))
+        tx.execute(seen.values(listed_in=listing, missing_since=None, confirmed_at=confirmed_at))
+
+
+def count_missing(tx: Transaction, listing: Listing, missing_by: datetime) -> tuple[int, int, int]:
+    """Count the files that are there as far as is known, those that a listing lacks, and those that are to end by it.
+
+    To end are those that are missing since `missing_by` or before.
+    """
+    missing = _missing(listing)
+    to_end = (*missing, media_files.c.missing_since <= missing_by)
+    query = select(func.count(), func.count().filter(*missing), func.count().filter(*to_end))
+    present, lacking, ending = tx.execute(query.where(*_present(listing))).one()
+    return present, lacking, ending
+
+
+def mark_missing(tx: Transaction, listing: Listing, after: int) -> None:
+    """Note of the files of one range, those beyond the number `after`, that this is the first listing to lack them."""
+    first = update(media_files).where(*_missing_in_range(listing, after), media_files.c.missing_since.is_(None))
+    tx.execute(first.values(missing_since=listing.started_at))
+
+
+def list_to_end(tx: Transaction, listing: Listing, missing_by: datetime, after: int, limit: int) -> list[MediaFile]:
+    """Files of one range that are missing since `missing_by` or before."""
+    is_long_missing = media_files.c.missing_since <= missing_by
+    query = select(*COLUMNS).where(*_missing_in_range(listing, after), is_long_missing)
+    return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit))]
+
+
+def find_unanswered(tx: Transaction, files: Iterable[MediaFile]) -> set[int]:
+    """Those of these files that a call was sent for whose outcome is unknown."""
+    asked = [file.id for file in files if file.last_outcome is not None]
+    of_these = (attempts.c.media_file_id.in_(asked), attempts.c.outcome == Outcome.UNKNOWN)
+    return set(tx.execute(select(attempts.c.media_file_id).where(*of_these).distinct()).scalars()) if asked else set()
+
+
+def _present(listing: Listing) -> tuple[ColumnElement[bool], ...]:
+    file = media_files.c
+    return file.app_id == listing.app_id, file.vendor == listing.vendor, file.state.not_in(sorted(END_STATES))
+
+
+def _missing(listing: Listing) -> tuple[ColumnElement[bool], ...]:
+    """Known before the listing began, and not shown by it; what has an open call waits for its answer."""
+    file = media_files.c
+    return (
+        file.received_at < listing.started_at,
+        or_(file.listed_in.is_(None), file.listed_in < listing.id),
+        file.state != FileState.DELETING,
+    )
+
+
+def _missing_in_range(listing: Listing, after: int) -> tuple[ColumnElement[bool], ...]:
+    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE)
+    return (*in_range, *_present(listing), *_missing(listing))

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from service.listing.markers import walk_markers
-from service.listing.tencent import MAX_FILES, walk_windows
+from service.listing.walks import MAX_FILES, walk_markers, walk_windows
 from service.zego.messages import ListedFile, Query, SearchAnswer, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from service.listing.tencent import Walk
 
 UNTIL = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOTHING = SearchAnswer(Transport.ANSWERED, code=0)
@@ -79,16 +76,22 @@ class Markers:
         return answer
 
 
-def follow(walk: Walk, listing: Windows | Markers, most_calls: int = 1_000) -> tuple[str, ...]:
-    """Answer what a walk asks; why it is not complete."""
-    try:
-        query = next(walk)
-        while listing.calls < most_calls:
-            query = walk.send(listing.answer(query))
-    except StopIteration as end:
-        problems: tuple[str, ...] = end.value
-        return problems
-    raise AssertionError("it asks and asks")
+def windows(listing: Windows, *, since: datetime | None = None, most_calls: int = 1_000) -> list[str]:
+    """Go through the windows of a listing; why it is not complete."""
+    return walk_windows(bounded(listing, most_calls), since, UNTIL)
+
+
+def markers(listing: Markers, *, most_calls: int = 1_000) -> list[str]:
+    """Go from marker to marker of a listing; why it is not complete."""
+    return walk_markers(bounded(listing, most_calls))
+
+
+def bounded(listing: Windows | Markers, most_calls: int) -> Callable[[Query], SearchAnswer]:
+    def ask(query: Query) -> SearchAnswer:
+        assert listing.calls < most_calls, "it asks and asks"
+        return listing.answer(query)
+
+    return ask
 
 
 def spread(count: int, *, crowded: int = 0, seed: int = 0) -> list[int]:
@@ -102,7 +105,7 @@ def spread(count: int, *, crowded: int = 0, seed: int = 0) -> list[int]:
 @pytest.mark.parametrize("order", ["newest", "oldest", "shuffled"])
 def test_a_large_account_is_shown_whole_in_at_most_twice_the_calls_that_it_takes(order: str, inclusive: bool) -> None:
     listing = Windows(spread(30_000, crowded=12_000), order, inclusive)
-    assert follow(walk_windows(None, UNTIL), listing) == ()
+    assert windows(listing) == []
     assert len(listing.shown) == 30_000
     least = 7  # fewer than 5,000 files a window
     assert listing.calls <= 2 * least + (order == "shuffled"), listing.calls
@@ -111,7 +114,7 @@ def test_a_large_account_is_shown_whole_in_at_most_twice_the_calls_that_it_takes
 @pytest.mark.parametrize("most", [1_000, 100])
 def test_a_vendor_that_gives_fewer_files_a_page_is_asked_for_smaller_windows(most: int) -> None:
     listing = Windows(spread(9_000, crowded=2_000), most=most)
-    assert follow(walk_windows(None, UNTIL), listing) == ()
+    assert windows(listing) == []
     assert len(listing.shown) == 9_000
     assert listing.calls <= 2.5 * 9_000 / most, listing.calls
 
@@ -123,7 +126,7 @@ def test_whatever_the_times_every_file_is_shown(seed: int) -> None:
     times = [int(UNTIL.timestamp()) - 60 + chance.choice(seconds) for _ in range(12_000)]
     order = chance.choice(["newest", "oldest", "shuffled"])
     listing = Windows(times, order, chance.choice([True, False]))
-    assert follow(walk_windows(None, UNTIL), listing) == ()
+    assert windows(listing) == []
     assert len(listing.shown) == 12_000
 
 
@@ -131,7 +134,7 @@ def test_whatever_the_times_every_file_is_shown(seed: int) -> None:
 def test_a_second_with_too_many_files_is_named_and_everything_else_is_shown(order: str) -> None:
     second = int(UNTIL.timestamp()) - 86_400
     listing = Windows(spread(8_000) + [second] * 5_000, order, inclusive=False)
-    [problem] = follow(walk_windows(None, UNTIL), listing)
+    [problem] = windows(listing)
     assert problem == "5,000 or more files were made in the second 2026-02-28T12:00:00Z: too many to list"
     assert len(listing.shown) == 13_000
 
@@ -139,9 +142,9 @@ def test_a_second_with_too_many_files_is_named_and_everything_else_is_shown(orde
 def test_since_bounds_what_is_asked_for() -> None:
     listing = Windows(spread(3_000))
     since = UNTIL - timedelta(days=30)
-    assert follow(walk_windows(since, UNTIL), listing) == ()
+    assert windows(listing, since=since) == []
     assert listing.shown == {f"f{place}" for place, time in enumerate(listing.times) if time >= since.timestamp()}
-    assert follow(walk_windows(UNTIL + timedelta(days=1), UNTIL), Windows([])) == ()
+    assert windows(Windows([]), since=UNTIL + timedelta(days=1)) == []
 
 
 def test_a_count_that_does_not_agree_at_once_is_asked_for_again() -> None:
@@ -149,7 +152,7 @@ def test_a_count_that_does_not_agree_at_once_is_asked_for_again() -> None:
         return replace(answer, total=(answer.total or 0) + 1) if call < 3 else answer
 
     listing = Windows(spread(50), change=change)
-    assert follow(walk_windows(None, UNTIL), listing) == ()
+    assert windows(listing) == []
     assert listing.calls == 3
 
 
@@ -172,14 +175,14 @@ def test_a_listing_that_contradicts_itself_is_not_complete(
     lie: Callable[[SearchAnswer, int], SearchAnswer], says: str
 ) -> None:
     listing = Windows(spread(3_000), change=lie)
-    problems = follow(walk_windows(None, UNTIL), listing, most_calls=40)
+    problems = windows(listing, most_calls=40)
     assert says in problems[0]
 
 
 def test_a_vendor_that_ignores_the_times_is_noticed_soon() -> None:
     everything = tuple(ListedFile(f"f{number}", UNTIL) for number in range(5_000))
     listing = Windows([], change=lambda answer, _: replace(answer, files=everything, total=5_000))
-    problems = follow(walk_windows(None, UNTIL), listing)
+    problems = windows(listing)
     assert "the vendor shows files of other times" in problems[-1]
     assert listing.calls < 10
 
@@ -190,7 +193,7 @@ def test_a_vendor_that_ignores_the_times_is_noticed_soon() -> None:
 @pytest.mark.parametrize("count", [0, 1, 999, 1_000, 1_001, 25_000])
 def test_markers_are_followed_to_the_end(count: int) -> None:
     listing = Markers([f"record/{number:06}.mp4" for number in range(count)])
-    assert follow(walk_markers(), listing) == ()
+    assert markers(listing) == []
     assert (len(listing.shown), listing.calls) == (count, max(1, -(-count // 1_000)))
 
 
@@ -198,7 +201,7 @@ def test_the_order_of_a_listing_by_marker_does_not_matter() -> None:
     ids = [f"record/{number:06}.mp4" for number in range(5_000)]
     random.Random(1).shuffle(ids)
     listing = Markers(ids)
-    assert follow(walk_markers(), listing) == ()
+    assert markers(listing) == []
     assert len(listing.shown) == 5_000
 
 
@@ -211,7 +214,7 @@ def test_a_circle_is_noticed_in_a_listing_without_order_as_well() -> None:
     ids = [f"record/{number:06}.mp4" for number in range(5_000)]
     random.Random(1).shuffle(ids)
     listing = Markers(ids, change=lambda answer, _: replace(answer, next_marker=answer.next_marker or ids[999]))
-    [problem] = follow(walk_markers(), listing, most_calls=20)
+    [problem] = markers(listing, most_calls=20)
     assert "leads back" in problem
 
 
@@ -230,5 +233,5 @@ def test_markers_that_lead_nowhere_are_not_complete(
     lie: Callable[[SearchAnswer, Query], SearchAnswer], says: str
 ) -> None:
     listing = Markers([f"record/{number:06}.mp4" for number in range(8_000)], change=lie)
-    problems = follow(walk_markers(), listing, most_calls=200)
+    problems = markers(listing, most_calls=200)
     assert says in problems[0]

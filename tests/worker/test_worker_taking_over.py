@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from service.audit.store import list_run_requests
 from service.database import DatabaseUnavailable
-from service.listing.request import place_reconcile
+from service.listing.reconcile import place_reconcile
 from service.model import Vendor
 from service.worker import Worker
 from tests.world import APP, TESTER, open_world

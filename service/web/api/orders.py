@@ -24,7 +24,7 @@ from service.files.actions import (
     retry_files,
 )
 from service.holds.holds import place_hold, release_hold
-from service.listing.request import place_reconcile
+from service.listing.reconcile import place_reconcile
 from service.model import Role, Vendor, Verdict
 from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
 from service.preview.make import Candidate, make_preview
