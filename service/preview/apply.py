@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -12,9 +12,8 @@ from service.audit.store import lock_head
 from service.database import Database, Transaction
 from service.files.policy import PolicyReader
 from service.model import Actor, NoSuchThing, NotPossible
-from service.preview.compare import Comparison
-from service.preview.forecast import Change, Tally
-from service.preview.make import KEPT_FOR, Candidate, find_preview, store_preview, sum_up
+from service.preview.forecast import Change
+from service.preview.make import KEPT_FOR, Candidate, Comparison, find_preview, store_preview, sum_up
 from service.preview.store import Preview
 from service.rules.revisions import Shown, put_in_force
 from service.rules.store import find_current_number, find_revision
@@ -23,8 +22,7 @@ from service.units import count_of, describe_moment, format_duration
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """The revision in force, and the order that put it in force (None: the same rules were in force already).
 
     `sooner_count` files become due sooner by it; none of them is called before `cooling_until` (None: at once).
@@ -37,7 +35,7 @@ class Applied:
 
 
 class PreviewNeeded(NotPossible):
-    """The rules make files due sooner, so they have to be applied with a preview; `preview` is one, just stored."""
+    """The rules make more files due sooner than a person has looked at; `preview` shows them, and was just stored."""
 
     def __init__(self, why: str, preview: Preview) -> None:
         super().__init__(
@@ -47,26 +45,14 @@ class PreviewNeeded(NotPossible):
         self.preview = preview
 
 
-class NotAsPreviewed(PreviewNeeded):
-    """What would happen now is not what the preview showed; `preview` is a new one, just stored."""
-
-
 def candidate_of_preview(database: Database, number: int) -> Candidate:
-    """The rules that a preview shows.
-
-    Raises:
-        NoSuchThing: there is no such preview.
-    """
+    """The rules that a preview shows; NoSuchThing: there is no such preview."""
     preview = find_preview(database, number)
     return Candidate(preview.rules, preview.source)
 
 
 def candidate_of_revision(database: Database, number: int) -> Candidate:
-    """The rules of an earlier revision, to be put in force again.
-
-    Raises:
-        NoSuchThing: there is no such revision.
-    """
+    """The rules of an earlier revision, to be put in force again; NoSuchThing: there is no such revision."""
     with database.read() as tx:
         revision = find_revision(tx, number)
     if revision is None:
@@ -91,30 +77,29 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     A change that makes no file due sooner needs no preview. Any other is compared with the inventory once more, before
     the transaction, and must not make more files due sooner than its preview shows. A file that became known after the
     preview counts only if it would be deleted at once: where callbacks arrive all the time, no preview could be applied
-    otherwise.
-
-    Raises:
-        PreviewNeeded: it makes files due sooner, and no preview was named.
-        NotAsPreviewed: more files become due sooner than the preview shows, or other rules came into force since.
-        NotPossible: there is no such preview, or it is one of other rules, too old, or of another cooling-off; or
-            others change the rules at this very moment.
-        DatabaseUnavailable: the database refused or could not be reached.
+    otherwise. PreviewNeeded: a preview that shows as much is missing; NotPossible: the preview does not fit, or others
+    change the rules at this very moment.
     """
-    moment = now()
-    preview = None if preview_id is None else _find_fitting(database, preview_id, candidate, cooling_off, moment)
+    moment, count = now(), 0
+    preview = None if preview_id is None else find_preview(database, preview_id)
+    if preview is not None:
+        _check_fit(preview, candidate, cooling_off, moment)
     comparison = Comparison(database, reader, candidate.rules, cooling_off, moment)
     in_force = comparison.in_force
     if in_force.revision and in_force.applied_by_person and in_force.rules == candidate.rules:
         return Applied(in_force.revision, None)
-    tally, count = Tally((rule.name for rule in candidate.rules), moment), 0
-    for change in comparison.run(progress=progress):
-        tally.add(change)
-        count += change.effect == "sooner" and _counts(change, preview, moment)
-    found = sum_up(comparison, tally, candidate, actor, known_apps)
-    difference = _find_difference(found, count, preview)
-    if difference is not None:
-        refusal = PreviewNeeded if preview is None else NotAsPreviewed
-        raise refusal(difference, store_preview(database, found))
+
+    def count_changes() -> Iterator[Change]:
+        nonlocal count
+        for change in comparison.run(progress=progress):
+            is_due = change.date_after is not None and change.date_after <= moment
+            must_be_shown = preview is None or change.before.id <= preview.highest_id or is_due
+            count += must_be_shown and change.effect == "sooner"
+            yield change
+
+    found = sum_up(comparison, count_changes(), candidate, actor, cooling_off, known_apps)
+    if why := _find_difference(found, count, preview):
+        raise PreviewNeeded(why, store_preview(database, found))
     shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)
 
     def put(tx: Transaction) -> Applied:
@@ -130,31 +115,20 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     return applied
 
 
-def _counts(change: Change, preview: Preview | None, now: datetime) -> bool:
-    """Whether a file that becomes due sooner must have been shown."""
-    is_due = change.date_after is not None and change.date_after <= now
-    return preview is None or change.before.id <= preview.highest_id or is_due
-
-
 def _find_difference(found: Preview, count: int, preview: Preview | None) -> str | None:
     """What nobody was shown; `count` files must have been."""
     if preview is None:
         return f"these rules would make {count_of(count, 'file')} due sooner" if count else None
     if preview.base_revision != found.base_revision:
-        return (
-            f"revision {found.base_revision} is in force, and preview {preview.id} was compared with revision "
-            f"{preview.base_revision}"
-        )
+        compared = f"preview {preview.id} was compared with revision {preview.base_revision}"
+        return f"revision {found.base_revision} is in force, and {compared}"
     if count > preview.sooner_count:
         now = f"these rules would now make {count_of(count, 'file')} due sooner"
         return f"{now}, and preview {preview.id} showed {preview.sooner_count:,}"
     return None
 
 
-def _find_fitting(
-    database: Database, number: int, candidate: Candidate, cooling_off: timedelta, now: datetime
-) -> Preview:
-    preview = find_preview(database, number)
+def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, now: datetime) -> None:
     if preview.rules != candidate.rules:
         problem = f"of other rules, from {preview.source}"
     elif abs(now - preview.as_of) > KEPT_FOR:
@@ -163,5 +137,5 @@ def _find_fitting(
         was, is_now = format_duration(preview.cooling_off), format_duration(cooling_off)
         problem = f"for a cooling-off of {was}, and ZEGO_RETENTION_COOLING_OFF is {is_now}"
     else:
-        return preview
-    raise NotPossible(f"preview {number} is {problem}: make a new one with `zego-retention rules preview FILE`")
+        return
+    raise NotPossible(f"preview {preview.id} is {problem}: make a new one with `zego-retention rules preview FILE`")

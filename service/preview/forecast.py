@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from operator import add
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from service.model import FileState, MediaFile
@@ -16,8 +15,7 @@ HORIZON_DAYS: Final = 90
 MAX_SAMPLES: Final = 5
 """How many files of each category are shown."""
 
-_LATER: Final = HORIZON_DAYS + 1
-_NEVER: Final = HORIZON_DAYS + 2
+_LATER, _NEVER = HORIZON_DAYS + 1, HORIZON_DAYS + 2
 _DAY: Final = timedelta(days=1)
 _HORIZONS: Final = {"newly_due_now": 0, "newly_due_in_7_days": 7, "newly_due_in_30_days": 30}
 _KEPT_ALL_THE_SAME: Final = ("held", "unconfirmed", "failed", "deleting")
@@ -27,19 +25,16 @@ CATEGORIES: Final = (
 )
 """What files can have in common in a preview; documented in docs/rules.md."""
 
-_Amount: TypeAlias = tuple[int, ...]
-"""Files, their milliseconds of recording and bytes as far as known, and of how many files the one or other is not."""
-
-_NOTHING: Final[_Amount] = (0, 0, 0, 0, 0)
+_Amounts: TypeAlias = "defaultdict[tuple[Any, ...], Counter[str]]"
+"""By what files have in common: their number, milliseconds of recording and bytes, and how many have them unknown."""
 
 
 class Change(NamedTuple):
-    """One file under the rules in force and under a candidate.
+    """One file under the rules in force (`before`) and as it would be after applying a candidate now (`after`).
 
-    `before` is its row as it stands, `after` the row that would follow from applying the candidate now. The dates say
-    when the rules delete it, whatever else keeps it: None is never, also where it is among the newest of its stream.
-    `held_until` is when the last of its holds ends (None: it has none, or one without an end). `missing` is the fact
-    for lack of which the candidate keeps it.
+    The dates say when the rules delete it, whatever else keeps it: None is never, also where it is among the newest of
+    its stream. `held_until` is when the last of its holds ends (None: it has none, or one without an end). `missing` is
+    the fact for lack of which the candidate keeps it.
     """
 
     before: MediaFile
@@ -51,7 +46,7 @@ class Change(NamedTuple):
 
     @property
     def effect(self) -> str:
-        """What the candidate does to its date."""
+        """What the candidate does to its date: one of the first four categories."""
         before, after = self.date_before, self.date_after
         if before == after or self.before.erasure_id is not None:
             return "unchanged"
@@ -61,26 +56,21 @@ class Change(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The file in short, with what both rule sets say of it."""
-        shown = {name: getattr(self.before, name) for name in ("id", "app_id", "vendor", "file_id", "state")}
-        return shown | {
-            "stream_id": self.before.stream_id or None,
-            "ended_at": format_moment(self.before.ended_at),
-            "rule_before": self.before.rule,
-            "due_before": self.date_before and format_moment(self.date_before),
-            "rule_after": self.after.rule,
-            "due_after": self.date_after and format_moment(self.date_after),
-        }
+        file, dates = self.before, (self.date_before, self.date_after)
+        due_before, due_after = (date and format_moment(date) for date in dates)
+        shown = {name: getattr(file, name) for name in ("id", "app_id", "vendor", "file_id", "state")}
+        shown |= {"stream_id": file.stream_id or None, "ended_at": format_moment(file.ended_at)}
+        shown |= {"rule_before": file.rule, "due_before": due_before}
+        return shown | {"rule_after": self.after.rule, "due_after": due_after}
 
 
 class Tally:
     """Counts changes; what came out is shown as JSON (docs/http.md)."""
 
-    def __init__(self, rules: Iterable[str], now: datetime) -> None:
+    def __init__(self, now: datetime) -> None:
         self._now = now
-        self._amounts: dict[str, dict[tuple[str | None, ...], _Amount]] = {name: {} for name in CATEGORIES}
+        self._amounts: _Amounts = defaultdict(Counter)
         self._samples: dict[str, list[dict[str, Any]]] = {name: [] for name in CATEGORIES}
-        self._effects: dict[str | None, Counter[str]] = {name: Counter() for name in rules}
-        self._unjudged: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
         self._days = (Counter[int](), Counter[int]())
         self._not_due = (set[str](), set[str]())
 
@@ -89,43 +79,45 @@ class Tally:
         before, after = change.before, change.after
         day_before, call_before = look_ahead(before, change.date_before, change.held_until, self._now)
         day_after, call_after = look_ahead(after, change.date_after, change.held_until, self._now)
-        for place, (day, call) in enumerate(((day_before, call_before), (day_after, call_after))):
-            self._days[place][call] += 1
-            if day:
-                self._not_due[place].add(before.app_id)
+        self._days[0][call_before] += 1
+        self._days[1][call_after] += 1
+        if day_before:
+            self._not_due[0].add(before.app_id)
+        if day_after:
+            self._not_due[1].add(before.app_id)
         effect = "kept" if change.date_after is None else "later" if day_after else "due"
-        self._effects.setdefault(after.rule, Counter())[effect] += 1
-        if change.missing is not None:
-            self._unjudged[after.rule][change.missing] += 1
-        measured = _measure(before)
-        for name in _list_categories(change, day_before, day_after, call_after):
-            # What is spared shows by which rules it would be deleted today.
-            group = (before.rule if name == "spared" else after.rule, before.app_id, before.vendor)
-            _add(self._amounts[name], group, measured)
-            if len(self._samples[name]) < MAX_SAMPLES:
-                self._samples[name].append(change.to_json())
+        categories = tuple(_list_categories(change, day_before, day_after, call_after))
+        group = (categories, before.rule, after.rule, before.app_id, before.vendor, effect, change.missing)
+        amount = self._amounts[group]
+        _add(amount, before)
+        if amount["count"] <= MAX_SAMPLES:
+            for name in categories:
+                if len(self._samples[name]) < MAX_SAMPLES:
+                    self._samples[name].append(change.to_json())
 
-    def show(self) -> dict[str, Any]:
-        """Every category, what each rule of the candidate does, and calls by day.
+    def show(self, rules: Iterable[str]) -> dict[str, Any]:
+        """Every category, what each rule of the candidate does (by name, in this order), and calls by day.
 
-        A rule without effects decides no file. `emptied_apps` are those of which every file is due at once, and was
-        not before. `unjudged` counts the files that a rule keeps for lack of a fact, by that fact.
+        A rule without effects decides no file; `unjudged` counts those that it keeps for lack of a fact, by that fact.
+        `emptied_apps` are those of which every file is due at once, and was not before.
         """
         files = self._days[0].total()
-        changes = {
-            name: _show(amounts.values()) | _show_parts(amounts, "by_rule", "by_app", "by_vendor")
-            for name, amounts in self._amounts.items()
-        }
+        found: dict[str, _Amounts] = {name: defaultdict(Counter) for name in CATEGORIES}
+        effects: dict[str | None, dict[str, Any]] = {name: _no_effect(name) for name in rules}
+        for (categories, rule_before, rule_after, app_id, vendor, effect, missing), amount in self._amounts.items():
+            for name in categories:  # what is spared shows by which rules it would be deleted today
+                found[name][rule_before if name == "spared" else rule_after, app_id, vendor].update(amount)
+            shown = effects.setdefault(rule_after, _no_effect(rule_after))
+            shown[effect] += amount["count"]
+            if missing is not None:
+                shown["unjudged"][missing] += amount["count"]
+        changes = {name: _show(amounts, "by_rule", "by_app", "by_vendor") for name, amounts in found.items()}
         for name, change in changes.items():
             change |= {"share": change["count"] / max(files, 1), "samples": self._samples[name]}
         return {
             "files": files,
             "changes": changes,
-            "effects": [
-                {"rule": name, **{each: effects[each] for each in ("kept", "later", "due")}}
-                | {"unjudged": self._unjudged[name]}
-                for name, effects in self._effects.items()
-            ],
+            "effects": list(effects.values()),
             "emptied_apps": sorted(self._not_due[0] - self._not_due[1]),
             "forecast": {"in_force": _show_days(self._days[0]), "candidate": _show_days(self._days[1])},
         }
@@ -133,14 +125,13 @@ class Tally:
 
 def count_forecast(changes: Iterable[Change], now: datetime) -> dict[str, Any]:
     """How much there is, in all and in parts, and how many files are called now and on each of the next days."""
-    amounts: dict[tuple[str | None, ...], _Amount] = {}
+    amounts: _Amounts = defaultdict(Counter)
     days: Counter[int] = Counter()
     for change in changes:
         file = change.before
-        _add(amounts, (file.state, file.rule, file.app_id, file.vendor), _measure(file))
+        _add(amounts[file.state, file.rule, file.app_id, file.vendor], file)
         days[look_ahead(file, change.date_before, change.held_until, now)[1]] += 1
-    parts = _show_parts(amounts, "by_state", "by_rule", "by_app", "by_vendor")
-    return {**_show(amounts.values()), **parts, "days": _show_days(days)}
+    return _show(amounts, "by_state", "by_rule", "by_app", "by_vendor") | {"days": _show_days(days)}
 
 
 def look_ahead(row: MediaFile, date: datetime | None, held_until: datetime | None, now: datetime) -> tuple[int, int]:
@@ -149,8 +140,7 @@ def look_ahead(row: MediaFile, date: datetime | None, held_until: datetime | Non
         date = None if held_until is None else max(date, held_until)
     if date is None or row.suspicion is not None or row.state in (FileState.FAILED, FileState.DELETING):
         return _NEVER, _NEVER
-    day, wait_until = day_of(date, now), row.wait_until
-    return day, day if wait_until is None or wait_until <= date else day_of(wait_until, now)
+    return day_of(date, now), day_of(max(date, row.wait_until or date), now)
 
 
 def day_of(moment: datetime, now: datetime) -> int:
@@ -174,36 +164,33 @@ def _list_categories(change: Change, day_before: int, day_after: int, call_after
         yield from (name for name, horizon in _HORIZONS.items() if day_after <= horizon < day_before)
 
 
-def _measure(file: MediaFile) -> _Amount:
+def _add(amount: Counter[str], file: MediaFile) -> None:
     duration, size = find_duration(file), find_size(file)
-    return 1, round((duration or 0) * 1000), size or 0, duration is None, size is None
+    amount["count"] += 1
+    amount["milliseconds"] += round((duration or 0) * 1000)
+    amount["unknown_durations"] += duration is None
+    amount["bytes"] += size or 0
+    amount["unknown_sizes"] += size is None
 
 
-def _add(amounts: dict[tuple[str | None, ...], _Amount], group: tuple[str | None, ...], more: _Amount) -> None:
-    amounts[group] = tuple(map(add, amounts.get(group, _NOTHING), more))
-
-
-def _show(amounts: Iterable[_Amount]) -> dict[str, Any]:
-    count, milliseconds, size, unknown_durations, unknown_sizes = map(sum, zip(_NOTHING, *amounts, strict=True))
-    return {
-        "count": count,
-        "hours": round(milliseconds / 3_600_000, 2),
-        "unknown_durations": unknown_durations,
-        "bytes": size,
-        "unknown_sizes": unknown_sizes,
-    }
-
-
-def _show_parts(amounts: Mapping[tuple[str | None, ...], _Amount], *names: str) -> dict[str, Any]:
-    """Amounts by each member of the groups, the largest first."""
-    shown = {}
-    for place, name in enumerate(names):
-        parts = defaultdict(list)
+def _show(amounts: _Amounts, *parts: str) -> dict[str, Any]:
+    """How much there is in all, and by each member of the groups, the largest first."""
+    total: Counter[str] = Counter()
+    for amount in amounts.values():
+        total.update(amount)
+    shown: dict[str, Any] = {name: total[name] for name in ("count", "unknown_durations", "bytes", "unknown_sizes")}
+    shown["hours"] = round(total["milliseconds"] / 3_600_000, 2)
+    for place, part in enumerate(parts):
+        members: defaultdict[str | None, _Amounts] = defaultdict(lambda: defaultdict(Counter))
         for group, amount in amounts.items():
-            parts[group[place]].append(amount)
-        in_parts = [{"name": part, **_show(found)} for part, found in parts.items()]
-        shown[name] = sorted(in_parts, key=lambda part: (-part["count"], part["name"] or ""))
+            members[group[place]][group] = amount
+        in_part = [{"name": name, **_show(found)} for name, found in members.items()]
+        shown[part] = sorted(in_part, key=lambda each: (-each["count"], each["name"] or ""))
     return shown
+
+
+def _no_effect(rule: str | None) -> dict[str, Any]:
+    return {"rule": rule, "kept": 0, "later": 0, "due": 0, "unjudged": Counter()}
 
 
 def _show_days(days: Counter[int]) -> list[int]:

@@ -5,28 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    Integer,
-    Table,
-    Text,
-    delete,
-    insert,
-    literal,
-    null,
-    select,
-    tuple_,
-)
+from sqlalchemy import JSON, BigInteger, Column, Integer, Table, Text, delete, insert, literal, null, select, tuple_
 
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, metadata
 from service.files.store import COLUMNS, media_files
 from service.model import END_STATES, MediaFile
 from service.rules.decide import RetentionRule
-from service.rules.file import parse_rules
-from service.rules.store import rule_revisions
+from service.rules.store import read_rules, rule_revisions
 
 previews: Final = Table(
     "previews",
@@ -35,12 +21,10 @@ previews: Final = Table(
     Column("as_of", UtcDateTime, nullable=False),
     Column("made_by", Text, nullable=False),
     Column("through", Text, nullable=False),
-    # What it compares with, and how far the inventory went.
     Column("base_revision", Integer, nullable=False),
     Column("highest_id", BigInteger, nullable=False),
     Column("source", Text, nullable=False),
     Column("rules", Text, nullable=False),
-    # How many files become due sooner.
     Column("sooner_count", BigInteger, nullable=False),
     Column("result", JSON, nullable=False),
 )
@@ -66,7 +50,7 @@ class Preview(NamedTuple):
     @property
     def rules(self) -> tuple[RetentionRule, ...]:
         """The candidate, in its order."""
-        return parse_rules(self.rules_text)
+        return read_rules(self.rules_text)
 
     @property
     def cooling_off(self) -> timedelta:
@@ -80,9 +64,8 @@ _NOT_NEEDED: Final = frozenset(
     | {"state_at", "moved_by", "attempts", "first_attempt_at", "last_attempt_id"}
 )
 _LIGHT: Final = tuple(null().label(column.name) if column.name in _NOT_NEEDED else column for column in COLUMNS)
-_PLACE: Final = tuple(media_files.c[name] for name in ("app_id", "stream_id", "ended_at", "id"))
-_IS_PRESENT: Final = media_files.c.state.not_in(END_STATES)
 
+_PLACE: Final = ("app_id", "stream_id", "ended_at", "id")
 Place = tuple[str, str, datetime, int]
 """Where a file stands in the walk: app, stream, end, number."""
 
@@ -94,8 +77,8 @@ def find_place(file: MediaFile) -> Place:
 
 def find_start(file: MediaFile) -> Place:
     """Where to begin so that a file's rank is known: before all of its stream, or at itself if that is not known."""
-    place = find_place(file)
-    return (*place[:2], datetime.max.replace(tzinfo=UTC), 0) if file.stream_id else place
+    start = (file.app_id, file.stream_id, datetime.max.replace(tzinfo=UTC), 0)
+    return start if file.stream_id else find_place(file)
 
 
 def list_by_stream(tx: Transaction, before: Place | None, up_to: int, limit: int) -> list[MediaFile]:
@@ -103,22 +86,22 @@ def list_by_stream(tx: Transaction, before: Place | None, up_to: int, limit: int
 
     Only what deciding looks at is filled in; the other fields are None.
     """
-    app_id, stream_id, ended_at, number = _PLACE
-    query = select(*_LIGHT).where(_IS_PRESENT, number <= up_to).order_by(*(column.desc() for column in _PLACE))
-    if before is None:
-        return [MediaFile._make(row) for row in tx.execute(query.limit(limit))]
-    last = tuple_(literal(before[2], ended_at.type), literal(before[3], number.type))
-    # One range after the other: PostgreSQL misjudges how many rows compare as one with all four columns.
-    ranges = (
-        (app_id == before[0], stream_id == before[1], tuple_(ended_at, number) < last),
-        (app_id == before[0], stream_id < before[1]),
-        (app_id < before[0],),
-    )
+    app_id, stream_id, ended_at, number = place = tuple(media_files.c[name] for name in _PLACE)
+    query = select(*_LIGHT).where(media_files.c.state.not_in(END_STATES), number <= up_to)
+    ranges: list[list[Any]] = [[]]
+    if before is not None:
+        last = tuple_(literal(before[2], ended_at.type), literal(before[3], number.type))
+        # One range after the other: PostgreSQL misjudges how many rows compare as one with all four columns.
+        ranges = [
+            [app_id == before[0], stream_id == before[1], tuple_(ended_at, number) < last],
+            [app_id == before[0], stream_id < before[1]],
+            [app_id < before[0]],
+        ]
     files: list[MediaFile] = []
     for conditions in ranges:
         if len(files) < limit:
-            found = tx.execute(query.where(*conditions).limit(limit - len(files)))
-            files.extend(MediaFile._make(row) for row in found)
+            found = query.where(*conditions).order_by(*(column.desc() for column in place)).limit(limit - len(files))
+            files.extend(MediaFile._make(row) for row in tx.execute(found))
     return files
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -20,17 +19,12 @@ from service.rules.file import catch_all, format_rules
 from service.units import format_moment
 
 KEEP_SOURCE: Final = "the KEEP setting"
-_KEEP: Final = Actor("KEEP", "settings")
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a person had seen of a rule set before it was put in force.
-
-    `sooner_count` files become due sooner by it, among those with numbers up to `highest_id`.
-    """
+class Shown(NamedTuple):
+    """What a preview had shown: so many files, of those with numbers up to `highest_id`, become due sooner."""
 
     preview_id: int
     highest_id: int
@@ -48,58 +42,24 @@ def put_in_force(
     preview: Shown | None = None,
     by_person: bool = True,
 ) -> tuple[int, int]:
-    """Make rules the next revision; in force when the transaction commits.
+    """Make rules the next revision, in force when the transaction commits; returns it, and the number of the order.
 
-    To be called last in the transaction: from here on it holds the head of the audit, so that revisions get their
-    numbers one after the other.
-
-    Args:
-        tx: the transaction.
-        actor: who applies them, and through what.
-        rules: the rules, in their order.
-        source: where they come from, for people.
-        now: the time.
-        cooling_off: how long files whose date moves earlier wait; nothing: they do not.
-        preview: what was shown of them before; None: nothing.
-        by_person: False where only the setting KEEP applies them.
-
-    Returns:
-        The revision, and the number of the order.
+    `source` is where they come from, for people. To be called last in the transaction: from here on it holds the head
+    of the audit, so that revisions get their numbers one after the other.
     """
     lock_head(tx)
     number = store.find_current_number(tx) + 1
+    preview_id, highest_id, sooner = preview or (None, None, 0)
+    until = now + cooling_off if cooling_off else None
+    text = format_rules(rules)
     revision = store.Revision(
-        number=number,
-        applied_at=now,
-        applied_by=actor.name,
-        through=actor.through,
-        by_person=by_person,
-        source=source,
-        rules_text=format_rules(rules),
-        cooling_until=now + cooling_off if cooling_off > timedelta(0) else None,
-        preview_id=None if preview is None else preview.preview_id,
-        preview_highest_id=None if preview is None else preview.highest_id,
-        moved_count=0 if preview is None else preview.sooner_count,
-        moved_called=0,
+        number, now, actor.name, actor.through, by_person, source, text, until, preview_id, highest_id, sooner
     )
     store.add_revision(tx, revision)
-    detail = {
-        "source": source,
-        "preview": revision.preview_id,
-        "sooner": revision.moved_count,
-        "cooling_until": None if revision.cooling_until is None else format_moment(revision.cooling_until),
-    }
-    order = place_order(
-        tx,
-        actor,
-        OrderKind.RULES,
-        f"revision {number}",
-        {"revision": number},
-        now,
-        action="rules.apply",
-        detail=detail,
-    )
-    return number, order
+    detail = {"source": source, "preview": preview_id, "sooner": sooner}
+    detail["cooling_until"] = None if until is None else format_moment(until)
+    about = (OrderKind.RULES, f"revision {number}", {"revision": number})
+    return number, place_order(tx, actor, *about, now, action="rules.apply", detail=detail)
 
 
 def apply_revision(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:  # noqa: ARG001
@@ -108,30 +68,25 @@ def apply_revision(tx: Transaction, order: Order, after: int, result: dict[str, 
 
 
 def ensure_first_rules(database: Database, keep: str | None, cooling_off: timedelta, now: datetime) -> bool:
-    """While there are no rules, put the catch-all of the setting KEEP in force as revision 1.
-
-    Returns whether it did.
-
-    Raises:
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
-    if keep is None:
-        return False
-    with database.read() as tx:
-        if store.find_current_number(tx):
-            return False
+    """While there are no rules, put the catch-all of the setting KEEP in force as revision 1; whether it did."""
 
     def put_first(tx: Transaction) -> bool:
         lock_head(tx)
         if store.find_current_number(tx):  # another process was faster
             return False
-        put_in_force(tx, _KEEP, catch_all(keep), KEEP_SOURCE, now, cooling_off, by_person=False)
+        put_in_force(
+            tx, Actor("KEEP", "settings"), catch_all(keep or ""), KEEP_SOURCE, now, cooling_off, by_person=False
+        )
         return True
 
-    was_first = database.transact(put_first)
-    if was_first:
-        log.info("rules_applied", revision=1, source=KEEP_SOURCE, keep=keep)
-    return was_first
+    if keep is None:
+        return False
+    with database.read() as tx:
+        has_rules = store.find_current_number(tx) > 0
+    if has_rules or not database.transact(put_first):
+        return False
+    log.info("rules_applied", revision=1, source=KEEP_SOURCE, keep=keep)
+    return True
 
 
 def keep_differs(tx: Transaction, keep: str | None) -> str | None:

@@ -14,7 +14,6 @@ from service.files.store import save_files
 from service.model import NoSuchThing, NotPossible
 from service.preview.apply import (
     Applied,
-    NotAsPreviewed,
     PreviewNeeded,
     apply_rules,
     candidate_of_preview,
@@ -91,7 +90,6 @@ def test_a_change_that_makes_nothing_due_sooner_needs_no_preview(world: World) -
 def test_a_change_that_does_names_a_preview_to_look_at(world: World) -> None:
     with pytest.raises(PreviewNeeded, match="would make 1 file due sooner; look at preview 1") as refused:
         apply(world, SHORTER, None)
-    assert not isinstance(refused.value, NotAsPreviewed)
     assert find_preview(world.database, 1) == refused.value.preview
     assert in_force(world).number == 1
     assert apply(world, SHORTER, refused.value.preview.id).revision == 2
@@ -113,7 +111,7 @@ def test_what_differs_from_the_preview_is_refused_with_a_new_one(
     shown = preview(world, SHORTER)
     change(world)
     before = in_force(world)
-    with pytest.raises(NotAsPreviewed, match=f"nothing was applied: {difference}; look at preview 2") as refused:
+    with pytest.raises(PreviewNeeded, match=f"nothing was applied: {difference}; look at preview 2") as refused:
         apply(world, SHORTER, shown)
     assert in_force(world) == before
     assert apply(world, SHORTER, refused.value.preview.id).revision == before.number + 1
@@ -124,7 +122,7 @@ def test_a_file_that_was_looked_at_and_is_due_sooner_by_a_fact_of_since_was_not_
     shown = preview(world, small)
     known = world.files()["old"]._replace(size_bytes=1, decide_again=True)
     world.service.leader.transact(lambda tx: save_files(tx, [known]))
-    with pytest.raises(NotAsPreviewed, match="would now make 1 file due sooner, and preview 1 showed 0"):
+    with pytest.raises(PreviewNeeded, match="would now make 1 file due sooner, and preview 1 showed 0"):
         apply(world, small, shown)
 
 
