@@ -24,12 +24,12 @@ def parse_duration(text: str) -> timedelta:
     seconds = _read_amount(text, _SECONDS)
     if seconds is None:
         raise ValueError(
-            f"{_quote(text)} is not a duration: write a whole number and one of s, m, h, d, w, for example 30d"
+            f"{quote(text)} is not a duration: write a whole number and one of s, m, h, d, w, for example 30d"
         )
     if seconds == 0:
-        raise ValueError(f"{_quote(text)} is zero: a duration must be positive, for example 30d")
+        raise ValueError(f"{quote(text)} is zero: a duration must be positive, for example 30d")
     if seconds > MAX_DURATION.total_seconds():
-        raise ValueError(f"{_quote(text)} is more than 100 years: write a shorter duration, for example 30d")
+        raise ValueError(f"{quote(text)} is more than 100 years: write a shorter duration, for example 30d")
     return timedelta(seconds=seconds)
 
 
@@ -48,10 +48,10 @@ def parse_size(text: str) -> int:
     size = _read_amount(text, _BYTES)
     if size is None:
         raise ValueError(
-            f"{_quote(text)} is not a size: write a whole number and one of B, kB, MB, GB, for example 10MB"
+            f"{quote(text)} is not a size: write a whole number and one of B, kB, MB, GB, for example 10MB"
         )
     if size > MAX_SIZE:
-        raise ValueError(f"{_quote(text)} is more than 1000000GB: write a smaller size, for example 10MB")
+        raise ValueError(f"{quote(text)} is more than 1000000GB: write a smaller size, for example 10MB")
     return size
 
 
@@ -64,7 +64,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{_quote(text)} is not a time: write for example 2026-12-31, 2026-12-31T18:00:00Z,"
+            f"{quote(text)} is not a time: write for example 2026-12-31, 2026-12-31T18:00:00Z,"
             " or 30d for 30 days from now"
         ) from None
 
@@ -111,5 +111,6 @@ def _write_amount(number: int, units: Mapping[str, int], largest_first: Sequence
     return f"{number // units[unit]}{unit}"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A text that was read, in quotes and shortened, for an error message."""
     return ascii(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")

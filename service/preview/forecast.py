@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -64,63 +64,45 @@ class Change(NamedTuple):
         return shown | {"rule_after": self.after.rule, "due_after": due_after}
 
 
-class Tally:
-    """Counts changes; what came out is shown as JSON (docs/http.md)."""
+def count_changes(changes: Iterable[Change], rules: Iterable[str], now: datetime) -> dict[str, Any]:
+    """What a preview shows (docs/http.md): every category, what each rule of the candidate does, and calls by day.
 
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._amounts: _Amounts = defaultdict(Counter)
-        self._samples: dict[str, list[dict[str, Any]]] = {name: [] for name in CATEGORIES}
-        self._days = (Counter[int](), Counter[int]())
-        self._not_due = (set[str](), set[str]())
-
-    def add(self, change: Change) -> None:
-        """Count one file."""
+    `rules` are the names of the candidate's rules: one without effects decides no file; `unjudged` counts those that it
+    keeps for lack of a fact, by that fact. In `emptied_apps` every file is due at once, and was not before.
+    """
+    amounts: _Amounts = defaultdict(Counter)
+    samples: dict[str, list[dict[str, Any]]] = {name: [] for name in CATEGORIES}
+    effects: dict[str | None, dict[str, Any]] = {name: _no_effect(name) for name in rules}
+    days_before, days_after = Counter[int](), Counter[int]()
+    not_due_before, not_due_after = set(), set()
+    for change in changes:
         before, after = change.before, change.after
-        day_before, call_before = look_ahead(before, change.date_before, change.held_until, self._now)
-        day_after, call_after = look_ahead(after, change.date_after, change.held_until, self._now)
-        self._days[0][call_before] += 1
-        self._days[1][call_after] += 1
+        day_before, call_before = look_ahead(before, change.date_before, change.held_until, now)
+        day_after, call_after = look_ahead(after, change.date_after, change.held_until, now)
+        days_before[call_before] += 1
+        days_after[call_after] += 1
         if day_before:
-            self._not_due[0].add(before.app_id)
+            not_due_before.add(before.app_id)
         if day_after:
-            self._not_due[1].add(before.app_id)
-        effect = "kept" if change.date_after is None else "later" if day_after else "due"
+            not_due_after.add(before.app_id)
+        effect = effects.get(after.rule) or effects.setdefault(after.rule, _no_effect(after.rule))
+        effect["kept" if change.date_after is None else "later" if day_after else "due"] += 1
+        if change.missing is not None:
+            effect["unjudged"][change.missing] += 1
         categories = tuple(_list_categories(change, day_before, day_after, call_after))
-        group = (categories, before.rule, after.rule, before.app_id, before.vendor, effect, change.missing)
-        amount = self._amounts[group]
+        amount = amounts[categories, before.rule, after.rule, before.app_id, before.vendor]
         _add(amount, before)
         if amount["count"] <= MAX_SAMPLES:
             for name in categories:
-                if len(self._samples[name]) < MAX_SAMPLES:
-                    self._samples[name].append(change.to_json())
-
-    def show(self, rules: Iterable[str]) -> dict[str, Any]:
-        """Every category, what each rule of the candidate does (by name, in this order), and calls by day.
-
-        A rule without effects decides no file; `unjudged` counts those that it keeps for lack of a fact, by that fact.
-        `emptied_apps` are those of which every file is due at once, and was not before.
-        """
-        files = self._days[0].total()
-        found: dict[str, _Amounts] = {name: defaultdict(Counter) for name in CATEGORIES}
-        effects: dict[str | None, dict[str, Any]] = {name: _no_effect(name) for name in rules}
-        for (categories, rule_before, rule_after, app_id, vendor, effect, missing), amount in self._amounts.items():
-            for name in categories:  # what is spared shows by which rules it would be deleted today
-                found[name][rule_before if name == "spared" else rule_after, app_id, vendor].update(amount)
-            shown = effects.setdefault(rule_after, _no_effect(rule_after))
-            shown[effect] += amount["count"]
-            if missing is not None:
-                shown["unjudged"][missing] += amount["count"]
-        changes = {name: _show(amounts, "by_rule", "by_app", "by_vendor") for name, amounts in found.items()}
-        for name, change in changes.items():
-            change |= {"share": change["count"] / max(files, 1), "samples": self._samples[name]}
-        return {
-            "files": files,
-            "changes": changes,
-            "effects": list(effects.values()),
-            "emptied_apps": sorted(self._not_due[0] - self._not_due[1]),
-            "forecast": {"in_force": _show_days(self._days[0]), "candidate": _show_days(self._days[1])},
-        }
+                if len(samples[name]) < MAX_SAMPLES:
+                    samples[name].append(change.to_json())
+    return {
+        "files": days_before.total(),
+        "changes": _show_categories(amounts, samples, days_before.total()),
+        "effects": list(effects.values()),
+        "emptied_apps": sorted(not_due_before - not_due_after),
+        "forecast": {"in_force": _show_days(days_before), "candidate": _show_days(days_after)},
+    }
 
 
 def count_forecast(changes: Iterable[Change], now: datetime) -> dict[str, Any]:
@@ -140,7 +122,8 @@ def look_ahead(row: MediaFile, date: datetime | None, held_until: datetime | Non
         date = None if held_until is None else max(date, held_until)
     if date is None or row.suspicion is not None or row.state in (FileState.FAILED, FileState.DELETING):
         return _NEVER, _NEVER
-    return day_of(date, now), day_of(max(date, row.wait_until or date), now)
+    day, wait_until = day_of(date, now), row.wait_until
+    return day, day if wait_until is None or wait_until <= date else day_of(wait_until, now)
 
 
 def day_of(moment: datetime, now: datetime) -> int:
@@ -171,6 +154,17 @@ def _add(amount: Counter[str], file: MediaFile) -> None:
     amount["unknown_durations"] += duration is None
     amount["bytes"] += size or 0
     amount["unknown_sizes"] += size is None
+
+
+def _show_categories(amounts: _Amounts, samples: Mapping[str, Any], files: int) -> dict[str, dict[str, Any]]:
+    found: dict[str, _Amounts] = {name: defaultdict(Counter) for name in CATEGORIES}
+    for (categories, rule_before, rule_after, app_id, vendor), amount in amounts.items():
+        for name in categories:  # what is spared shows by which rules it would be deleted today
+            found[name][rule_before if name == "spared" else rule_after, app_id, vendor].update(amount)
+    shown = {name: _show(group, "by_rule", "by_app", "by_vendor") for name, group in found.items()}
+    for name, category in shown.items():
+        category |= {"share": category["count"] / max(files, 1), "samples": samples[name]}
+    return shown
 
 
 def _show(amounts: _Amounts, *parts: str) -> dict[str, Any]:

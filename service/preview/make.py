@@ -5,7 +5,7 @@ One walk over the inventory compares the rules in force with the candidate, deci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ from service.files.store import find_file, find_highest_id
 from service.leader.store import find_leader
 from service.model import Actor, FileState, MediaFile, NoSuchThing, NotPossible, Vendor
 from service.preview import store
-from service.preview.forecast import Change, Tally, count_forecast
+from service.preview.forecast import Change, count_changes, count_forecast
 from service.preview.store import Place, Preview
 from service.rules.decide import Found, RetentionRule, RuleSet, apply_decision, decide, find_rule
 from service.rules.file import format_rules
@@ -141,23 +141,17 @@ def make_preview(
 
 def sum_up(
     comparison: Comparison,
-    changes: Iterator[Change],
+    changes: Iterable[Change],
     candidate: Candidate,
     actor: Actor,
     cooling_off: timedelta,
     known_apps: Collection[str] | None,
 ) -> Preview:
     """The preview that comes out of comparing every file; it is not stored yet."""
-    tally = Tally(comparison.now)
-    for change in changes:
-        tally.add(change)
+    result = count_changes(changes, [rule.name for rule in candidate.rules], comparison.now)
     named = [(rule.name, app) for rule in candidate.rules for app in rule.match.app or ()]
     unknown = [{"rule": rule, "app": app} for rule, app in named if known_apps is not None and app not in known_apps]
-    result = tally.show(rule.name for rule in candidate.rules) | {
-        "cooling_off": format_duration(cooling_off),
-        "cooling_off_s": cooling_off.total_seconds(),
-        "unknown_apps": unknown,
-    }
+    result |= {"cooling_off": format_duration(cooling_off), "cooling_off_s": cooling_off.total_seconds()}
     return Preview(
         id=0,
         as_of=comparison.now,
@@ -168,7 +162,7 @@ def sum_up(
         source=candidate.source,
         rules_text=format_rules(candidate.rules),
         sooner_count=result["changes"]["sooner"]["count"],
-        result=result,
+        result=result | {"unknown_apps": unknown},
     )
 
 

@@ -23,9 +23,10 @@ _WAITS_FOR_A_PERSON: Final = (
     "only a listing shows it, and nobody but the setting KEEP applied the rules: it waits until a person does"
     " (`rules apply --keep` will do)"
 )
-_WHY_UNCONFIRMED: Final = {
-    Suspicion.STALE: "its callback was too old, or dated ahead, when it arrived",
-    Suspicion.CONFLICT: "callbacks with one signature differ in what they say",
+_UNTIL_CONFIRMED: Final = "kept until a listing or a person confirms it"
+WHY_UNCONFIRMED: Final = {
+    Suspicion.STALE: f"its callback was too old, or dated ahead, when it arrived: {_UNTIL_CONFIRMED}",
+    Suspicion.CONFLICT: f"callbacks with one signature differ in what they say: {_UNTIL_CONFIRMED}",
 }
 
 
@@ -50,11 +51,10 @@ class RetentionRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules in their order, as one numbered revision; revision 0 stands for "no rules yet".
+    """Rules in their order, as one numbered revision; 0 stands for "no rules yet".
 
-    `applied_by_person` is False where only the setting KEEP applied it. The revision can be taken back until
-    `cooling_until` (None: there was nothing to take back). It was applied from a preview that had looked at files up to
-    the number `shown_up_to` (None: without one).
+    It can be taken back until `cooling_until`. Its preview (None: there was none) had looked at files up to the number
+    `shown_up_to`.
     """
 
     revision: int
@@ -77,11 +77,10 @@ class RuleSet:
 
 
 class Decision(NamedTuple):
-    """What is to happen to one file, and why.
+    """What is to happen to one file, and why; its rank is judged later (`rules.latest`), where `keep_latest` is set.
 
-    `due_at` is when its rule deletes it (None: never), also where a hold or a suspicion keeps it for now, or it has
-    failed. Where `keep_latest` is set, the newest so many of its stream are kept all the same: `rules.latest` finds
-    them when files are taken for a call. `missing` is the fact for lack of which the file is kept, if so.
+    `due_at` is when its rule deletes it (None: never), also where something else keeps it for now. `missing` is the
+    fact for lack of which the file is kept, if so.
     """
 
     state: FileState
@@ -97,10 +96,7 @@ Found: TypeAlias = tuple[RetentionRule | None, Key | None]
 
 
 def find_rule(file: MediaFile, rules: Sequence[RetentionRule]) -> Found:
-    """The first rule that does not differ.
-
-    Where every match `looks_only_at_origin`, the answer is the same for all files of an app, vendor, event and stream.
-    """
+    """The first rule that does not differ."""
     for rule in rules:
         judgement, key = judge(rule.match, file)
         if judgement is not Judgement.DIFFERS:
@@ -118,8 +114,7 @@ def decide(
 ) -> Decision:
     """Decide about a file: holds win, then a suspicion, then an erasure, then the first rule that matches.
 
-    No match keeps for ever. `hold` is one in force that covers the file, `erasure` the one that names it. A failed file
-    stays failed. A ValueError: the file has ended or is being deleted, so nothing may be decided about it.
+    `hold` is one in force that covers the file, `erasure` the one that names it. A failed file stays failed.
     """
     if file.state in _NEVER_DECIDED:
         raise ValueError(f"file {file.id} is {file.state}: nothing is decided about it")
@@ -133,7 +128,7 @@ def decide(
     if hold is not None:
         return decision._replace(state=FileState.HELD, reason=describe_hold(file, hold))
     if file.suspicion is not None:
-        return decision._replace(state=FileState.UNCONFIRMED, reason=describe_suspicion(file.suspicion))
+        return decision._replace(state=FileState.UNCONFIRMED, reason=WHY_UNCONFIRMED[file.suspicion])
     return decision
 
 
@@ -163,18 +158,14 @@ def apply_rule(file: MediaFile, rules: RuleSet, rule: RetentionRule | None, miss
 def apply_decision(
     file: MediaFile, decision: Decision, rules: RuleSet, now: datetime, *, old_rule_counts: bool = False
 ) -> MediaFile:
-    """The row of a file after a decision under `rules`; a ValueError: it has ended or is being deleted.
+    """The row of a file after a decision under `rules`.
 
-    `old_rule_counts` is whether the rule that decided it before has `keep_latest` (`RuleSet.counts_recordings` of the
-    revision `file.revision`): such a file may have been kept for its rank, so its old date counts as "never", unless
-    nothing changes.
+    `old_rule_counts` is whether the rule that decided it before has `keep_latest`: it may have been kept for its rank,
+    so its old date counts as "never", unless nothing changes. So does the date of an erasure that is over.
 
     No decision lowers `wait_until`, with one exception: an erasure is a person's explicit order, so it ends the waits
-    for a cooling-off and for an adoption (never that of a retry). A file that an erasure had decided, and does no more,
-    counts as one without a date: what it had waited for is not known any more.
+    for a cooling-off and for an adoption (never that of a retry).
     """
-    if file.state in _NEVER_DECIDED:
-        raise ValueError(f"file {file.id} is {file.state}: nothing is decided about it")
     due_at = decision.due_at
     was_erased = file.rule is None and file.due_at is not None  # a date without a rule
     is_erased = decision.rule is None and due_at is not None
@@ -220,10 +211,10 @@ def find_call_after(due_at: datetime | None, wait_until: datetime | None) -> dat
 def trust_end(
     began_at: datetime | None, ended_at: datetime | None, received_at: datetime
 ) -> tuple[datetime | None, datetime]:
-    """Judge the times that a callback claims: the begin (None: not trusted) and the end that ages are counted from.
+    """The begin that a callback claims (None: not trusted), and the end that ages are counted from.
 
     An end is trusted from 2015 until two minutes after its arrival, unless it lies before the begin; else the arrival
-    counts. The begin returned is never after the end.
+    counts.
     """
     end = received_at
     if ended_at is not None and _EARLIEST_END <= ended_at <= received_at + _MAX_CLOCK_SKEW:
@@ -237,11 +228,6 @@ def describe_hold(file: MediaFile, hold: Hold) -> str:
     until = "" if hold.until is None else f" until {describe_moment(hold.until)}"
     unknown = " (its stream is not known, so it may be meant)" if hold.file_id is None and not file.stream_id else ""
     return f"held{until}: {hold.reason}{unknown}"
-
-
-def describe_suspicion(suspicion: Suspicion) -> str:
-    """A suspicion as the reason why a file is kept."""
-    return f"{_WHY_UNCONFIRMED[suspicion]}: kept until a listing or a person confirms it"
 
 
 def describe_erasure(erasure: Erasure) -> str:

@@ -8,14 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from service.model import Erasure, Hold, MediaFile, WaitReason
-from service.rules.decide import (
-    RetentionRule,
-    RuleSet,
-    apply_rule,
-    describe_erasure,
-    describe_hold,
-    describe_suspicion,
-)
+from service.rules.decide import WHY_UNCONFIRMED, RetentionRule, RuleSet, apply_rule, describe_erasure, describe_hold
 from service.rules.match import Judgement, judge
 from service.units import describe_moment, format_duration
 
@@ -47,14 +40,13 @@ class Line(NamedTuple):
 def explain(
     file: MediaFile, rules: RuleSet, holds: Iterable[Hold], erasure: Erasure | None, *, latest: str | None = None
 ) -> tuple[Line, ...]:
-    """What counts for a file now, in the order in which it counts.
+    """What counts for a file now, in the order in which it counts; `latest` is why its rank keeps it, if it does.
 
-    `holds` are those in force that cover it; `latest` is the answer of `find_kept_as_latest`, where the rule that
-    decides has `keep_latest`. Below a hold, a suspicion or an erasure, a rule only would decide.
+    `holds` are those in force that cover it. Below a hold, a suspicion or an erasure, a rule only would decide.
     """
     lines = [Line("hold", LineResult.HOLDS, describe_hold(file, hold)) for hold in holds]
     if file.suspicion is not None:
-        lines.append(Line("suspicion", LineResult.UNCONFIRMED, describe_suspicion(file.suspicion)))
+        lines.append(Line("suspicion", LineResult.UNCONFIRMED, WHY_UNCONFIRMED[file.suspicion]))
     if erasure is not None:
         lines.append(Line("erasure", LineResult.ERASES, describe_erasure(erasure)))
     decides = LineResult.WOULD_DECIDE if lines else LineResult.DECIDES
@@ -75,10 +67,7 @@ def explain(
 
 
 def explain_past(file: MediaFile, rules: RuleSet, decided_by: str | None, reason: str) -> tuple[Line, ...]:
-    """What counted for a file when it was deleted: `rules` are those of then, `reason` what was recorded.
-
-    `decided_by` is the rule that deleted it; None: an erasure did.
-    """
+    """What counted for a file when a rule deleted it (None: an erasure did); rules and reason are those of then."""
     if decided_by is None:
         return (Line("erasure", LineResult.ERASED, reason),)
     decided = Line(decided_by, LineResult.DECIDED, reason)

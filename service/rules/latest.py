@@ -1,8 +1,7 @@
 """`keep_latest`: which recordings of a stream are the newest, of those that one rule decides.
 
-It is judged when files are taken for a call, and by the same functions in previews, dry runs and explanations. Files
-whose times overlap are formats of one recording and share its rank. Where that joins two recordings by mistake, more is
-kept than asked for, never less.
+Files whose times overlap are formats of one recording and share its rank. Where that joins two recordings by mistake,
+more is kept than asked for, never less.
 """
 
 from __future__ import annotations
@@ -36,19 +35,11 @@ def span_of(file: MediaFile) -> Span:
 
 
 def counts_as_recording(file: MediaFile, now: datetime) -> bool:
-    """Whether a file may count as a newer recording, so that older ones need not be kept in its place.
-
-    Not if it has ended or may end (claimed, to be erased, its last outcome unknown), nor if nothing reliable says that
-    it exists (not confirmed, adopted only a while ago).
-    """
-    is_adoption_over = file.wait_reason is not WaitReason.ADOPTION or file.wait_until is None or file.wait_until <= now
-    return (
-        is_adoption_over
-        and file.state not in _DOES_NOT_COUNT
-        and file.suspicion is None
-        and file.erasure_id is None
-        and file.last_outcome is not Outcome.UNKNOWN
-    )
+    """Whether it surely exists and stays, so that older recordings need not be kept in its place."""
+    if file.wait_reason is WaitReason.ADOPTION and file.wait_until is not None and now < file.wait_until:
+        return False
+    may_end = file.state in _DOES_NOT_COUNT or file.erasure_id is not None or file.last_outcome is Outcome.UNKNOWN
+    return not may_end and file.suspicion is None
 
 
 class NewestCounter:
@@ -98,8 +89,7 @@ def newest(spans_newest_first: Iterable[Span], count: int) -> frozenset[int]:
 def find_kept_as_latest(file: MediaFile, spans_newest_first: Iterable[Span], keep_latest: int) -> str | None:
     """The reason why a file is kept, if it belongs to the newest `keep_latest` recordings of its stream; else None.
 
-    `spans_newest_first` are those files of its app and stream that its rule decides and that count
-    (`counts_as_recording`), by their end; whether the file itself is among them makes no difference.
+    The spans are those files of its stream that its rule decides and that count; it may be one of them or not.
     """
     counter = NewestCounter(keep_latest)
     for span in spans_newest_first:

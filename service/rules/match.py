@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from functools import cached_property, partial
@@ -17,24 +17,19 @@ from typing import Any, Final, TypeAlias
 
 from service.model import MediaFile, Vendor
 from service.rules.patterns import compile_pattern, pattern_implies
-from service.units import format_duration, format_size, parse_duration, parse_size
+from service.units import format_duration, format_size, parse_duration, parse_size, quote
 
 _ORIGIN: Final = frozenset({"app", "vendor", "event", "adopted", "stream"})
-_EVENTS: Final = ("record", "compose")  # the callbacks that announce a file (docs/protocol.md, "The callback")
-_VENDOR_NAMES: Final = {vendor.lower(): vendor for vendor in Vendor} | {"wangsu": Vendor.WANGSU}
 _MAX_APP: Final = 2**32 - 1
-_MAX_SHOWN: Final = 60
 
 Test: TypeAlias = "Callable[[Any], bool]"
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a rule asks of a file; a key that is None asks nothing, and each other one must fit.
+    """What a rule asks of a file; a key that is None asks nothing, and each other one must fit (docs/rules.md).
 
-    `stream` and `name` hold patterns (`*` and `?`), `app`, `vendor` and `event` exact values; one of several is
-    enough. `name` is compared with `MediaFile.shown_name`. `adopted` asks whether a file is known from the vendor's
-    listing only. Limits are inclusive; sizes are in bytes.
+    One of several patterns or values is enough. Limits are inclusive; sizes are in bytes.
     """
 
     stream: tuple[str, ...] | None = None
@@ -69,10 +64,7 @@ class Judgement(Enum):
 
 
 def judge(match: Match, file: MediaFile) -> tuple[Judgement, Key | None]:
-    """Compare a match with a file; with the key that does not fit, or for which a fact is missing (None: it matches).
-
-    A condition known to fail outweighs every fact that is missing.
-    """
+    """Compare a match with a file; with the key that fails or, if none does, one whose fact is missing."""
     missing = None
     for key, _, test in match.conditions:
         fact = key.find_fact(file)
@@ -84,10 +76,7 @@ def judge(match: Match, file: MediaFile) -> tuple[Judgement, Key | None]:
 
 
 def match_implies(narrow: Match, wide: Match) -> bool:
-    """Whether no file gets past `wide` to `narrow`: what `narrow` matches, `wide` plainly matches too.
-
-    A file that `wide` cannot be judged for does not get past it either: it is kept.
-    """
+    """Whether no file gets past `wide` to `narrow`: what `narrow` matches, `wide` plainly matches or cannot judge."""
     return all(key.kind.implies(getattr(narrow, key.name), wanted) for key, wanted, _ in wide.conditions)
 
 
@@ -95,7 +84,7 @@ def match_implies(narrow: Match, wide: Match) -> bool:
 class Kind:
     """A kind of condition: its test of a known fact, and the words between fact and value where that fails.
 
-    `implies(narrow, wide)` is whether the value of a narrower match (None: asks nothing) lets no file past a wider one.
+    `implies(narrow, wide)` compares the value of a narrower match (None: it asks nothing) with that of a wider one.
     """
 
     make_test: Callable[[Any], Test]
@@ -106,10 +95,9 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a match: the fact that it asks for, how to find that (None: not known), and its kind of condition.
+    """One key of a match: the fact that it asks for (None: not known), and its kind of condition.
 
-    `parse` reads a value from the text in a rules file (None: it is true or false); `write` is the opposite, `show` for
-    people.
+    `parse` reads a value from its text in a rules file (None: it is true or false), `write` writes it.
     """
 
     name: str
@@ -129,36 +117,6 @@ class Key:
         return f"its {self.fact} {self.show(fact)} {self.kind.differs} {values}"
 
 
-def _fit_a_pattern(patterns: tuple[str, ...]) -> Test:
-    tests = [compile_pattern(pattern) for pattern in patterns]
-    return tests[0] if len(tests) == 1 else lambda text: any(test(text) for test in tests)
-
-
-def _patterns_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
-    return all(any(pattern_implies(pattern, wider) for wider in wide) for pattern in narrow or ("*",))
-
-
-def _values_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
-    return narrow is not None and set(narrow) <= set(wide)
-
-
-def _number(limit: timedelta | int) -> float:
-    return limit.total_seconds() if isinstance(limit, timedelta) else limit
-
-
-_PATTERN: Final = Kind(_fit_a_pattern, "does not fit", _patterns_imply, is_list=True)
-_VALUE: Final = Kind(lambda values: frozenset(values).__contains__, "is not", _values_imply, is_list=True)
-_FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not", is_)
-_LOWEST: Final = Kind(
-    lambda limit: partial(le, _number(limit)), "is under", lambda narrow, wide: _number(wide) <= _number(narrow or 0)
-)
-_HIGHEST: Final = Kind(
-    lambda limit: partial(ge, _number(limit)),
-    "is over",
-    lambda narrow, wide: narrow is not None and _number(narrow) <= _number(wide),
-)
-
-
 def find_duration(file: MediaFile) -> float | None:
     """The recorded seconds, if they are known and make sense."""
     value = file.duration_s
@@ -171,14 +129,21 @@ def find_size(file: MediaFile) -> int | None:
     return value if value is not None and value >= 0 else None
 
 
+def _fit_a_pattern(patterns: tuple[str, ...]) -> Test:
+    tests = [compile_pattern(pattern) for pattern in patterns]
+    return tests[0] if len(tests) == 1 else lambda text: any(test(text) for test in tests)
+
+
+def _patterns_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
+    return all(any(pattern_implies(pattern, wider) for wider in wide) for pattern in narrow or ("*",))
+
+
+def _number(limit: timedelta | int) -> float:
+    return limit.total_seconds() if isinstance(limit, timedelta) else limit
+
+
 def _show_duration(value: float | timedelta) -> str:
     return format_duration(value) if isinstance(value, timedelta) else f"{value:g}s"
-
-
-def _quote(text: str) -> str:
-    """A text from a rules file for an error message, shortened."""
-    quoted = ascii(text)
-    return quoted if len(quoted) <= _MAX_SHOWN else f"{quoted[:_MAX_SHOWN]}…"
 
 
 def _read_pattern(text: str, longest: int) -> str:
@@ -187,29 +152,35 @@ def _read_pattern(text: str, longest: int) -> str:
     if len(text) > longest:
         raise ValueError(f"has {len(text)} characters: at most {longest} are allowed")
     if re.search("[\0\ud800-\udfff]", text):
-        raise ValueError(f"{_quote(text)} has a character that no stream or file name has")
+        raise ValueError(f"{quote(text)} has a character that no stream or file name has")
     return text
 
 
 def _read_app(text: str) -> str:
     if re.fullmatch("[1-9][0-9]{0,9}", text) is None or int(text) > _MAX_APP:
-        raise ValueError(f'{_quote(text)} is not an AppId: write its digits, for example "1234567890"')
+        raise ValueError(f'{quote(text)} is not an AppId: write its digits, for example "1234567890"')
     return text
 
 
-def _read_vendor(text: str) -> Vendor:
-    if text in tuple(Vendor):
-        return Vendor(text)
-    meant = _VENDOR_NAMES.get(text.lower())
-    raise ValueError(f"{_quote(text)} is none of {', '.join(Vendor)}" + (f': write "{meant}"' if meant else ""))
+def _read_choice(text: str, *choices: str) -> str:
+    if text in choices:
+        return choices[choices.index(text)]
+    meant = [choice for choice in choices if text.lower() in (choice.lower(), _OTHER_NAMES.get(choice))]
+    raise ValueError(f"{quote(text)} is none of {', '.join(choices)}" + "".join(f': write "{each}"' for each in meant))
 
 
-def _read_event(text: str) -> str:
-    if text not in _EVENTS:
-        raise ValueError(f"{_quote(text)} is none of {', '.join(_EVENTS)}")
-    return text
-
-
+_OTHER_NAMES: Final[dict[str, str]] = {Vendor.WANGSU: "wangsu"}
+_PATTERN: Final = Kind(_fit_a_pattern, "does not fit", _patterns_imply, is_list=True)
+_VALUE: Final = replace(_PATTERN, differs="is not")  # a value is a pattern without stars
+_FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not", is_)
+_LOWEST: Final = Kind(
+    lambda limit: partial(le, _number(limit)), "is under", lambda narrow, wide: _number(wide) <= _number(narrow or 0)
+)
+_HIGHEST: Final = Kind(
+    lambda limit: partial(ge, _number(limit)),
+    "is over",
+    lambda narrow, wide: narrow is not None and _number(narrow) <= _number(wide),
+)
 _DURATION: Final = (parse_duration, format_duration, _show_duration)
 _SIZE: Final = (parse_size, format_size, format_size)
 
@@ -219,11 +190,10 @@ KEYS: Final = {
         Key("stream", "stream", lambda file: file.stream_id or None, _PATTERN, lambda text: _read_pattern(text, 255)),
         Key("name", "name", lambda file: file.shown_name or None, _PATTERN, lambda text: _read_pattern(text, 1024)),
         Key("app", "app", lambda file: file.app_id, _VALUE, _read_app),
-        Key("vendor", "vendor", lambda file: file.vendor, _VALUE, _read_vendor),
-        Key("event", "event", lambda file: file.event or None, _VALUE, _read_event),
+        Key("vendor", "vendor", lambda file: file.vendor, _VALUE, lambda text: _read_choice(text, *Vendor)),
+        Key("event", "event", lambda file: file.event or None, _VALUE, lambda t: _read_choice(t, "record", "compose")),
         Key(
-            *("adopted", "origin", lambda file: file.is_adopted, _FLAG, None),
-            write=bool,
+            *("adopted", "origin", lambda file: file.is_adopted, _FLAG, None, bool),
             show=lambda is_adopted: '"listing"' if is_adopted else '"callback"',
         ),
         Key("min_duration", "duration", find_duration, _LOWEST, *_DURATION),

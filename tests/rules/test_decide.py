@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.model import Erasure, FileState, Hold, MediaFile, Suspicion, Vendor
-from service.rules.decide import Decision, RetentionRule, RuleSet, apply_decision, decide, find_rule, trust_end
+from service.rules.decide import Decision, RetentionRule, RuleSet, decide, find_rule, trust_end
 from service.rules.match import Match
 
 END = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -148,8 +148,6 @@ def test_nothing_is_decided_about_ended_files_and_files_in_a_call(state: FileSta
     file = FILE._replace(state=state)
     with pytest.raises(ValueError, match=f"file 7 is {state}"):
         by_rules(REST, file=file)
-    with pytest.raises(ValueError, match=f"file 7 is {state}"):
-        apply_decision(file, by_rules(REST), RuleSet(1, (REST,)), LATER)
 
 
 @pytest.mark.parametrize("hold", [None, HOLD])
