@@ -53,7 +53,7 @@ def put_in_force(
     until = now + cooling_off if cooling_off else None
     text = format_rules(rules)
     revision = store.Revision(
-        number, now, actor.name, actor.through, by_person, source, text, until, preview_id, highest_id, sooner
+        number, now, actor.name, actor.through, by_person, source, text, until, preview_id, highest_id, sooner, 0
     )
     store.add_revision(tx, revision)
     detail = {"source": source, "preview": preview_id, "sooner": sooner}

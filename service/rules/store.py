@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Table, Text, func, insert, select, update
 
@@ -34,7 +35,8 @@ rule_revisions: Final = Table(
 )
 
 
-class Revision(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Revision:
     """One rule set that was put in force; a row of `rule_revisions`. `rules_text` is a rules file.
 
     `by_person` is False where the setting KEEP applied it. `moved_count` files, up to `preview_highest_id`, become due
@@ -52,7 +54,7 @@ class Revision(NamedTuple):
     preview_id: int | None
     preview_highest_id: int | None
     moved_count: int
-    moved_called: int = 0
+    moved_called: int
 
     @property
     def rules(self) -> tuple[RetentionRule, ...]:
@@ -81,7 +83,7 @@ def find_current(tx: Transaction) -> Revision | None:
 def find_revision(tx: Transaction, number: int) -> Revision | None:
     """One rule set."""
     row = tx.execute(select(rule_revisions).where(rule_revisions.c.number == number)).one_or_none()
-    return None if row is None else Revision._make(row)
+    return None if row is None else Revision(*row)
 
 
 def list_revisions(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Revision]:
@@ -89,12 +91,12 @@ def list_revisions(tx: Transaction, limit: int | None = None, *, before: int | N
     query = select(rule_revisions).order_by(rule_revisions.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(rule_revisions.c.number < before)
-    return [Revision._make(row) for row in tx.execute(query)]
+    return [Revision(*row) for row in tx.execute(query)]
 
 
 def add_revision(tx: Transaction, revision: Revision) -> None:
     """Put a rule set in force: from the commit on, files are decided under it."""
-    tx.execute(insert(rule_revisions).values(revision))
+    tx.execute(insert(rule_revisions).values(astuple(revision)))
 
 
 def use_moved_budget(tx: Transaction, number: int, count: int) -> None:
