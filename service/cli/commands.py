@@ -1,7 +1,8 @@
 """Every command with its arguments, its options and its help, in the order in which people need them.
 
 Nothing that takes long is loaded here: what carries a command out (`files:confirm` is `confirm` of files.py) is loaded
-when it is called. It is handed the invocation, and by their names the arguments and options that are not shared.
+when it is called. It is handed the invocation, and by their names the arguments and options that are not shared. A
+command is called like the first word of its function: `add_hold` is `add`.
 """
 
 from __future__ import annotations
@@ -36,18 +37,16 @@ cli: Final = Group(
 )
 click.version_option(__version__, prog_name=PROGRAM)(cli)
 
-cli.add("demo", "processes:demo", "Show the main job on embedded parts, with nothing to set up.")
-cli.add("doctor", "processes:doctor", "Check everything; say what is wrong, and the fix. It changes nothing.", JSON)
-cli.add("serve", "processes:serve", "Run the web side and the worker together, until interrupted.")
-cli.add("web", "processes:web", "Run the web side: it receives callbacks and answers the API.")
+cli.add("processes:demo", "Show the main job on embedded parts, with nothing to set up.")
+cli.add("processes:doctor", "Check everything; say what is wrong, and the fix. It changes nothing.", JSON)
+cli.add("processes:serve", "Run the web side and the worker together, until interrupted.")
+cli.add("processes:web", "Run the web side: it receives callbacks and answers the API.")
 cli.add(
-    "worker",
     "processes:worker",
     "Run the worker: it deletes what is due.\n\nWith several, one works and the others stand by.",
     option("--check", is_flag=True, help="Only say whether a worker is running and its sweeps are in time."),
 )
 cli.add(
-    "sweep",
     "sweep:sweep",
     """Delete what is due now, once; waits for a run in progress.
 
@@ -58,7 +57,6 @@ cli.add(
     *(BY, JSON),
 )
 cli.add(
-    "reconcile",
     "sweep:reconcile",
     """Compare the inventory with the vendors' listings.
 
@@ -72,28 +70,24 @@ cli.add(
 )
 
 cli.add_command(rules := Group("rules", help="Show, preview, apply and roll back retention rules."))
-rules.add("list", "rules:show_rules", "List the rules in force, in their order.", JSON)
+rules.add("rules:list_rules", "List the rules in force, in their order.", JSON)
 rules.add(
-    "preview",
     "rules:preview",
     'Show what the rules in FILE ("-": standard input) would do, and store that; changes no rule and no file.',
     *(_FILE, _KEEP, BY, JSON),
 )
 rules.add(
-    "apply",
     "rules:apply",
     'Put the rules in FILE ("-": standard input), or of a preview, in force; all files are then decided by them.',
     *(_FILE, _KEEP, _PREVIEW, BY),
 )
 rules.add(
-    "rollback",
-    "rules:roll_back",
+    "rules:rollback",
     "Put the rules of an earlier REVISION in force again, as a new revision.",
     *(argument("revision", type=number, metavar="REVISION"), _PREVIEW, BY),
 )
 rules.add_list("rules:REVISIONS", "List every rule set that was in force, the newest first.", name="history")
 rules.add(
-    "export",
     "rules:export",
     "Print the rules in force, or of an earlier revision, as a rules file.",
     option("--revision", type=number, help="Print this revision, not the one in force."),
@@ -102,8 +96,7 @@ rules.add(
 cli.add_command(previews := Group("previews", help="Show what a preview of rules has found."))
 previews.add_list("rules:PREVIEWS", "List previews, the newest first.")
 previews.add(
-    "show",
-    "rules:show_stored",
+    "rules:show_preview",
     "Show one preview; with --files, every file that becomes due sooner by it.",
     *(
         _ID,
@@ -115,22 +108,19 @@ previews.add(
 
 cli.add_command(files := Group("files", help="List media files, explain, confirm, retry and delete them."))
 files.add_list("files:FILES", "List files, the oldest entry first.", FileFilter)
-files.add("show", "files:show_files", "Show everything that is known of files.", _IDS, JSON)
-files.add("explain", "files:explain", "Say why a file is kept or deleted, and what happens next.", _ID, JSON)
+files.add("files:show_files", "Show everything that is known of files.", _IDS, JSON)
+files.add("files:explain", "Say why a file is kept or deleted, and what happens next.", _ID, JSON)
 files.add(
-    "retry",
     "files:retry",
     "Start over with files that failed, or that wait for their next attempt.",
     *(_ANY_IDS, option("--all-failed", is_flag=True, help="Every file that is failed."), BY, JSON),
 )
 files.add(
-    "confirm",
     "files:confirm",
     "Confirm that unconfirmed files are what they seem to be: from now on the rules decide them.",
     *(_IDS, BY, JSON),
 )
 files.add(
-    "delete",
     "files:delete",
     """Have files deleted because somebody asks for it, whatever the rules say; the next sweep does it.
 
@@ -146,7 +136,6 @@ files.add(
 
 cli.add_command(holds := Group("holds", help="Keep files whatever the rules say."))
 holds.add(
-    "add",
     "files:add_hold",
     "Put a hold in force, at once.",
     option("--file", type=number, metavar="ID", help="Hold this file."),
@@ -157,7 +146,6 @@ holds.add(
 )
 holds.add_list("holds:HOLDS", "List the holds that are in force, the oldest first.", HoldFilter)
 holds.add(
-    "release",
     "files:release_hold",
     "End a hold: rules, erasures and other holds decide its files again.",
     *(_ID, BY, JSON),
@@ -170,13 +158,11 @@ erasures.add_show("holds:ERASURES", "Show an erasure, and how its files stand no
 cli.add_command(callbacks := Group("callbacks", help="Show stored callbacks, and have them judged again."))
 callbacks.add_list("callbacks:CALLBACKS", "List stored callbacks, the newest first.", CallbackFilter)
 callbacks.add(
-    "show",
     "records:show_callback",
     "Show one callback with its body.",
     *(_ID, option("--raw", is_flag=True, help="Print the body as it came, byte by byte, and nothing else."), JSON),
 )
 callbacks.add(
-    "replay",
     "records:replay",
     "Judge stored callbacks again, with the secrets and the code of now. Nothing is doubled.",
     _ANY_IDS,
@@ -187,9 +173,7 @@ callbacks.add(
 
 cli.add_command(runs := Group("runs", help="Show what sweeps have done."))
 runs.add_list("runs:RUNS", "List runs, the newest first.")
-runs.add(
-    "show", "sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, JSON
-)
+runs.add("sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, JSON)
 
 cli.add_command(listings := Group("listings", help="Show what the vendors' listings showed."))
 listings.add_list("listings:LISTINGS", "List listings, the newest first.", ListingFilter)
@@ -198,19 +182,16 @@ listings.add_show("listings:LISTINGS", "Show one listing.")
 cli.add_command(audit := Group("audit", help="List, verify and export the record of changes."))
 audit.add_list("audit:AUDIT", "List changes, the newest first.", AuditFilter)
 audit.add(
-    "order",
-    "records:show_order",
+    "records:order_outcome",
     "Show what came of an order, by the number of its entry.",
     *(argument("number", type=number, metavar="NUMBER"), JSON),
 )
 audit.add(
-    "verify",
     "records:verify",
     "Follow the whole chain, and say whether every entry is as it was written.",
     *(option("--head", metavar="NUMBER:HASH", help="A head noted earlier: is it still there?"), JSON),
 )
 audit.add(
-    "export",
     "records:export",
     "Print every entry as a line of JSON, the oldest first.",
     option("--after", type=number, help="Only entries beyond this number."),
@@ -219,7 +200,6 @@ audit.add(
 cli.add_command(tokens := Group("tokens", help="Make and revoke access tokens of the API."))
 tokens.add_list("audit:TOKENS", "List tokens, without their text.")
 tokens.add(
-    "add",
     "records:add_token",
     "Make a token and show its text, this once.",
     argument("name"),
@@ -227,6 +207,6 @@ tokens.add(
     option("--expires", type=moment, help="When it ends: a time, or for example 90d from now (default: never)."),
     *(BY, JSON),
 )
-tokens.add("revoke", "records:revoke_token", "Make a token useless from now on.", _ID, BY)
+tokens.add("records:revoke_token", "Make a token useless from now on.", _ID, BY)
 
-cli.add("migrate", "processes:migrate", "Bring the database to this release's schema, or create it.")
+cli.add("processes:migrate", "Bring the database to this release's schema, or create it.")

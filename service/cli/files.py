@@ -9,15 +9,19 @@ import click
 
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.orders import describe_left_out, report_order
-from service.cli.show import absolute, describe_counts, note, print_json, relative, safe, show, show_facts, show_table
-from service.files.actions import (
-    ErasurePreview,
-    ErasureRequest,
-    confirm_files,
-    erase_files,
-    preview_erasure,
-    retry_files,
+from service.cli.show import (
+    absolute,
+    ask_number,
+    describe_counts,
+    note,
+    print_json,
+    relative,
+    safe,
+    show,
+    show_facts,
+    show_table,
 )
+from service.files import actions
 from service.files.list_store import list_files
 from service.filters import FileFilter
 from service.holds import holds
@@ -56,7 +60,7 @@ def explain(invocation: Invocation, *, number: int) -> None:
     has_ended = file.state in END_STATES
     if found.lines:
         show("", "What counted then, in this order:" if has_ended else "What counts, in this order:", "")
-        show_table("rule, result, why", [(line.name, line.result, line.why) for line in found.lines])
+        show_table(("rule", "result", "why"), [(line.name, line.result, line.why) for line in found.lines])
     elif has_ended:
         show("", "This service never asked ZEGO to delete it.")
     _show_attempts(invocation, file)
@@ -70,12 +74,12 @@ def retry(invocation: Invocation, *, ids: tuple[int, ...], all_failed: bool) -> 
     if not wanted:
         note("no file is failed")
         return ExitCode.DONE
-    return report_order(invocation, retry_files(database, invocation.actor, wanted, invocation.now()))
+    return report_order(invocation, actions.retry_files(database, invocation.actor, wanted, invocation.now()))
 
 
 def confirm(invocation: Invocation, *, ids: tuple[int, ...]) -> ExitCode:
     database = invocation.service.database
-    return report_order(invocation, confirm_files(database, invocation.actor, ids, invocation.now()))
+    return report_order(invocation, actions.confirm_files(database, invocation.actor, ids, invocation.now()))
 
 
 def delete(invocation: Invocation, *, count: int | None, **target: Any) -> ExitCode:
@@ -84,11 +88,11 @@ def delete(invocation: Invocation, *, count: int | None, **target: Any) -> ExitC
     service = invocation.service
     if not target["files"]:
         target["app_id"] = _choose_app(service, target["app_id"])
-    request, apps = ErasureRequest(**target), service.app_ids
+    request, apps = actions.ErasureRequest(**target), service.app_ids
     if count is None:
-        count = _ask(preview_erasure(service.database, request, known_apps=apps))
+        count = _ask(actions.preview_erasure(service.database, request, known_apps=apps))
     actor, now = invocation.actor, invocation.now()
-    _, order = erase_files(service.database, actor, request, now, known_apps=apps, expect=count)
+    _, order = actions.erase_files(service.database, actor, request, now, known_apps=apps, expect=count)
     return report_order(invocation, order)
 
 
@@ -114,7 +118,7 @@ def _choose_app(service: Service, given: str | None) -> str | None:
     return next(iter(service.app_ids)) if given is None and len(service.app_ids) == 1 else given
 
 
-def _ask(preview: ErasurePreview) -> int:
+def _ask(preview: actions.ErasurePreview) -> int:
     """Show what would be deleted, and have the number of files typed; nothing is done without it."""
     files = count_of(preview.files, "file")
     text = f"{files} would be deleted: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."
@@ -126,10 +130,8 @@ def _ask(preview: ErasurePreview) -> int:
         raise CommandFailed("nothing was done: no file that is still there fits")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandFailed(f"nothing was done; to delete {files}, add --count {preview.files}")
-    typed: int = click.prompt(f"Type the number of files to delete ({preview.files})", type=int, err=True)
-    if typed != preview.files:
-        raise CommandFailed(f"{typed} is not {preview.files}: nothing was done")
-    return typed
+    ask_number(preview.files, "to delete")
+    return preview.files
 
 
 def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
@@ -140,4 +142,4 @@ def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
     ]
     if rows:
         show("")
-        show_table("attempt, run, outcome, code, message, request id", rows, ("request id", "run"))
+        show_table(("attempt", "run", "outcome", "code", "message", "request id"), rows, ("request id", "run"))

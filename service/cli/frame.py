@@ -67,11 +67,13 @@ class Invocation:
 
         from service.logs import configure_logging
         from service.settings import load_settings
+        from service.stopping import has_lifeline
 
         settings = load_settings(self.environ)
         chosen = stays or "log_level" in settings.model_fields_set
         configure_logging(settings.log_format, settings.log_level if chosen else "WARNING")
-        for warning in settings.warnings if warns else ():
+        # Whoever started this process has said what there is to say.
+        for warning in settings.warnings if warns and not has_lifeline(self.environ) else ():
             structlog.get_logger(__name__).warning("setting_ignored", note=warning)
         return settings
 

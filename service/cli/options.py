@@ -79,19 +79,25 @@ class Group(click.Group):
         """Their names."""
         return list(self.commands)
 
-    def add(self, name: str, does: str, about: str, *params: click.Parameter, **given: Any) -> None:
-        """Add a command; `does` is what carries it out (`files:confirm` of service.cli), with what is `given`."""
-        call, short = partial(_carry_out, does, **given), about.splitlines()[0]
-        self.add_command(click.Command(name, callback=call, params=list(params), help=about, short_help=short))
+    def add(self, does: str, about: str, *params: click.Parameter, name: str = "", **given: Any) -> None:
+        """Add a command called like the first word of the function that carries it out (`files:add_hold`: `add`)."""
+        made = click.Command(
+            name or does.partition(":")[2].partition("_")[0],
+            callback=partial(_carry_out, does, **given),
+            params=list(params),
+            help=about,
+            short_help=about.splitlines()[0],
+        )
+        self.add_command(made)
 
     def add_list(self, view: str, about: str, wanted: type | None = None, name: str = "list") -> None:
         """Add a command that lists a view (`runs:RUNS` of service.views), with an option for each field of a filter."""
         options = _make_options(wanted) if wanted else ()
-        self.add(name, "show:show_view", about, *options, LIMIT, JSON, view=view, wanted=wanted)
+        self.add("show:list_view", about, *options, LIMIT, JSON, name=name, view=view, wanted=wanted)
 
     def add_show(self, view: str, about: str) -> None:
         """Add a command that shows one entry of a view."""
-        self.add("show", "show:show_one", about, argument("number", type=number, metavar="ID"), JSON, view=view)
+        self.add("show:show_one", about, argument("number", type=number, metavar="ID"), JSON, view=view)
 
 
 def load(path: str) -> Any:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.table import Column, Table
+
 from service.cli.frame import ExitCode, Invocation
-from service.cli.show import make_cell, make_grid, note, print_json, safe, show
+from service.cli.show import make_cell, note, print_json, safe, show
 from service.database import Database
 from service.database.migrate import pending_migrations, upgrade_database
 from service.health.checks import Check, Status, check_worker
 from service.health.doctor import Doctor
-from service.settings import Settings, SettingsError
-from service.stopping import has_lifeline
+from service.settings import SettingsError
 from service.units import count_of
 from service.wiring import Service
 
@@ -28,20 +29,20 @@ def demo(invocation: Invocation) -> ExitCode:
 def serve(invocation: Invocation) -> int:
     from service.serve import run_serve
 
-    return run_serve(_read_settings(invocation))
+    return run_serve(invocation.read_settings(stays=True))
 
 
 def web(invocation: Invocation) -> int:
     from service.web.run import run_web
 
-    return run_web(_read_settings(invocation))
+    return run_web(invocation.read_settings(stays=True))
 
 
 def worker(invocation: Invocation, *, check: bool) -> int:
     if not check:
         from service.worker import run_worker
 
-        run_worker(_read_settings(invocation))
+        run_worker(invocation.read_settings(stays=True))
         return ExitCode.DONE
     service = invocation.service
     with service.database.read() as tx:
@@ -73,7 +74,8 @@ def doctor(invocation: Invocation) -> ExitCode:
         if invocation.as_json:
             print_json([{"check": check.name, "status": check.status, "text": check.text, "fix": check.fix or None}])
             continue
-        line = make_grid("", len("attention"), len("app 1234567890"))
+        name = Column(min_width=len("app 1234567890"), overflow="fold")
+        line = Table.grid(Column(min_width=len("attention")), name, Column(overflow="fold"), padding=(0, 2, 0, 0))
         fix = f" → {safe(check.fix)}" if check.fix else ""
         line.add_row(make_cell(check.status), make_cell(check.name), safe(check.text) + fix)
         show(line)
@@ -93,8 +95,3 @@ def _examine(invocation: Invocation) -> Iterator[Check]:
         yield from Doctor(settings, service.database, service.clients, service.now).examine()
     finally:
         service.close()
-
-
-def _read_settings(invocation: Invocation) -> Settings:
-    """The settings of a process that keeps running; whoever started it first says what there is to say."""
-    return invocation.read_settings(stays=True, warns=not has_lifeline(invocation.environ))

@@ -47,7 +47,7 @@ def replay(invocation: Invocation, *, ids: tuple[int, ...], verdict: Verdict | N
     return orders.report_order(invocation, order)
 
 
-def show_order(invocation: Invocation, *, number: int) -> None:
+def order_outcome(invocation: Invocation, *, number: int) -> None:
     order = read_order(invocation.service.database, number)
     if invocation.as_json:
         print_json([order])

@@ -16,6 +16,7 @@ from service.cli.options import LISTED
 from service.cli.orders import report_order
 from service.cli.show import (
     absolute,
+    ask_number,
     describe_counts,
     note,
     print_json,
@@ -58,7 +59,7 @@ _DAYS: Final = (0, 1, 7, 30, 60, 90)
 _PAGE: Final = 500
 
 
-def show_rules(invocation: Invocation) -> None:
+def list_rules(invocation: Invocation) -> None:
     service, now = invocation.service, invocation.now()
     with service.database.read() as tx:
         revision = views.find_current(tx)
@@ -76,7 +77,7 @@ def show_rules(invocation: Invocation) -> None:
             (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
             for place, rule in enumerate(revision.parsed, start=1)
         ]
-        show_table("#, name, match, keep, keep latest", rows)
+        show_table(("#", "name", "match", "keep", "keep latest"), rows)
         show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
         if until is not None and until > now and revision.moved_count:
             show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
@@ -89,7 +90,7 @@ def preview(invocation: Invocation, *, file: str | None, keep: bool) -> None:
     if invocation.as_json:
         print_json([made])
     else:
-        _show_preview(made)
+        _print_preview(made)
 
 
 def apply(invocation: Invocation, *, file: str | None, keep: bool, preview: int | None) -> ExitCode:
@@ -98,7 +99,7 @@ def apply(invocation: Invocation, *, file: str | None, keep: bool, preview: int 
     return _apply(invocation, _read_candidate(invocation, file, keep=keep), preview)
 
 
-def roll_back(invocation: Invocation, *, revision: int, preview: int | None) -> ExitCode:
+def rollback(invocation: Invocation, *, revision: int, preview: int | None) -> ExitCode:
     return _apply(invocation, candidate_of_revision(invocation.service.database, revision), preview)
 
 
@@ -112,12 +113,12 @@ def export(invocation: Invocation, *, revision: int | None) -> None:
     sys.stdout.write(views.REVISIONS.show(database, revision).rules_text)
 
 
-def show_stored(invocation: Invocation, *, number: int, files: bool) -> None:
+def show_preview(invocation: Invocation, *, number: int, files: bool) -> None:
     found = views.PREVIEWS.show(invocation.service.database, number)
     if invocation.as_json:
         print_json(_list_sooner(invocation, number, invocation.limit) if files else [found])
     elif not files:
-        _show_preview(found)
+        _print_preview(found)
     else:
         now, most = invocation.now(), invocation.limit or LISTED
         rows = [
@@ -131,7 +132,7 @@ def show_stored(invocation: Invocation, *, number: int, files: bool) -> None:
             )
             for each in _list_sooner(invocation, number, most)
         ]
-        show_table("id, stream or file id, ended, due before, due after, rule", rows, ("ended", "rule"))
+        show_table(("id", "stream or file id", "ended", "due before", "due after", "rule"), rows, ("ended", "rule"))
         if len(rows) == most < found.sooner_count:
             note(f"{found.sooner_count - most:,} more: see them with --limit or --json")
 
@@ -146,8 +147,9 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None)
     service = invocation.service
     if preview_id is None and sys.stdin.isatty() and sys.stderr.isatty():
         made = _preview(invocation, candidate)
-        _show_preview(made)
-        _ask(made)
+        _print_preview(made)
+        if made.sooner_count:
+            ask_number(made.sooner_count, "due sooner")
         preview_id = made.id
     cooling_off, apps = service.settings.cooling_off, service.app_ids
     with show_progress("looking at files") as progress:
@@ -194,20 +196,7 @@ def _read_candidate(invocation: Invocation, file: str | None, *, keep: bool) -> 
         raise CommandFailed(f"{name}: {error}") from None
 
 
-def _ask(preview: Preview) -> None:
-    """Have a person type how many files become due sooner, where any do."""
-    if not preview.sooner_count:
-        return
-    note(f"To put these rules in force, type how many files become due sooner ({preview.sooner_count}):")
-    typed = click.prompt("files", prompt_suffix=": ", default="", show_default=False, err=True)
-    if typed.strip().replace(",", "") != str(preview.sooner_count):
-        raise CommandFailed(
-            f"that is not {preview.sooner_count}, so nothing was applied; if the preview is right, "
-            f"`zego-retention rules apply --preview {preview.id}`"
-        )
-
-
-def _show_preview(preview: Preview) -> None:
+def _print_preview(preview: Preview) -> None:
     base = f"revision {preview.base_revision}" if preview.base_revision else "no rules"
     files = count_of(preview.files, "file")
     show(f"Preview {preview.id}: {safe(preview.source)} instead of {base}, compared over {files}", "")
@@ -219,7 +208,7 @@ def _show_preview(preview: Preview) -> None:
         )
         for each in preview.effects
     ]
-    show_table("rule, keeps, deletes later, deletes now, keeps for lack of", effects, ("keeps for lack of",))
+    show_table(("rule", "keeps", "deletes later", "deletes now", "keeps for lack of"), effects, ("keeps for lack of",))
     changes = [
         (text, f"{each.count:,}", each.hours, humanize.naturalsize(each.bytes), each.unknown_sizes or None)
         for text, each in ((text, preview.changes[name]) for name, text in _CHANGES.items())
@@ -228,12 +217,12 @@ def _show_preview(preview: Preview) -> None:
     if changes:
         show("")
         unimportant = ("size unknown", "recorded hours", "size")
-        show_table("files, number, recorded hours, size, size unknown", changes, unimportant)
+        show_table(("files", "number", "recorded hours", "size", "size unknown"), changes, unimportant)
     # How many files are deleted in all by when, under the rules in force and under these.
     before, after = (list(accumulate(days)) for days in (preview.forecast["in_force"], preview.forecast["candidate"]))
     days = [(f"day {day}" if day else "now", f"{before[day]:,}", f"{after[day]:,}") for day in _DAYS]
     show("")
-    show_table("deleted by, rules in force, these rules", days)
+    show_table(("deleted by", "rules in force", "these rules"), days)
     show("")
     for each in preview.effects:
         if each.rule is not None and not (each.kept or each.later or each.due):

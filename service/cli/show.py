@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import IO, Any, Final
 
+import click
 import humanize
 from rich import box
 from rich.console import Console, RenderableType
+from rich.table import Column as TableColumn
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.frame import Invocation
+from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
 from service.units import describe_moment
 from service.views.form import to_form, to_json
@@ -24,6 +26,7 @@ from service.views.listed import Column, Kind, Listed
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
 _NARROWEST_PROSE: Final = 24
+_LONGEST_WORD: Final = 40
 _BETWEEN_COLUMNS: Final = 2
 
 _WORDS: Final = {
@@ -36,7 +39,7 @@ _WORDS: Final = {
 _STYLES: Final = {word: style for style, words in _WORDS.items() for word in words.split()}
 
 
-def show_view(invocation: Invocation, *, view: str, wanted: type | None, **chosen: Any) -> None:
+def list_view(invocation: Invocation, *, view: str, wanted: type | None, **chosen: Any) -> None:
     """List a view, narrowed by the fields of its filter."""
     show_list(invocation, load(f"views.{view}"), wanted(**chosen) if wanted else None)
 
@@ -70,67 +73,55 @@ def show_forms(columns: Sequence[Column[Any]], forms: Iterable[object], now: dat
     """Show forms as a table; where the terminal is narrow, the columns of the highest priority go first."""
     droppable = sorted((column for column in columns if column.priority), key=lambda column: -column.priority)
     rows = [[_describe_cell(column.kind, column.value(form), now) for column in columns] for form in forms]
-    kinds = {column.header: column.kind for column in columns}
-    show(make_table(open_console(sys.stdout), kinds, rows, [column.header for column in droppable]))
+    show_table([column.header for column in columns], rows, [column.header for column in droppable])
 
 
-def show_table(headers: str, rows: Iterable[Sequence[object]], droppable: Sequence[str] = ()) -> None:
-    """Show rows under headers (`name, rule`); what is in a column is seen from its values."""
-    rows = list(rows)
-    kinds = {header: _find_kind([row[place] for row in rows]) for place, header in enumerate(headers.split(", "))}
-    show(make_table(open_console(sys.stdout), kinds, rows, droppable))
+def show_table(headers: Sequence[str], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()) -> None:
+    """Show a table."""
+    show(make_table(open_console(sys.stdout), headers, rows, droppable))
 
 
 def make_table(
-    out: Console, kinds: Mapping[str, Kind], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()
+    out: Console, headers: Sequence[str], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()
 ) -> Table:
-    """A table with the columns that `kinds` names. Only prose is broken into lines.
+    """A table in which only columns of long text are broken into lines.
 
     Where there is too little space, the columns with the headers `droppable` go, one after the other.
     """
     cells = [[make_cell(value) for value in row] for row in rows]
-    widths = {}
-    for place, (header, kind) in enumerate(kinds.items()):
+    columns = {}
+    for place, header in enumerate(headers):
+        texts = [row[place].plain for row in cells]
         longest = max((row[place].cell_len for row in cells), default=0)
-        widths[header] = max(min(longest, _NARROWEST_PROSE) if kind is Kind.PROSE else longest, len(header))
-    for header in droppable:
-        if sum(widths.values()) + _BETWEEN_COLUMNS * (len(widths) - 1) > out.width:
-            del widths[header]
-    table = Table(
-        box=box.SIMPLE_HEAD if out.is_terminal else None,
-        show_edge=False,
-        pad_edge=False,
-        header_style="bold",
-        padding=(0, 1 if out.is_terminal else _BETWEEN_COLUMNS, 0, 0),
-    )
-    for header in widths:
-        kind = kinds[header]
-        is_number = kind in (Kind.NUMBER, Kind.SIZE)
-        table.add_column(
-            header, justify="right" if is_number else "left", no_wrap=kind is not Kind.PROSE, overflow="fold"
+        is_prose = longest > _LONGEST_WORD or (longest > _NARROWEST_PROSE and any(" " in text for text in texts))
+        is_number = all(text == "-" or text.replace(",", "").replace(".", "").isdecimal() for text in texts)
+        columns[header] = TableColumn(
+            header,
+            justify="right" if is_number else "left",
+            no_wrap=not is_prose,
+            overflow="fold",
+            min_width=max(min(longest, _NARROWEST_PROSE) if is_prose else longest, len(header)),
         )
+    for header in droppable:
+        if sum((column.min_width or 0) + _BETWEEN_COLUMNS for column in columns.values()) > out.width:
+            del columns[header]
+    is_boxed = out.is_terminal
+    padding = (0, 1 if is_boxed else _BETWEEN_COLUMNS, 0, 0)
+    table = Table(*columns.values(), box=box.SIMPLE_HEAD if is_boxed else None, padding=padding, header_style="bold")
+    table.show_edge = table.pad_edge = False
     for row in cells:
-        table.add_row(*(value for header, value in zip(kinds, row, strict=True) if header in widths))
+        table.add_row(*(value for header, value in zip(headers, row, strict=True) if header in columns))
     return table
 
 
 def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **others: object) -> None:
     """Show a form as names and values, with `others` after it; what is not known is left out."""
-    grid = make_grid("bold")
+    grid = Table.grid(TableColumn(style="bold", no_wrap=True), TableColumn(overflow="fold"), padding=(0, 2, 0, 0))
     for name, value in ({name: value for name, value in to_form(form) if name not in skip} | others).items():
         if value is not None and value not in ([], {}):
             words = name.removesuffix("_at").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
             grid.add_row(words, make_cell(_describe_fact(name, value, now)))
     show(grid)
-
-
-def make_grid(style: str = "", *widths: int) -> Table:
-    """A table without headers; the first column is never broken."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style=style, no_wrap=True, min_width=widths[0] if widths else None)
-    for width in (*widths[1:], None):
-        grid.add_column(min_width=width, overflow="fold")
-    return grid
 
 
 def show(*parts: RenderableType) -> None:
@@ -178,6 +169,13 @@ def show_progress(what: str) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
+def ask_number(wanted: int, what: str) -> None:
+    """Have a person type how many files are concerned, before anything is done to them."""
+    typed = click.prompt(f"Type the number of files {what} ({wanted})", default="", show_default=False, err=True)
+    if typed.strip().replace(",", "") != str(wanted):
+        raise CommandFailed(f"{typed!r} is not {wanted}: nothing was done")
+
+
 def safe(value: object, *, lines: bool = False) -> str:
     """A text with every character escaped that could steer a terminal; `lines` keeps line breaks."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else repr(c)[1:-1] for c in str(value))
@@ -218,13 +216,6 @@ def _describe_cell(kind: Kind, value: Any, now: datetime) -> object:
     if isinstance(value, datetime):
         return relative(value, now)
     return humanize.naturalsize(value) if kind is Kind.SIZE and value is not None else value
-
-
-def _find_kind(values: Iterable[object]) -> Kind:
-    texts = [str(value) for value in values if value is not None]
-    if all(text.replace(",", "").replace(".", "").isdecimal() for text in texts):
-        return Kind.NUMBER
-    return Kind.PROSE if any(" " in text for text in texts) else Kind.WORD
 
 
 def _describe_fact(name: str, value: Any, now: datetime) -> str:

@@ -186,7 +186,7 @@ def _show_outcomes(run: RunDetail) -> None:
     rows = [(each, f"{run.outcomes[each]:,}", text) for each, text in _MEANINGS.items() if each in run.outcomes]
     if rows:
         show("")
-        show_table("outcome, files, meaning", rows)
+        show_table(("outcome", "files", "meaning"), rows)
         show("")
     else:
         show("No file was asked for.")

@@ -5,6 +5,7 @@ It plays on a ZEGO on loopback, the real web side, and the real service on SQLit
 
 from __future__ import annotations
 
+import http.client
 import os
 import secrets
 import shutil
@@ -13,13 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from flask import Flask
@@ -69,17 +67,14 @@ _NEXT_STEPS: Final = """\
 7. {command} sweep --dry-run
      at any time: what would be deleted now?"""
 
-# A proxy of the surroundings has no business between two ends of one process.
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
 
 def run_demo(now: Callable[[], datetime]) -> bool:
     """Play the demo; True if everything came out as it had to."""
     configure_logging(None, "CRITICAL")
     started = time.monotonic()
-    with _terminated_like_interrupted():
-        show(_INTRODUCTION)
-        broken = _play(now)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it like Ctrl-C: nothing is left behind
+    show(_INTRODUCTION)
+    broken = _play(now)
     if broken:
         show("", "The demo did not come out as it had to:", *(f"- {line}" for line in broken))
         return False
@@ -132,8 +127,8 @@ def _play(now: Callable[[], datetime]) -> list[str]:
         apply_rules(service.database, service.reader, rules, Actor("demo", "demo"), settings.cooling_off, now)
         _begin("1  The rules: the first that matches a recording decides how long it is kept")
         show(RULES.rstrip())
-        with _serve(create_app(settings, now=now)) as url:
-            broken = _send_callbacks(url, callback_secret, now())
+        with _serve(create_app(settings, now=now)) as port:
+            broken = _send_callbacks(port, callback_secret, now())
         service.catch_up.run()
         _sweep(service)
         files = list(FILES.iterate(service.database, FileFilter()))
@@ -145,7 +140,7 @@ def _play(now: Callable[[], datetime]) -> list[str]:
     return broken
 
 
-def _send_callbacks(url: str, secret: str, now: datetime) -> list[str]:
+def _send_callbacks(port: int, secret: str, now: datetime) -> list[str]:
     """Send what ZEGO would send; where another answer came than had to."""
     anna, lesson = RECORDINGS[0], RECORDINGS[3]
     posts = [(each, secret, each.stream, SHAPES[each.shape], 200) for each in RECORDINGS]
@@ -154,17 +149,17 @@ def _send_callbacks(url: str, secret: str, now: datetime) -> list[str]:
     rows, broken = [], []
     for recording, signed_with, name, shape, wanted in posts:
         announced = recording._replace(stream="trial-x") if signed_with != secret else recording
-        status = _post(url, announced, signed_with, now)
+        status = _post(port, announced, signed_with, now)
         if status != wanted:
             broken.append(f"answer to {name}: {wanted} was expected, but it is {status}")
         rows.append((name, recording.vendor, shape + (", signed an hour ago" if recording.sent_ago else ""), status))
     _begin("2  Callbacks arrive over HTTP, signed, in all the shapes that ZEGO is known for")
-    show_table("stream, vendor, written as, answer", rows)
+    show_table(("stream", "vendor", "written as", "answer"), rows)
     show("", "200: stored durably. 401: the signature is wrong, so it is in quarantine and changes nothing.")
     return broken
 
 
-def _post(url: str, recording: Recording, secret: str, now: datetime) -> int:
+def _post(port: int, recording: Recording, secret: str, now: datetime) -> int:
     """Send the callback that announces a recording; the status of the answer."""
     ended = now - recording.age
     body, content_type = callback_body(
@@ -179,15 +174,12 @@ def _post(url: str, recording: Recording, secret: str, now: datetime) -> int:
         shape=recording.shape,
         size_bytes=184_000_000,
     )
-    request = urllib.request.Request(  # noqa: S310  (an address of this process)
-        f"{url}/zego/callback", data=body, headers={"Content-Type": content_type}, method="POST"
-    )
-    try:
-        with _direct.open(request, timeout=30) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
+    # (urllib would ask a proxy of the surroundings, which has no business between two ends of one process.)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/zego/callback", body, {"Content-Type": content_type})
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 def _sweep(service: Service) -> None:
@@ -217,12 +209,12 @@ def _show_files(files: list[File], now: datetime) -> None:
         words = f"{age.days}d" if age.days else f"{age.seconds // 3600}h"
         rows.append((file.stream_id, words, file.state, outcome, file.state_reason))
     _begin("5  The outcome of each file, as the inventory has it")
-    show_table("stream, age, state, outcome, why", rows)
+    show_table(("stream", "age", "state", "outcome", "why"), rows)
 
 
 @contextmanager
-def _serve(app: Flask) -> Iterator[str]:
-    """The web side on a free port of loopback; its address."""
+def _serve(app: Flask) -> Iterator[int]:
+    """The web side on a free port of loopback; its number."""
     sockets = bind(Listen("127.0.0.1", 0))
     server = build_server(create_front(app))
     thread = threading.Thread(target=server.run, args=(sockets,), name="web", daemon=True)
@@ -230,22 +222,8 @@ def _serve(app: Flask) -> Iterator[str]:
     try:
         while not server.started:
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        yield int(sockets[0].getsockname()[1])
     finally:
         server.should_exit = True
         thread.join(10)
         app.extensions["zego-retention"].close()
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """While the block runs, SIGTERM ends it as Ctrl-C does: nothing is left behind."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -180,6 +180,6 @@ def test_on_a_terminal_the_number_of_files_due_sooner_is_typed(
 ) -> None:
     world.clock.time = datetime.now(UTC)
     world.send("old", stream="trial-1", age=timedelta(days=20))
-    ended, seen = type_into(world, database_url, b"files: ", answer, "rules", "apply", str(rules))
+    ended, seen = type_into(world, database_url, b"due sooner (1)", answer, "rules", "apply", str(rules))
     assert ended == code, seen
     assert world.state("old") == state
