@@ -7,21 +7,21 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import IO, Any, Final
 
 import click
 import humanize
 from rich import box
 from rich.console import Console, RenderableType
-from rich.table import Column as TableColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
 from service.units import describe_moment
 from service.views.form import to_form, to_json
-from service.views.listed import Column, Kind, Listed
+from service.views.listed import Listed
 
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
@@ -64,16 +64,16 @@ def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: obj
     if not found:
         note(f"no {listed.name[:-1]}ies" if listed.name.endswith("y") else f"no {listed.name}s")
         return
-    show_forms(listed.columns, found[:most], invocation.now())
+    show_forms(listed, found[:most], invocation.now())
     if len(found) > most:
         note(f"{listed.count(database, wanted) - most:,} more: see them with --limit or --json")
 
 
-def show_forms(columns: Sequence[Column[Any]], forms: Iterable[object], now: datetime) -> None:
-    """Show forms as a table; where the terminal is narrow, the columns of the highest priority go first."""
-    droppable = sorted((column for column in columns if column.priority), key=lambda column: -column.priority)
-    rows = [[_describe_cell(column.kind, column.value(form), now) for column in columns] for form in forms]
-    show_table([column.header for column in columns], rows, [column.header for column in droppable])
+def show_forms(listed: Listed[Any, Any, Any], forms: Iterable[object], now: datetime, *, skip: str = "") -> None:
+    """Show entries of a list as a table, without the columns to skip."""
+    columns = {header: attribute for header, attribute in listed.columns.items() if header not in skip.split(", ")}
+    rows = [[_describe_cell(name, attrgetter(name)(form), now) for name in columns.values()] for form in forms]
+    show_table([*columns], rows, [header for header in listed.drop_first.split(", ") if header in columns])
 
 
 def show_table(headers: Sequence[str], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()) -> None:
@@ -95,7 +95,7 @@ def make_table(
         longest = max((row[place].cell_len for row in cells), default=0)
         is_prose = longest > _LONGEST_WORD or (longest > _NARROWEST_PROSE and any(" " in text for text in texts))
         is_number = all(text == "-" or text.replace(",", "").replace(".", "").isdecimal() for text in texts)
-        columns[header] = TableColumn(
+        columns[header] = Column(
             header,
             justify="right" if is_number else "left",
             no_wrap=not is_prose,
@@ -116,7 +116,7 @@ def make_table(
 
 def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **others: object) -> None:
     """Show a form as names and values, with `others` after it; what is not known is left out."""
-    grid = Table.grid(TableColumn(style="bold", no_wrap=True), TableColumn(overflow="fold"), padding=(0, 2, 0, 0))
+    grid = Table.grid(Column(style="bold", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
     for name, value in ({name: value for name, value in to_form(form) if name not in skip} | others).items():
         if value is not None and value not in ([], {}):
             words = name.removesuffix("_at").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
@@ -212,10 +212,10 @@ def describe_counts(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
 
 
-def _describe_cell(kind: Kind, value: Any, now: datetime) -> object:
+def _describe_cell(name: str, value: Any, now: datetime) -> object:
     if isinstance(value, datetime):
         return relative(value, now)
-    return humanize.naturalsize(value) if kind is Kind.SIZE and value is not None else value
+    return humanize.naturalsize(value) if name.endswith("_bytes") and value is not None else value
 
 
 def _describe_fact(name: str, value: Any, now: datetime) -> str:

@@ -102,6 +102,8 @@ def reconcile(
     def work(order: Order, end: threading.Event) -> dict[str, Any]:
         return {"listing_ids": service.reconciler.run_request(order, end)}
 
+    if not service.app_ids:
+        raise CommandFailed("no app is configured: `zego-retention doctor` says what to set")
     if unknown := sorted(set(app_ids) - service.app_ids):
         raise CommandFailed(f"app {unknown[0]} is not in the settings: add it, or correct --app")
     apps, chosen = sorted(app_ids or service.app_ids), vendors or tuple(Vendor)
@@ -114,7 +116,7 @@ def reconcile(
     if invocation.as_json:
         print_json(found)
     else:
-        show_forms([each for each in LISTINGS.columns if each.header not in ("id", "started", "note")], found, now)
+        show_forms(LISTINGS, found, now, skip="id, started, note")
         show("", *(f"App {each.app_id}, {each.vendor}: {safe(each.note)}." for each in found if each.note))
         if adopted := sum(listing.adopted for listing in found):
             show(f"{count_of(adopted, 'file')} adopted: {_describe_fate(service)}.")
@@ -171,7 +173,7 @@ def _look(invocation: Invocation) -> None:
         by_rule = {rule or "(erasure)": count for rule, count in found.by_rule.items()}
         by_vendor = {f"{each.vendor} of app {each.app_id}": each.count for each in found.by_vendor}
         show(f"By rule: {safe(describe_counts(by_rule))}", f"By vendor: {describe_counts(by_vendor)}", "")
-        show_forms(FILES.columns, found.files, now)
+        show_forms(FILES, found.files, now)
         if found.total > len(found.files):
             note(f"{found.total - len(found.files):,} more")
     _show_rest(invocation, found.kept_back, [stop.sentence for stop in found.stops])

@@ -205,6 +205,6 @@ FILES = Listed[FileFilter, File, FileDetail](
     list_store.count_files,
     _find_file,
     "id, app: app_id, stream: stream_id, vendor, state, rule, due: call_after, size: size_bytes, file id: file_id",
-    "file id, size, rule, vendor, app",
+    "size, rule, vendor, app, file id",
 )
 """Files by number."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property
 from operator import attrgetter
-from typing import Final, Generic, TypeVar, get_type_hints
+from typing import Final, Generic, TypeVar
 
 from service.database import Database, Transaction
 from service.model import NoSuchThing
@@ -22,31 +20,6 @@ MAX_NUMBER: Final = 2**63 - 1
 """The highest number that the databases count to."""
 
 _BATCH: Final = 500
-
-
-class Kind(StrEnum):
-    """What the values of a column are: numbers, words and ids (never broken), prose, moments, bytes."""
-
-    NUMBER = "number"
-    WORD = "word"
-    PROSE = "prose"
-    MOMENT = "moment"
-    SIZE = "size"
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[RowT]):
-    """A column of a table. Priority 0 is always shown; of the others, the highest go first where space is short."""
-
-    header: str
-    value: Callable[[RowT], object]
-    kind: Kind = Kind.WORD
-    priority: int = 0
-
-
-_PROSE: Final = frozenset(
-    ("actor", "applied_by", "files", "made_by", "message", "name", "note", "placed_by", "reason", "requested_by")
-) | {"rule", "source", "stream_id", "subject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +49,11 @@ class Listed(Generic[FilterT, RowT, DetailT]):
     table: str
     drop_first: str = ""
 
-    @cached_property
-    def columns(self) -> tuple[Column[RowT], ...]:
-        """The columns of a table."""
-        hints, dropped = get_type_hints(self.row), self.drop_first.split(", ")[::-1]
-        columns: list[Column[RowT]] = []
-        for described in self.table.split(", "):
-            header, _, attribute = described.partition(": ")
-            attribute = attribute or header
-            kind = Kind.PROSE if attribute in _PROSE else Kind.WORD
-            if hints.get(attribute) in (int, int | None):
-                kind = Kind.SIZE if attribute.endswith("_bytes") else Kind.NUMBER
-            priority = dropped.index(header) + 1 if header in dropped else 0
-            columns.append(Column(header, attrgetter(attribute), kind, priority))
-        return tuple(columns)
+    @property
+    def columns(self) -> dict[str, str]:
+        """The headers of a table, each with the attribute that is shown under it."""
+        pairs = (column.partition(": ") for column in self.table.split(", "))
+        return {header: attribute or header for header, _, attribute in pairs}
 
     def page(self, database: Database, wanted: FilterT, limit: int, cursor: int = 0) -> Page[RowT]:
         """One page; it may hold fewer than `limit` although there are more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -139,8 +140,8 @@ def check_list(api: Api, listed: Listed[Any, Any, Any], wanted: Any) -> None:
     assert listed.count(api.world.database, wanted) == len(entries) > 0
     assert list(listed.iterate(api.world.database, wanted, 1)) == entries[:1]
     for entry in entries:
-        assert any(column.value(entry) is not None for column in listed.columns)
-    assert listed.columns[0].priority == 0
+        assert any(attrgetter(attribute)(entry) is not None for attribute in listed.columns.values())
+    assert set(listed.drop_first.split(", ")) < {"", *listed.columns}
 
 
 def test_the_filtered_lists_count_what_they_list(lasting_api: Api) -> None:
