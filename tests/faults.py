@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl
 
 from service.model import Vendor
 from service.sandbox import Call, Sandbox, Trouble
-from service.sandbox.loopback import Reply
 from service.sandbox.request import Code
-from service.sandbox.sandbox import Work
+from service.sandbox.sandbox import Reply, Work
 
 ListingChange: TypeAlias = "Callable[[dict[str, Any], dict[str, str]], None]"
 """Changes a vendor's section of a listing, which was asked for with these parameters, before it is answered."""

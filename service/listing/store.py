@@ -33,6 +33,8 @@ from service.listing.record import Listing, ListingState
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
 from service.sweep.store import attempts
 
+_COUNTS: Final = ("listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
+
 listings: Final = Table(
     "listings",
     metadata,
@@ -45,14 +47,7 @@ listings: Final = Table(
     Column("finished_at", UtcDateTime),
     Column("worker", Text, nullable=False),
     Column("calls", Integer, nullable=False),
-    Column("listed", BigInteger, nullable=False),
-    Column("adopted", BigInteger, nullable=False),
-    Column("lost", BigInteger, nullable=False),
-    Column("confirmed", BigInteger, nullable=False),
-    Column("filled", BigInteger, nullable=False),
-    Column("reopened", BigInteger, nullable=False),
-    Column("missing", BigInteger, nullable=False),
-    Column("gone", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in _COUNTS),
     Column("note", Text),
     Index("ix_listings_app", "app_id", "vendor", "id"),
 )
@@ -61,7 +56,6 @@ RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at for files that are missing."""
 
 _COLUMNS: Final = tuple(listings.c[each.name] for each in fields(Listing))
-_COUNTS: Final = ("calls", "listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
 
 
 def begin_listing(
@@ -69,8 +63,9 @@ def begin_listing(
 ) -> Listing:
     """Write down that a listing begins; one of the same app and vendor that still counts as running is over."""
     interrupt_running(tx, now, app_id=app_id, vendor=vendor)
-    values = {"app_id": app_id, "vendor": vendor, "state": ListingState.RUNNING, "since": since, "started_at": now}
-    added = insert(listings).values(**values, worker=worker, **dict.fromkeys(_COUNTS, 0)).returning(*_COLUMNS)
+    facts = {"app_id": app_id, "vendor": vendor, "state": ListingState.RUNNING, "since": since, "started_at": now}
+    counts = dict.fromkeys(("calls", *_COUNTS), 0)
+    added = insert(listings).values(**facts, **counts, worker=worker).returning(*_COLUMNS)
     return Listing(*tx.execute(added).one())
 
 

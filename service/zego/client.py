@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import quote, urlencode
 
 from service.model import Vendor
-from service.zego.answers import HttpAnswer, read_delete_answer, read_search_answer
-from service.zego.messages import DeleteAnswer, Query, SearchAnswer
+from service.zego.messages import DeleteAnswer, HttpAnswer, Query, SearchAnswer, read_delete_answer, read_search_answer
 from service.zego.signature import api_signature
 
 if TYPE_CHECKING:  # loaded when it is used: it is slow, and most commands call nobody

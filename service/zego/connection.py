@@ -16,8 +16,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from service.zego.answers import HttpAnswer
-from service.zego.messages import Transport
+from service.zego.messages import HttpAnswer, Transport
 
 _CHUNK_BYTES: Final = 65_536
 

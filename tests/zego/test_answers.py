@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.zego.answers import (
+from service.zego.messages import (
+    DeleteAnswer,
+    FileError,
     HttpAnswer,
+    Transport,
     read_delete_answer,
     read_retry_after,
 )
-from service.zego.messages import DeleteAnswer, FileError, Transport
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 ENTRY = {"Code": "ResourceNotFound", "Message": "gone", "Key": "c", "RequestId": "cdn-1"}

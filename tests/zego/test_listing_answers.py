@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model import Vendor
-from service.zego.answers import HttpAnswer, read_search_answer
-from service.zego.messages import ListedFile, SearchAnswer, Transport
+from service.zego.messages import HttpAnswer, ListedFile, SearchAnswer, Transport, read_search_answer
 from service.zego.wirejson import is_text
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
