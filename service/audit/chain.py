@@ -7,14 +7,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC
-from itertools import islice
 from typing import Final, NamedTuple
 
 from service.audit import store
 from service.audit.store import START, Entry, Head
 from service.database import Database
 
-_BATCH: Final = 500
 _HASH_DIGITS: Final = 64
 
 
@@ -34,11 +32,12 @@ def parse_head(text: str) -> Head:
     return Head(int(number), digits)
 
 
-def chain_entry(head: Head, entry: Entry) -> Head:
-    """The head of the chain with one more entry."""
+def hash_entry(before: Head, entry: Entry) -> str:
+    """The hash of an entry that follows a head."""
     facts = asdict(entry) | {"at": entry.at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"}
+    del facts["hash"]
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=repr)
-    return Head(entry.number, hashlib.sha256(head.hash.encode() + text.encode("ascii")).hexdigest())
+    return hashlib.sha256(before.hash.encode() + text.encode("ascii")).hexdigest()
 
 
 def verify_chain(database: Database, noted: Head | None = None) -> Verified:
@@ -56,16 +55,15 @@ def verify_chain(database: Database, noted: Head | None = None) -> Verified:
     return found
 
 
-def _follow(entries: Iterator[tuple[Entry, str]], head: Head, noted: Head | None) -> Verified:
+def _follow(entries: Iterator[Entry], head: Head, noted: Head | None) -> Verified:
     at, fault = START, None
     try:
-        for entry, stored in entries:
+        for entry in entries:
             if entry.number > head.number:
                 break
-            following = chain_entry(at, entry)
-            if fault := _find_fault(at, entry, stored, following, noted):
+            if fault := _find_fault(at, entry, noted):
                 return Verified(at, fault)
-            at = following
+            at = Head(entry.number, entry.hash)
     except ValueError:  # a time that is none
         fault = f"entry {at.number + 1} cannot be read: it was altered"
     else:
@@ -76,22 +74,12 @@ def _follow(entries: Iterator[tuple[Entry, str]], head: Head, noted: Head | None
     return Verified(at, fault)
 
 
-def _find_fault(before: Head, entry: Entry, stored: str, at: Head, noted: Head | None) -> str | None:
+def _find_fault(before: Head, entry: Entry, noted: Head | None) -> str | None:
     if entry.number != before.number + 1:
         return f"entry {before.number + 1} is missing: entries were removed"
-    if at.hash != stored:
+    if entry.hash != hash_entry(before, entry):
         return f"entry {entry.number} is not what was chained: it or its hash was altered"
-    if noted is not None and noted.number == at.number and noted != at:
+    if noted is not None and noted.number == entry.number and noted.hash != entry.hash:
         cause = "the chain was rewritten, or the head given is not of this database"
         return f"entry {noted.number} has another hash than the head noted: {cause}"
     return None
-
-
-def export_entries(database: Database, after: int = 0) -> Iterator[tuple[Entry, str]]:
-    """Every entry with its hash, the oldest first, those beyond `after`; each batch in a transaction of its own."""
-    batch: list[tuple[Entry, str]] | None = None
-    while batch is None or len(batch) == _BATCH:
-        with database.read() as tx:
-            batch = list(islice(store.iterate_entries(tx, after), _BATCH))
-        yield from batch
-        after = batch[-1][0].number if batch else after

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from service.audit import store
-from service.audit.chain import chain_entry
+from service.audit.chain import hash_entry
 from service.audit.order import Order, OrderKind
 from service.audit.store import Entry
 from service.database import Transaction
@@ -26,7 +27,7 @@ def record_entry(
     head = store.lock_head(tx)
     text = json.dumps(detail, sort_keys=True, separators=(",", ":"))
     entry = Entry(head.number + 1, now, actor.name, actor.through, action, subject, text)
-    store.add_entry(tx, entry, chain_entry(head, entry))
+    store.add_entry(tx, replace(entry, hash=hash_entry(head, entry)))
     return entry.number
 
 

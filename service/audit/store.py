@@ -74,7 +74,7 @@ tokens: Final = Table(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the audit; `detail` is the JSON text as it is stored."""
+    """One entry of the audit; `detail` is the JSON text as it is stored, `hash` covers it and everything before it."""
 
     number: int
     at: datetime
@@ -83,6 +83,7 @@ class Entry:
     action: str
     subject: str
     detail: str
+    hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +134,18 @@ def lock_head(tx: Transaction) -> Head:
     return head
 
 
-def add_entry(tx: Transaction, entry: Entry, head: Head) -> None:
-    """Store an entry and the head that it makes."""
-    tx.execute(insert(audit_entries).values(**asdict(entry), hash=head.hash))
-    tx.execute(update(audit_head).values(number=head.number, hash=head.hash))
+def add_entry(tx: Transaction, entry: Entry) -> None:
+    """Store an entry, which is the head from now on."""
+    tx.execute(insert(audit_entries).values(asdict(entry)))
+    tx.execute(update(audit_head).values(number=entry.number, hash=entry.hash))
 
 
-def list_entries(
-    tx: Transaction, wanted: AuditFilter, limit: int, *, before: int | None = None
-) -> list[tuple[Entry, str]]:
-    """Entries with their hashes, the newest first, those below `before`."""
+def list_entries(tx: Transaction, wanted: AuditFilter, limit: int, *, before: int | None = None) -> list[Entry]:
+    """Entries, the newest first, those below `before`."""
     query = _filter(select(audit_entries), wanted)
     if before is not None:
         query = query.where(audit_entries.c.number < before)
-    return [_read_entry(row) for row in tx.execute(query.order_by(audit_entries.c.number.desc()).limit(limit))]
+    return [Entry(*row) for row in tx.execute(query.order_by(audit_entries.c.number.desc()).limit(limit))]
 
 
 def count_entries(tx: Transaction, wanted: AuditFilter) -> int:
@@ -154,8 +153,8 @@ def count_entries(tx: Transaction, wanted: AuditFilter) -> int:
     return int(tx.execute(_filter(select(func.count(audit_entries.c.number)), wanted)).scalar_one())
 
 
-def iterate_entries(tx: Transaction, after: int = 0) -> Iterator[tuple[Entry, str]]:
-    """Entries with their hashes, the oldest first, those beyond `after`; each is read when it is asked for.
+def iterate_entries(tx: Transaction, after: int = 0) -> Iterator[Entry]:
+    """Entries, the oldest first, those beyond `after`; each is read when it is asked for.
 
     A ValueError means that the next entry holds a time that is none.
     """
@@ -164,7 +163,7 @@ def iterate_entries(tx: Transaction, after: int = 0) -> Iterator[tuple[Entry, st
     while count == _BATCH:
         count = 0
         for row in tx.execute(query.where(audit_entries.c.number > after)):
-            yield _read_entry(row)
+            yield Entry(*row)
             after, count = row.number, count + 1
 
 
@@ -246,8 +245,3 @@ def revoke_token(tx: Transaction, number: int, revoked_by: str, now: datetime) -
 
 def _filter(query: Select[Any], wanted: AuditFilter) -> Select[Any]:
     return query.filter_by(**{name: value for name, value in asdict(wanted).items() if value is not None})
-
-
-def _read_entry(row: Any) -> tuple[Entry, str]:  # noqa: ANN401  (a row has no better type)
-    *facts, digest = row
-    return Entry(*facts), digest

@@ -22,8 +22,7 @@ from service.views.listed import Listed, find_none, read_rows
 class AuditEntry(Entry):
     """One change by a person, a token or the settings; `hash` covers it and everything before it."""
 
-    parsed: Any
-    hash: str
+    parsed: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,13 @@ def verify_audit(database: Database, noted: Head | None = None) -> AuditProof:
     return AuditProof(found.head.number, str(found.head), found.fault)
 
 
-def _describe(chained: Iterable[tuple[Entry, str]]) -> Iterator[AuditEntry]:
-    for entry, digest in chained:
+def _describe(entries: Iterable[Entry]) -> Iterator[AuditEntry]:
+    for entry in entries:
         try:
             parsed = json.loads(entry.detail)
         except ValueError:  # it was altered; it is to be seen all the same
             parsed = entry.detail
-        yield take(AuditEntry, entry, parsed=parsed, hash=digest)
+        yield take(AuditEntry, entry, parsed=parsed)
 
 
 def _list_forward(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[AuditEntry]:

@@ -120,7 +120,7 @@ def test_an_approved_plan_goes_and_nothing_else(strict: Stage) -> None:
     [plan] = plans(strict)
     assert (plan.state, plan.called, plan.budget, plan.ended_by) == (PlanState.APPROVED, LIMIT + 20, 0, TESTER.name)
     with strict.database.read() as tx:
-        [(entry, _)] = list_entries(tx, AuditFilter(action="plan.approve"), 10)
+        [entry] = list_entries(tx, AuditFilter(action="plan.approve"), 10)
         order = find_order(tx, entry.number)
     assert order is not None
     assert order.result == {"run_id": run_id}
