@@ -33,8 +33,7 @@ class Every:
 class Cron:
     """Slots of a cron expression of five fields, in the local time of a zone; answers are in UTC.
 
-    As cron has it: Sunday is 0 and 7; with neither field a star, the day of the month or the day of the week suffices;
-    a local time that a clock change skips fires right after it, one that it repeats fires once.
+    As cron has it: a local time that a clock change skips fires right after it, one that it repeats fires once.
     """
 
     expression: str

@@ -21,11 +21,7 @@ _MAX_QUOTED: Final = 40
 
 def parse_duration(text: str) -> timedelta:
     """Read `<integer><unit>` with the units s, m, h, d and w; a ValueError shows a right one."""
-    seconds = _read_amount(text, _SECONDS)
-    if seconds is None:
-        raise ValueError(
-            f"{quote(text)} is not a duration: write a whole number and one of s, m, h, d, w, for example 30d"
-        )
+    seconds = _read_amount(text, _SECONDS, "duration", "30d")
     if seconds == 0:
         raise ValueError(f"{quote(text)} is zero: a duration must be positive, for example 30d")
     if seconds > MAX_DURATION.total_seconds():
@@ -45,11 +41,7 @@ def parse_keep(text: str) -> timedelta | None:
 
 def parse_size(text: str) -> int:
     """Read `<integer><unit>` with the decimal units B, kB, MB and GB, in bytes; a ValueError shows a right one."""
-    size = _read_amount(text, _BYTES)
-    if size is None:
-        raise ValueError(
-            f"{quote(text)} is not a size: write a whole number and one of B, kB, MB, GB, for example 10MB"
-        )
+    size = _read_amount(text, _BYTES, "size", "10MB")
     if size > MAX_SIZE:
         raise ValueError(f"{quote(text)} is more than 1000000GB: write a smaller size, for example 10MB")
     return size
@@ -57,7 +49,7 @@ def parse_size(text: str) -> int:
 
 def parse_moment(text: str, now: datetime) -> datetime:
     """Read a time in ISO 8601 (UTC where it names no zone), or a duration from `now`; a ValueError shows right ones."""
-    if _read_amount(text, _SECONDS) is not None:
+    if re.fullmatch("[0-9]{1,15}[smhdw]", text):
         return now + parse_duration(text)
     try:
         read = datetime.fromisoformat(text)
@@ -99,9 +91,12 @@ def count_of(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def _read_amount(text: str, units: Mapping[str, int]) -> int | None:
+def _read_amount(text: str, units: Mapping[str, int], noun: str, example: str) -> int:
     found = _AMOUNT.fullmatch(text)
-    return int(found[1]) * units[found[2]] if found and found[2] in units else None
+    if found is None or found[2] not in units:
+        right = f"write a whole number and one of {', '.join(units)}, for example {example}"
+        raise ValueError(f"{quote(text)} is not a {noun}: {right}")
+    return int(found[1]) * units[found[2]]
 
 
 def _write_amount(number: int, units: Mapping[str, int], largest_first: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from service.database import Database, Transaction
 from service.files.policy import PolicyReader
 from service.model import Actor, NoSuchThing, NotPossible
 from service.preview.forecast import Change
-from service.preview.make import KEPT_FOR, Candidate, Comparison, find_preview, store_preview, sum_up
+from service.preview.make import KEPT_FOR, Candidate, Comparison, find_preview, store_preview
 from service.preview.store import Preview
 from service.rules.revisions import Shown, put_in_force
 from service.rules.store import find_current_number, find_revision
@@ -46,13 +46,13 @@ class PreviewNeeded(NotPossible):
 
 
 def candidate_of_preview(database: Database, number: int) -> Candidate:
-    """The rules that a preview shows; NoSuchThing: there is no such preview."""
+    """The rules that a preview shows."""
     preview = find_preview(database, number)
     return Candidate(preview.rules, preview.source)
 
 
 def candidate_of_revision(database: Database, number: int) -> Candidate:
-    """The rules of an earlier revision, to be put in force again; NoSuchThing: there is no such revision."""
+    """The rules of an earlier revision, to be put in force again."""
     with database.read() as tx:
         revision = find_revision(tx, number)
     if revision is None:
@@ -74,17 +74,15 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
 ) -> Applied:
     """Put a rule set in force; the leader then decides every file under it.
 
-    A change that makes no file due sooner needs no preview. Any other is compared with the inventory once more, before
-    the transaction, and must not make more files due sooner than its preview shows. A file that became known after the
-    preview counts only if it would be deleted at once: where callbacks arrive all the time, no preview could be applied
-    otherwise. PreviewNeeded: a preview that shows as much is missing; NotPossible: the preview does not fit, or others
-    change the rules at this very moment.
+    It is compared with the inventory once more, before the transaction, and must not make more files due sooner than
+    its preview shows (without one: none). A file that became known after the preview counts only if it would be deleted
+    at once: where callbacks arrive all the time, no preview could be applied otherwise.
     """
     moment, count = now(), 0
     preview = None if preview_id is None else find_preview(database, preview_id)
     if preview is not None:
         _check_fit(preview, candidate, cooling_off, moment)
-    comparison = Comparison(database, reader, candidate.rules, cooling_off, moment)
+    comparison = Comparison(database, reader, candidate, cooling_off, moment)
     in_force = comparison.in_force
     if in_force.revision and in_force.applied_by_person and in_force.rules == candidate.rules:
         return Applied(in_force.revision, None)
@@ -97,7 +95,7 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
             count += must_be_shown and change.effect == "sooner"
             yield change
 
-    found = sum_up(comparison, count_changes(), candidate, actor, cooling_off, known_apps)
+    found = comparison.sum_up(count_changes(), candidate, actor, known_apps)
     if why := _find_difference(found, count, preview):
         raise PreviewNeeded(why, store_preview(database, found))
     shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)

@@ -47,28 +47,29 @@ class Comparison:
         self,
         database: Database,
         reader: PolicyReader,
-        candidate: Sequence[RetentionRule] | None,
+        candidate: Candidate | None,
         cooling_off: timedelta,
         now: datetime,
     ) -> None:
-        self._database, self._reader, self.now = database, reader, now
+        self._database, self._reader, self._cooling_off, self._now = database, reader, cooling_off, now
         with database.read() as tx:
             self.in_force = reader.read(tx).rules
             self.highest_id = find_highest_id(tx)
             leader = find_leader(tx)
         self._are_all_decided = leader is not None and leader.decided_revision == self.in_force.revision
-        self._has_candidate = candidate is not None
+        self._candidate = candidate
         until = now + cooling_off if cooling_off else None
-        self._candidate = RuleSet(self.in_force.revision + 1, tuple(candidate or ()), cooling_until=until)
-        self._remembers = all(rule.match.looks_only_at_origin for rule in self._candidate.rules)
+        rules = () if candidate is None else candidate.rules
+        self._rules = RuleSet(self.in_force.revision + 1, rules, cooling_until=until)
+        self._remembers = all(rule.match.looks_only_at_origin for rule in rules)
         self._stream: tuple[str, str] | None = None
         self._found: dict[tuple[Vendor, str], Found] = {}
 
     def run(self, start: Place | None = None, progress: Callable[[int], None] | None = None) -> Iterator[Change]:
         """Compare every file that has not ended: stream by stream, the newest first, so that ranks need no second look.
 
-        Reads only, in short transactions; `progress` is given the number of files in each. `start`: begin behind this
-        place, not within a stream whose recordings a rule counts. NotPossible: other rules came into force meanwhile.
+        `progress` is given the number of files in each short transaction. `start`: begin behind this place, not within
+        a stream whose recordings a rule counts. NotPossible: other rules came into force meanwhile.
         """
         while True:
             with self._database.read() as tx:
@@ -87,25 +88,25 @@ class Comparison:
         if (file.app_id, file.stream_id) != self._stream:
             self._stream = (file.app_id, file.stream_id)
             self._found.clear()
-            self._ranks_before, self._ranks_after = _start_counting(self.in_force), _start_counting(self._candidate)
-        is_called, hold = file.state is FileState.DELETING, policy.holds.find(file, self.now)
+            self._ranks_before, self._ranks_after = _start_counting(self.in_force), _start_counting(self._rules)
+        is_called, hold = file.state is FileState.DELETING, policy.holds.find(file, self._now)
         is_decided = self._are_all_decided or file.revision == self.in_force.revision
         is_decided = is_decided and (hold is not None) == (file.state is FileState.HELD) and not file.decide_again
-        before = file if is_decided or is_called else policy.decide_file(file, self.now)
-        date_before = _find_date(before, self._ranks_before, self.now)
-        ends = [] if hold is None else [each.until for each in policy.holds.iterate(file, self.now)]
+        before = file if is_decided or is_called else policy.decide_file(file, self._now)
+        date_before = _find_date(before, self._ranks_before, self._now)
+        ends = [] if hold is None else [each.until for each in policy.holds.iterate(file, self._now)]
         held_until = None if None in ends else max((end for end in ends if end is not None), default=None)
-        if not self._has_candidate:
+        if self._candidate is None:
             return Change(before, before, date_before, date_before, held_until, None)
         erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
         open_file = file._replace(state=FileState.SCHEDULED) if is_called else file
-        decision = decide(open_file, self._candidate, hold, erasure, self.now, self._find_rule)
+        decision = decide(open_file, self._rules, hold, erasure, self._now, self._find_rule)
         if is_called:  # what comes of its call is not known yet
             after = file._replace(rule=decision.rule, due_at=decision.due_at)
         else:  # from the row as it is stored, as a leader does
             counted = policy.find_rules(file.revision).counts_recordings(file.rule)
-            after = apply_decision(file, decision, self._candidate, self.now, old_rule_counts=counted)
-        date_after = _find_date(after, self._ranks_after, self.now)
+            after = apply_decision(file, decision, self._rules, self._now, old_rule_counts=counted)
+        date_after = _find_date(after, self._ranks_after, self._now)
         return Change(before, after, date_before, date_after, held_until, decision.missing)
 
     def _find_rule(self, file: MediaFile, rules: Sequence[RetentionRule]) -> Found:
@@ -116,6 +117,32 @@ class Comparison:
         if origin not in self._found:
             self._found[origin] = find_rule(file, rules)
         return self._found[origin]
+
+    def sum_up(
+        self, changes: Iterable[Change], candidate: Candidate, actor: Actor, known_apps: Collection[str] | None
+    ) -> Preview:
+        """The preview that comes out of comparing every file; it is not stored yet."""
+        result = count_changes(changes, [rule.name for rule in candidate.rules], self._now)
+        result["cooling_off"] = format_duration(self._cooling_off)
+        result["cooling_off_s"] = self._cooling_off.total_seconds()
+        result["unknown_apps"] = [
+            {"rule": rule.name, "app": app}
+            for rule in candidate.rules
+            for app in rule.match.app or ()
+            if known_apps is not None and app not in known_apps
+        ]
+        return Preview(
+            id=0,
+            as_of=self._now,
+            made_by=actor.name,
+            through=actor.through,
+            base_revision=self.in_force.revision,
+            highest_id=self.highest_id,
+            source=candidate.source,
+            rules_text=format_rules(candidate.rules),
+            sooner_count=result["changes"]["sooner"]["count"],
+            result=result,
+        )
 
 
 def make_preview(
@@ -131,39 +158,11 @@ def make_preview(
 ) -> Preview:
     """Compare a candidate with the rules in force over the whole inventory, and store what came out.
 
-    Changes no file and no rule. `known_apps` are those that are configured (None: any): rules that name others are
-    pointed out. NotPossible: other rules came into force meanwhile.
+    `known_apps` are those that are configured (None: any): rules that name others are pointed out.
     """
-    comparison = Comparison(database, reader, candidate.rules, cooling_off, now)
+    comparison = Comparison(database, reader, candidate, cooling_off, now)
     changes = comparison.run(progress=progress)
-    return store_preview(database, sum_up(comparison, changes, candidate, actor, cooling_off, known_apps))
-
-
-def sum_up(
-    comparison: Comparison,
-    changes: Iterable[Change],
-    candidate: Candidate,
-    actor: Actor,
-    cooling_off: timedelta,
-    known_apps: Collection[str] | None,
-) -> Preview:
-    """The preview that comes out of comparing every file; it is not stored yet."""
-    result = count_changes(changes, [rule.name for rule in candidate.rules], comparison.now)
-    named = [(rule.name, app) for rule in candidate.rules for app in rule.match.app or ()]
-    unknown = [{"rule": rule, "app": app} for rule, app in named if known_apps is not None and app not in known_apps]
-    result |= {"cooling_off": format_duration(cooling_off), "cooling_off_s": cooling_off.total_seconds()}
-    return Preview(
-        id=0,
-        as_of=comparison.now,
-        made_by=actor.name,
-        through=actor.through,
-        base_revision=comparison.in_force.revision,
-        highest_id=comparison.highest_id,
-        source=candidate.source,
-        rules_text=format_rules(candidate.rules),
-        sooner_count=result["changes"]["sooner"]["count"],
-        result=result | {"unknown_apps": unknown},
-    )
+    return store_preview(database, comparison.sum_up(changes, candidate, actor, known_apps))
 
 
 def store_preview(database: Database, preview: Preview) -> Preview:
@@ -188,10 +187,9 @@ def list_sooner(
 ) -> list[Change]:
     """Files that a preview makes due sooner, as they are now: stream by stream, the newest first.
 
-    `after` is the number of the last file of the page before (0: the first page). NotPossible: other rules are in force
-    than it was compared with; NoSuchThing: there is no file `after`.
+    `after` is the number of the last file of the page before (0: the first page).
     """
-    comparison = Comparison(database, reader, preview.rules, preview.cooling_off, now)
+    comparison = Comparison(database, reader, Candidate(preview.rules, preview.source), preview.cooling_off, now)
     comparison.highest_id = preview.highest_id
     if comparison.in_force.revision != preview.base_revision:
         raise NotPossible(
@@ -210,15 +208,10 @@ def list_sooner(
     return list(islice((each for each in sooner if place is None or store.find_place(each.before) < place), limit))
 
 
-def make_forecast(
-    database: Database, reader: PolicyReader, now: datetime, progress: Callable[[int], None] | None = None
-) -> dict[str, Any]:
-    """How much there is, by state, rule, app and vendor, and how many files are called on each of the next 90 days.
-
-    As the API and `--json` show it (docs/http.md). NotPossible: other rules came into force meanwhile.
-    """
+def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> dict[str, Any]:
+    """How much there is, by state, rule, app and vendor, and how many files are called on each of the next 90 days."""
     comparison = Comparison(database, reader, None, timedelta(0), now)
-    counted = count_forecast(comparison.run(progress=progress), now)
+    counted = count_forecast(comparison.run(), now)
     return {"as_of": format_moment(now), "revision": comparison.in_force.revision, **counted}
 
 
