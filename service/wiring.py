@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
 from service.audit.order import OrderKind
 from service.callbacks.receive import Inbox
-from service.callbacks.replay import ReplayHandler
+from service.callbacks.replay import apply_replay
 from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
 from service.database import Database, DatabaseUnavailable
@@ -89,7 +90,7 @@ class Service:
             OrderKind.ERASE: apply_erase,
             OrderKind.CONFIRM: apply_confirm,
             OrderKind.RETRY: apply_retry,
-            OrderKind.REPLAY: ReplayHandler(secrets),
+            OrderKind.REPLAY: partial(apply_replay, secrets),
         }
         steps = (
             ApplyOrders(leader, handlers, now).run,

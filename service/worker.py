@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from service.audit.order import Order, OrderKind
 from service.audit.store import finish_order, list_run_requests
-from service.callbacks.pruning import prune_inbox
+from service.callbacks.understanding import prune_inbox
 from service.database import DatabaseUnavailable
 from service.leader.leader import LeadLost
 from service.leader.store import want_lead

@@ -1,48 +1,52 @@
 """Callbacks in: verified, stored durably, and only then answered 200 (docs/callbacks.md).
 
-Nothing is understood here: the leader does that, in batches.
+Nothing is understood here: the leader does that, in batches. What is refused is kept in the quarantine, for the day
+when a secret turns out to have been wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 import structlog
 
-from service.callbacks.quarantine import Quarantine, QuarantineLimits
-from service.callbacks.store import NewCallback
+from service.callbacks.store import NewCallback, store_quarantined
 from service.callbacks.writer import NotStored, Writer
-from service.database import Database
+from service.database import Database, DatabaseUnavailable
 from service.model import Verdict
-from service.zego.envelope import Envelope, Unreadable, read_envelope
+from service.zego.envelope import Envelope, read_envelope
 from service.zego.signature import verify_callback
 
 MAX_WAIT_S: Final = 10.0
 """How long a request waits for its callback to be stored."""
 
+_REASONS: Final = {
+    Verdict.UNKNOWN_APP: "no app with this appid is configured: add it to the settings",
+    Verdict.FORGED: "the signature fits none of this app's callback secrets: compare them with ZEGO's console",
+}
+_MAX_WAITING: Final = 8
+"""Callbacks that may wait for the quarantine at once; a flood beyond that is refused without being kept."""
+
+_REMEMBERED_S: Final = 5.0
+"""How long a quota is taken to be full without looking."""
+
 log = structlog.get_logger(__name__)
 
 
-class Answer(StrEnum):
-    """How a callback is to be answered."""
-
-    STORED = "stored"
-    REFUSED = "refused"
-    UNREADABLE = "unreadable"
-    TOO_LARGE = "too_large"
-    NOT_STORED = "not_stored"
+class Refused(Exception):  # noqa: N818  (an answer to the sender, not a defect)
+    """A callback is not authentic; the text says why, and what to do if it is one of ZEGO's."""
 
 
-class Receipt(NamedTuple):
-    """How a callback is to be answered, and why, in a sentence."""
+class QuarantineLimits(NamedTuple):
+    """How much the quarantine holds of one known app, and of all unknown apps together."""
 
-    answer: Answer
-    detail: str
+    callbacks: int = 1_000
+    size_bytes: int = 8_000_000
 
 
 class Inbox:
@@ -56,79 +60,73 @@ class Inbox:
         now: Callable[[], datetime],
         limits: QuarantineLimits = QuarantineLimits(),  # noqa: B008  (it is frozen)
     ) -> None:
+        self._database = database
         self._writer = writer
         self._secrets = secrets
         self._now = now
-        self._quarantine = Quarantine(database, limits)
+        self._limits = limits
+        self._quarantine = ThreadPoolExecutor(1, "quarantine")
+        self._waiting: list[Future[None]] = []
+        self._full_until: dict[str | None, float] = {}
 
-    def receive(self, raw: bytes, content_type: str) -> Receipt:
-        """Take one request to the callback URL. When this returns STORED, the callback is durable."""
-        receipt, writing = self._take(raw, content_type)
+    def receive(self, raw: bytes, content_type: str) -> None:
+        """Take one request to the callback URL. When this returns, the callback is durable.
+
+        Raises:
+            Unreadable: no signature can be found in it.
+            Refused: it is not authentic.
+            NotStored: it could not be stored durably, or not in time.
+        """
+        stored, late = self._take(raw, content_type)
         try:
-            if writing is not None:
-                writing.result(MAX_WAIT_S)
-        except (NotStored, TimeoutError) as error:
-            return _describe_failure(receipt, error)
-        return receipt
+            stored.result(MAX_WAIT_S)
+        except TimeoutError:
+            raise late from None
 
-    async def receive_async(self, raw: bytes, content_type: str) -> Receipt:
+    async def receive_async(self, raw: bytes, content_type: str) -> None:
         """As `receive`, for an event loop: no thread waits."""
-        receipt, writing = self._take(raw, content_type)
+        stored, late = self._take(raw, content_type)
         try:
-            if writing is not None:
-                await asyncio.wait_for(asyncio.wrap_future(writing), MAX_WAIT_S)
-        except (NotStored, TimeoutError) as error:
-            return _describe_failure(receipt, error)
-        return receipt
+            await asyncio.wait_for(asyncio.wrap_future(stored), MAX_WAIT_S)
+        except TimeoutError:
+            raise late from None
 
-    def _take(self, raw: bytes, content_type: str) -> tuple[Receipt, Future[None] | None]:
-        """How to answer once the future is done."""
+    def _take(self, raw: bytes, content_type: str) -> tuple[Future[None], Exception]:
+        """What to wait for, and what to raise if that takes too long."""
+        envelope = read_envelope(raw, content_type)
+        names = _plain(envelope.signature, 40), _plain(envelope.app_id, 20), envelope.content_hash
+        new = NewCallback(*names, raw, _plain(content_type, 200), _plain(envelope.event, 64), self._now())
+        verdict = find_refusal(self._secrets, envelope)
+        if verdict is None:
+            return self._writer.store(new), NotStored(f"it was not stored within {MAX_WAIT_S:g} s")
+        refusal, quota = Refused(_REASONS[verdict]), new.app_id if verdict is Verdict.FORGED else None
+        self._waiting = [each for each in self._waiting if not each.done()]
+        if self._full_until.get(quota, 0.0) > time.monotonic() or len(self._waiting) >= _MAX_WAITING:
+            raise refusal
+        keeping = self._quarantine.submit(self._keep, new, verdict, quota, refusal)
+        self._waiting.append(keeping)
+        return keeping, refusal
+
+    def _keep(self, new: NewCallback, verdict: Verdict, quota: str | None, refusal: Refused) -> None:
+        """Keep a callback in the quarantine if that has room; the oldest stay, whatever a flood does. Always raises."""
         try:
-            envelope = read_envelope(raw, content_type)
-            new = _describe(envelope, raw, content_type, self._now())
-            refusal = authenticate(self._secrets, envelope)
-            if refusal is None:
-                return Receipt(Answer.STORED, "stored"), self._writer.store(new)
-            return Receipt(Answer.REFUSED, refusal[1]), self._quarantine.keep(new, *refusal)
-        except Unreadable as error:
-            return Receipt(Answer.UNREADABLE, str(error)), None
-        except Exception:
-            log.exception("callback_failed")
-            return Receipt(Answer.NOT_STORED, "an error on our side"), None
+            if not self._database.transact(lambda tx: store_quarantined(tx, new, verdict, str(refusal), *self._limits)):
+                self._full_until[quota] = time.monotonic() + _REMEMBERED_S
+                log.warning("quarantine_full", app=new.app_id)
+        except DatabaseUnavailable as error:
+            log.warning("quarantine_failed", app=new.app_id, error=str(error))
+        raise refusal
 
 
-def _describe_failure(receipt: Receipt, error: Exception) -> Receipt:
-    if receipt.answer is Answer.REFUSED:
-        return receipt  # kept or not
-    if isinstance(error, TimeoutError):
-        return Receipt(Answer.NOT_STORED, f"it was not stored within {MAX_WAIT_S:g} s")
-    return Receipt(Answer.NOT_STORED, str(error))
-
-
-def authenticate(secrets: Mapping[str, Sequence[str]], envelope: Envelope) -> tuple[Verdict, str] | None:
-    """Why a callback is not authentic, as FORGED or UNKNOWN_APP with the reason; None if it is."""
+def find_refusal(secrets: Mapping[str, Sequence[str]], envelope: Envelope) -> Verdict | None:
+    """FORGED or UNKNOWN_APP where a callback is not authentic; None if it is."""
     of_app = secrets.get(envelope.app_id)
     if of_app is None:
-        return Verdict.UNKNOWN_APP, "no app with this appid is configured: add it to the settings"
-    if not verify_callback(of_app, envelope.signature, envelope.timestamp, envelope.nonce):
-        return (
-            Verdict.FORGED,
-            "the signature fits none of this app's callback secrets: compare them with ZEGO's console",
-        )
-    return None
+        return Verdict.UNKNOWN_APP
+    is_authentic = verify_callback(of_app, envelope.signature, envelope.timestamp, envelope.nonce)
+    return None if is_authentic else Verdict.FORGED
 
 
-def _describe(envelope: Envelope, raw: bytes, content_type: str, now: datetime) -> NewCallback:
-    # Of a callback that is not verified nothing is known to be storable: odd values are left to its raw bytes.
-    app_id = envelope.app_id if envelope.app_id.isascii() and envelope.app_id.isdigit() else ""
-    signature = envelope.signature.lower()
-    is_hex = len(signature) == 40 and all(c in "0123456789abcdef" for c in signature)  # noqa: PLR2004  (SHA-1 in hex)
-    return NewCallback(
-        app_id=app_id[:20],
-        signature=signature if is_hex else "",
-        content_hash=envelope.content_hash,
-        received_at=now,
-        raw=raw,
-        content_type=content_type.encode("ascii", "replace").decode().replace("\x00", "?")[:200],
-        event=envelope.event[:64] if envelope.event.isascii() and envelope.event.isprintable() else "",
-    )
+def _plain(text: str, length: int) -> str:
+    """A text to store beside the raw bytes; what strangers may have made odd is left to those."""
+    return text[:length] if text.isascii() and text.isprintable() else ""

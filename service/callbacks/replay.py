@@ -13,8 +13,8 @@ from typing import Any, Final
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.callbacks import store
-from service.callbacks.receive import authenticate
-from service.callbacks.store import StoredCallback
+from service.callbacks.receive import find_refusal
+from service.callbacks.understand import StoredCallback
 from service.database import Database, Transaction
 from service.filters import CallbackFilter
 from service.model import QUARANTINE_VERDICTS, Actor, NoSuchThing, NotPossible, Verdict
@@ -35,61 +35,50 @@ def place_replay(
 ) -> int:
     """Order that callbacks be judged again: these, or all of a verdict and app (None: any); the order's number.
 
-    Its result counts those that are `replayed`, `still_refused`, and `without_bytes`.
-
-    Raises:
-        NotPossible: one of `ids` does not exist or has lost its bytes.
-        DatabaseUnavailable: the database refused or could not be reached.
+    Its result counts those that are `replayed`, `still_refused`, and `without_bytes`. `ids` must still have theirs.
     """
-    payload: dict[str, Any] = {"verdict": verdict, "app_id": app_id}
-    subject = f"{'all' if verdict is None else verdict} callbacks"
+    numbers = sorted(set(ids))
+    payload: dict[str, Any] = {"ids": numbers} if ids else {"verdict": verdict, "app_id": app_id}
+    subject = f"{verdict or 'all'} callbacks"
     if ids:
-        payload = {"ids": sorted(set(ids))}
-        subject = f"callback {ids[0]}" if len(ids) == 1 else count_of(len(payload["ids"]), "callback")
+        subject = f"callback {ids[0]}" if len(ids) == 1 else count_of(len(numbers), "callback")
 
     def place(tx: Transaction) -> int:
-        for number in payload.get("ids", ()):
-            _check(store.find_callback(tx, number), number)
+        for number in numbers:
+            callback = store.find_callback(tx, number)
+            if callback is None:
+                raise NoSuchThing(f"there is no callback {number}: see `zego-retention callbacks list`")
+            if callback.body_bytes is None:
+                raise NotPossible(f"the bytes of callback {number} were dropped: it cannot be judged again")
         return place_order(tx, actor, OrderKind.REPLAY, subject, payload, now, action="callbacks.replay", app_id=app_id)
 
     return database.transact(place)
 
 
-class ReplayHandler:
-    """Applies orders of replay, with the callback secrets of the process that leads."""
-
-    def __init__(self, secrets: Mapping[str, Sequence[str]]) -> None:
-        self._secrets = secrets
-
-    def __call__(self, tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
-        """Judge the next callbacks beyond `after` again."""
-        verdict = order.payload.get("verdict")
-        wanted = CallbackFilter(None if verdict is None else Verdict(verdict), order.payload.get("app_id"))
-        found = store.list_to_replay(tx, wanted, after, _BATCH, order.payload.get("ids"))
-        with_bytes = [callback for callback in found if callback.raw is not None]
-        replayed = [callback.id for callback in with_bytes if self._is_authentic(callback)]
-        store.set_pending(tx, replayed)
-        counts = {
-            "replayed": len(replayed),
-            "still_refused": len(with_bytes) - len(replayed),
-            "without_bytes": len(found) - len(with_bytes),
-        }
-        so_far = {name: result.get(name, 0) + count for name, count in counts.items()}
-        return Step(so_far, found[-1].id if len(found) == _BATCH else None)
-
-    def _is_authentic(self, callback: StoredCallback) -> bool:
-        """Whether it was authentic when it came, whatever the secrets are now, or is by the secrets of now."""
-        if callback.verdict not in QUARANTINE_VERDICTS:
-            return True
-        try:
-            envelope = read_envelope(callback.raw or b"", callback.content_type)
-        except Unreadable:
-            return False
-        return authenticate(self._secrets, envelope) is None
+def apply_replay(
+    secrets: Mapping[str, Sequence[str]], tx: Transaction, order: Order, after: int, result: dict[str, Any]
+) -> Step:
+    """Judge the next callbacks beyond `after` again, with the callback secrets of the process that leads."""
+    verdict = order.payload.get("verdict")
+    wanted = CallbackFilter(None if verdict is None else Verdict(verdict), order.payload.get("app_id"))
+    found = store.list_to_replay(tx, wanted, after, _BATCH, order.payload.get("ids"))
+    with_bytes = [callback for callback in found if callback.raw is not None]
+    replayed = [callback.id for callback in with_bytes if _is_authentic(secrets, callback)]
+    store.set_pending(tx, replayed)
+    counts = {
+        "replayed": len(replayed),
+        "still_refused": len(with_bytes) - len(replayed),
+        "without_bytes": len(found) - len(with_bytes),
+    }
+    so_far = {name: result.get(name, 0) + count for name, count in counts.items()}
+    return Step(so_far, found[-1].id if len(found) == _BATCH else None)
 
 
-def _check(callback: StoredCallback | None, number: int) -> None:
-    if callback is None:
-        raise NoSuchThing(f"there is no callback {number}: see `zego-retention callbacks list`")
-    if callback.body_bytes is None:
-        raise NotPossible(f"the bytes of callback {number} were dropped: it cannot be judged again")
+def _is_authentic(secrets: Mapping[str, Sequence[str]], callback: StoredCallback) -> bool:
+    """Whether it was authentic when it came, whatever the secrets are now, or is by the secrets of now."""
+    if callback.verdict not in QUARANTINE_VERDICTS:
+        return True
+    try:
+        return find_refusal(secrets, read_envelope(callback.raw or b"", callback.content_type)) is None
+    except Unreadable:
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -20,19 +20,20 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     bindparam,
+    exists,
     func,
     or_,
     select,
     text,
-    tuple_,
     update,
 )
 
-from service.callbacks.understand import MAX_CONTENTS, Judgement, Key, SameSignature
+from service.callbacks.understand import MAX_CONTENTS, StoredCallback
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
+from service.files.store import media_files
 from service.filters import CallbackFilter
-from service.model import QUARANTINE_VERDICTS, Verdict
+from service.model import QUARANTINE_VERDICTS, Suspicion, Verdict
 
 IS_PENDING: Final = text("verdict = 'pending'")
 IS_PRUNABLE: Final = text("raw IS NOT NULL AND verdict NOT IN ('pending', 'not_understood', 'forged', 'unknown_app')")
@@ -62,51 +63,25 @@ callbacks: Final = Table(
     partial_index("ix_callbacks_prunable", IS_PRUNABLE, "received_at", "id"),
 )
 
-NOT_UNDERSTOOD_YET: Final = "stored, not understood yet"
-
 
 class NewCallback(NamedTuple):
     """A callback to store: its bytes, and what was read of it without understanding it."""
 
-    app_id: str
     signature: str
+    app_id: str
     content_hash: str
-    received_at: datetime
     raw: bytes
     content_type: str
     event: str
-
-    @property
-    def key(self) -> Key:
-        """What tells it from other callbacks; one with the same key is a repeat."""
-        return self.signature, self.app_id, self.content_hash
-
-
-class StoredCallback(NamedTuple):
-    """A callback as it is stored. `raw` is loaded only where it is to be read again; see `body_bytes`, `read_body`."""
-
-    id: int
-    app_id: str
-    signature: str
-    content_hash: str
     received_at: datetime
-    content_type: str
-    event: str
-    verdict: Verdict
-    reason: str
-    understood_at: datetime | None
-    repeats: int
-    media_file_id: int | None
-    body_bytes: int | None
-    """None: its bytes were dropped."""
-    raw: bytes | None = None
 
     @property
-    def key(self) -> Key:
-        """What tells it from other callbacks."""
-        return self.signature, self.app_id, self.content_hash
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from other callbacks (signature, app, content); one with the same key is a repeat."""
+        return self[:3]
 
 
+_NOT_UNDERSTOOD_YET: Final = "stored, not understood yet"
 _IS_AUTHENTIC: Final = callbacks.c.verdict.not_in(sorted(QUARANTINE_VERDICTS))
 _STORED: Final[Select[Any]] = select(
     *(callbacks.c[name] for name in StoredCallback._fields[:-2]), func.length(callbacks.c.raw).label("body_bytes")
@@ -115,17 +90,16 @@ _STORED_WITH_BODY: Final = _STORED.add_columns(callbacks.c.raw)
 
 # Written by hand, with a list of rows: SQLite's driver gives up the interpreter's lock for every statement, and gets it
 # back only after the threads that wait for it. A statement a row would make a batch take ten times as long.
-_NEW_COLUMNS: Final = ("app_id", "signature", "content_hash", "received_at", "raw", "content_type", "event")
-_INSERT: Final = f"INSERT INTO callbacks ({', '.join(_NEW_COLUMNS)}, verdict, reason, repeats) VALUES "  # noqa: S608
+_INSERT: Final = f"INSERT INTO callbacks ({', '.join(NewCallback._fields)}, verdict, reason, repeats) VALUES "  # noqa: S608
 _COUNT_REPEATS: Final = (
     " ON CONFLICT (signature, app_id, content_hash) DO UPDATE SET repeats = callbacks.repeats + excluded.repeats + 1"
 )
-_MOMENT: Final = _NEW_COLUMNS.index("received_at")
 _WAS_REFUSED: Final = "callbacks.verdict IN ('forged', 'unknown_app')"
 _FREE: Final = "".join(
     f", {name} = CASE WHEN {_WAS_REFUSED} THEN excluded.{name} ELSE callbacks.{name} END"
     for name in ("verdict", "reason")
 )
+_JUDGED: Final = ("verdict", "reason", "understood_at", "media_file_id")
 _JUDGE: Final = update(callbacks).where(callbacks.c.id == bindparam("number"))
 
 
@@ -135,13 +109,26 @@ def store_callbacks(tx: Transaction, counted: Sequence[tuple[NewCallback, int]])
     They have to differ in their keys. One that is stored already is counted as repeated; one that was in the quarantine
     leaves it.
     """
-    rows = [(*new, Verdict.PENDING.value, NOT_UNDERSTOOD_YET, count - 1) for new, count in counted]
+    rows = [(new, Verdict.PENDING, _NOT_UNDERSTOOD_YET, count - 1) for new, count in counted]
     _insert(tx, rows, _COUNT_REPEATS + _FREE)
 
 
-def store_quarantined(tx: Transaction, new: NewCallback, verdict: Verdict, reason: str) -> None:
-    """Store a callback that is not authentic; one that is stored already is counted as repeated."""
-    _insert(tx, [(*new, verdict.value, reason, 0)], f"{_COUNT_REPEATS} WHERE {_WAS_REFUSED}")
+def store_quarantined(
+    tx: Transaction, new: NewCallback, verdict: Verdict, reason: str, max_count: int, max_bytes: int
+) -> bool:
+    """Store a callback that is not authentic, or count it as repeated; not (False) if its quota is full.
+
+    There is one quota for each known app, and one for all unknown apps.
+    """
+    used = select(func.count(), func.coalesce(func.sum(func.length(callbacks.c.raw)), 0))
+    used = used.where(callbacks.c.verdict == verdict)
+    if verdict is Verdict.FORGED:
+        used = used.where(callbacks.c.app_id == new.app_id)
+    count, size = tx.execute(used).one()
+    has_room = count < max_count and size + len(new.raw) <= max_bytes
+    if has_room:
+        _insert(tx, [(new, verdict, reason, 0)], f"{_COUNT_REPEATS} WHERE {_WAS_REFUSED}")
+    return bool(has_room)
 
 
 def find_highest_id(tx: Transaction) -> int:
@@ -155,45 +142,46 @@ def list_pending(tx: Transaction, limit: int, up_to: int) -> list[StoredCallback
     return [StoredCallback(*row) for row in tx.execute(query)]
 
 
-def list_same_signatures(tx: Transaction, signatures: Iterable[str], ids: Iterable[int]) -> list[SameSignature]:
-    """The authentic callbacks that share one of these signatures with another one, of any app, in order of id.
+def list_same_signatures(tx: Transaction, named: Sequence[StoredCallback]) -> list[StoredCallback]:
+    """The authentic callbacks, of any app, that share a signature of `named` with another one, in order of id.
 
-    Beyond the first `MAX_CONTENTS` of a signature only those that are understood and not in conflict yet, and those of
-    `ids`: so much is enough to know that all of them are in conflict.
+    Beyond the first `MAX_CONTENTS` of a signature only those of `named`, and those that are not in conflict yet, or
+    whose file is not: so much is enough for all of them to be in conflict.
     """
     columns = callbacks.c
-    is_named = columns.signature.in_(sorted(set(signatures)))
+    is_named = columns.signature.in_(sorted({each.signature for each in named}))
     counted = select(columns.signature).where(is_named, _IS_AUTHENTIC).group_by(columns.signature)
     shared = list(tx.execute(counted.having(func.count() > 1)).scalars())
     if not shared:
         return []
     place = func.row_number().over(partition_by=columns.signature, order_by=columns.id).label("place")
-    key = (columns.signature, columns.app_id, columns.content_hash)
-    ranked = select(columns.id, *key, columns.verdict, columns.understood_at, columns.media_file_id, place)
-    found = ranked.where(columns.signature.in_(shared), _IS_AUTHENTIC).subquery()
-    concerned = or_(
-        found.c.place <= MAX_CONTENTS,
-        found.c.verdict.not_in([Verdict.CONFLICT, Verdict.PENDING]),
-        found.c.id.in_(sorted(ids)),
+    ranked = select(columns.id, place).where(columns.signature.in_(shared), _IS_AUTHENTIC).subquery()
+    has_trusted_file = exists().where(
+        media_files.c.id == columns.media_file_id, media_files.c.suspicion.is_distinct_from(Suspicion.CONFLICT)
     )
-    rows = tx.execute(select(found).where(concerned).order_by(found.c.id))
-    return [SameSignature(row[0], tuple(row[1:4]), *row[4:]) for row in rows]
+    concerned = or_(
+        ranked.c.place <= MAX_CONTENTS,
+        columns.id.in_([each.id for each in named]),
+        columns.verdict.not_in([Verdict.CONFLICT, Verdict.PENDING]),
+        has_trusted_file,
+    )
+    query = _STORED.join(ranked, ranked.c.id == columns.id).where(concerned).order_by(columns.id)
+    return [StoredCallback(*row) for row in tx.execute(query)]
 
 
-def save_judgements(tx: Transaction, judgements: Sequence[Judgement]) -> None:
-    """Write what callbacks were understood as, and drop the bytes that need not be kept."""
-    changed = ("verdict", "reason", "understood_at", "media_file_id")
+def save_judgements(tx: Transaction, judged: Sequence[StoredCallback]) -> None:
+    """Write what callbacks were understood as, and drop the bytes of those without `body_bytes`."""
     # In the order in which writers lock them: so they never wait for each other in a circle.
-    in_order = sorted(judgements, key=lambda judgement: judgement.key)
-    tx.execute(_JUDGE, [{"number": each.id} | {name: getattr(each, name) for name in changed} for each in in_order])
-    if dropped := [judgement.id for judgement in in_order if not judgement.keeps_body]:
+    in_order = sorted(judged, key=lambda each: (each.signature, each.app_id, each.content_hash))
+    tx.execute(_JUDGE, [{"number": each.id} | {name: getattr(each, name) for name in _JUDGED} for each in in_order])
+    if dropped := [each.id for each in judged if each.body_bytes is None]:
         tx.execute(update(callbacks).where(callbacks.c.id.in_(dropped)).values(raw=None))
 
 
 def set_pending(tx: Transaction, numbers: Sequence[int]) -> None:
     """Let callbacks be understood again."""
     chosen = update(callbacks).where(callbacks.c.id.in_(numbers))
-    tx.execute(chosen.values(verdict=Verdict.PENDING, reason=NOT_UNDERSTOOD_YET))
+    tx.execute(chosen.values(verdict=Verdict.PENDING, reason=_NOT_UNDERSTOOD_YET))
 
 
 def list_to_replay(
@@ -211,21 +199,6 @@ def drop_bodies(tx: Transaction, before: datetime, limit: int) -> int:
     old = select(callbacks.c.id).where(IS_PRUNABLE, callbacks.c.received_at < before)
     chosen = old.order_by(callbacks.c.received_at, callbacks.c.id).limit(limit)
     return count_changed(tx.execute(update(callbacks).where(callbacks.c.id.in_(chosen)).values(raw=None)))
-
-
-def has_room(tx: Transaction, new: NewCallback, app_id: str | None, max_count: int, max_bytes: int) -> bool:
-    """Whether the quarantine of a known app, or (None) of all unknown apps, has room for a callback, or has it."""
-    columns = callbacks.c
-    used = select(func.count(), func.coalesce(func.sum(func.length(columns.raw)), 0))
-    if app_id is None:
-        used = used.where(columns.verdict == Verdict.UNKNOWN_APP)
-    else:
-        used = used.where(columns.verdict == Verdict.FORGED, columns.app_id == app_id)
-    count, size = tx.execute(used).one()
-    if count < max_count and size + len(new.raw) <= max_bytes:
-        return True
-    key = tuple_(columns.signature, columns.app_id, columns.content_hash)
-    return tx.execute(select(columns.id).where(key == new.key)).first() is not None
 
 
 def find_callback(tx: Transaction, number: int) -> StoredCallback | None:
@@ -262,13 +235,12 @@ def _filter(query: Select[Any], wanted: CallbackFilter) -> Select[Any]:
     return query
 
 
-def _insert(tx: Transaction, rows: Sequence[tuple[Any, ...]], on_conflict: str) -> None:
+def _insert(tx: Transaction, rows: Sequence[tuple[NewCallback, Verdict, str, int]], on_conflict: str) -> None:
     mark = "?" if tx.dialect.name == "sqlite" else "%s"
-    one = f"({', '.join([mark] * len(rows[0]))})"
-    store_moment = callbacks.c.received_at.type.dialect_impl(tx.dialect).bind_processor(tx.dialect)
+    one = f"({', '.join([mark] * (len(NewCallback._fields) + 3))})"
+    store_moment = UtcDateTime().bind_processor(tx.dialect)
     values: list[Any] = []
-    for row in rows:
-        values += row
-        if store_moment is not None:
-            values[_MOMENT - len(row)] = store_moment(row[_MOMENT])
+    for new, verdict, reason, repeats in rows:
+        values += new[:-1]
+        values += (store_moment(new.received_at), verdict.value, reason, repeats)
     tx.exec_driver_sql(_INSERT + ", ".join([one] * len(rows)) + on_conflict, tuple(values))

@@ -8,150 +8,210 @@ content.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from service.callbacks.announce import FileBook, Identity, identify
-from service.model import Announcement, Suspicion, Verdict
+from service.model import END_STATES, Announcement, MediaFile, Suspicion, Vendor, Verdict
+from service.rules.decide import trust_end
 from service.units import describe_moment
-from service.zego.callback import NoFile
+from service.zego.callback import NoFile, parse_callback
+from service.zego.envelope import read_envelope
 
-Key: TypeAlias = tuple[str, str, str]
-"""What tells callbacks apart: signature, app and hash of the content."""
+Identity: TypeAlias = tuple[str, Vendor, str]
+"""What tells files apart: app, vendor and the vendor's file id."""
 
 MAX_CONTENTS: Final = 8
 """Contents under one signature whose bytes are kept once they are understood; the verdicts of all are."""
 
 _MAX_AHEAD: Final = timedelta(minutes=2)
+_FACTS: Final = ("began_at", "duration_s", "size_bytes", "replay_url")
+_COMPARED: Final = ("stream_id", "event", "began_at", "ended_at", "duration_s", "size_bytes", "replay_url")
+_SUSPICIONS: Final = {Verdict.STALE: Suspicion.STALE, Verdict.CONFLICT: Suspicion.CONFLICT}
+
+
+class StoredCallback(NamedTuple):
+    """A callback as it is stored. `raw` is loaded only where it is to be read; `body_bytes` None: it was dropped."""
+
+    id: int
+    app_id: str
+    signature: str
+    content_hash: str
+    received_at: datetime
+    content_type: str
+    event: str
+    verdict: Verdict
+    reason: str
+    understood_at: datetime | None
+    repeats: int
+    media_file_id: int | None
+    body_bytes: int | None
+    raw: bytes | None = None
 
 
 class Reading(NamedTuple):
-    """A pending callback, read and parsed; `understood_at` is set where it is understood again."""
+    """A callback judged by itself; `reason` is empty where what becomes of its file says enough."""
 
-    id: int
-    key: Key
-    received_at: datetime
-    sent_at: datetime | None
-    parsed: Announcement | NoFile
-    understood_at: datetime | None = None
-    media_file_id: int | None = None
-
-
-class SameSignature(NamedTuple):
-    """A callback whose signature others carry as well; `place` counts them by id, from 1."""
-
-    id: int
-    key: Key
+    callback: StoredCallback
     verdict: Verdict
-    understood_at: datetime | None
-    media_file_id: int | None
-    place: int
-
-
-class Judgement(NamedTuple):
-    """What is to be written down about a callback; the file is named by `identity` where it has no number yet."""
-
-    id: int
-    key: Key
-    verdict: Verdict
-    reason: str
-    understood_at: datetime
-    media_file_id: int | None = None
-    identity: Identity | None = None
-    keeps_body: bool = True
+    reason: str = ""
+    said: Announcement | None = None
 
 
 class _Conflict(NamedTuple):
-    """Several contents under one signature, and since when that is known; `is_new`: since now."""
+    """Contents under one signature, by id; since when that is known (None: since now)."""
 
-    since: datetime
-    is_new: bool
-    members: list[SameSignature]
+    members: list[StoredCallback]
+    since: datetime | None
 
-    def describe(self, callback_id: int) -> str:
-        other = next(member.id for member in self.members if member.id != callback_id)
+    def describe(self, callback: StoredCallback) -> str:
+        other = next(member.id for member in self.members if member.id != callback.id)
         return f"callback {other} carries the same signature with other content"
 
 
-def understand(
-    readings: Sequence[Reading], same: Iterable[SameSignature], book: FileBook, freshness: timedelta, now: datetime
-) -> list[Judgement]:
-    """Judge callbacks, and announce in `book` what they say of files.
+def identify(file: Announcement | MediaFile) -> Identity:
+    """The identity of a file."""
+    return file.app_id, file.vendor, file.file_id
 
-    Args:
-        readings: the callbacks, in order of id.
-        same: those that share a signature, these and others, understood or not.
-        book: the files that they name, and those of the others in `same`.
-        freshness: how old a callback's timestamp may be when it arrives.
-        now: the time.
+
+def read_callback(callback: StoredCallback, freshness: timedelta) -> Reading:
+    """Judge a callback by itself; its timestamp may have been `freshness` old when it arrived."""
+    envelope = read_envelope(callback.raw or b"", callback.content_type)
+    parsed = parse_callback(envelope)
+    if isinstance(parsed, NoFile):
+        return Reading(callback, parsed.verdict, parsed.reason)
+    sent_at = datetime.fromtimestamp(int(envelope.timestamp), UTC)  # ten digits, or it would not be authentic
+    if callback.received_at - sent_at > freshness:
+        reason = f"its timestamp {describe_moment(sent_at)} was too old when it arrived"
+    elif sent_at - callback.received_at > _MAX_AHEAD:
+        reason = f"its timestamp {describe_moment(sent_at)} lay ahead of our clock when it arrived"
+    else:
+        return Reading(callback, Verdict.ACCEPTED, said=parsed)
+    return Reading(callback, Verdict.STALE, reason, parsed)
+
+
+def understand(
+    readings: Sequence[Reading], same: Iterable[StoredCallback], known: Mapping[Identity, MediaFile], now: datetime
+) -> tuple[list[tuple[StoredCallback, Identity | None]], dict[Identity, MediaFile]]:
+    """Judge callbacks: them and others as they are now, each with the file that it announced; new and changed files.
+
+    `same` are the callbacks that share a signature, these and others, in order of id; `known` the files that are
+    announced, and those of `same`.
     """
-    mine = {reading.id for reading in readings}
-    conflicts = _find_conflicts(same, now)
-    judgements = [_judge(reading, conflicts.get(reading.key[0]), book, freshness, now) for reading in readings]
+    conflicts = _find_conflicts(same)
+    files = dict(known)
+    judged = [_judge(reading, conflicts.get(reading.callback.signature), files, now) for reading in readings]
+    mine = {reading.callback.id for reading in readings}
+    identities: dict[int | None, Identity] = {file.id: identity for identity, file in known.items()}
     for conflict in conflicts.values():
         for other in conflict.members:
             if other.id in mine or other.verdict is Verdict.PENDING:  # a pending one finds out for itself
                 continue
-            if other.media_file_id is not None:
-                book.suspect(other.media_file_id, None if conflict.is_new else conflict.since)
+            if (identity := identities.get(other.media_file_id)) is not None:
+                file = files[identity]
+                if not _was_confirmed(file, conflict.since):
+                    files[identity] = _change(file, file._replace(suspicion=Suspicion.CONFLICT))
             if (other.verdict, other.understood_at) != (Verdict.CONFLICT, conflict.since):
-                reason = conflict.describe(other.id)
-                judgements.append(
-                    Judgement(other.id, other.key, Verdict.CONFLICT, reason, conflict.since, other.media_file_id)
-                )
-    return judgements
+                reason, moment = conflict.describe(other), conflict.since or now
+                judged.append((other._replace(verdict=Verdict.CONFLICT, reason=reason, understood_at=moment), None))
+    return judged, {identity: file for identity, file in files.items() if file != known.get(identity)}
 
 
-def _find_conflicts(same: Iterable[SameSignature], now: datetime) -> dict[str, _Conflict]:
-    """The conflicts by signature. One is as new as the newest of its callbacks: to be understood now, or since when."""
-    members: dict[str, list[SameSignature]] = defaultdict(list)
+def _find_conflicts(same: Iterable[StoredCallback]) -> dict[str, _Conflict]:
+    """The conflicts by signature. One is as new as the newest of its callbacks."""
+    members: dict[str, list[StoredCallback]] = defaultdict(list)
     for each in same:
-        members[each.key[0]].append(each)
-    return {
-        signature: _Conflict(
-            max(each.understood_at or now for each in found), any(each.understood_at is None for each in found), found
-        )
-        for signature, found in members.items()
-        if len(found) > 1
-    }
+        members[each.signature].append(each)
+    conflicts = {}
+    for signature, found in members.items():
+        moments = [each.understood_at for each in found if each.understood_at is not None]
+        conflicts[signature] = _Conflict(found, max(moments) if len(moments) == len(found) else None)
+    return conflicts
 
 
 def _judge(
-    reading: Reading, conflict: _Conflict | None, book: FileBook, freshness: timedelta, now: datetime
-) -> Judgement:
-    since = (reading.understood_at or now) if conflict is None else conflict.since
-    is_new = reading.understood_at is None if conflict is None else conflict.is_new
-    verdict, reason = _classify(reading, freshness)
-    identity = None
-    if isinstance(reading.parsed, Announcement):
-        suspicion = Suspicion.STALE if verdict is Verdict.STALE else None
-        if conflict is not None:
-            suspicion = Suspicion.CONFLICT
-        identity = identify(reading.parsed)
-        came_of_it = book.announce(reading.parsed, reading.received_at, suspicion, None if is_new else since)
-        reason = f"{reason}; {came_of_it}" if reason else came_of_it
-    keeps_body = True
+    reading: Reading, conflict: _Conflict | None, files: dict[Identity, MediaFile], now: datetime
+) -> tuple[StoredCallback, Identity | None]:
+    """Judge a callback, and let what it says become of its file in `files`."""
+    callback, verdict, reason, said = reading
+    since, identity, reasons = callback.understood_at, None, [reason]
     if conflict is not None:
-        verdict, reason = Verdict.CONFLICT, f"{conflict.describe(reading.id)}; {reason}"
-        places = {member.id: member.place for member in conflict.members}
-        keeps_body = places.get(reading.id, 0) <= MAX_CONTENTS
-    return Judgement(reading.id, reading.key, verdict, reason, since, reading.media_file_id, identity, keeps_body)
+        verdict, since, reasons = Verdict.CONFLICT, conflict.since, [conflict.describe(callback), reason]
+    if said is not None:
+        identity, suspicion = identify(said), _SUSPICIONS.get(verdict)
+        files[identity], came_of_it = _announce(files.get(identity), said, callback.received_at, suspicion, since)
+        reasons.append(came_of_it)
+    text = "; ".join(filter(None, reasons))
+    judged = callback._replace(verdict=verdict, reason=text, understood_at=since or now)
+    if conflict is not None and all(each.id != callback.id for each in conflict.members[:MAX_CONTENTS]):
+        judged = judged._replace(body_bytes=None)
+    return judged, identity
 
 
-def _classify(reading: Reading, freshness: timedelta) -> tuple[Verdict, str]:
-    """The verdict on a callback by itself, with the reason, which is empty where the file says it."""
-    if isinstance(reading.parsed, NoFile):
-        return reading.parsed.verdict, reading.parsed.reason
-    stale = _find_staleness(reading.sent_at, reading.received_at, freshness)
-    return (Verdict.ACCEPTED, "") if stale is None else (Verdict.STALE, stale)
+def _announce(
+    known: MediaFile | None,
+    said: Announcement,
+    received_at: datetime,
+    suspicion: Suspicion | None,
+    since: datetime | None,
+) -> tuple[MediaFile, str]:
+    """The file after an announcement, and what came of it, for people.
+
+    A suspicion that is known `since` a moment changes nothing if the file was confirmed after that. None: since now,
+    whatever the clock says; it may have been set back.
+    """
+    began_at, ended_at = trust_end(said.began_at, said.ended_at, received_at)
+    if known is None:
+        origin = (*identify(said), said.stream_id, said.event, ended_at, received_at)
+        facts = (began_at, said.duration_s, said.size_bytes, said.replay_url)
+        return MediaFile(0, *origin, *facts, suspicion=suspicion, decide_again=True), "announced a new file"
+    if suspicion is not None and _was_confirmed(known, since):
+        return known, "announced a file that was confirmed since"
+    said = replace(said, began_at=began_at, ended_at=ended_at if ended_at == said.ended_at else None)
+    merged = _merge(known, said, suspicion)
+    text = f"announced a file that is {known.state} already"
+    if known.state not in END_STATES:
+        changed = [name for name in (*_COMPARED, "suspicion") if getattr(known, name) != getattr(merged, name)]
+        others = [name for name in _COMPARED if getattr(said, name) not in (None, getattr(merged, name))]
+        text = "announced a known file" + (f": changed {', '.join(changed)}" if changed else "")
+        if others:
+            text += f"; not followed: {', '.join(f'{name} {getattr(said, name)}' for name in others)}"
+    return _change(known, merged), text
 
 
-def _find_staleness(sent_at: datetime | None, received_at: datetime, freshness: timedelta) -> str | None:
-    if sent_at is None:
-        return "its timestamp is no time"
-    if received_at - sent_at > freshness:
-        return f"its timestamp {describe_moment(sent_at)} was too old when it arrived"
-    if sent_at - received_at > _MAX_AHEAD:
-        return f"its timestamp {describe_moment(sent_at)} lay ahead of our clock when it arrived"
-    return None
+def _merge(known: MediaFile, said: Announcement, suspicion: Suspicion | None) -> MediaFile:
+    """The facts of a known file after another announcement, whose times are None where they are not trusted.
+
+    The later end wins, missing facts are filled in. An announcement that is not trusted may make a file live longer but
+    teaches nothing else; a trusted one replaces what only a stale one had said, and introduces a file that only a
+    listing showed so far.
+    """
+    names: set[str] = set()
+    if suspicion is None and known.suspicion is Suspicion.STALE:
+        names = {"stream_id", "event", *_FACTS}
+    elif suspicion is None:
+        names = {name for name in _FACTS if getattr(known, name) is None}
+        if known.is_adopted:
+            names |= {"stream_id", "event"} if said.began_at is None else {"stream_id", "event", "began_at"}
+    facts: dict[str, Any] = {name: getattr(said, name) for name in names}
+    if said.ended_at is not None:
+        # Where only the vendor's time was known, that still counts for its age; the end itself is now known better.
+        created_at = known.vendor_created_at if known.is_adopted and suspicion is None else None
+        if said.ended_at > known.ended_at or (created_at is not None and known.ended_at <= created_at):
+            facts["ended_at"] = said.ended_at
+    # Stale news about a file that a fresh callback announced prove nothing against it, and the other way round.
+    if suspicion is Suspicion.CONFLICT or known.suspicion is Suspicion.STALE:
+        facts["suspicion"] = suspicion
+    return known._replace(**facts)
+
+
+def _change(known: MediaFile, changed: MediaFile) -> MediaFile:
+    """A changed file, to be decided again. Of one that has ended only a conflict is noted: a listing may show it."""
+    if known.state not in END_STATES:
+        return known if changed == known else changed._replace(decide_again=True)
+    return known._replace(suspicion=changed.suspicion) if changed.suspicion is Suspicion.CONFLICT else known
+
+
+def _was_confirmed(file: MediaFile, since: datetime | None) -> bool:
+    return since is not None and file.confirmed_at is not None and since <= file.confirmed_at

@@ -1,10 +1,11 @@
-"""The leader's way through the inbox: batch after batch, pending callbacks become files and verdicts."""
+"""The leader's work on the inbox: pending callbacks become files and verdicts, and old bytes are dropped."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,21 +13,18 @@ from typing import Final
 import structlog
 
 from service.callbacks import store
-from service.callbacks.announce import Change, FileBook, Identity, identify
-from service.callbacks.store import StoredCallback
-from service.callbacks.understand import Judgement, Reading, SameSignature, understand
+from service.callbacks.understand import Identity, Reading, StoredCallback, identify, read_callback, understand
 from service.database import DatabaseUnavailable, Transaction
 from service.files import store as files
 from service.files.policy import PolicyReader
 from service.leader.leader import Leader, LeadLost
-from service.model import END_STATES, Announcement, FileState, MediaFile, Vendor, Verdict
-from service.zego.callback import NoFile, parse_callback
-from service.zego.envelope import Unreadable, read_envelope
-from service.zego.signature import parse_timestamp
+from service.model import END_STATES, FileState, MediaFile, Vendor, Verdict
+from service.rules.decide import leaves_erasure
 
 _AIM_S: Final = 0.05
 """How long a transaction may take: meanwhile, on SQLite, nobody else writes."""
 
+_PRUNED_AT_ONCE: Final = 500
 _NOT_DECIDED: Final = END_STATES | {FileState.DELETING}
 
 log = structlog.get_logger(__name__)
@@ -48,10 +46,6 @@ class Understanding:
         """Understand all that was pending when it was called; returns how many callbacks that were.
 
         Later ones are for the next run: however fast they arrive, this one ends.
-
-        Raises:
-            LeadLost: another process leads.
-            DatabaseUnavailable: the database could not be reached, or a transient error did not go away.
         """
         total = 0
         with self.leader.database.read() as tx:
@@ -62,121 +56,119 @@ class Understanding:
                 pending = store.list_pending(tx, limit, up_to)
             if pending:
                 # Nobody but the leader makes them other than pending: they are as they were read, or the lead is lost.
-                self._understand_batch([read_callback(callback) for callback in pending])
+                self._understand_batch(pending)
                 total += len(pending)
             if len(pending) < limit:
                 return total
 
-    def _understand_batch(self, readings: Sequence[Reading]) -> None:
-        if self._try(readings) is None:
+    def _understand_batch(self, callbacks: Sequence[StoredCallback]) -> None:
+        """Understand callbacks together; if one of them cannot be understood, one by one."""
+        failure = self._try(callbacks, lambda: [read_callback(each, self.freshness) for each in callbacks])
+        if failure is None:
             return
-        for reading in readings:
-            failure = self._try([reading])
-            if failure is not None:
-                self._give_up(reading, f"understanding it failed ({failure}): report this as a defect")
+        if len(callbacks) > 1:
+            for callback in callbacks:
+                self._understand_batch([callback])
+            return
+        # Others with its signature are in conflict all the same; but even if that fails it is not tried for ever.
+        reason = f"understanding it failed ({failure}): report this as a defect"
+        failed = Reading(callbacks[0], Verdict.NOT_UNDERSTOOD, reason)
+        if self._try(callbacks, lambda: [failed]) is not None:
+            moment = failed.callback.understood_at or self.now()
+            judged = failed.callback._replace(verdict=failed.verdict, reason=reason, understood_at=moment)
+            self.leader.transact(lambda tx: store.save_judgements(tx, [judged]))
 
-    def _give_up(self, reading: Reading, reason: str) -> None:
-        """Write down that a callback cannot be understood; others with its signature are in conflict all the same."""
-        if self._try([reading._replace(parsed=NoFile(Verdict.NOT_UNDERSTOOD, reason))]) is not None:
-            since = reading.understood_at or self.now()
-            failed = Judgement(reading.id, reading.key, Verdict.NOT_UNDERSTOOD, reason, since, reading.media_file_id)
-            self.leader.transact(lambda tx: store.save_judgements(tx, [failed]))
-
-    def _try(self, readings: Sequence[Reading]) -> str | None:
+    def _try(self, callbacks: Sequence[StoredCallback], read: Callable[[], Sequence[Reading]]) -> str | None:
         """Understand callbacks; the name of the error if one of them cannot be understood.
 
         Errors that say nothing about the callbacks are raised: the same ones will be understood later.
         """
         try:
-            self._transact(readings)
+            readings = read()
+            took = self.leader.transact(lambda tx: self._understand(tx, readings))
         except LeadLost:
             raise
         except Exception as error:
             if isinstance(error, DatabaseUnavailable) and not error.is_refusal:
                 raise
-            log.exception("callbacks_not_understood", callbacks=[reading.id for reading in readings])
+            log.exception("callbacks_not_understood", callbacks=[each.id for each in callbacks])
             return type(error).__name__
-        return None
-
-    def _transact(self, readings: Sequence[Reading]) -> None:
-        took = self.leader.transact(lambda tx: self._understand(tx, readings))
         if len(readings) >= min(self._fitting, self.max_batch):
             fits = round(len(readings) * _AIM_S / max(took, 0.001))
             self._fitting = max(10, min(fits, 2 * self._fitting, self.max_batch))
+        return None
 
     def _understand(self, tx: Transaction, readings: Sequence[Reading]) -> float:
         """Understand callbacks in one transaction; returns how long that took, in seconds."""
-        started = time.monotonic()
-        now = self.now()
-        same = store.list_same_signatures(tx, (each.key[0] for each in readings), (each.id for each in readings))
-        book = _open_book(tx, readings, same)
-        judgements = understand(readings, same, book, self.freshness, now)
-        numbers = self._save_files(tx, list(book.changes()), now)
-        numbers |= {identity: file.id for identity, file in book.known.items()}
-        store.save_judgements(tx, [_number_file(judgement, numbers) for judgement in judgements])
+        started, now = time.monotonic(), self.now()
+        same = store.list_same_signatures(tx, [reading.callback for reading in readings])
+        known = _load_files(tx, readings, same)
+        judged, changed = understand(readings, same, known, now)
+        numbers = self._save_files(tx, known, changed, now)
+        store.save_judgements(
+            tx,
+            [
+                callback if identity is None else callback._replace(media_file_id=numbers[identity])
+                for callback, identity in judged
+            ],
+        )
         return time.monotonic() - started
 
-    def _save_files(self, tx: Transaction, changes: Sequence[Change], now: datetime) -> dict[Identity, int]:
-        """Decide about new and changed files, and store them; returns the numbers of the new ones."""
-        if not changes:
-            return {}
-        policy = self.reader.read(tx, [change.new for change in changes])
-        new: list[MediaFile] = []
-        changed: list[MediaFile] = []
-        for change in changes:
-            file = change.new if change.new.state in _NOT_DECIDED else policy.decide_file(change.new, now)
-            (new if change.old is None else changed).append(file)
-        numbers = files.add_files(tx, new)
-        files.save_files(tx, changed)
+    def _save_files(
+        self,
+        tx: Transaction,
+        known: Mapping[Identity, MediaFile],
+        changed: Mapping[Identity, MediaFile],
+        now: datetime,
+    ) -> dict[Identity, int]:
+        """Decide about new and changed files, and store them; returns the numbers of all that are known then."""
+        numbers = {identity: file.id for identity, file in known.items()}
+        if not changed:
+            return numbers
+        policy = self.reader.read(tx, changed.values())
+        decided: dict[Identity, MediaFile] = {}
+        streams: dict[str, set[str]] = defaultdict(set)  # by app: those in which a file may start or cease to count
+        for identity, file in changed.items():
+            old, new = known.get(identity), file
+            if old is not None:
+                streams[old.app_id].add(old.stream_id)
+                if new.erasure_id is not None and leaves_erasure(old, new, policy.erasures[new.erasure_id]):
+                    new = new._replace(erasure_id=None)
+            if old is not None or new.suspicion is None:
+                streams[new.app_id].add(new.stream_id)
+            decided[identity] = new if new.state in _NOT_DECIDED else policy.decide_file(new, now)
+        added = [identity for identity in decided if identity not in known]
+        numbers.update(zip(added, files.add_files(tx, [decided[identity] for identity in added]), strict=True))
+        files.save_files(tx, [file for identity, file in decided.items() if identity in known])
         if any(rule.keep_latest for rule in policy.rules.rules):
-            for app_id, streams in _find_changed_streams(changes).items():
-                files.flag_streams(tx, app_id, streams, only_state=FileState.KEPT)
-        return {(file.app_id, file.vendor, file.file_id): number for file, number in zip(new, numbers, strict=True)}
+            for app_id, names in streams.items():
+                files.flag_streams(tx, app_id, names, only_state=FileState.KEPT)
+        return numbers
 
 
-def read_callback(callback: StoredCallback) -> Reading:
-    """Read and parse a stored callback. Never raises."""
-    sent_at: datetime | None = None
-    parsed: Announcement | NoFile
-    try:
-        envelope = read_envelope(callback.raw or b"", callback.content_type)
-        sent_at, parsed = parse_timestamp(envelope.timestamp), parse_callback(envelope)
-    except Unreadable as error:
-        parsed = NoFile(Verdict.NOT_UNDERSTOOD, str(error))
-    except Exception as error:  # it would fail the same way for ever
-        log.exception("callback_not_parsed", callback=callback.id)
-        parsed = NoFile(Verdict.NOT_UNDERSTOOD, f"reading it failed ({type(error).__name__}): report this as a defect")
-    since, number = callback.understood_at, callback.media_file_id
-    return Reading(callback.id, callback.key, callback.received_at, sent_at, parsed, since, number)
-
-
-def _open_book(tx: Transaction, readings: Iterable[Reading], same: Iterable[SameSignature]) -> FileBook:
-    """Load the files that callbacks name, and those of other callbacks with their signatures."""
+def _load_files(
+    tx: Transaction, readings: Iterable[Reading], same: Iterable[StoredCallback]
+) -> dict[Identity, MediaFile]:
+    """The files that callbacks name, and those of other callbacks with their signatures."""
     named: dict[tuple[str, Vendor], set[str]] = defaultdict(set)
     for reading in readings:
-        if isinstance(reading.parsed, Announcement):
-            app_id, vendor, file_id = identify(reading.parsed)
-            named[app_id, vendor].add(file_id)
-    found: list[MediaFile] = []
+        if reading.said is not None:
+            named[reading.said.app_id, reading.said.vendor].add(reading.said.file_id)
+    found = list(files.find_files(tx, [each.media_file_id for each in same if each.media_file_id is not None]).values())
     for (app_id, vendor), file_ids in named.items():
         found += files.find_by_identity(tx, app_id, vendor, file_ids).values()
-    found += files.find_files(tx, [each.media_file_id for each in same if each.media_file_id is not None]).values()
-    erasures = files.find_erasures(tx, [file.erasure_id for file in found if file.erasure_id is not None])
-    return FileBook({(file.app_id, file.vendor, file.file_id): file for file in found}, erasures)
+    return {identify(file): file for file in found}
 
 
-def _number_file(judgement: Judgement, numbers: dict[Identity, int]) -> Judgement:
-    if judgement.identity is None:
-        return judgement
-    return judgement._replace(media_file_id=numbers[judgement.identity])
+def prune_inbox(leader: Leader, before: datetime, stop: threading.Event | None = None) -> int:
+    """Drop the bytes of understood callbacks that came before a moment, in batches until `stop` is set; how many.
 
-
-def _find_changed_streams(changes: Iterable[Change]) -> dict[str, set[str]]:
-    """The streams by app in which a file may have started or ceased to count for `keep_latest`."""
-    streams: dict[str, set[str]] = defaultdict(set)
-    for old, new in changes:
-        if old is not None:
-            streams[old.app_id].add(old.stream_id)
-        if old is not None or new.suspicion is None:
-            streams[new.app_id].add(new.stream_id)
-    return streams
+    Those that were not understood, and the quarantine, keep theirs.
+    """
+    total = 0
+    while stop is None or not stop.is_set():
+        dropped = leader.transact(lambda tx: store.drop_bodies(tx, before, _PRUNED_AT_ONCE))
+        total += dropped
+        if dropped < _PRUNED_AT_ONCE:
+            break
+    return total

@@ -12,7 +12,6 @@ from typing import Final
 import structlog
 
 from service.callbacks.store import NewCallback, store_callbacks
-from service.callbacks.understand import Key
 from service.database import Database, DatabaseUnavailable
 
 _MAX_WAITING: Final = 2_000
@@ -35,22 +34,20 @@ class _Ticket(Future[None]):
 
 
 class Writer:
-    """Stores callbacks for all requests of a process, many in one transaction. `stop` ends it."""
+    """Stores callbacks for all requests of a process, many in one transaction.
+
+    Storing starts its thread, also in a process that was forked.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._arrived: SimpleQueue[_Ticket | None] = SimpleQueue()  # None: look whether it is time to stop
+        self._arrived: SimpleQueue[_Ticket | None] = SimpleQueue()  # None: nothing comes any more
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._is_stopping = False
 
-    def start(self) -> None:
-        """Start the thread. Storing does this by itself, also in a process that was forked; but not after `stop`."""
-        self._is_stopping = False
-        self._ensure_thread()
-
     def stop(self) -> None:
-        """Store what waits, then end the thread; nothing is stored any more until `start`."""
+        """Store what waits, then end the thread; nothing is stored any more."""
         self._is_stopping = True
         self._arrived.put(None)
         if self._thread is not None:
@@ -67,62 +64,56 @@ class Writer:
         elif self._arrived.qsize() >= _MAX_WAITING:
             ticket.set_exception(NotStored(f"{_MAX_WAITING:,} callbacks wait to be stored already"))
         else:
-            self._ensure_thread()
             self._arrived.put(ticket)
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
         return ticket
 
-    def _ensure_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            with self._starting:
-                if self._thread is None or not self._thread.is_alive():
-                    self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
-                    self._thread.start()
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
-        while (batch := self._take_batch()) or not self._is_stopping:
-            waiting = [ticket for ticket in batch if ticket.set_running_or_notify_cancel()]
-            try:
-                self._store_batch(waiting)
-            except Exception as error:
-                log.exception("writer_failed")
-                _finish([ticket for ticket in waiting if not ticket.done()], error)
-
-    def _take_batch(self) -> list[_Ticket]:
-        """The callbacks that have arrived; unless it is time to stop, it waits for the first."""
-        arrived = [] if self._is_stopping else [self._arrived.get()]
-        # Those that were answered together come back together: wait for all of them. And SQLite's lock knows no queue:
-        # leave the leader a gap.
-        time.sleep(_GATHER_S)
-        while len(arrived) < _MAX_BATCH and not self._arrived.empty():
-            arrived.append(self._arrived.get())
-        return [ticket for ticket in arrived if ticket is not None]
+        goes_on = True
+        while goes_on:
+            arrived = [self._arrived.get()]
+            # Those that were answered together come back together: wait for all of them. And SQLite's lock knows no
+            # queue: leave the leader a gap.
+            time.sleep(_GATHER_S)
+            while len(arrived) < _MAX_BATCH and not self._arrived.empty():
+                arrived.append(self._arrived.get())
+            goes_on = None not in arrived
+            self._store_batch([each for each in arrived if each is not None and each.set_running_or_notify_cancel()])
 
     def _store_batch(self, batch: Sequence[_Ticket]) -> None:
-        by_key: dict[Key, list[_Ticket]] = {}
+        by_key: dict[tuple[str, str, str], list[_Ticket]] = {}
         for ticket in batch:
             by_key.setdefault(ticket.row.key, []).append(ticket)
         # Sorted, so that writers of several processes never wait for each other in a circle.
         equal = [by_key[key] for key in sorted(by_key)]
         error = self._try(equal)
-        if error is None or not error.is_refusal:
+        if error is None or (isinstance(error, DatabaseUnavailable) and not error.is_refusal):
             _finish(batch, error)
             return
         for tickets in equal:
             _finish(tickets, self._try([tickets]))
 
-    def _try(self, equal: Sequence[Sequence[_Ticket]]) -> DatabaseUnavailable | None:
+    def _try(self, equal: Sequence[Sequence[_Ticket]]) -> Exception | None:
         counted = [(tickets[0].row, len(tickets)) for tickets in equal]
         try:
             if counted:
                 self._database.transact(lambda tx: store_callbacks(tx, counted))
-        except DatabaseUnavailable as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, no request may wait in vain)
             return error
         return None
 
 
 def _finish(tickets: Sequence[_Ticket], error: Exception | None) -> None:
     if error is not None:
-        log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error))
+        defect = None if isinstance(error, DatabaseUnavailable) else error
+        log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error), exc_info=defect)
     for ticket in tickets:
         if error is None:
             ticket.set_result(None)

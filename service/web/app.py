@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import cache
+from http import HTTPStatus
 
-from flask import Flask
+import structlog
+from flask import Blueprint, Flask, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.callbacks.receive import Answer
+from service.database import DatabaseUnavailable
 from service.health.metrics import Metrics
-from service.health.readiness import Readiness
+from service.health.readiness import Readiness, prove_durable
 from service.settings import Settings, load_settings
 from service.web.api.build import add_api
 from service.web.api.routes import Backend
 from service.web.callback import add_callback_url
-from service.web.health import Preparation, health_blueprint
-from service.web.problems import harden, register_problems
+from service.web.problems import harden, problem, register_problems
 from service.web.threads import Threads
 from service.wiring import Clock, Service, utc_now
 
-_METRIC_ANSWERS: Final = {Answer.NOT_STORED: "unavailable"}
+log = structlog.get_logger(__name__)
 
 
 def create_app(
@@ -29,31 +31,59 @@ def create_app(
 ) -> Flask:
     """Build the application; without `settings`, from the environment. `sleep` waits for seconds.
 
-    It stores callbacks and places orders, and changes nothing else. A database that is away does not keep it from
-    starting: until it is back, callbacks are answered 503 and `/readyz` says so.
-
-    Raises:
-        SettingsError: a setting is missing or wrong.
+    It stores callbacks and places orders, and changes nothing else. A database server that is away does not keep it
+    from starting: until it is back, callbacks are answered 503 and `/readyz` says so. An SQLite file that cannot be
+    used does not mend itself: DatabaseUnavailable, as SettingsError says that a setting is missing or wrong.
     """
     service = Service(settings or load_settings(os.environ), now=now, sleep=sleep)
-    preparation = Preparation(service)
-    metrics = Metrics(service.database, now)
+    database, metrics, threads = service.database, Metrics(service.database, now), Threads()
     app = Flask(__name__, static_folder=None)
-    threads = Threads()
-
-    def count(answer: Answer, seconds: float) -> None:
-        metrics.count_callback(_METRIC_ANSWERS.get(answer, answer.value), seconds)
-
     app.extensions |= {
         "zego-retention": service,
         "zego-retention.threads": threads,
-        "zego-retention.count": count,
+        "zego-retention.count": metrics.count_callback,
     }
-    app.register_blueprint(health_blueprint(Readiness(preparation.prove), metrics))
-    add_api(app, Backend(service, threads, preparation.ensure))
+
+    @cache  # what raises is not remembered
+    def prepare() -> None:
+        service.prepare_database(creates_database=True)
+
+    def prove() -> None:
+        prepare()
+        prove_durable(database, now())
+
+    app.register_blueprint(_health(Readiness(prove), metrics))
+    add_api(app, Backend(service, threads, prepare))
     app.after_request(harden)
     register_problems(app)
-    add_callback_url(app, service.inbox, count)
-    preparation.try_now()
-    service.writer.start()
+    add_callback_url(app, service.inbox, metrics.count_callback)
+    try:
+        prepare()
+    except DatabaseUnavailable as error:
+        if database.is_sqlite:
+            service.close()
+            raise
+        log.error("database_not_ready", detail=str(error))
     return app
+
+
+def _health(readiness: Readiness, metrics: Metrics) -> Blueprint:
+    """The paths for probes and for Prometheus."""
+    blueprint = Blueprint("health", __name__)
+
+    @blueprint.get("/healthz")
+    def show_alive() -> Response:
+        return Response("alive\n", content_type="text/plain; charset=utf-8")
+
+    @blueprint.get("/readyz")
+    def show_ready() -> Response:
+        fault = readiness.find_fault()
+        if fault is not None:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, fault)
+        return Response("ready\n", content_type="text/plain; charset=utf-8")
+
+    @blueprint.get("/metrics")
+    def show_metrics() -> Response:
+        return Response(metrics.expose(), content_type=CONTENT_TYPE_LATEST)
+
+    return blueprint

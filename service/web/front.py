@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from a2wsgi import WSGIMiddleware
 from flask import Flask, Response
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from service.callbacks.receive import Answer, Inbox
+from service.callbacks.receive import Inbox
 from service.settings.values import CALLBACK_PATH
-from service.web.callback import MAX_BODY_BYTES, TOO_LARGE, respond
-from service.web.health import ALIVE
-from service.web.problems import RETRY_AFTER_S, harden, problem
+from service.web.callback import MAX_BODY_BYTES, STORED, refuse
+from service.web.problems import harden, problem
 
 THREADS: Final = 16
 """Requests to other routes that are worked on at once."""
@@ -52,18 +52,10 @@ def create_front(app: Flask) -> Front:
     return Front(app, app.extensions["zego-retention"].inbox, app.extensions["zego-retention.count"])
 
 
-class _Cut(Exception):  # noqa: N818  (a state of the connection, not a defect)
-    """The connection ended before the request did."""
-
-
-class _TooLarge(Exception):  # noqa: N818  (an answer to the client, not a defect)
-    """The body is over the cap."""
-
-
 class Front:
     """An ASGI application in front of a WSGI one."""
 
-    def __init__(self, app: Flask, inbox: Inbox, count: Callable[[Answer, float], None]) -> None:
+    def __init__(self, app: Flask, inbox: Inbox, count: Callable[[str, float], None]) -> None:
         wsgi: Any = app
         self._inbox = inbox
         self._count = count
@@ -73,39 +65,35 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        try:
-            if scope["path"] == CALLBACK_PATH and scope["method"] == "POST":
-                await self._answer_callback(scope, receive, send)
-            elif scope["path"] == "/healthz":
-                await _send(send, Response(ALIVE, content_type="text/plain; charset=utf-8"))
-            else:
-                await self._answer_other(scope, receive, send)
-        except _Cut:
-            return
+        if scope["path"] == CALLBACK_PATH and scope["method"] == "POST":
+            await self._answer_callback(scope, receive, send)
+        elif scope["path"] == "/healthz":
+            await _send(send, Response("alive\n", content_type="text/plain; charset=utf-8"))
+        else:
+            await self._answer_other(scope, receive, send)
 
     async def _answer_callback(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.monotonic()
-        headers = dict(scope["headers"])
+        began, refusal = time.monotonic(), None
+        headers, result = dict(scope["headers"]), STORED
         try:
             raw = await _read_body(receive, MAX_BODY_BYTES)
-            receipt = await self._inbox.receive_async(raw, headers.get(b"content-type", b"").decode("latin-1"))
-        except _TooLarge:
-            receipt = TOO_LARGE
-        except _Cut:
-            self._count(Answer.UNREADABLE, time.monotonic() - began)
-            raise
-        self._count(receipt.answer, time.monotonic() - began)
-        if receipt.answer is Answer.STORED:
+            await self._inbox.receive_async(raw, headers.get(b"content-type", b"").decode("latin-1"))
+        except Exception as error:  # noqa: BLE001  (ZEGO must send it again, whatever it is)
+            result, refusal = refuse(error, (scope.get("client") or [None])[0])
+        self._count(result, time.monotonic() - began)
+        if refusal is None:
             await send(_STORED[0])
             await send(_STORED[1])
         else:
-            await _send(send, respond(receipt, (scope.get("client") or [None])[0]))
+            await _send(send, refusal)
 
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to a thread once it has arrived whole: no slow client holds one."""
         try:
             raw = await _read_body(receive, _MAX_BYTES)
-        except _TooLarge:
+        except ClientDisconnected:
+            return
+        except RequestEntityTooLarge:
             await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large"))
             return
         headers = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
@@ -122,7 +110,7 @@ class Front:
                 await self._places.acquire()
         except TimeoutError:
             busy = "too many requests at once: ask again"
-            await _send(send, problem(HTTPStatus.SERVICE_UNAVAILABLE, busy, retry_after_s=RETRY_AFTER_S))
+            await _send(send, problem(HTTPStatus.SERVICE_UNAVAILABLE, busy))
             return
         try:
             await self._others(whole, receive_whole, send)
@@ -138,10 +126,10 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Cut
+            raise ClientDisconnected
         raw += message.get("body", b"")
         if len(raw) > limit:
-            raise _TooLarge
+            raise RequestEntityTooLarge
         if not message.get("more_body", False):
             return raw
 

@@ -11,30 +11,25 @@ import structlog
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+_RETRY_AFTER_S: Final = 2
 _DETAILS: Final = {
     HTTPStatus.NOT_FOUND: "there is nothing at this path",
     HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take that method; see the Allow header",
 }
 
-RETRY_AFTER_S: Final = 2
-
 log = structlog.get_logger(__name__)
 
 
 def problem(
-    status: HTTPStatus,
-    detail: str,
-    *,
-    retry_after_s: int | None = None,
-    headers: Mapping[str, str] | None = None,
-    **members: object,
+    status: HTTPStatus, detail: str = "", *, headers: Mapping[str, str] | None = None, **members: object
 ) -> Response:
     """An answer that says in one sentence what is wrong; `members` are what a program can use beside it."""
+    detail = detail or _DETAILS.get(status, status.phrase)
     content = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail} | members
     response = Response(json.dumps(content) + "\n", status.value, headers, content_type="application/problem+json")
-    if retry_after_s is not None:
-        response.headers["Retry-After"] = str(retry_after_s)
-    return response
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    return harden(response)
 
 
 def harden(response: Response) -> Response:
@@ -51,11 +46,9 @@ def register_problems(app: Flask) -> None:
 
 
 def _answer_http_error(error: HTTPException) -> Response:
-    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    response = problem(status, _DETAILS.get(status, status.phrase))
-    if (methods := getattr(error, "valid_methods", None)) is not None:
-        response.headers["Allow"] = ", ".join(sorted(methods))
-    return response
+    methods = getattr(error, "valid_methods", None)
+    headers = None if methods is None else {"Allow": ", ".join(sorted(methods))}
+    return problem(HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR), headers=headers)
 
 
 def _answer_unexpected(error: Exception) -> Response:

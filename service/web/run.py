@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-import structlog
-
 from service.database import DatabaseUnavailable
 from service.logs import configure_logging
 from service.settings import Settings
@@ -15,9 +13,6 @@ from service.web.address import CannotListen, bind
 from service.web.app import create_app
 from service.web.front import create_front
 from service.web.server import serve
-from service.wiring import open_service
-
-log = structlog.get_logger(__name__)
 
 
 def run_web(settings: Settings) -> int:
@@ -26,7 +21,6 @@ def run_web(settings: Settings) -> int:
     follow_lifeline(os.environ)
     try:
         sockets = bind(settings.listen)
-        _look_at_database(settings)
         app = create_app(settings)
         try:
             serve(create_front(app), settings.listen, sockets)
@@ -36,17 +30,3 @@ def run_web(settings: Settings) -> int:
         sys.stderr.write(f"zego-retention: {error}\n")
         return 1
     return 0
-
-
-def _look_at_database(settings: Settings) -> None:
-    """Make the database ready. A server that is away may come back, and the web side waits for it; a file does not.
-
-    Raises:
-        DatabaseUnavailable: the file cannot be used.
-    """
-    try:
-        open_service(settings, creates_database=True).close()
-    except DatabaseUnavailable as error:
-        if settings.database_url.startswith("sqlite"):
-            raise
-        log.error("database_not_ready", detail=str(error))

@@ -8,15 +8,11 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 
-from flask import Response
+from flask import abort
 
-from service.web.problems import RETRY_AFTER_S, problem
+from service.web.problems import problem
 
 _MAX_INVENTORY_WAIT_S: Final = 1.0
-
-
-class Busy(Exception):  # noqa: N818  (a state of the server, answered 503)
-    """Too many requests of this kind at once; the text says so in one line. Ask again after `RETRY_AFTER_S`."""
 
 
 class Threads:
@@ -27,19 +23,10 @@ class Threads:
 
     @contextmanager
     def for_inventory(self) -> Iterator[None]:
-        """Hold a thread for what reads the whole inventory (a forecast, a preview): one at a time.
-
-        Raises:
-            Busy: another one is under way.
-        """
+        """Hold a thread for what reads the whole inventory (a forecast, a preview); 503 if another one does."""
         if not self._inventory.acquire(timeout=_MAX_INVENTORY_WAIT_S):
-            raise Busy("another request reads the whole inventory: ask again")
+            abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, "another request reads the whole inventory: ask again"))
         try:
             yield
         finally:
             self._inventory.release()
-
-
-def answer_busy(busy: Busy) -> Response:
-    """The answer to a request that is too much at the moment."""
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(busy), retry_after_s=RETRY_AFTER_S)

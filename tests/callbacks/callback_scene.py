@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from service.callbacks import store
-from service.callbacks.receive import Answer, Inbox
+from service.callbacks.receive import Inbox, Refused
 from service.callbacks.understanding import Understanding
-from service.callbacks.writer import Writer
+from service.callbacks.writer import NotStored, Writer
 from service.files.policy import PolicyReader
 from service.files.store import add_files, list_in_range, save_files
 from service.filters import CallbackFilter
@@ -21,12 +22,13 @@ from service.model import Actor, FileState, MediaFile, Vendor
 from service.rules.file import parse_rules
 from service.rules.revisions import put_in_force
 from service.sandbox.callbacks import Shape, encode_body, sign_fields
+from service.zego.envelope import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.callbacks.quarantine import QuarantineLimits
-    from service.callbacks.store import StoredCallback
+    from service.callbacks.receive import QuarantineLimits
+    from service.callbacks.understand import StoredCallback
     from service.database import Database
 
 APP = "1234567890"
@@ -36,6 +38,28 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TESTER = Actor("a tester", "a test")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+
+
+class Answer(StrEnum):
+    """How an inbox takes a callback."""
+
+    STORED = "stored"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    NOT_STORED = "not_stored"
+
+
+def receive(inbox: Inbox, body: bytes, content_type: str) -> Answer:
+    """How an inbox takes a callback."""
+    try:
+        inbox.receive(body, content_type)
+    except Unreadable:
+        return Answer.UNREADABLE
+    except Refused:
+        return Answer.REFUSED
+    except NotStored:
+        return Answer.NOT_STORED
+    return Answer.STORED
 
 
 @dataclass
@@ -66,7 +90,7 @@ class Scene:
 
     def receive(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> Answer:
         """Send a callback of these fields, signed unless said otherwise; it is not understood yet."""
-        return self.inbox.receive(*self.body(fields, shape=shape, **signing)).answer
+        return receive(self.inbox, *self.body(fields, shape=shape, **signing))
 
     def body(self, fields: dict[str, Any], *, shape: Shape = "json", **signing: Any) -> tuple[bytes, str]:
         """Body and content type of a signed callback; each has another nonce unless it is given."""

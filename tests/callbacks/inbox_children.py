@@ -14,7 +14,7 @@ from service.callbacks.writer import Writer
 from service.database import Database
 from service.files.policy import PolicyReader
 from service.leader.leader import Leader
-from tests.callbacks.callback_scene import APP, SECRET, START
+from tests.callbacks.callback_scene import APP, SECRET, START, receive
 from tests.children import CHILDREN, Blow, Steps, be_silent
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def send_at_once(report: Connection, url: str, signal: Signal, rounds: Sequence[
 
     def send(body: tuple[bytes, str]) -> str:
         together.wait(60)
-        return inbox.receive(*body).answer.value
+        return receive(inbox, *body).value
 
     answers: list[Any] = []
     with ThreadPoolExecutor(len(rounds[0])) as pool:

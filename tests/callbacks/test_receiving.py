@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from service.callbacks.quarantine import QuarantineLimits
-from service.callbacks.receive import Answer, Inbox
+from service.callbacks.receive import Inbox, QuarantineLimits, Refused
 from service.callbacks.store import read_body
 from service.sandbox.callbacks import encode_body, sign_fields
-from tests.callbacks.callback_scene import APP, OTHER_APP, SECRET, Scene, open_scene, recording
+from service.zego.envelope import Unreadable
+from tests.callbacks.callback_scene import APP, OTHER_APP, SECRET, Answer, Scene, open_scene, receive, recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def test_what_is_answered_and_what_is_stored(
     scene: Scene, fields: dict[str, Any], signing: dict[str, Any], answer: Answer, verdict: str | None
 ) -> None:
     body, content_type = scene.body(fields, **signing)
-    assert scene.inbox.receive(body, content_type).answer is answer
+    assert receive(scene.inbox, body, content_type) is answer
     assert scene.verdicts() == ([] if verdict is None else [verdict])
     for callback in scene.callbacks():
         assert callback.content_type == content_type
@@ -112,14 +112,14 @@ def test_a_quarantine_that_cannot_be_reached_still_refuses(scene: Scene) -> None
 
 
 def test_the_reason_says_what_to_do_and_no_secret(scene: Scene) -> None:
-    reasons = [
-        scene.inbox.receive(*scene.body(fields, secret="wrong")).detail
-        for fields in (recording(), recording(appid="42"), {"signature": None})
-    ]
-    assert "compare them with ZEGO's console" in reasons[0]
-    assert "add it to the settings" in reasons[1]
-    assert "signature is missing" in reasons[2]
-    assert SECRET not in "".join(reasons) + repr(scene.inbox)
+    with pytest.raises(Refused, match="compare them with ZEGO's console") as forged:
+        scene.inbox.receive(*scene.body(recording(), secret="wrong"))
+    with pytest.raises(Refused, match="add it to the settings") as unknown:
+        scene.inbox.receive(*scene.body(recording(appid="42"), secret="wrong"))
+    with pytest.raises(Unreadable, match="signature is missing") as unreadable:
+        scene.inbox.receive(*scene.body({"signature": None}))
+    texts = [str(error.value) for error in (forged, unknown, unreadable)]
+    assert SECRET not in "".join(texts) + repr(scene.inbox)
 
 
 def bend(random_: random.Random, scene: Scene) -> bytes:
@@ -173,7 +173,7 @@ def test_a_thousand_malformed_bodies_raise_nothing_and_leave_nothing_odd(scene: 
     bodies = list(make_odd_bodies())
     bodies += [bend(random_, scene) for _ in range(1_000 - len(bodies))]
     with capture_logs() as logged:
-        answers = [scene.inbox.receive(body, random_.choice(TYPES)).answer for body in bodies]
+        answers = [receive(scene.inbox, body, random_.choice(TYPES)) for body in bodies]
         scene.understanding.run()
     assert set(answers) == {Answer.STORED, Answer.REFUSED, Answer.UNREADABLE}
     assert {line["event"] for line in logged} <= {"quarantine_full"}
@@ -187,4 +187,4 @@ def test_a_thousand_malformed_bodies_raise_nothing_and_leave_nothing_odd(scene: 
 
 def test_an_inbox_without_apps_refuses_everything(scene: Scene) -> None:
     inbox = Inbox(scene.database, scene.writer, {}, scene.clock)
-    assert inbox.receive(*scene.body(recording())).answer is Answer.REFUSED
+    assert receive(inbox, *scene.body(recording())) is Answer.REFUSED

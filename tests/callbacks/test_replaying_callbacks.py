@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
 from service.audit.store import find_order
-from service.callbacks.pruning import prune_inbox
-from service.callbacks.replay import ReplayHandler, place_replay
+from service.callbacks.replay import apply_replay, place_replay
+from service.callbacks.understanding import prune_inbox
 from service.model import FileState, NoSuchThing, NotPossible, Verdict
 from tests.callbacks.callback_scene import APP, DAY, OTHER_APP, TESTER, Scene, recording
 
@@ -25,7 +26,7 @@ def replay(scene: Scene, secrets: Mapping[str, Sequence[str]] | None = None, **w
     with scene.database.read() as tx:
         order = find_order(tx, number)
     assert order is not None
-    handler = ReplayHandler(scene.secrets if secrets is None else secrets)
+    handler = partial(apply_replay, scene.secrets if secrets is None else secrets)
     after: int | None = 0
     result: dict[str, int] = {}
     while after is not None:

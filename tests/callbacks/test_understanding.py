@@ -13,12 +13,22 @@ from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
 from service.callbacks import store
-from service.callbacks.receive import Answer
 from service.database import Database, DatabaseUnavailable
 from service.files.store import add_erasure, list_flagged
 from service.model import Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, Verdict
 from service.sandbox.callbacks import Shape
-from tests.callbacks.callback_scene import APP, DAY, HOUR, OTHER_APP, START, Scene, adopted, open_scene, recording
+from tests.callbacks.callback_scene import (
+    APP,
+    DAY,
+    HOUR,
+    OTHER_APP,
+    START,
+    Answer,
+    Scene,
+    adopted,
+    open_scene,
+    recording,
+)
 from tests.other_events import cloud_recording_fields, merge_fields, transcoding_fields
 
 if TYPE_CHECKING:
@@ -235,9 +245,13 @@ def test_of_more_than_eight_contents_the_bytes_go_once_they_are_understood(scene
     assert [callback.body_bytes is not None for callback in scene.callbacks()] == [True] * 8 + [False] * 4
     assert set(scene.states().values()) == {"unconfirmed"}
     assert len(scene.files()) == 12
-    scene.send(recording("f12"), nonce="7")
+    scene.clock.move(minutes=1)
+    scene.change("f10", suspicion=None, confirmed_at=scene.clock(), state=FileState.KEPT)
+    scene.clock.move(minutes=1)
+    scene.send(recording("f12"), nonce="7", now=START)
     assert scene.callbacks()[-1].body_bytes is None
     assert len(scene.files()) == 13
+    assert set(scene.states().values()) == {"unconfirmed"}, "a newcomer makes every one of them suspect again"
 
 
 def test_an_erasure_of_a_pattern_leaves_a_file_whose_stream_turns_out_to_be_another(scene: Scene) -> None:

@@ -27,8 +27,7 @@ from service.views.rules import describe_preview
 from service.web.api import openapi, orders, reads  # noqa: F401  (they declare the routes)
 from service.web.api.fields import Strict
 from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route, answer_json
-from service.web.problems import RETRY_AFTER_S, problem
-from service.web.threads import Busy, answer_busy
+from service.web.problems import problem
 from service.wiring import Service
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -65,7 +64,6 @@ def add_api(app: Flask, backend: Backend) -> None:
         view, methods = _make_view(route, backend), [route.method]
         blueprint.add_url_rule(route.path, route.name, view, methods=methods, provide_automatic_options=False)
     blueprint.register_error_handler(DatabaseUnavailable, _answer_unavailable)
-    blueprint.register_error_handler(Busy, answer_busy)
     blueprint.register_error_handler(NotPossible, _answer_not_possible)
     blueprint.register_error_handler(RulesError, lambda error: _refuse_fields({"rules": str(error)}))
     app.register_blueprint(blueprint)
@@ -164,7 +162,7 @@ def _refuse_fields(wrong: Mapping[str, str]) -> Response:
 def _answer_unavailable(error: DatabaseUnavailable) -> Response:
     log.error("database_unavailable", detail=str(error))
     text = "the database cannot be asked at the moment; the log of this process says why"
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
 def _answer_not_possible(error: NotPossible) -> Response:
