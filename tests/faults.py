@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
+from zlib import crc32
 
 from service.model import Vendor
-from service.sandbox import Call, Sandbox, Trouble
+from service.sandbox import Call, Sandbox, StoredFile, Trouble
 from service.sandbox.request import Code
 from service.sandbox.sandbox import Reply, Work
 
@@ -18,6 +19,16 @@ ListingChange: TypeAlias = "Callable[[dict[str, Any], dict[str, str]], None]"
 """Changes a vendor's section of a listing, which was asked for with these parameters, before it is answered."""
 
 _LISTING = "SearchMedia"
+
+
+def oldest_first(files: list[StoredFile]) -> list[StoredFile]:
+    """An order of Tencent's listing."""
+    return files
+
+
+def shuffled(files: list[StoredFile]) -> list[StoredFile]:
+    """An order of Tencent's listing that is not by time, and the same for the same ids."""
+    return sorted(files, key=lambda file: (crc32(file.file_id.encode()), file.file_id))
 
 
 @dataclass(frozen=True, slots=True)

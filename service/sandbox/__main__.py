@@ -16,13 +16,12 @@ from service.sandbox.sandbox import Sandbox
 @click.option("--port", default=9000, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
 @click.option("--app", "apps", multiple=True, required=True, help="APP_ID:SECRET; may be repeated.")
 @click.option("--file", "files", multiple=True, help="APP_ID:VENDOR:FILE_ID; may be repeated.")
-@click.option("--search/--no-search", default=True, help="Know SearchMedia, or DeleteMedia only.")
-def main(port: int, apps: tuple[str, ...], files: tuple[str, ...], search: bool) -> None:  # noqa: FBT001  (from click)
+def main(port: int, apps: tuple[str, ...], files: tuple[str, ...]) -> None:
     """A ZEGO on loopback, to try things on. It prints its URL and serves until it is interrupted."""
     secrets = dict(text.partition(":")[::2] for text in apps)
     if not all(app_id.isdecimal() and secret for app_id, secret in secrets.items()):
         raise click.BadParameter("an app is written APP_ID:SECRET, e.g. 1234567890:0123456789abcdef")
-    sandbox = Sandbox(secrets, lambda: datetime.now(UTC), port=port, knows_search=search)
+    sandbox = Sandbox(secrets, lambda: datetime.now(UTC), port=port)
     for text in files:
         app_id, _, rest = text.partition(":")
         vendor, _, file_id = rest.partition(":")

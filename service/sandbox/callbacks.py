@@ -46,6 +46,12 @@ def callback_body(  # noqa: PLR0913 (a callback's facts, each by its own name)
 
     `extra` adds or replaces top-level fields (None leaves a field out). Only Huawei's callbacks carry a size.
     """
+    duration_s = (ended - began).total_seconds()
+    by_vendor: dict[str, dict[str, Any]] = {
+        Vendor.TENCENT: {"TaskId": f"task-{file_id}", "FileID": file_id, "Duration": duration_s},
+        Vendor.WANGSU: {"PersistentId": file_id, "Duration": duration_s},
+        Vendor.HUAWEI: {"ObsObject": file_id, "Duration": int(duration_s), "FileSize": size_bytes},
+    }
     fields: dict[str, Any] = {
         "event": "record",
         "appid": app_id,
@@ -53,7 +59,7 @@ def callback_body(  # noqa: PLR0913 (a callback's facts, each by its own name)
         "replay_url": f"https://media.invalid/{quote(file_id)}",
         "begin_time": str(int(began.timestamp())),
         "end_time": str(int(ended.timestamp())),
-        "extra_params": _extra_params(Vendor(vendor), file_id, (ended - began).total_seconds(), size_bytes),
+        "extra_params": by_vendor[vendor],
     }
     kept = {name: value for name, value in (fields | extra).items() if value is not None}
     return encode_body(sign_fields(kept, secret=secret, now=now, nonce=nonce), shape)
@@ -69,13 +75,13 @@ def sign_fields(fields: Mapping[str, Any], *, secret: str, now: datetime, nonce:
 
 def encode_body(fields: Mapping[str, Any], shape: Shape = "json") -> tuple[bytes, str]:
     """Return body and content type of these fields in one shape; `extra_params` may be given as an object."""
-    written = dict(fields)
-    extra = written.get("extra_params")
+    written, extra = dict(fields), fields.get("extra_params")
     if shape == "numbers":
         written = _with_numbers(written)
         extra = _with_numbers(extra) if isinstance(extra, dict) else extra
-    if isinstance(extra, dict):
-        written["extra_params"] = _write_extra(extra, shape)
+    if isinstance(extra, dict) and shape != "extra_object":
+        text = json.dumps(extra, ensure_ascii=False)
+        written["extra_params"] = quote(text, safe="") if shape == "extra_percent" else text
     if shape == "form":
         return urlencode(written).encode(), _FORM_TYPE
     text = json.dumps(written, ensure_ascii=False)
@@ -84,21 +90,6 @@ def encode_body(fields: Mapping[str, Any], shape: Shape = "json") -> tuple[bytes
     elif shape == "percent_plus":
         text = quote_plus(text)
     return text.encode(), _FORM_TYPE if shape == "wrong_type" else _JSON_TYPE
-
-
-def _extra_params(vendor: Vendor, file_id: str, duration_s: float, size_bytes: int) -> dict[str, Any]:
-    if vendor is Vendor.TENCENT:
-        return {"TaskId": f"task-{file_id}", "FileID": file_id, "Duration": duration_s}
-    if vendor is Vendor.WANGSU:
-        return {"PersistentId": file_id, "Duration": duration_s}
-    return {"ObsObject": file_id, "Duration": int(duration_s), "FileSize": size_bytes}
-
-
-def _write_extra(extra: dict[str, Any], shape: Shape) -> str | dict[str, Any]:
-    if shape == "extra_object":
-        return extra
-    text = json.dumps(extra, ensure_ascii=False)
-    return quote(text, safe="") if shape == "extra_percent" else text
 
 
 def _with_numbers(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,12 +85,11 @@ def authenticate(asked: Mapping[str, str], apps: Mapping[str, str], now: datetim
     _require(_NONCE.fullmatch(nonce), Code.SIGNATURE_WRONG, "SignatureNonce is not 16 hex digits")
 
 
-def check_action(parameters: Mapping[str, list[str]], *, knows_search: bool) -> None:
+def check_action(parameters: Mapping[str, list[str]]) -> None:
     """Check what is asked for: its names, and the ids of DeleteMedia; raises RefusedError."""
     action, vendor = parameters.get("Action", [""])[-1], parameters.get("Vendor", [""])[-1]
     _require(action, Code.ACTION_MISSING, "Action is empty")
-    offered = ("DeleteMedia", "SearchMedia") if knows_search else ("DeleteMedia",)
-    _require(action in offered, Code.ACTION_UNKNOWN, "Action is not supported")
+    _require(action in ("DeleteMedia", "SearchMedia"), Code.ACTION_UNKNOWN, "Action is not supported")
     repeated = sorted(name for name, values in parameters.items() if len(values) > 1 and name != FILE_IDS)
     _require_parameter(not repeated, f"given twice: {', '.join(repeated)}")
     _require_parameter(vendor in set(Vendor), "Vendor is not one of Tencent, Ws, Huawei")

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlencode
 
 from service.model import Vendor
 from service.sandbox.request import COMMON, FILE_IDS, Code, RefusedError, authenticate, check_action, read_query
-from service.sandbox.storage import Order, StoredFile, Trouble, VendorFiles
+from service.sandbox.storage import Order, StoredFile, Trouble, VendorFiles, newest_first
 from service.zego.messages import Query
 
 MAX_TARGET_BYTES: Final = 8192
@@ -79,8 +79,8 @@ class Call:
 class Sandbox:
     """A ZEGO for the given apps (`app_id` -> server secret); a context manager that serves on 127.0.0.1 while open.
 
-    `now` is the clock that calls are checked against; `troubles` are those that single files cause. With
-    `knows_search=False` it stands for a ZEGO that knows DeleteMedia only. Any part may be changed while it runs.
+    `now` is the clock that calls are checked against; `troubles` are those that single files cause. In which order
+    Tencent lists is not documented: `listing_order` says it here. Any part may be changed while it runs.
     """
 
     apps: Mapping[str, str] = field(repr=False)
@@ -88,8 +88,7 @@ class Sandbox:
     calls_per_second: int = 20
     port: int = 0
     monotonic: Callable[[], float] = time.monotonic
-    knows_search: bool = True
-    listing_order: Order = "newest"
+    listing_order: Order = newest_first
     troubles: dict[str, Trouble] = field(default_factory=dict)
     _calls: list[Call] = field(default_factory=list)
     _recent: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
@@ -171,7 +170,7 @@ class Sandbox:
                 return Reply(404 if path != "/" else 414)
             try:
                 self._check_caller(call, asked)
-                check_action(parameters, knows_search=self.knows_search)
+                check_action(parameters)
                 query = read_query(asked) if call.action == "SearchMedia" else None
             except RefusedError as refused:
                 return self.reply(call, refused.code, str(refused))

@@ -7,14 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final, Literal, TypeAlias
-from zlib import crc32
+from typing import Any, Final, TypeAlias
 
 from service.sandbox.request import TENCENT_LIMIT
 from service.zego.messages import Query
-
-Order: TypeAlias = Literal["newest", "oldest", "shuffled"]
-"""How Tencent lists, which ZEGO does not document. `shuffled` is not by time, and the same for the same ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,7 @@ class Trouble:
     acts: bool = False
 
 
+Order: TypeAlias = "Callable[[list[StoredFile]], list[StoredFile]]"
 _Key: TypeAlias = "Callable[[StoredFile], Any]"
 _BY_TIME: Final[_Key] = attrgetter("created_at", "file_id")
 _BY_ID: Final[_Key] = attrgetter("file_id")
@@ -68,11 +65,7 @@ class VendorFiles:
         end = len(in_time)
         if query.end:
             end = bisect_left(in_time, (query.end + timedelta(seconds=1), ""), key=_BY_TIME)
-        window = in_time[start:end]
-        if order == "newest":
-            window.reverse()
-        elif order == "shuffled":
-            window.sort(key=lambda file: (crc32(file.file_id.encode()), file.file_id))
+        window = order(in_time[start:end])
         page = window[query.page * query.size :][: query.size]
         return {"TotalCount": min(len(window), TENCENT_LIMIT), "MediaInfoSet": [_media_item(file) for file in page]}
 
@@ -92,6 +85,11 @@ class VendorFiles:
             in_order = [file for file in in_order if file.file_id in self.by_id]
         self._sorted[key] = in_order
         return in_order
+
+
+def newest_first(files: list[StoredFile]) -> list[StoredFile]:
+    """The order in which Tencent may list."""
+    return files[::-1]
 
 
 def _media_item(file: StoredFile) -> dict[str, Any]:

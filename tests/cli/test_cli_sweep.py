@@ -151,7 +151,7 @@ def test_reconcile_shows_each_listing_and_adopts(run: Run, world: World) -> None
 
 def test_a_listing_that_is_incomplete_exits_3(run: Run, world: World) -> None:
     world.send("f")
-    world.sandbox.knows_search = False
+    world.sandbox.always(answer_code(100_000_007, action="SearchMedia"))
     ended = run("reconcile", "--vendor", "Tencent")
     assert ended.code == 3
     assert f"App {APP}, Tencent: " in ended.out

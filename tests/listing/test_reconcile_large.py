@@ -16,10 +16,11 @@ from service.files.store import list_in_range
 from service.listing.store import list_listings
 from service.model import FileState, Vendor
 from service.sandbox import Sandbox
-from service.sandbox.storage import StoredFile
+from service.sandbox.storage import StoredFile, newest_first
 from service.settings import load_settings
 from service.wiring import Service
 from tests.children import Blow, Step, Steps, be_silent, start_child
+from tests.faults import shuffled
 from tests.world import APP, SERVER_SECRET, START, Clock, environment
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_sandbox(sandbox: Sandbox) -> set[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     ("counts", "order"),
-    [(SMALL, "shuffled"), pytest.param(LARGE, "newest", marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+    [(SMALL, shuffled), pytest.param(LARGE, newest_first, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
 )
 def test_after_lost_and_repeated_callbacks_the_inventory_equals_what_is_stored(
     world: World, counts: dict[Vendor, int], order: Order

@@ -9,7 +9,6 @@ import pytest
 
 from service.model import Vendor
 from service.sandbox.__main__ import main
-from service.sandbox.request import Code
 from service.zego.client import ZegoClient
 from service.zego.messages import Query
 
@@ -18,13 +17,13 @@ APP, SECRET = "1234567890", "SECRET"
 
 def test_it_serves_its_files_until_interrupted() -> None:
     file = f"{APP}:Huawei:a/b:1.mp4"
-    command = (sys.executable, "-m", "service.sandbox", "--port", "0", "--app", f"{APP}:{SECRET}", "--no-search")
+    command = (sys.executable, "-m", "service.sandbox", "--port", "0", "--app", f"{APP}:{SECRET}")
     with subprocess.Popen([*command, "--file", file], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         with ZegoClient(APP, SECRET, url, now=lambda: datetime.now(UTC)) as client:
             assert client.delete_media(Vendor.HUAWEI, ["a/b:1.mp4"]).deleted == {"a/b:1.mp4"}
-            assert client.search_media(Vendor.HUAWEI, Query(size=1)).code == Code.ACTION_UNKNOWN
+            assert client.search_media(Vendor.HUAWEI, Query(size=1)).files == ()
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
 

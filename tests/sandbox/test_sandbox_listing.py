@@ -73,9 +73,9 @@ def test_pages_and_windows_of_tencent(sandbox: FaultySandbox, client: ZegoClient
     window: dict[str, Any] = {"start": NOW - 3 * SECOND, "end": NOW - SECOND}
     assert (ids(search(client, **window)), search(client, **window).total) == ("b c d", 3)
     assert ids(search(client, start=NOW, end=NOW)) == "a"
-    sandbox.listing_order = "oldest"
+    sandbox.listing_order = faults.oldest_first
     assert [ids(search(client, size=2, page=page)) for page in range(3)] == ["e d", "c b", "a"]
-    sandbox.listing_order = "shuffled"
+    sandbox.listing_order = faults.shuffled
     shuffled = " ".join(ids(search(client, size=2, page=page)) for page in range(3))
     assert sorted(shuffled.split()) == list("abcde")
     assert shuffled not in ("a b c d e", "e d c b a")
