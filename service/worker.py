@@ -22,7 +22,7 @@ from service.leader.leader import LeadLost
 from service.leader.store import want_lead
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
-from service.sweep.pruning import prune_history
+from service.sweep.history_store import prune_history
 from service.sweep.records import Trigger
 from service.wiring import Clock, MigrationsPending, Service, utc_now
 

@@ -1,157 +1,250 @@
-"""How far one app has come in a pass: what may be claimed next, and what stands in the way. Lives in memory only."""
+"""One app in a pass: while there is something to claim, claim, send, record. A thread of its own does this."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+import structlog
+
+from service.database import DatabaseUnavailable, Transaction
 from service.model import Vendor
-from service.sweep.answers import SPLITTING_CODES
-from service.sweep.batches import MAX_FILES_PER_CALL, Bisection
-from service.sweep.calling import OpenCall, Pace, SweepApp
-from service.sweep.claim_store import Due
-from service.sweep.record import Answered
+from service.sweep.answers import SPLITTING_CODES, Effect, Reading, read_answer, spare_files
+from service.sweep.batches import MAX_FILES_PER_CALL, bisect
+from service.sweep.calling import Pace, send_call
+from service.sweep.claim import ROOM, NoCall, OpenCall, Want, claim_call, drop_call
+from service.sweep.record import Recorder
 from service.sweep.records import AppState
+from service.sweep.store import list_app_states
+from service.zego.client import ZegoClient
+from service.zego.messages import DeleteAnswer
 
-MAX_CALLS_IN_FLIGHT: Final = 8
-MAX_PAUSE_S: Final = 30.0
+if TYPE_CHECKING:
+    from service.sweep.run import Sweeper
+
+_MAX_CALLS_IN_FLIGHT: Final = 8
+_MAX_RECORDED_AT_ONCE: Final = 4
+_MAX_WAIT_S: Final = 0.5
+_MAX_PAUSE_S: Final = 30.0
 """A longer pause of an app is not waited for: its files are for the next pass."""
+_RECORD_TRIES: Final = 6
 
+Answered = tuple[OpenCall, Reading]
+Sent = Future[DeleteAnswer | None]
+T = TypeVar("T")
 
-@dataclass(slots=True)
-class Bisecting:
-    """A call that failed whole and is asked for in parts, one at a time.
-
-    `part` is the one to ask for next, or in flight. `undecided` are answers about single files that count only once it
-    is clear whether the trouble is theirs.
-    """
-
-    vendor: Vendor
-    search: Bisection
-    numbers: dict[str, int]
-    part: tuple[str, ...] | None = None
-    is_in_flight: bool = False
-    undecided: list[Answered] = field(default_factory=list)
-
-    @classmethod
-    def start(cls, failed: OpenCall, code: str) -> Bisecting:
-        """Begin with a call that failed whole with `code`."""
-        numbers = {file.file_id: file.number for file in failed.files}
-        bisecting = cls(failed.vendor, Bisection(list(numbers), code), numbers)
-        bisecting.move_on()
-        return bisecting
-
-    def move_on(self) -> None:
-        """Turn to the next part; `part` is None when there is none."""
-        self.is_in_flight = False
-        self.part = self.search.next_part()
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What to claim next: up to `limit` files of a vendor, or the part of a call that is bisected."""
-
-    vendor: Vendor
-    limit: int
-    bisecting: Bisecting | None = None
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class AppPass:
     """One app in a pass.
 
-    `room` is how many files that count the breaker still allows. `may_probe` holds what was blocked when the pass
-    began (None: the whole app): one call each looks whether it still is. After trouble `limit` files are asked for, one
-    call at a time, twice as many after each call that works.
+    `want` says what may be claimed, `number` is that of the newest order that has been applied. `may_probe` holds what
+    was blocked when the pass began (None: the whole app): one call each looks whether it still is. After trouble
+    `limit` files are asked for, one call at a time, twice as many after each call that works.
     """
 
-    app: SweepApp
+    sweeper: Sweeper
+    client: ZegoClient
     pace: Pace
-    due: Due
-    room: int
-    vendors: deque[Vendor]
-    approved_run: int | None = None
-    states: dict[Vendor | None, AppState] = field(default_factory=dict)
-    may_probe: set[Vendor | None] = field(default_factory=set)
-    bisections: list[Bisecting] = field(default_factory=list)
+    want: Want
+    vendors: list[Vendor]
+    may_probe: set[Vendor | None]
+    is_ending: Callable[[], bool]
+    number: int
     limit: int = MAX_FILES_PER_CALL
-    in_flight: int = 0
-    pause_left_s: float = 0.0
-    last_call: int = 0
-    last_call_before_trouble: int = 0
     is_stopped: bool = False
+    states: dict[Vendor | None, AppState] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(init=False)
+    _in_flight: dict[Sent, OpenCall] = field(default_factory=dict)
+    _failed_whole: list[Answered] = field(default_factory=list)
+    _pause_left_s: float = 0.0
+    _last_call: int = 0
+    _last_before_trouble: int = 0
 
-    @property
-    def app_id(self) -> str:
-        """The app."""
-        return self.due.app_id
+    def run(self) -> None:
+        """Call ZEGO until nothing is left or the pass is ending; then wait for the calls in flight.
 
-    @property
-    def is_done(self) -> bool:
-        """Nothing is in flight, and nothing will be claimed any more."""
-        return not self.in_flight and (self.is_stopped or not (self.vendors or self.bisections))
+        Raises `LeadLost` if another process leads, and `DatabaseUnavailable`.
+        """
+        with self.sweeper.leader.bound(), ThreadPoolExecutor(_MAX_CALLS_IN_FLIGHT) as self._pool:
+            try:
+                while self._in_flight or not self._is_over():
+                    self._take_step()
+            except DatabaseUnavailable:
+                wait(self._in_flight)
+                self._record(self._take_answers())  # without its answer the outcome of a call is unknown
+                raise
 
-    @property
-    def wait_s(self) -> float | None:
-        """Seconds until something may be claimed; None: only an answer can change that."""
-        has_work = self.vendors or any(not each.is_in_flight for each in self.bisections)
-        if self.is_stopped or self.in_flight >= MAX_CALLS_IN_FLIGHT or not has_work:
-            return None
-        if self.in_flight and (None in self.states or self.limit < MAX_FILES_PER_CALL):
-            return None
-        return max(self.pause_left_s, self.pace.find_wait())
-
-    def apply_states(self, states: Iterable[AppState], now: datetime) -> None:
+    def note_states(self, states: Iterable[AppState], now: datetime) -> None:
         """Note what stands in the way of the app by now."""
-        before, self.states = self.states, {state.vendor: state for state in states}
-        freed = before.keys() - self.states.keys() - {None, *self.vendors}
-        self.vendors.extend(vendor for vendor in Vendor if vendor in freed)
+        before, self.states = self.states.get(None), {state.vendor: state for state in states}
         state = self.states.get(None)
-        if state is None or state == before.get(None):
+        if state is None or state == before:
             return
-        self.last_call_before_trouble = self.last_call
+        self._last_before_trouble = self._last_call
         # Smaller with every failure: one file that fails every call with it cannot hold up the others. Where bisection
         # looks for that file, there is no need to.
         shrunk = 0 if state.blocked or state.code in SPLITTING_CODES else state.failures - 1
         self.limit = max(MAX_FILES_PER_CALL >> shrunk, 1)
-        if state.until is not None and state.since <= now < state.until:
-            self.pause_left_s = (state.until - now).total_seconds()
-            self.is_stopped = self.is_stopped or self.pause_left_s > MAX_PAUSE_S
+        if state.until is not None and state.pauses_at(now):
+            self._pause_left_s = (state.until - now).total_seconds()
+            self.is_stopped = self.is_stopped or self._pause_left_s > _MAX_PAUSE_S
 
-    def note_success(self) -> None:
-        """ZEGO took a call."""
-        self.pace.speed_up()
-        self.limit = min(self.limit * 2, MAX_FILES_PER_CALL)
-
-    def find_next(self) -> Next | None:
-        """What to claim now; None: nothing at the moment."""
-        if self.wait_s is None or self.wait_s > 0:
-            return None
-        limit, state = self.limit, self.states.get(None)
-        if state is not None and state.blocked:
-            limit, self.is_stopped = 1, None not in self.may_probe
-            if self.is_stopped:
-                return None
-        for bisecting in self.bisections:
-            if not bisecting.is_in_flight and bisecting.vendor not in self.states:
-                return Next(bisecting.vendor, limit, bisecting)
-        for vendor in tuple(self.vendors):
-            self.vendors.rotate(-1)
-            if vendor not in self.states:
-                return Next(vendor, limit)
-            if vendor in self.may_probe:
-                return Next(vendor, 1)
+    def _take_step(self) -> None:
+        self.sweeper.leader.renew()
+        answered = self._take_answers()
+        self._record(answered)
+        self._failed_whole += [each for each in answered if each[1].effect is Effect.SPLIT]
+        is_careful = self._failed_whole or None in self.states or self.limit < MAX_FILES_PER_CALL
+        is_full = len(self._in_flight) >= (1 if is_careful else _MAX_CALLS_IN_FLIGHT)
+        if self._in_flight and (is_full or self._is_over()):
+            self._wait(_MAX_WAIT_S)
+        elif self._is_over():
+            return
+        elif (wait_s := self._find_wait()) > 0:
+            self._wait(wait_s)
+        elif self._failed_whole:
+            self._bisect(*self._failed_whole.pop())
+        else:
+            vendor = self._find_open_vendors()[0]
             self.vendors.remove(vendor)
+            if self._claim(vendor) is not NoCall.EXHAUSTED:
+                self.vendors.append(vendor)  # they take turns
+
+    def _is_over(self) -> bool:
+        """Nothing may be claimed any more, unless an answer changes that."""
+        is_idle = not (self._failed_whole or self._find_open_vendors())
+        return self.is_ending() or self.is_stopped or is_idle
+
+    def _find_open_vendors(self) -> list[Vendor]:
+        return [] if self._is_shut(None) else [vendor for vendor in self.vendors if not self._is_shut(vendor)]
+
+    def _is_shut(self, vendor: Vendor | None) -> bool:
+        return vendor in self.states and self.states[vendor].blocked and vendor not in self.may_probe
+
+    def _find_wait(self) -> float:
+        return max(self._pause_left_s, self.pace.find_wait())
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for an answer, or so many seconds, or a while."""
+        started, seconds = time.monotonic(), min(seconds, _MAX_WAIT_S)
+        if self._in_flight:
+            wait(self._in_flight, seconds, FIRST_COMPLETED)
+            seconds = time.monotonic() - started
+        else:
+            self.sweeper.sleep(seconds)
+        self._pause_left_s = max(self._pause_left_s - seconds, 0.0)
+
+    def _claim(self, vendor: Vendor, numbers: tuple[int, ...] = ()) -> NoCall | None:
+        """Claim the next call, or one for these files, and send it; else why there is none."""
+        app = self.states.get(None)
+        is_probe = vendor in self.states or (app is not None and app.blocked)
+        limit = 1 if is_probe else MAX_FILES_PER_CALL if numbers else self.limit
+        overhead = self.client.url_overhead(vendor)
+        want = replace(self.want, vendor=vendor, overhead=overhead, limit=limit, numbers=numbers, number=self.number)
+        claim = self._transact_claim(want)
+        if claim is NoCall.BEHIND:
+            self.number = self.sweeper.leader.look().number
+            self.sweeper.catch_up()
+            # Newer orders are no reason to wait any more: rules and holds are read in the claim itself.
+            claim = self._transact_claim(replace(want, number=None))
+        if claim is NoCall.BLOCKED:
+            log.warning("app_waits_for_failed_order", app=self.want.due.app_id)
+            self.is_stopped = True
+        if isinstance(claim, NoCall):
+            return claim
+        self.want = replace(self.want, room=self.want.room - claim.used[ROOM])
+        self._last_call = claim.id
+        self.may_probe -= {None, vendor}
+        self.pace.take_slot()
+        self._in_flight[self._pool.submit(send_call, self.sweeper.leader, self.client, self.pace, claim)] = claim
         return None
 
-    def note_claimed(self, call: OpenCall, chosen: Next) -> None:
-        """A call was claimed and is sent."""
-        self.in_flight += 1
-        self.room -= call.counted
-        self.last_call = max(self.last_call, call.id)
-        self.may_probe -= {None, call.vendor}
-        if chosen.bisecting is not None:
-            chosen.bisecting.is_in_flight = True
+    def _transact_claim(self, want: Want) -> OpenCall | NoCall:
+        token = self.sweeper.leader.token or 0
+        return self.sweeper.leader.transact(
+            lambda tx: claim_call(tx, self.sweeper.reader, token, want, self.sweeper.now())
+        )
+
+    def _take_answers(self) -> list[Answered]:
+        """What was answered by now; calls that were held back are forgotten, and their files due as before."""
+        answered = []
+        for sent in [sent for sent in self._in_flight if sent.done()]:
+            call, answer = self._in_flight.pop(sent), sent.result()
+            if answer is None:
+                self._transact_surely(lambda tx: drop_call(tx, call, self.sweeper.now()))  # noqa: B023  (called at once)
+                self.want = replace(self.want, room=self.want.room + call.used[ROOM])
+                self.vendors += [call.vendor] if call.vendor not in self.vendors else []
+                continue
+            reading = read_answer(list(call.files.values()), answer)
+            if reading.effect is Effect.THROTTLE:
+                self.pace.slow_down()
+            elif reading.effect is Effect.TOOK_CALL:
+                self.pace.speed_up()
+                self.limit = min(self.limit * 2, MAX_FILES_PER_CALL)
+            answered.append((call, reading))
+        return answered
+
+    def _bisect(self, failed: OpenCall, reading: Reading) -> None:
+        """Ask for the parts of a call that failed whole, one at a time."""
+        numbers = {file_id: number for number, file_id in failed.files.items()}
+        undecided: list[Answered] = []  # about single files: they count once it is clear whether the trouble is theirs
+
+        def ask(part: Sequence[str]) -> tuple[Sequence[str], str] | None:
+            while not (self.is_ending() or self.is_stopped or self._is_shut(None) or self._is_shut(failed.vendor)):
+                self.sweeper.leader.renew()
+                if (wait_s := self._find_wait()) > 0:
+                    self._wait(wait_s)
+                    continue
+                claim = self._claim(failed.vendor, tuple(numbers[file_id] for file_id in part))
+                if claim in (NoCall.EXHAUSTED, NoCall.REFUSED):
+                    return (), ""
+                answered = self._wait_for_answer()
+                if answered is None:
+                    continue
+                call, reading = answered
+                if reading.effect is Effect.FILE:
+                    undecided.append(answered)
+                else:
+                    self._record([answered])
+                is_about_part = reading.is_about_files or reading.effect is Effect.SPLIT
+                return (list(call.files.values()), reading.code) if is_about_part else None
+            return None
+
+        is_no_files_fault = bisect(list(numbers), reading.code, ask)
+        self._record([(call, spare_files(each) if is_no_files_fault else each) for call, each in undecided])
+
+    def _wait_for_answer(self) -> Answered | None:
+        """Wait for the only call in flight; None: it was held back."""
+        while self._in_flight:
+            self._wait(_MAX_WAIT_S)
+            self.sweeper.leader.renew()
+            for answered in self._take_answers():
+                return answered
+        return None
+
+    def _record(self, answered: Sequence[Answered]) -> None:
+        for start in range(0, len(answered), _MAX_RECORDED_AT_ONCE):
+            batch = answered[start : start + _MAX_RECORDED_AT_ONCE]
+
+            def record(tx: Transaction) -> list[AppState]:
+                recorder = Recorder(self.sweeper.retry_policy, self.sweeper.jitter, self.sweeper.now())
+                recorder.record_answers(tx, batch, self._last_before_trouble)  # noqa: B023  (called at once)
+                return list_app_states(tx, self.want.due.app_id)
+
+            self.note_states(self._transact_surely(record), self.sweeper.now())
+
+    def _transact_surely(self, work: Callable[[Transaction], T]) -> T:
+        """Try again, for seconds, where the database fails: the answer of ZEGO would be lost."""
+        for number in range(_RECORD_TRIES - 1):
+            try:
+                return self.sweeper.leader.transact(work)
+            except DatabaseUnavailable:
+                self.sweeper.sleep(0.2 * 2**number)
+        return self.sweeper.leader.transact(work)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
-from service.sweep.answers import CODE_FAILED, CODE_NO_SUCH_FILE
+from service.sweep.answers import CODE_DONE, CODE_FAILED, CODE_NO_SUCH_FILE
 
 MAX_FILES_PER_CALL: Final = 100
 MAX_URL_BYTES: Final = 8000
@@ -28,81 +28,53 @@ def count_fitting(costs: Iterable[int], overhead: int, max_files: int = MAX_FILE
     return count
 
 
-class Bisection:
-    """Finds the ids that make a call fail, by asking for ever smaller parts of it.
+Ask = Callable[[Sequence[str]], tuple[Sequence[str], str] | None]
+"""Asks for a part of a call: which ids it asked for (the others may not be asked for any more) and the code answered.
 
-    Take parts from `next_part()` and report what came of each by `note_passed(part)`, `note_failed(part, code)` or
-    `note_skipped(part)`, until `next_part()` returns None. A failed part of several ids is halved. When both halves of
-    the whole fail alike, single ids from all over it are asked first: if each of those fails too, nothing in the call
-    works, the trouble is not the files', and the search stops (`stopped`) with no id found guilty. Code 41003 names a
-    fact about files: it never stops the search.
+None: it cannot be asked for now.
+"""
 
-    Finds k bad ids of n in O(k log n) calls; n ids of which all are bad cost about log n.
+
+def bisect(file_ids: Sequence[str], code: str, ask: Ask) -> bool:
+    """Find the ids that make a call fail, by asking for ever smaller parts of it; whether it is no file's fault.
+
+    The call for `file_ids` (two or more, each once) failed whole with `code`. A part of several ids that fails is
+    halved. When both halves of the whole fail alike, single ids from all over it are asked first: if each of those
+    fails too, nothing in the call works, and the search stops. Code 41003 names a fact about files: it never stops the
+    search. Finds k bad ids of n in O(k log n) calls; n ids of which all are bad cost about log n.
     """
-
-    def __init__(self, file_ids: Sequence[str], code: str) -> None:
-        """Start from a call for `file_ids` (two or more, each once) that failed whole with `code`."""
-        # Breadth first: both halves are asked before any quarter, so that trouble with the whole call shows early.
-        self._open = deque(_halve(tuple(file_ids)))
-        self._whole = tuple(file_ids)
-        self._codes = {code}
-        self._failures = 0
-        self._asked: set[str] = set()
-        self._probes: list[str] | None = None
-        self.any_passed = False
-        self.stopped = False
-
-    def next_part(self) -> tuple[str, ...] | None:
-        """The ids to ask for next, or None when there is nothing left to ask."""
-        if self.stopped:
-            return None
-        if self._probes and not self.any_passed:
-            return (self._probes.pop(),)
-        while self._open:
-            part = tuple(file_id for file_id in self._open.popleft() if file_id not in self._asked)
-            if part:
-                return part
-        return None
-
-    def note_passed(self, part: Sequence[str]) -> None:
-        """ZEGO took the call for this part: whatever failed before was the fault of other ids."""
-        self._asked.update(part)
-        self.any_passed = True
-
-    def note_failed(self, part: Sequence[str], code: str) -> None:
-        """The call for this part failed whole with `code`."""
-        self._codes.add(code)
-        self._failures += 1
-        if len(part) == 1:
-            self._asked.update(part)
+    # Breadth first: both halves are asked before any quarter, so that trouble with the whole call shows early.
+    parts, left = deque(_halve(file_ids)), set(file_ids)
+    codes, failures, any_passed = {code}, 0, False
+    probes: list[str] | None = None
+    while parts or probes:
+        part = [file_id for file_id in ([probes.pop()] if probes else parts.popleft()) if file_id in left]
+        if not part:
+            continue
+        answered = ask(part)
+        if answered is None:
+            return not any_passed
+        asked, code = answered
+        left -= set(part) - set(asked)
+        if code == CODE_DONE or len(asked) < 2:  # noqa: PLR2004  (found out about all of them)
+            left -= set(asked)
         else:
-            self._open.extend(_halve(tuple(part)))
-        if self._all_alike() and self._failures >= 2:  # noqa: PLR2004  (both halves)
-            self._probe()
-
-    def note_skipped(self, part: Sequence[str]) -> None:
-        """These ids may not be asked for any more."""
-        self._asked.update(part)
-
-    @property
-    def is_no_files_fault(self) -> bool:
-        """No part passed, and not because each id was asked alone and found bad: the files must not be charged.
-
-        Code 1000 is unspecific, so that even each id failing alone says nothing about the ids.
-        """
-        return not self.any_passed and (self.stopped or self._codes == {str(CODE_FAILED)})
-
-    def _all_alike(self) -> bool:
-        return not self.any_passed and len(self._codes) == 1 and str(CODE_NO_SUCH_FILE) not in self._codes
-
-    def _probe(self) -> None:
-        if self._probes is None:
-            self._probes = _spread([i for i in self._whole if i not in self._asked], len(self._whole).bit_length())
-        if not self._probes:
-            self.stopped = bool(set(self._whole) - self._asked)
+            parts.extend(_halve(asked))
+        if code == CODE_DONE:
+            any_passed, probes = True, []
+        elif asked:
+            codes.add(code)
+            failures += 1
+            if any_passed or len(codes) > 1 or code == CODE_NO_SUCH_FILE or failures < 2:  # noqa: PLR2004  (halves)
+                continue
+            if probes is None:
+                probes = _spread([each for each in file_ids if each in left], len(file_ids).bit_length())
+            if not probes and left:
+                return True
+    return not any_passed and codes == {CODE_FAILED}
 
 
-def _halve(part: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _halve(part: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     middle = len(part) // 2
     return part[:middle], part[middle:]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from service.database import DatabaseUnavailable
 from service.leader.leader import Leader, Look
-from service.model import Vendor
+from service.sweep.claim import OpenCall
+from service.zego.client import ZegoClient
 from service.zego.messages import DeleteAnswer
 
 # Of the calls per second that ZEGO allows; listings have the rest.
@@ -23,60 +22,12 @@ _RECOVERY: Final = 0.9
 _LEARNING: Final = 0.05
 
 
-class Deleter(Protocol):
-    """One app's way to ZEGO."""
-
-    def delete_media(
-        self, vendor: Vendor, file_ids: Sequence[str], *, may_send: Callable[[], bool] | None = None
-    ) -> DeleteAnswer:
-        """Ask for these files to be deleted, if `may_send` allows it. Trouble is an answer, never an exception."""
-
-    def url_overhead(self, vendor: Vendor) -> int:
-        """Bytes of a call's URL without any file id."""
-
-
 @dataclass(frozen=True, slots=True)
 class SweepApp:
     """An app as the sweep sees it: how to reach it, and how many calls a second ZEGO allows it."""
 
-    client: Deleter
+    client: ZegoClient
     calls_per_second: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A file of a call: its number in the inventory, and the id to ask ZEGO for."""
-
-    number: int
-    file_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCall:
-    """A call that is written down and may be sent on the strength of its look.
-
-    `counted` of its files count for the breaker; the others may have used up budgets: `moved` by revision, and
-    `approved` of the plan of the run `approved_run`.
-    """
-
-    id: int
-    app_id: str
-    vendor: Vendor
-    files: tuple[Asked, ...]
-    look: Look
-    opened_at: datetime
-    counted: int = 0
-    moved: tuple[tuple[int, int], ...] = ()
-    approved_run: int | None = None
-    approved: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What came of sending a call. Without an answer it was not sent: somebody else leads, or an order came."""
-
-    call: OpenCall
-    answer: DeleteAnswer | None
 
 
 @dataclass(slots=True)
@@ -144,8 +95,8 @@ class Pace:
         departure.at += took_s - self._usual_s
 
 
-def send_call(leader: Leader, app: SweepApp, pace: Pace, call: OpenCall) -> Sent:
-    """Call ZEGO for the files of a call, unless its look is old and a new one shows that something has changed.
+def send_call(leader: Leader, client: ZegoClient, pace: Pace, call: OpenCall) -> DeleteAnswer | None:
+    """Call ZEGO for the files of a call; None: it was not sent, for its look is old and something has changed since.
 
     The look comes once the connection stands, right before the first byte leaves. No transaction is open meanwhile.
     """
@@ -154,18 +105,16 @@ def send_call(leader: Leader, app: SweepApp, pace: Pace, call: OpenCall) -> Sent
     def may_send() -> bool:
         nonlocal departure, is_held_back
         departure = pace.wait_for_window()
-        is_held_back = not _is_still_good(leader, call.look)
+        is_held_back = not (call.look.is_recent or _has_not_changed(leader, call.look))
         return not is_held_back
 
-    answer = app.client.delete_media(call.vendor, [file.file_id for file in call.files], may_send=may_send)
+    answer = client.delete_media(call.vendor, list(call.files.values()), may_send=may_send)
     if departure is not None:
         pace.note_answer(departure)
-    return Sent(call, None if is_held_back else answer)
+    return None if is_held_back else answer
 
 
-def _is_still_good(leader: Leader, look: Look) -> bool:
-    if look.is_recent:
-        return True
+def _has_not_changed(leader: Leader, look: Look) -> bool:
     try:
         newer = leader.look()
     except DatabaseUnavailable:

@@ -7,10 +7,11 @@ index of what is due.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
 from service.audit.store import find_block
 from service.database import Transaction
@@ -21,19 +22,20 @@ from service.leader.leader import Leader, Look
 from service.leader.process import read_boot_clock
 from service.leader.store import find_leader
 from service.model import FileState, MediaFile, Vendor, WaitReason
-from service.rules.decide import RuleSet
-from service.rules.latest import counts_as_recording, describe_latest, find_kept_as_latest, keep_as_latest, newest
-from service.rules.store import find_current_number, list_moved_budgets, use_moved_budget
-from service.sweep import claim_store, store
+from service.rules.latest import NewestCounter, Span, describe_latest, find_kept_as_latest, keep_as_latest, newest
+from service.rules.store import use_moved_budget
+from service.sweep import claim_store
 from service.sweep.batches import MAX_FILES_PER_CALL, count_fitting
-from service.sweep.calling import Asked, OpenCall
-from service.sweep.claim_store import Due, Uncounted
-from service.sweep.records import Plan
+from service.sweep.claim_store import Budgets, Due
+from service.sweep.store import use_plan
 from service.zego.client import url_cost
 
 _NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
+_AT_ONCE: Final = 200
 _STREAMS_AT_ONCE: Final = 50
-_FILES_AT_ONCE: Final = 200
+
+ROOM: Final = "the breaker's room"
+PLAN: Final = "the approved plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,73 +48,83 @@ class Want:
 
     run_id: int
     due: Due
-    vendor: Vendor
-    overhead: int
     room: int
+    confirm_all: bool
+    approved_run: int | None = None
+    vendor: Vendor = Vendor.TENCENT
+    overhead: int = 0
     limit: int = MAX_FILES_PER_CALL
     numbers: tuple[int, ...] = ()
-    approved_run: int | None = None
-    confirm_all: bool = False
     number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What came of it: a call that may be sent, or none.
+class OpenCall:
+    """A call that is written down and may be sent on the strength of its look.
 
-    `is_exhausted`: nothing is left to claim. `is_behind`: orders have to be applied, or files decided, first.
-    `is_blocked`: an order about the app has failed.
+    `files` are their ids at ZEGO, by number; `used` what they use up: of previews (by revision), of the approved plan
+    of the run `plan_run`, and of the breaker's room.
     """
 
-    call: OpenCall | None = None
-    is_exhausted: bool = False
-    is_behind: bool = False
-    is_blocked: bool = False
+    id: int
+    app_id: str
+    vendor: Vendor
+    files: dict[int, str]
+    look: Look
+    used: Counter[int | str]
+    plan_run: int | None
 
 
-def claim_call(tx: Transaction, reader: PolicyReader, token: int, want: Want, now: datetime) -> Claim:
+class NoCall(StrEnum):
+    """Why nothing was claimed."""
+
+    EXHAUSTED = "nothing is left to claim"
+    REFUSED = "what was looked at may not go, and is out of the way now"
+    BEHIND = "orders have to be applied, or files decided, first"
+    BLOCKED = "an order about the app could not be applied"
+
+
+def claim_call(tx: Transaction, reader: PolicyReader, token: int, want: Want, now: datetime) -> OpenCall | NoCall:
     """Claim the files of one call: decide each once more, write down what is refused, and the call for the others.
 
     What is refused leaves the index of due files in the same transaction, so that nothing is looked at for ever.
     """
     looked_at = read_boot_clock()
-    if is_blocked_by_order(tx, want.due.app_id):
-        return Claim(is_blocked=True)
-    budgets = _Budgets.read(tx, want)
-    files = _find_files(tx, want, budgets)
+    app_id = want.due.app_id
+    if find_block(tx, app_id):
+        return NoCall.BLOCKED
+    policy = reader.read(tx)
+    if _is_behind(tx, policy, want.number):
+        return NoCall.BEHIND
+    revision = policy.rules.revision
+    budgets = claim_store.read_budgets(tx, app_id, revision, approved_run=want.approved_run)
+    if want.numbers:
+        files = [file for file in find_files(tx, want.numbers).values() if file.state is FileState.SCHEDULED]
+    else:
+        within = budgets if budgets.only_plan or want.room <= 0 else None
+        files = claim_store.list_due(tx, want.due, want.vendor, want.limit, within=within)
     policy = reader.read(tx, files)
-    if _is_behind(tx, policy, want):
-        return Claim(is_behind=True)
     judge = Judge(tx, policy, now, confirm_all=want.confirm_all)
     decided = [judge.judge(file) for file in files]
     news = [new for old, new in zip(files, decided, strict=True) if is_news(old, new, policy)]
     save_decisions(tx, news)
     eligible = [file for file in decided if _is_eligible(file, want, now)]
     fitting = eligible[: count_fitting((url_cost(file.file_id) for file in eligible), want.overhead, want.limit)]
-    chosen = [file for file in fitting if budgets.admit(file)]
+    chosen, used = _choose(fitting, budgets, want.room)
     if not chosen:
-        return Claim(is_exhausted=not news)
-    look = Look(token, policy.number, looked_at)
-    return Claim(_open_call(tx, want, chosen, budgets, look, now))
+        return NoCall.REFUSED if news else NoCall.EXHAUSTED
+    number = claim_store.open_call(tx, want.run_id, app_id, want.vendor, [file.id for file in chosen], revision, now)
+    names = {file.id: file.file_id for file in chosen}
+    plan_run = budgets.plan.run_id if budgets.plan else None
+    call = OpenCall(number, app_id, want.vendor, names, Look(token, policy.number, looked_at), used, plan_run)
+    _use_budgets(tx, call, 1)
+    return call
 
 
 def drop_call(tx: Transaction, call: OpenCall, now: datetime) -> None:
     """Forget a call that was not sent: its files are due as before, and what it used of budgets is there again."""
-    if store.is_answered(tx, call.id):
-        return
-    store.drop_call(tx, call.id)
-    claim_store.release_files(tx, [file.number for file in call.files], now)
-    _use_budgets(tx, call, -1)
-
-
-def is_blocked_by_order(tx: Transaction, app_id: str) -> bool:
-    """Whether an order that could not be applied concerns an app: then none of its files is asked for."""
-    return find_block(tx, app_id) is not None
-
-
-def find_counting_rules(rules: RuleSet) -> dict[str, int]:
-    """The rules with `keep_latest`, and how many recordings each keeps."""
-    return {rule.name: rule.keep_latest for rule in rules.rules if rule.keep_latest is not None}
+    if claim_store.drop_call(tx, call.id, list(call.files), now):
+        _use_budgets(tx, call, -1)
 
 
 @dataclass(slots=True)
@@ -122,123 +134,83 @@ class Judge:
     tx: Transaction
     policy: Policy
     now: datetime
-    confirm_all: bool
-    _newest: dict[tuple[str, str, str], frozenset[int]] = field(default_factory=dict)
-    _counting: dict[str, int] | None = None
+    confirm_all: bool = False
+    _newest: dict[tuple[str, str, str], list[Span]] = field(default_factory=dict)
 
     def judge(self, file: MediaFile) -> MediaFile:
         """The row of a file after deciding; `scheduled` if nothing keeps it."""
         decided = self.policy.decide_file(file, self.now)
         if decided.state is not FileState.SCHEDULED or decided.due_at is None or decided.due_at > self.now:
             return decided
-        if self._counting is None:
-            self._counting = find_counting_rules(self.policy.rules)
-        if decided.rule in self._counting and (reason := self._find_rank(decided, self._counting[decided.rule])):
-            return keep_as_latest(decided, reason, self.now)
+        rule = self.policy.rules.find_rule(decided.rule)
+        if rule is not None and rule.keep_latest is not None:
+            spans = self.list_newest(file.app_id, file.stream_id, rule.name, rule.keep_latest)
+            if reason := find_kept_as_latest(decided, spans, rule.keep_latest):
+                return keep_as_latest(decided, reason, self.now)
         if self.confirm_all and decided.confirmed_at is None:
             return decided._replace(state=FileState.UNCONFIRMED, state_reason=_NOT_CONFIRMED, state_at=self.now)
         return decided
 
-    def find_newest(self, app_id: str, stream_id: str, rule: str, keep_latest: int) -> frozenset[int]:
-        """The files that belong to the newest recordings of a stream, of those that a rule decides."""
+    def list_newest(self, app_id: str, stream_id: str, rule: str, keep_latest: int) -> list[Span]:
+        """The newest recordings of a stream, of those that a rule decides, and the one after them."""
         key = (app_id, stream_id, rule)
         if key not in self._newest:
-            spans = claim_store.iterate_spans(self.tx, app_id, stream_id, rule, self.now)
-            self._newest[key] = newest(spans, keep_latest)
+            counter, spans = NewestCounter(keep_latest), self._newest.setdefault(key, [])
+            for span in claim_store.iterate_spans(self.tx, app_id, stream_id, rule, self.now):
+                spans.append(span)
+                if not counter.add(span):
+                    break
         return self._newest[key]
 
-    def _find_rank(self, file: MediaFile, keep_latest: int) -> str | None:
-        rule = file.rule or ""
-        if file.id in self.find_newest(file.app_id, file.stream_id, rule, keep_latest):
-            return describe_latest(rule, keep_latest)
-        if counts_as_recording(file, self.now):
-            return None
-        # One that does not count, as after an attempt of unknown outcome, may still be among the newest itself.
-        spans = claim_store.iterate_spans(self.tx, file.app_id, file.stream_id, rule, self.now)
-        return find_kept_as_latest(file, spans, keep_latest)
 
-
-def set_aside_ranked(leader: Leader, reader: PolicyReader, due: Due, now: Callable[[], datetime]) -> int:
-    """Keep the due files of an app that are among the newest of their stream; returns how many.
-
-    Raises:
-        LeadLost: another process leads.
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
+def set_aside(
+    leader: Leader, reader: PolicyReader, due: Due, now: Callable[[], datetime], *, confirm_all: bool
+) -> None:
+    """Keep the due files of an app that are among the newest of their stream, or that wait to be confirmed."""
     with leader.database.read() as tx:
-        counting = find_counting_rules(reader.read(tx).rules)
+        counting = _find_counting(reader.read(tx))
         streams = claim_store.list_ranked_streams(tx, due, counting) if counting else []
-    kept = 0
     for start in range(0, len(streams), _STREAMS_AT_ONCE):
         batch = streams[start : start + _STREAMS_AT_ONCE]
-        kept += leader.transact(lambda tx: _keep_newest(tx, reader, due, batch, now()))  # noqa: B023  (called at once)
-    return kept
+        leader.transact(lambda tx: _keep_newest(tx, reader, due, batch, now()))  # noqa: B023  (called at once)
+    for vendor in Vendor if confirm_all else ():
+        while leader.transact(
+            lambda tx: claim_store.refuse_unconfirmed(tx, due, vendor, _AT_ONCE, _NOT_CONFIRMED, now())  # noqa: B023
+        ):
+            pass
 
 
-def set_aside_unconfirmed(leader: Leader, due: Due, now: Callable[[], datetime]) -> int:
-    """Let due files that nobody has confirmed wait for that (`CONFIRM=all`); returns how many.
-
-    Raises:
-        LeadLost: another process leads.
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
-    total = 0
-    for vendor in Vendor:
-        while count := leader.transact(lambda tx: _refuse_unconfirmed(tx, due, vendor, now())):  # noqa: B023
-            total += count
-    return total
+def _find_counting(policy: Policy) -> dict[str, int]:
+    return {rule.name: rule.keep_latest for rule in policy.rules.rules if rule.keep_latest is not None}
 
 
-@dataclass(slots=True)
-class _Budgets:
-    """What a claim may use: the breaker's room, what is left of previews, and of an approved plan."""
+def _keep_newest(
+    tx: Transaction, reader: PolicyReader, due: Due, streams: Iterable[tuple[str, str]], now: datetime
+) -> None:
+    policy = reader.read(tx)
+    judge, counting = Judge(tx, policy, now), _find_counting(policy)
+    for rule, stream_id in streams:
+        if rule not in counting:
+            continue
+        ids = newest(judge.list_newest(due.app_id, stream_id, rule, counting[rule]), counting[rule])
+        kept = [
+            keep_as_latest(file, describe_latest(rule, counting[rule]), now)
+            for file in find_files(tx, ids).values()
+            if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= due.moment
+        ]
+        save_decisions(tx, kept)
+        if kept:  # they may count only since their wait for an adoption is over, which no decision sees
+            claim_store.flag_outranked(tx, due.app_id, stream_id, rule, ids)
 
-    revision: int
-    room: int
-    moved: dict[int, int]
-    plan: Plan | None
-    only_plan: bool
-    used_room: int = 0
-    used_moved: Counter[int] = field(default_factory=Counter)
-    used_plan: int = 0
 
-    @classmethod
-    def read(cls, tx: Transaction, want: Want) -> _Budgets:
-        revision = find_current_number(tx)
-        plan = store.find_approved_plan(tx, want.due.app_id, revision, run_id=want.approved_run)
-        return cls(revision, want.room, list_moved_budgets(tx), plan, want.approved_run is not None)
-
-    @property
-    def uncounted(self) -> Uncounted | None:
-        """Which files to look for; None: any."""
-        if self.only_plan or self.room <= 0:
-            return Uncounted(self.moved, self.plan, only_plan=self.only_plan)
-        return None
-
-    def admit(self, file: MediaFile) -> bool:
-        """Whether a file may be called, and what covers it: a preview, an approval, or the breaker's room."""
-        if file.erasure_id is not None or file.last_outcome is not None:
-            return not self.only_plan
-        if file.moved_by is not None and self.used_moved[file.moved_by] < self.moved.get(file.moved_by, 0):
-            self.used_moved[file.moved_by] += 1
-            return True
-        if self.plan is not None and self.used_plan < self.plan.budget and self._is_in_plan(file, self.plan):
-            self.used_plan += 1
-            return True
-        if self.only_plan or self.used_room >= self.room:
-            return False
-        self.used_room += 1
+def _is_behind(tx: Transaction, policy: Policy, number: int | None) -> bool:
+    if number is not None and policy.number != number:
         return True
-
-    def _is_in_plan(self, file: MediaFile, plan: Plan) -> bool:
-        return file.id <= plan.highest_id and file.call_after is not None and file.call_after <= plan.made_at
-
-
-def _find_files(tx: Transaction, want: Want, budgets: _Budgets) -> list[MediaFile]:
-    if want.numbers:
-        found = find_files(tx, want.numbers)
-        return [file for file in found.values() if file.state is FileState.SCHEDULED]
-    return claim_store.list_due(tx, want.due, want.vendor, want.limit, uncounted=budgets.uncounted)
+    if not _find_counting(policy):
+        return False
+    # Ranks are found by the rule that decided each file, so all have to be decided under the rules in force.
+    leader = find_leader(tx)
+    return leader is None or leader.decided_revision != policy.rules.revision
 
 
 def _is_eligible(file: MediaFile, want: Want, now: datetime) -> bool:
@@ -251,70 +223,26 @@ def _is_eligible(file: MediaFile, want: Want, now: datetime) -> bool:
     return file.call_after <= moment
 
 
-def _is_behind(tx: Transaction, policy: Policy, want: Want) -> bool:
-    if want.number is not None and policy.number != want.number:
-        return True
-    if not find_counting_rules(policy.rules):
-        return False
-    # Ranks are found by the rule that decided each file, so all have to be decided under the rules in force.
-    leader = find_leader(tx)
-    return leader is None or leader.decided_revision != policy.rules.revision
-
-
-def _open_call(
-    tx: Transaction, want: Want, files: Sequence[MediaFile], used: _Budgets, look: Look, now: datetime
-) -> OpenCall:
-    """Write down a call with the decision behind each of its files, and what it uses of budgets."""
-    call = OpenCall(
-        id=store.open_call(tx, want.run_id, want.due.app_id, want.vendor, now),
-        app_id=want.due.app_id,
-        vendor=want.vendor,
-        files=tuple(Asked(file.id, file.file_id) for file in files),
-        look=look,
-        opened_at=now,
-        counted=used.used_room,
-        moved=tuple(sorted(used.used_moved.items())),
-        approved_run=used.plan.run_id if used.plan else None,
-        approved=used.used_plan,
-    )
-    claim_store.claim_files(tx, want.run_id, call.id, [file.id for file in files], used.revision, now)
-    _use_budgets(tx, call, 1)
-    return call
+def _choose(files: Sequence[MediaFile], budgets: Budgets, room: int) -> tuple[list[MediaFile], Counter[int | str]]:
+    """Those of these files that may be called, and what they use up."""
+    planned = budgets.plan.budget if budgets.plan else 0
+    left: dict[Any, int] = {**budgets.moved, PLAN: planned, ROOM: 0 if budgets.only_plan else room}
+    chosen, used = [], Counter[int | str]()
+    for file in files:
+        if file.erasure_id is None and file.last_outcome is None:
+            in_plan = PLAN if budgets.plan is not None and budgets.plan.covers(file) else None
+            covering = next((each for each in (file.moved_by, in_plan, ROOM) if left.get(each, 0) > 0), None)
+            if covering is None:
+                continue
+            left[covering] -= 1
+            used[covering] += 1
+        chosen.append(file)
+    return chosen, used
 
 
 def _use_budgets(tx: Transaction, call: OpenCall, sign: int) -> None:
-    for revision, count in call.moved:
-        use_moved_budget(tx, revision, sign * count)
-    if call.approved_run is not None and call.approved:
-        store.use_plan(tx, call.approved_run, call.app_id, sign * call.approved)
-
-
-def _keep_newest(
-    tx: Transaction, reader: PolicyReader, due: Due, streams: Sequence[tuple[str, str]], now: datetime
-) -> int:
-    policy = reader.read(tx)
-    judge = Judge(tx, policy, now, confirm_all=False)
-    counting = find_counting_rules(policy.rules)
-    total = 0
-    for rule, stream_id in streams:
-        if rule not in counting:
-            continue
-        newest = judge.find_newest(due.app_id, stream_id, rule, counting[rule])
-        reason = describe_latest(rule, counting[rule])
-        kept = [
-            keep_as_latest(file, reason, now)
-            for file in find_files(tx, newest).values()
-            if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= due.moment
-        ]
-        save_decisions(tx, kept)
-        if kept:  # they may count only since their wait for an adoption is over, which no decision sees
-            claim_store.flag_outranked(tx, due.app_id, stream_id, rule, newest)
-        total += len(kept)
-    return total
-
-
-def _refuse_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, now: datetime) -> int:
-    files = claim_store.list_unconfirmed(tx, due, vendor, _FILES_AT_ONCE)
-    refused = [file._replace(state=FileState.UNCONFIRMED, state_reason=_NOT_CONFIRMED, state_at=now) for file in files]
-    save_decisions(tx, refused)
-    return len(files)
+    for budget, count in call.used.items():
+        if isinstance(budget, int):
+            use_moved_budget(tx, budget, sign * count)
+        elif budget == PLAN and call.plan_run is not None:
+            use_plan(tx, call.plan_run, call.app_id, sign * count)

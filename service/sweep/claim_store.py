@@ -1,30 +1,33 @@
-"""Queries over the due files of the inventory: finding, counting, claiming and releasing them."""
+"""Queries over the due files of the inventory: finding, counting, claiming, releasing and ending them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, false, func, insert, literal, or_, select, update
 
 from service.database import Transaction
 from service.database.schema import count_changed
 from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files, read_file
 from service.model import END_STATES, FileState, MediaFile, Outcome, Vendor, WaitReason
 from service.rules.latest import Span
-from service.sweep.records import Plan
-from service.sweep.store import attempts
+from service.rules.store import list_moved_budgets
+from service.sweep.answers import FileResult
+from service.sweep.records import Plan, PlanState, RunState
+from service.sweep.store import IS_OPEN, attempts, calls, list_plans, runs
+from service.zego.messages import DeleteAnswer
 
-MAX_ID: Final = 2**63 - 1
 _PAGE: Final = 20
 _NOTHING_COUNTS: Final = END_STATES | {FileState.DELETING, FileState.UNCONFIRMED}
-_OUTCOME: Final = (
+_FOLLOWING_UP: Final = (
     *("state", "state_reason", "state_at", "wait_until", "wait_reason", "call_after"),
     *("attempts", "first_attempt_at", "last_outcome"),
 )
+_FILE: Final = media_files.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,25 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Uncounted:
-    """Which due files may still go where the breaker has no room: those that these budgets cover, or that never count.
+class Budgets:
+    """What lets files go that the breaker does not count: what is left of previews, by revision, and an approved plan.
 
-    `moved_by` are previewed revisions that have not used up what their preview showed, `plan` is an approved plan that
-    has not either. With `only_plan`, nothing but what the plan covers.
+    With `only_plan`, nothing but what the plan covers may go.
     """
 
-    moved_by: Collection[int] = ()
-    plan: Plan | None = None
+    moved: dict[int, int]
+    plan: Plan | None
     only_plan: bool = False
+
+
+def read_budgets(tx: Transaction, app_id: str, revision: int, *, approved_run: int | None = None) -> Budgets:
+    """What covers files of an app under these rules; with `approved_run`, only what was approved of that run."""
+    approved = [
+        plan
+        for plan in list_plans(tx, app_id=app_id, run_id=approved_run)
+        if plan.state is PlanState.APPROVED and plan.revision == revision and plan.budget
+    ]
+    return Budgets(list_moved_budgets(tx), approved[-1] if approved else None, only_plan=approved_run is not None)
 
 
 def list_due(
@@ -59,106 +71,82 @@ def list_due(
     vendor: Vendor,
     limit: int,
     *,
-    uncounted: Uncounted | None = None,
+    within: Budgets | None = None,
     after: tuple[datetime, int] | None = None,
 ) -> list[MediaFile]:
-    """The due files of one vendor that are next, those due first; `uncounted`: only such."""
+    """The due files of one vendor that are next, those due first; `within`: only such as these budgets may cover."""
     query = select(*COLUMNS).where(*_is_due(due, vendor))
-    if uncounted is not None:
-        query = query.where(_is_uncounted(uncounted))
+    if within is not None:
+        query = query.where(_is_within(within))
     if after is not None:
         at, number = after
-        later = or_(media_files.c.call_after > at, and_(media_files.c.call_after == at, media_files.c.id > number))
-        query = query.where(media_files.c.call_after >= at, later)
-    rows = tx.execute(query.order_by(media_files.c.call_after, media_files.c.id).limit(limit))
+        later = or_(_FILE.call_after > at, and_(_FILE.call_after == at, _FILE.id > number))
+        query = query.where(_FILE.call_after >= at, later)
+    rows = tx.execute(query.order_by(_FILE.call_after, _FILE.id).limit(limit))
     return [read_file(row) for row in rows]
 
 
-def has_due(tx: Transaction, due: Due, vendor: Vendor) -> bool:
-    """Whether any file of one vendor is due."""
-    return tx.execute(select(media_files.c.id).where(*_is_due(due, vendor)).limit(1)).first() is not None
+def list_due_vendors(tx: Transaction, due: Due) -> list[Vendor]:
+    """The vendors of which any file is due."""
+    first = {vendor: select(_FILE.id).where(*_is_due(due, vendor)).limit(1) for vendor in Vendor}
+    return [vendor for vendor, query in first.items() if tx.execute(query).first() is not None]
 
 
-def list_due_apps(tx: Transaction, moment: datetime) -> dict[str, int]:
+def count_due(tx: Transaction, moment: datetime) -> dict[str, int]:
     """How many files are due, by app."""
-    # App by app, each found with one look at an index: a GROUP BY would read every scheduled file.
-    found: dict[str, int] = {}
-    query = select(func.min(media_files.c.app_id)).where(media_files.c.app_id > bindparam("after"))
-    app_id = tx.execute(query, {"after": ""}).scalar()
-    while app_id is not None:
-        count = _count(tx, Due(app_id, moment, MAX_ID))
-        found |= {app_id: count} if count else {}
-        app_id = tx.execute(query, {"after": app_id}).scalar()
-    return found
+    query = select(_FILE.app_id, func.count()).where(IS_ELIGIBLE, _FILE.call_after <= moment).group_by(_FILE.app_id)
+    return {app_id: count for app_id, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
-def count_base(tx: Transaction, due: Due) -> Counter[int | None]:
-    """How many due files of an app no erasure names and nobody asked for before, by what moved their date."""
-    found: Counter[int | None] = Counter()
+def count_base(tx: Transaction, due: Due, plan: Plan | None) -> Counter[tuple[int | None, bool]]:
+    """How many due files of an app no erasure names and nobody asked for before.
+
+    By the revision that moved their date, and by whether the plan covers them.
+    """
+    found: Counter[tuple[int | None, bool]] = Counter()
+    in_plan = _is_in_plan(plan).label("in_plan")
     for vendor in Vendor:
-        query = select(media_files.c.moved_by, func.count()).where(*_is_due(due, vendor), _is_base())
-        for moved_by, count in tx.execute(query.group_by(media_files.c.moved_by)):
-            found[moved_by] += count
+        query = select(_FILE.moved_by, in_plan, func.count()).where(*_is_due(due, vendor), _is_base())
+        for moved_by, is_in_plan, count in tx.execute(query.group_by(_FILE.moved_by, "in_plan")):
+            found[moved_by, bool(is_in_plan)] += count
     return found
-
-
-def count_covered(tx: Transaction, due: Due, plan: Plan) -> int:
-    """How many of them an approved plan covers, whatever is left of its budget."""
-    return _count(tx, due, _is_base(), _is_in_plan(plan))
 
 
 def count_overdue(tx: Transaction, state: FileState, now: datetime) -> int:
     """How many files of one state have a date that has come."""
-    query = select(func.count()).where(media_files.c.state == state, media_files.c.due_at <= now)
-    return int(tx.execute(query).scalar_one())
+    return int(tx.execute(select(func.count()).where(_FILE.state == state, _FILE.due_at <= now)).scalar_one())
 
 
 def count_kept_back(tx: Transaction, now: datetime) -> list[tuple[FileState, WaitReason | None, int, datetime | None]]:
     """Files whose date has come and that are not due all the same: state, what they wait for, count, until when."""
     states = [FileState.HELD, FileState.UNCONFIRMED, FileState.KEPT, FileState.SCHEDULED]
-    is_kept_back = or_(media_files.c.state != FileState.SCHEDULED, media_files.c.call_after > now)
-    columns = (media_files.c.state, media_files.c.wait_reason)
-    query = select(*columns, func.count(), func.max(media_files.c.wait_until)).where(
-        media_files.c.state.in_(states), media_files.c.due_at <= now, is_kept_back
+    is_kept_back = or_(_FILE.state != FileState.SCHEDULED, _FILE.call_after > now)
+    columns = (_FILE.state, _FILE.wait_reason)
+    query = select(*columns, func.count(), func.max(_FILE.wait_until)).where(
+        _FILE.state.in_(states), _FILE.due_at <= now, is_kept_back
     )
     return [(state, reason, count, until) for state, reason, count, until in tx.execute(query.group_by(*columns))]
 
 
-def list_ranked_streams(tx: Transaction, due: Due, rules: Collection[str]) -> list[tuple[str, str]]:
-    """The rules (of these) and streams of an app that have due files."""
-    found: set[tuple[str, str]] = set()
-    for vendor in Vendor:
-        query = select(media_files.c.rule, media_files.c.stream_id).distinct()
-        rows = tx.execute(query.where(*_is_due(due, vendor), media_files.c.rule.in_(sorted(rules))))
-        found.update((rule, stream_id) for rule, stream_id in rows)
-    return sorted(found)
-
-
-def list_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, limit: int) -> list[MediaFile]:
-    """Due files of one vendor that neither a listing nor a person has confirmed."""
-    query = select(*COLUMNS).where(*_is_due(due, vendor), media_files.c.confirmed_at.is_(None)).limit(limit)
-    return [read_file(row) for row in tx.execute(query)]
-
-
 _SPANS: Final = (
-    select(media_files.c.id, media_files.c.began_at, media_files.c.ended_at)
+    select(_FILE.id, _FILE.began_at, _FILE.ended_at)
     .where(
-        media_files.c.app_id == bindparam("app"),
-        media_files.c.stream_id == bindparam("stream"),
-        media_files.c.rule == bindparam("by_rule"),
-        media_files.c.due_at.is_not(None),  # else the rule could not be judged: it decides no such file
-        media_files.c.state.not_in(sorted(_NOTHING_COUNTS)),
-        media_files.c.suspicion.is_(None),
-        media_files.c.erasure_id.is_(None),
-        or_(media_files.c.last_outcome.is_(None), media_files.c.last_outcome != Outcome.UNKNOWN),
+        _FILE.app_id == bindparam("app"),
+        _FILE.stream_id == bindparam("stream"),
+        _FILE.rule == bindparam("by_rule"),
+        _FILE.due_at.is_not(None),  # else the rule could not be judged: it decides no such file
+        _FILE.state.not_in(sorted(_NOTHING_COUNTS)),
+        _FILE.suspicion.is_(None),
+        _FILE.erasure_id.is_(None),
+        or_(_FILE.last_outcome.is_(None), _FILE.last_outcome != Outcome.UNKNOWN),
         or_(
-            media_files.c.wait_reason.is_(None),
-            media_files.c.wait_reason != WaitReason.ADOPTION,
-            media_files.c.wait_until.is_(None),
-            media_files.c.wait_until <= bindparam("now"),
+            _FILE.wait_reason.is_(None),
+            _FILE.wait_reason != WaitReason.ADOPTION,
+            _FILE.wait_until.is_(None),
+            _FILE.wait_until <= bindparam("now"),
         ),
     )
-    .order_by(media_files.c.ended_at.desc(), media_files.c.id.desc())
+    .order_by(_FILE.ended_at.desc(), _FILE.id.desc())
     .limit(_PAGE)
     .offset(bindparam("skip"))
 )
@@ -176,62 +164,111 @@ def iterate_spans(tx: Transaction, app_id: str, stream_id: str, rule: str, now: 
         skip += _PAGE
 
 
+def list_ranked_streams(tx: Transaction, due: Due, rules: Collection[str]) -> list[tuple[str, str]]:
+    """The rules (of these) and streams of an app that have due files."""
+    found: set[tuple[str, str]] = set()
+    for vendor in Vendor:
+        query = select(_FILE.rule, _FILE.stream_id).where(*_is_due(due, vendor), _FILE.rule.in_(sorted(rules)))
+        found.update((rule, stream_id) for rule, stream_id in tx.execute(query.distinct()))
+    return sorted(found)
+
+
 def flag_outranked(tx: Transaction, app_id: str, stream_id: str, rule: str, newest: Collection[int]) -> None:
     """Let files of a stream be decided again that are kept for their rank, but are not among these."""
     kept = update(media_files).where(
-        media_files.c.app_id == app_id,
-        media_files.c.stream_id == stream_id,
-        media_files.c.rule == rule,
-        media_files.c.state == FileState.KEPT,
-        media_files.c.due_at.is_not(None),
-        media_files.c.id.not_in(sorted(newest)),
+        _FILE.app_id == app_id,
+        _FILE.stream_id == stream_id,
+        _FILE.rule == rule,
+        _FILE.state == FileState.KEPT,
+        _FILE.due_at.is_not(None),
+        _FILE.id.not_in(sorted(newest)),
     )
     tx.execute(kept.values(decide_again=True))
 
 
-def claim_files(
-    tx: Transaction, run_id: int, call_id: int, numbers: Sequence[int], revision: int, now: datetime
-) -> None:
-    """Write an attempt for each of these files, with the decision that stands in its row, and set it `deleting`."""
-    wanted = media_files.c.id.in_(numbers)
-    copied = ("call_id", "run_id", "media_file_id", "opened_at", "rule", "revision", "due_at", "reason")
-    source = select(
-        literal(call_id),
-        literal(run_id),
-        media_files.c.id,
-        literal(now, attempts.c.opened_at.type),
-        media_files.c.rule,
-        literal(revision),
-        media_files.c.due_at,
-        media_files.c.state_reason,
-    )
-    tx.execute(insert(attempts).from_select(copied, source.where(wanted).order_by(media_files.c.id)))
-    claimed = update(media_files).where(wanted)
-    tx.execute(claimed.values(state=FileState.DELETING, state_at=now, last_attempt_id=_find_last_attempt()))
+def refuse_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, limit: int, reason: str, now: datetime) -> int:
+    """Let due files that neither a listing nor a person has confirmed wait for that; returns how many."""
+    batch = select(_FILE.id).where(*_is_due(due, vendor), _FILE.confirmed_at.is_(None)).limit(limit)
+    refused = update(media_files).where(_FILE.id.in_(batch))
+    return count_changed(tx.execute(refused.values(state=FileState.UNCONFIRMED, state_reason=reason, state_at=now)))
 
 
-def release_files(tx: Transaction, numbers: Sequence[int], now: datetime) -> None:
-    """Give back files whose call was not sent and whose attempts were taken away: they are due as before."""
-    claimed = update(media_files).where(media_files.c.id.in_(numbers), media_files.c.state == FileState.DELETING)
-    tx.execute(claimed.values(state=FileState.SCHEDULED, state_at=now, last_attempt_id=_find_last_attempt()))
+def open_call(
+    tx: Transaction, run_id: int, app_id: str, vendor: Vendor, numbers: Sequence[int], revision: int, now: datetime
+) -> int:
+    """Write down a call with an attempt for each file and the decision behind it; the files are `deleting` from now on.
 
-
-def release_all(tx: Transaction, until: datetime, reason: str, now: datetime) -> int:
-    """Give back every file with an open call, whose outcome is unknown: it is asked for again after `until`.
-
-    One that something else lets wait for longer, since it was claimed, waits for that.
+    Returns the call's number.
     """
-    claimed = update(media_files).where(media_files.c.state == FileState.DELETING)
-    released = {
-        "state": FileState.SCHEDULED,
-        "state_reason": reason,
-        "state_at": now,
-        "last_outcome": Outcome.UNKNOWN,
-    }
-    waits = media_files.c.wait_until > until
-    longer = tx.execute(claimed.where(waits).values(**released, call_after=media_files.c.wait_until))
-    others = claimed.values(**released, wait_until=until, wait_reason=WaitReason.RETRY, call_after=until)
-    return count_changed(longer) + count_changed(tx.execute(others))
+    call = insert(calls).values(run_id=run_id, app_id=app_id, vendor=vendor, opened_at=now)
+    call_id = int(tx.execute(call.returning(calls.c.id)).scalar_one())
+    copied = ("call_id", "run_id", "media_file_id", "opened_at", "rule", "revision", "due_at", "reason")
+    opened_at = literal(now, attempts.c.opened_at.type)
+    facts = (_FILE.id, opened_at, _FILE.rule, literal(revision), _FILE.due_at, _FILE.state_reason)
+    source = select(literal(call_id), literal(run_id), *facts).where(_FILE.id.in_(numbers)).order_by(_FILE.id)
+    tx.execute(insert(attempts).from_select(copied, source))
+    claimed = update(media_files).where(_FILE.id.in_(numbers))
+    tx.execute(claimed.values(state=FileState.DELETING, state_at=now, last_attempt_id=_find_last_attempt()))
+    return call_id
+
+
+def drop_call(tx: Transaction, call_id: int, numbers: Sequence[int], now: datetime) -> bool:
+    """Forget a call that was not sent, with its attempts: its files are due as before. False: it is forgotten."""
+    if not count_changed(tx.execute(delete(attempts).where(attempts.c.call_id == call_id, IS_OPEN))):
+        return False
+    tx.execute(delete(calls).where(calls.c.id == call_id))
+    claimed = update(media_files).where(_FILE.id.in_(numbers), _FILE.state == FileState.DELETING)
+    tx.execute(claimed.values(state=FileState.SCHEDULED, state_at=now, last_attempt_id=_find_last_attempt()))
+    return True
+
+
+def close_open(tx: Transaction, until: datetime, reason: str, now: datetime) -> int:
+    """Close what a process left open: attempts as unknown, their files due again after `until`, runs as lost.
+
+    A file that something else lets wait for longer, since it was claimed, waits for that. Returns how many attempts.
+    """
+    message = "the process ended before it could record an answer"
+    unknown = (
+        update(attempts).where(IS_OPEN).values(outcome=Outcome.UNKNOWN, charged=False, message=message, ended_at=now)
+    )
+    closed = count_changed(tx.execute(unknown))
+    released = {"state": FileState.SCHEDULED, "state_reason": reason, "state_at": now, "last_outcome": Outcome.UNKNOWN}
+    claimed = update(media_files).where(_FILE.state == FileState.DELETING)
+    tx.execute(claimed.where(_FILE.wait_until > until).values(**released, call_after=_FILE.wait_until))
+    tx.execute(claimed.values(**released, wait_until=until, wait_reason=WaitReason.RETRY, call_after=until))
+    note = "its process ended, or lost the lead; what it had claimed was given back"
+    running = update(runs).where(runs.c.state == RunState.RUNNING)
+    tx.execute(running.values(state=RunState.LOST, finished_at=now, note=note))
+    return closed
+
+
+def save_answer(tx: Transaction, call_id: int, answer: DeleteAnswer, now: datetime) -> bool:
+    """Keep an answer of ZEGO as it came; False: the call's answer is on record already (or the call is not)."""
+    kept = ("http_status", "message", "request_id", "cache_code", "raw")
+    values = {name: getattr(answer, name) for name in kept}
+    values["code"] = None if answer.code is None else str(answer.code)
+    unanswered = update(calls).where(calls.c.id == call_id, calls.c.answered_at.is_(None))
+    return count_changed(tx.execute(unanswered.values(answered_at=now, **values))) > 0
+
+
+def close_attempts(tx: Transaction, call_id: int, numbers: Sequence[int], result: FileResult, now: datetime) -> None:
+    """Complete the attempts of a call on these files with what came of them."""
+    closed = update(attempts).where(attempts.c.call_id == call_id, attempts.c.media_file_id.in_(numbers))
+    tx.execute(closed.values(ended_at=now, **asdict(result)))
+
+
+def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int) -> set[int]:
+    """Those of these files that an earlier call may have deleted: its outcome is unknown, and nobody saw them since."""
+    if not numbers:
+        return set()
+    query = select(attempts.c.media_file_id).join(media_files, _FILE.id == attempts.c.media_file_id)
+    query = query.where(
+        attempts.c.media_file_id.in_(sorted(numbers)),
+        attempts.c.call_id < call_id,
+        attempts.c.outcome == Outcome.UNKNOWN,
+        or_(_FILE.confirmed_at.is_(None), _FILE.confirmed_at <= attempts.c.ended_at),
+    )
+    return set(tx.execute(query).scalars())
 
 
 def end_files(
@@ -239,63 +276,54 @@ def end_files(
 ) -> None:
     """Write down that files have ended, unless they have before. An empty `reason`: what let them be deleted."""
     ended: dict[str, Any] = {"state": state, "state_at": now, "last_outcome": Outcome(state.value)}
-    ended["state_reason"] = reason or literal("deleted: ").concat(media_files.c.state_reason)
+    ended["state_reason"] = reason or literal("deleted: ").concat(_FILE.state_reason)
     if charged:
-        ended["attempts"] = media_files.c.attempts + 1
-        ended["first_attempt_at"] = func.coalesce(media_files.c.first_attempt_at, now)
-    open_files = update(media_files).where(media_files.c.id.in_(numbers), media_files.c.state.not_in(END_STATES))
+        ended["attempts"] = _FILE.attempts + 1
+        ended["first_attempt_at"] = func.coalesce(_FILE.first_attempt_at, now)
+    open_files = update(media_files).where(_FILE.id.in_(numbers), _FILE.state.not_in(END_STATES))
     tx.execute(open_files.values(ended))
 
 
-_SAVE_OUTCOME: Final = (
+_FOLLOW_UP: Final = (
     update(media_files)
-    .where(media_files.c.id == bindparam("file"))
-    .values({name: bindparam(f"new_{name}") for name in _OUTCOME})
+    .where(_FILE.id == bindparam("file"))
+    .values({name: bindparam(f"new_{name}") for name in _FOLLOWING_UP})
 )
 
 
-def save_outcomes(tx: Transaction, files: Sequence[MediaFile]) -> None:
+def save_follow_up(tx: Transaction, files: Sequence[MediaFile]) -> None:
     """Write what an attempt that ended nothing has changed of these files."""
     if files:
-        rows = [{"file": file.id} | {f"new_{name}": getattr(file, name) for name in _OUTCOME} for file in files]
-        tx.execute(_SAVE_OUTCOME, rows)
+        rows = [{"file": file.id} | {f"new_{name}": getattr(file, name) for name in _FOLLOWING_UP} for file in files]
+        tx.execute(_FOLLOW_UP, rows)
 
 
 def _find_last_attempt() -> ColumnElement[int]:
-    last = select(func.max(attempts.c.id)).where(attempts.c.media_file_id == media_files.c.id)
-    return last.scalar_subquery()
-
-
-def _count(tx: Transaction, due: Due, *conditions: ColumnElement[bool]) -> int:
-    query = select(func.count()).select_from(media_files)
-    return sum(tx.execute(query.where(*_is_due(due, vendor), *conditions)).scalar_one() for vendor in Vendor)
+    return select(func.max(attempts.c.id)).where(attempts.c.media_file_id == _FILE.id).scalar_subquery()
 
 
 def _is_due(due: Due, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:
     # For one vendor at a time: then both databases read the index of what is due, and no more of it than that.
     return (
         IS_RETRIED if due.only_retries else IS_ELIGIBLE,  # type: ignore[return-value]
-        media_files.c.app_id == due.app_id,
-        media_files.c.vendor == vendor,
-        media_files.c.call_after <= due.moment,
-        media_files.c.id <= due.highest_id,
+        _FILE.app_id == due.app_id,
+        _FILE.vendor == vendor,
+        _FILE.call_after <= due.moment,
+        _FILE.id <= due.highest_id,
     )
 
 
 def _is_base() -> ColumnElement[bool]:
-    return and_(media_files.c.erasure_id.is_(None), media_files.c.last_outcome.is_(None))
+    return and_(_FILE.erasure_id.is_(None), _FILE.last_outcome.is_(None))
 
 
-def _is_in_plan(plan: Plan) -> ColumnElement[bool]:
-    return and_(media_files.c.call_after <= plan.made_at, media_files.c.id <= plan.highest_id)
+def _is_in_plan(plan: Plan | None) -> ColumnElement[bool]:
+    return false() if plan is None else and_(_FILE.call_after <= plan.made_at, _FILE.id <= plan.highest_id)
 
 
-def _is_uncounted(uncounted: Uncounted) -> ColumnElement[bool]:
-    plan = uncounted.plan
-    in_plan = false() if plan is None else and_(_is_base(), _is_in_plan(plan))
-    if uncounted.only_plan:
+def _is_within(budgets: Budgets) -> ColumnElement[bool]:
+    in_plan = and_(_is_base(), _is_in_plan(budgets.plan))
+    if budgets.only_plan:
         return in_plan
-    ways = [media_files.c.erasure_id.is_not(None), media_files.c.last_outcome.is_not(None)]
-    if uncounted.moved_by:
-        ways.append(media_files.c.moved_by.in_(sorted(uncounted.moved_by)))
-    return or_(*ways, in_plan)
+    is_moved = _FILE.moved_by.in_(sorted(budgets.moved)) if budgets.moved else false()
+    return or_(_FILE.erasure_id.is_not(None), _FILE.last_outcome.is_not(None), is_moved, in_plan)

@@ -12,9 +12,8 @@ from service.database import Database, Transaction
 from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
 from service.model import FileState, MediaFile, Vendor, WaitReason
-from service.rules.store import list_moved_budgets
-from service.sweep import claim_store, history_store, store
-from service.sweep.breaker import Admission, Limits, count_beyond_budgets, describe_remedy, judge_count
+from service.sweep import claim_store, history_store
+from service.sweep.breaker import Limits, ask_breaker, describe_remedy
 from service.sweep.claim import Judge
 from service.sweep.claim_store import Due
 
@@ -95,23 +94,23 @@ def dry_run(
     confirm_all: bool,
     limit: int,
 ) -> DryRun:
-    """Decide what is due of these apps as a pass would, and report it; the first `limit` files are listed.
-
-    Raises:
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
+    """Decide what is due of these apps as a pass would, and report it; the first `limit` files are listed."""
     with database.read() as tx:
         result = DryRun(now, *history_store.count_unapplied(tx))
-        highest_id = find_highest_id(tx)
+        highest_id, revision = find_highest_id(tx), reader.read(tx).rules.revision
         for state, reason, count, until in claim_store.count_kept_back(tx, now):
             result.kept_back.add(state, reason, until, count)
         for app_id in sorted(app_ids):
             due = Due(app_id, now, highest_id)
             files = list(_list_deleted(tx, reader, due, result.kept_back, confirm_all=confirm_all))
-            admission = _admit(tx, reader, limits, due, files)
+            budgets = claim_store.read_budgets(tx, app_id, revision)
+            base = [file for file in files if file.erasure_id is None and file.last_outcome is None]
+            plan = budgets.plan
+            counted = Counter((file.moved_by, plan is not None and plan.covers(file)) for file in base)
+            admission = ask_breaker(tx, limits, app_id, revision, counted, budgets)
             if admission.reason:
-                stop = WouldStop(app_id, admission.due, admission.present, admission.reason, admission.plan_run)
-                result.stops.append(stop)
+                facts = (admission.files_count, admission.present_count, admission.reason, admission.plan_run)
+                result.stops.append(WouldStop(app_id, *facts))
                 continue
             result.total += len(files)
             result.by_rule.update(file.rule or "" for file in files)
@@ -133,18 +132,3 @@ def _list_deleted(
                     yield file
                 elif file.due_at is not None and file.due_at <= due.moment:
                     kept_back.add(file.state, file.wait_reason, file.wait_until)
-
-
-def _admit(tx: Transaction, reader: PolicyReader, limits: Limits, due: Due, files: Collection[MediaFile]) -> Admission:
-    revision = reader.read(tx).rules.revision
-    base = [file for file in files if file.erasure_id is None and file.last_outcome is None]
-    plan = store.find_approved_plan(tx, due.app_id, revision)
-    approved = 0
-    if plan is not None:
-        covered = sum(
-            file.id <= plan.highest_id and file.call_after is not None and file.call_after <= plan.made_at
-            for file in base
-        )
-        approved = min(plan.budget, covered)
-    counted = count_beyond_budgets(Counter(file.moved_by for file in base), list_moved_budgets(tx), approved)
-    return judge_count(tx, limits, due.app_id, counted, revision)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from service.model import Outcome, Vendor
+from service.model import MediaFile, Outcome, Vendor
 
 
 class RunState(StrEnum):
-    """How the record of one run stands; documented in docs/files.md."""
+    """How the record of one run stands; documented in docs/sweep.md."""
 
     RUNNING = "running"
     DONE = "done"
@@ -29,16 +29,19 @@ class Trigger(StrEnum):
 
 
 class PlanState(StrEnum):
-    """How a plan stands that the breaker stopped; documented in docs/files.md."""
+    """How a plan stands that the breaker stopped; documented in docs/sweep.md."""
 
     OPEN = "open"
     APPROVED = "approved"
     EXPIRED = "expired"
 
 
+# The fields of these are the columns of their tables, in the same order.
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The record of one sweep; its totals are counted from its attempts."""
+    """One sweep; its totals are counted from its attempts."""
 
     id: int
     trigger: Trigger
@@ -50,8 +53,17 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What one run did: calls, files by their last outcome in it, and deleted ones not purged from Wangsu's cache."""
+
+    calls: int
+    outcomes: dict[Outcome | None, int]
+    purges_failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One DeleteMedia call: written before it is sent, completed when its answer is understood."""
+    """One call of DeleteMedia: written before it is sent, completed when its answer is understood."""
 
     id: int
     run_id: int
@@ -92,8 +104,8 @@ class Attempt:
 class Plan:
     """What a run would have deleted of one app when the breaker stopped it.
 
-    It is a predicate with a number, not a list: files of the app that were due at `made_at` under `revision`, with
-    numbers up to `highest_id`; `files_count` of them. Approved, it is a budget, of which `called` are used up.
+    A predicate with a number, not a list: files of the app that were due at `made_at` under `revision`, with numbers up
+    to `highest_id`; `files_count` of them. Approved, it is a budget, of which `called` are used up.
     """
 
     run_id: int
@@ -114,6 +126,10 @@ class Plan:
         """How many files it still covers."""
         return max(self.files_count - self.called, 0)
 
+    def covers(self, file: MediaFile) -> bool:
+        """Whether a file was due and known when it was made."""
+        return file.id <= self.highest_id and file.call_after is not None and file.call_after <= self.made_at
+
 
 @dataclass(frozen=True, slots=True)
 class AppState:
@@ -131,3 +147,7 @@ class AppState:
     failures: int
     code: str
     message: str
+
+    def pauses_at(self, now: datetime) -> bool:
+        """Whether it pauses; a pause that began under a clock that was set back is over."""
+        return self.until is not None and self.since <= now < self.until

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from datetime import datetime
 
-from service.database import Database, Transaction
+from service.database import Database
 from service.files.store import count_by_state
 from service.model import FileState
 from service.sweep import claim_store, store
 from service.sweep.breaker import describe_remedy
-from service.sweep.records import AppState, Plan, RunState
+from service.sweep.records import AppState, Plan
 from service.units import count_of, describe_moment
 
 
 def find_attention(database: Database, app_ids: Collection[str], now: datetime) -> list[str]:
-    """What waits for a person, each in a sentence with what to do; `app_ids` are those configured.
-
-    Raises:
-        DatabaseUnavailable: the database refused or could not be reached.
-    """
+    """What waits for a person, each in a sentence with what to do; `app_ids` are those configured."""
     with database.read() as tx:
-        due = claim_store.list_due_apps(tx, now)
+        due = claim_store.count_due(tx, now)
+        failed = count_by_state(tx).get(FileState.FAILED, 0)
+        overdue = claim_store.count_overdue(tx, FileState.UNCONFIRMED, now)
         sentences = [describe_plan(plan) for plan in store.list_plans(tx, only_open=True)]
         # With nothing due there is nothing to try it with: `doctor` shows whether ZEGO accepts calls.
         sentences += [
@@ -29,18 +27,15 @@ def find_attention(database: Database, app_ids: Collection[str], now: datetime) 
             for state in store.list_app_states(tx)
             if state.blocked and state.app_id in due and state.app_id in app_ids
         ]
-        sentences += _describe_files(tx, now)
-        sentences += [
-            f"{_are(count)} due, but app {app_id} is not in the settings: add it"
-            for app_id, count in sorted(due.items())
-            if app_id not in app_ids
-        ]
-    return sentences
-
-
-def needs_person(state: RunState, attention: Sequence[str]) -> bool:
-    """Whether the run is over, in this state, but somebody has to act: exit code 3."""
-    return state is not RunState.DONE or bool(attention)
+    if failed:
+        sentences.append(f"{_are(failed)} given up: {_look_at('failed', 'retry')}")
+    if overdue:
+        sentences.append(f"{_are(overdue)} overdue but unconfirmed: {_look_at('unconfirmed', 'confirm')}")
+    return sentences + [
+        f"{_are(count)} due, but app {app_id} is not in the settings: add it"
+        for app_id, count in sorted(due.items())
+        if app_id not in app_ids
+    ]
 
 
 def describe_plan(plan: Plan) -> str:
@@ -62,18 +57,9 @@ def describe_app_state(state: AppState) -> str:
     )
 
 
-def _describe_files(tx: Transaction, now: datetime) -> Iterator[str]:
-    if failed := count_by_state(tx).get(FileState.FAILED, 0):
-        yield (
-            f"{_are(failed)} given up: see `zego-retention files list --state failed`, then"
-            " `zego-retention files retry ID`"
-        )
-    if overdue := claim_store.count_overdue(tx, FileState.UNCONFIRMED, now):
-        yield (
-            f"{_are(overdue)} overdue but unconfirmed: see `zego-retention files list --state unconfirmed`, then"
-            " `zego-retention files confirm ID`"
-        )
-
-
 def _are(count: int) -> str:
     return f"{count_of(count, 'file')} {'is' if count == 1 else 'are'}"
+
+
+def _look_at(state: str, command: str) -> str:
+    return f"see `zego-retention files list --state {state}`, then `zego-retention files {command} ID`"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     ForeignKey,
     Index,
     Integer,
-    Select,
     String,
     Table,
     Text,
@@ -30,11 +27,7 @@ from sqlalchemy import (
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, insert_into, metadata, partial_index
 from service.model import Outcome, Vendor
-from service.sweep.answers import FileResult
-from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
-from service.zego.messages import DeleteAnswer
-
-T = TypeVar("T")
+from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, RunTotals, Trigger
 
 IS_OPEN: Final = text("outcome IS NULL")
 IS_PRUNABLE: Final = text("outcome IN ('retryable', 'rejected', 'blocked')")
@@ -124,24 +117,7 @@ app_states: Final = Table(
     Column("message", Text, nullable=False),
 )
 
-_RUN: Final = tuple(runs.c[name] for name in Run.__dataclass_fields__)
-_CALL: Final = tuple(calls.c[name] for name in Call.__dataclass_fields__)
-_ATTEMPT: Final = tuple(attempts.c[name] for name in Attempt.__dataclass_fields__)
-_PLAN: Final = tuple(plans.c[name] for name in Plan.__dataclass_fields__)
-_NOT_WHOLE: Final = (Trigger.RETRY, Trigger.APPROVAL)
 _PURGED: Final = "1"
-
-
-@dataclass(frozen=True, slots=True)
-class RunTotals:
-    """What one run did: calls, files by their last outcome in it, and deleted ones not purged from Wangsu's cache."""
-
-    calls: int
-    outcomes: dict[Outcome | None, int]
-    purges_failed: int
-
-
-# Runs
 
 
 def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> int:
@@ -155,20 +131,15 @@ def finish_run(tx: Transaction, run_id: int, state: RunState, now: datetime, not
     tx.execute(update(runs).where(runs.c.id == run_id).values(state=state, finished_at=now, note=note))
 
 
-def lose_running(tx: Transaction, now: datetime, note: str) -> int:
-    """Mark runs that say they are running as lost."""
-    running = update(runs).where(runs.c.state == RunState.RUNNING)
-    return count_changed(tx.execute(running.values(state=RunState.LOST, finished_at=now, note=note)))
-
-
 def find_run(tx: Transaction, run_id: int) -> Run | None:
     """One run."""
-    return _find_one(tx, select(*_RUN).where(runs.c.id == run_id), Run)
+    row = tx.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else Run(*row)
 
 
 def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Run]:
     """Runs, the newest first, those below `before`."""
-    query = select(*_RUN).order_by(runs.c.id.desc()).limit(limit)
+    query = select(runs).order_by(runs.c.id.desc()).limit(limit)
     return [Run(*row) for row in tx.execute(query if before is None else query.where(runs.c.id < before))]
 
 
@@ -178,11 +149,10 @@ def count_runs(tx: Transaction) -> dict[RunState, int]:
     return {state: count for state, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
-def find_last_run(tx: Transaction, *, scheduled: bool = False) -> Run | None:
-    """The newest run over everything due (`scheduled`: on schedule) that was not cut short."""
-    whole = runs.c.trigger == Trigger.SCHEDULE if scheduled else runs.c.trigger.not_in(_NOT_WHOLE)
-    query = select(*_RUN).where(whole, runs.c.state.not_in([RunState.LOST, RunState.INTERRUPTED]))
-    return _find_one(tx, query.order_by(runs.c.id.desc()).limit(1), Run)
+def find_last_schedule(tx: Transaction) -> datetime | None:
+    """When the newest run on schedule that was not cut short has begun."""
+    is_whole = (runs.c.trigger == Trigger.SCHEDULE, runs.c.state.not_in([RunState.LOST, RunState.INTERRUPTED]))
+    return tx.execute(select(runs.c.started_at).where(*is_whole).order_by(runs.c.id.desc()).limit(1)).scalar()
 
 
 def count_totals(tx: Transaction, run_id: int) -> RunTotals:
@@ -198,85 +168,9 @@ def count_totals(tx: Transaction, run_id: int) -> RunTotals:
     return RunTotals(sent, outcomes, tx.execute(failed).scalar_one())
 
 
-# Calls and attempts
-
-
-def open_call(tx: Transaction, run_id: int, app_id: str, vendor: Vendor, now: datetime) -> int:
-    """Write down a call before it is sent; returns its number."""
-    row = insert(calls).values(run_id=run_id, app_id=app_id, vendor=vendor, opened_at=now)
-    return int(tx.execute(row.returning(calls.c.id)).scalar_one())
-
-
-def drop_call(tx: Transaction, call_id: int) -> None:
-    """Forget a call that was not sent, with its attempts."""
-    tx.execute(delete(attempts).where(attempts.c.call_id == call_id))
-    tx.execute(delete(calls).where(calls.c.id == call_id))
-
-
-def is_answered(tx: Transaction, call_id: int) -> bool:
-    """Whether the answer of a call is on record (or the call is not)."""
-    return tx.execute(select(calls.c.id).where(calls.c.id == call_id, calls.c.answered_at.is_(None))).first() is None
-
-
-def save_answer(tx: Transaction, call_id: int, answer: DeleteAnswer, now: datetime) -> None:
-    """Keep an answer of ZEGO as it came."""
-    tx.execute(
-        update(calls)
-        .where(calls.c.id == call_id)
-        .values(
-            answered_at=now,
-            http_status=answer.http_status,
-            code=None if answer.code is None else str(answer.code),
-            message=answer.message,
-            request_id=answer.request_id,
-            cache_code=answer.cache_code,
-            raw=answer.raw,
-        )
-    )
-
-
-def close_attempts(
-    tx: Transaction, call_id: int, numbers: Sequence[int] | None, result: FileResult, now: datetime
-) -> None:
-    """Complete the attempts of a call on these files (None: on all) with what came of them."""
-    of_call = update(attempts).where(attempts.c.call_id == call_id)
-    if numbers is not None:
-        of_call = of_call.where(attempts.c.media_file_id.in_(numbers))
-    tx.execute(
-        of_call.values(
-            outcome=result.outcome,
-            charged=result.charged,
-            code=result.code,
-            message=result.message,
-            request_id=result.request_id,
-            ended_at=now,
-        )
-    )
-
-
-def close_unrecorded(tx: Transaction, message: str, now: datetime) -> int:
-    """Complete every open attempt as unknown: ZEGO may have acted, and nobody will record its answer."""
-    unknown = update(attempts).where(IS_OPEN)
-    return count_changed(
-        tx.execute(unknown.values(outcome=Outcome.UNKNOWN, charged=False, message=message, ended_at=now))
-    )
-
-
-def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int) -> set[int]:
-    """Those of these files that an earlier call may have deleted, since its outcome is unknown."""
-    if not numbers:
-        return set()
-    query = select(attempts.c.media_file_id).where(
-        attempts.c.media_file_id.in_(sorted(numbers)),
-        attempts.c.call_id < call_id,
-        attempts.c.outcome == Outcome.UNKNOWN,
-    )
-    return set(tx.execute(query).scalars())
-
-
 def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:
     """The calls of a run in their order, beyond the call `after`."""
-    query = select(*_CALL).where(calls.c.run_id == run_id, calls.c.id > after).order_by(calls.c.id).limit(limit)
+    query = select(calls).where(calls.c.run_id == run_id, calls.c.id > after).order_by(calls.c.id).limit(limit)
     return [Call(*row) for row in tx.execute(query)]
 
 
@@ -284,18 +178,17 @@ def list_attempts(
     tx: Transaction, limit: int | None = None, *, run_id: int | None = None, file: int | None = None, after: int = 0
 ) -> list[Attempt]:
     """The attempts of a run or on a file (its number) in their order, beyond the attempt `after`."""
-    conditions: list[ColumnElement[bool]] = [attempts.c.id > after]
+    query = select(attempts).where(attempts.c.id > after).order_by(attempts.c.id).limit(limit)
     if run_id is not None:
-        conditions.append(attempts.c.run_id == run_id)
+        query = query.where(attempts.c.run_id == run_id)
     if file is not None:
-        conditions.append(attempts.c.media_file_id == file)
-    query = select(*_ATTEMPT).where(*conditions).order_by(attempts.c.id).limit(limit)
+        query = query.where(attempts.c.media_file_id == file)
     return [Attempt(*row) for row in tx.execute(query)]
 
 
 def find_attempts(tx: Transaction, numbers: Collection[int]) -> dict[int, Attempt]:
     """Attempts by number (`MediaFile.last_attempt_id`)."""
-    query = select(*_ATTEMPT).where(attempts.c.id.in_(sorted(numbers)))
+    query = select(attempts).where(attempts.c.id.in_(sorted(numbers)))
     return {row.id: Attempt(*row) for row in tx.execute(query)} if numbers else {}
 
 
@@ -304,38 +197,21 @@ def count_attempts(tx: Transaction, run_id: int) -> int:
     return int(tx.execute(select(func.count()).where(attempts.c.run_id == run_id)).scalar_one())
 
 
-# Plans
-
-
 def add_plan(tx: Transaction, plan: Plan) -> None:
-    """Store a plan; an app has one open plan at most."""
+    """Store a plan."""
     tx.execute(insert(plans).values({name: getattr(plan, name) for name in Plan.__dataclass_fields__}))
 
 
-def list_plans(tx: Transaction, *, run_id: int | None = None, only_open: bool = False) -> list[Plan]:
-    """Plans by run and app: those of one run, or those that are open."""
-    query = select(*_PLAN).order_by(plans.c.run_id, plans.c.app_id)
+def list_plans(
+    tx: Transaction, *, app_id: str | None = None, run_id: int | None = None, only_open: bool = False
+) -> list[Plan]:
+    """Plans by run and app: those of one app, of one run, or those that are open, of which each app has one at most."""
+    query = select(plans).order_by(plans.c.run_id, plans.c.app_id)
+    if app_id is not None:
+        query = query.where(plans.c.app_id == app_id)
     if run_id is not None:
         query = query.where(plans.c.run_id == run_id)
     return [Plan(*row) for row in tx.execute(query.where(IS_OPEN_PLAN) if only_open else query)]
-
-
-def find_open_plan(tx: Transaction, app_id: str) -> Plan | None:
-    """The open plan of an app."""
-    return _find_one(tx, select(*_PLAN).where(IS_OPEN_PLAN, plans.c.app_id == app_id), Plan)
-
-
-def find_approved_plan(tx: Transaction, app_id: str, revision: int, *, run_id: int | None = None) -> Plan | None:
-    """The newest approved plan of an app (of one run) under these rules that is not used up."""
-    query = select(*_PLAN).where(
-        plans.c.app_id == app_id,
-        plans.c.state == PlanState.APPROVED,
-        plans.c.revision == revision,
-        plans.c.called < plans.c.files_count,
-    )
-    if run_id is not None:
-        query = query.where(plans.c.run_id == run_id)
-    return _find_one(tx, query.order_by(plans.c.run_id.desc()).limit(1), Plan)
 
 
 def approve_plans(tx: Transaction, run_id: int, revision: int, by: str, now: datetime) -> list[str]:
@@ -345,10 +221,10 @@ def approve_plans(tx: Transaction, run_id: int, revision: int, by: str, now: dat
     return sorted(tx.execute(approved.returning(plans.c.app_id)).scalars())
 
 
-def expire_plan(tx: Transaction, app_id: str, by: str, now: datetime) -> bool:
-    """End the open plan of an app, which nobody has to decide about any more; False if there is none."""
+def expire_plan(tx: Transaction, app_id: str, by: str, now: datetime) -> None:
+    """End the open plan of an app, if there is one: nobody has to decide about it any more."""
     opened = update(plans).where(IS_OPEN_PLAN, plans.c.app_id == app_id)
-    return bool(count_changed(tx.execute(opened.values(state=PlanState.EXPIRED, ended_at=now, ended_by=by))))
+    tx.execute(opened.values(state=PlanState.EXPIRED, ended_at=now, ended_by=by))
 
 
 def use_plan(tx: Transaction, run_id: int, app_id: str, count: int) -> None:
@@ -357,35 +233,21 @@ def use_plan(tx: Transaction, run_id: int, app_id: str, count: int) -> None:
     tx.execute(of_app.values(called=plans.c.called + count))
 
 
-# App states
-
-
 def list_app_states(tx: Transaction, app_id: str | None = None) -> list[AppState]:
     """Why apps (or one app) are not called at the moment, by app and vendor."""
     query = select(app_states).order_by(app_states.c.app_id, app_states.c.vendor)
     rows = tx.execute(query if app_id is None else query.where(app_states.c.app_id == app_id))
-    return [_read_app_state(row) for row in rows]
+    return [AppState(app, Vendor(vendor) if vendor else None, *rest) for app, vendor, *rest in rows]
 
 
 def save_app_state(tx: Transaction, state: AppState) -> None:
     """Write down why an app, or one vendor of it, is not called; what stood there before is replaced."""
     row = {name: getattr(state, name) for name in AppState.__dataclass_fields__} | {"vendor": state.vendor or ""}
     insertion = insert_into(tx, app_states).values(row)
-    key = ["app_id", "vendor"]
-    tx.execute(insertion.on_conflict_do_update(index_elements=key, set_={k: v for k, v in row.items() if k not in key}))
+    tx.execute(insertion.on_conflict_do_update(index_elements=["app_id", "vendor"], set_=row))
 
 
 def clear_app_states(tx: Transaction, app_id: str, vendor: Vendor) -> bool:
     """A call of this app and vendor worked: nothing stands in the way of either any more. True if something did."""
     stood = delete(app_states).where(app_states.c.app_id == app_id, app_states.c.vendor.in_(["", vendor.value]))
     return bool(count_changed(tx.execute(stood)))
-
-
-def _find_one(tx: Transaction, query: Select[Any], kind: Callable[..., T]) -> T | None:
-    row = tx.execute(query).one_or_none()
-    return None if row is None else kind(*row)
-
-
-def _read_app_state(row: Any) -> AppState:  # noqa: ANN401  (a row has no better type)
-    vendor = Vendor(row.vendor) if row.vendor else None
-    return AppState(row.app_id, vendor, row.blocked, row.since, row.until, row.failures, row.code, row.message)

@@ -178,11 +178,11 @@ def _detail(tx: Transaction, file: MediaFile) -> FileDetail:
 
 def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str]:
     states = [state for state in sweep_store.list_app_states(tx, file.app_id) if state.vendor in (None, file.vendor)]
-    plan = sweep_store.find_open_plan(tx, file.app_id)
+    plans = sweep_store.list_plans(tx, app_id=file.app_id, only_open=True)
     blocked = find_block(tx, file.app_id)
     return [
         *(describe_app_state(each) for each in states if each.blocked or (each.until is not None and each.until > now)),
-        *([] if plan is None else [describe_plan(plan)]),
+        *map(describe_plan, plans),
         *([] if blocked is None else [blocked]),
     ]
 

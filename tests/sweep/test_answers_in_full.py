@@ -77,6 +77,18 @@ def test_gone_after_an_answer_that_was_never_seen_is_deleted(stage: Stage) -> No
     assert "earlier attempt" in (message or "")
 
 
+def test_an_attempt_of_unknown_outcome_explains_nothing_once_the_file_was_seen_again(stage: Stage) -> None:
+    [file_id] = due(stage, 1)
+    stage.sandbox.next(faults.drop_before())
+    stage.sweep()
+    stage.clock.move(seconds=1)
+    stage.change(file_id, confirmed_at=stage.clock())  # a listing shows it
+    stage.sandbox.remove_file(APP, Vendor.TENCENT, file_id)
+    retry_later(stage)
+    assert stage.states() == {file_id: "gone"}
+    assert stage.attempts(file_id) == [("unknown", False), ("gone", True)]
+
+
 def test_a_file_that_is_not_there_and_was_never_asked_for_is_gone(stage: Stage) -> None:
     [file_id] = due(stage, 1, stored=False)
     stage.sweep()
@@ -190,7 +202,7 @@ def test_throttling_slows_down_and_continues_within_the_pass(stage: Stage, fault
 def test_a_refused_connection_is_retryable(stage: Stage) -> None:
     due(stage)
     for app in stage.sweeper.apps.values():
-        app.client.api_url = "http://127.0.0.1:9/"  # type: ignore[attr-defined]
+        app.client.api_url = "http://127.0.0.1:9/"
     stage.sweep()
     assert outcomes(stage) == {("scheduled", 0, "retryable")}
 
@@ -250,7 +262,7 @@ def test_a_file_that_fails_every_call_with_it_does_not_hold_up_the_others(sqlite
 
 def test_what_the_cache_of_a_vendor_did_is_kept_with_the_call(database_url: str) -> None:
     with open_stage(database_url) as stage:
-        stage.sweeper.apps[APP].client.clear_cache = True  # type: ignore[attr-defined]
+        stage.sweeper.apps[APP].client.clear_cache = True
         due(stage, 2, vendor=Vendor.WANGSU)
         stage.sandbox.purge_code = 7
         run_id = stage.sweep()

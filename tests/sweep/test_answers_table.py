@@ -21,64 +21,63 @@ def failed(code: str) -> DeleteAnswer:
     return answer(0, errors=(FileError("a", code, "vendor's words", "vendor-req"),))
 
 
-# Each row of docs/sweep.md: what was asked, the answer, and outcome, charge, effect and split that follow.
+# Each row of docs/sweep.md: what was asked, the answer, and outcome, charge and effect that follow.
 ROWS = [
-    ("deleted", ONE, DONE, Outcome.DELETED, True, Effect.NONE, False),
-    ("not found, Tencent", ONE, failed("ResourceNotFound.FileId"), Outcome.GONE, True, Effect.NONE, False),
-    ("not found, Huawei", ONE, failed("NoSuchKey"), Outcome.GONE, True, Effect.NONE, False),
-    ("not found, Wangsu", ONE, failed("612"), Outcome.GONE, True, Effect.NONE, False),
-    ("41003 for one file", ONE, failed("41003"), Outcome.GONE, True, Effect.NONE, False),
-    ("access denied", ONE, failed("AccessDenied"), Outcome.REJECTED, True, Effect.NONE, False),
-    ("unknown file error", ONE, failed("FailedOperation.Locked"), Outcome.RETRYABLE, True, Effect.NONE, False),
-    ("in neither list", ONE, answer(0), Outcome.UNKNOWN, True, Effect.NONE, False),
+    ("deleted", ONE, DONE, Outcome.DELETED, True, Effect.TOOK_CALL),
+    ("not found, Tencent", ONE, failed("ResourceNotFound.FileId"), Outcome.GONE, True, Effect.TOOK_CALL),
+    ("not found, Huawei", ONE, failed("NoSuchKey"), Outcome.GONE, True, Effect.TOOK_CALL),
+    ("not found, Wangsu", ONE, failed("612"), Outcome.GONE, True, Effect.TOOK_CALL),
+    ("41003 for one file", ONE, failed("41003"), Outcome.GONE, True, Effect.TOOK_CALL),
+    ("access denied", ONE, failed("AccessDenied"), Outcome.REJECTED, True, Effect.TOOK_CALL),
+    ("unknown file error", ONE, failed("FailedOperation.Locked"), Outcome.RETRYABLE, True, Effect.TOOK_CALL),
+    ("in neither list", ONE, answer(0), Outcome.UNKNOWN, True, Effect.TOOK_CALL),
     (
         "in both lists",
         ONE,
         answer(0, deleted=frozenset({"a"}), errors=(FileError("a", "NoSuchKey", "", ""),)),
         Outcome.UNKNOWN,
         True,
-        Effect.NONE,
-        False,
+        Effect.TOOK_CALL,
     ),
-    ("code 2 on several", TWO, answer(2), Outcome.RETRYABLE, False, Effect.NONE, True),
-    ("code 1000 on several", TWO, answer(1000), Outcome.RETRYABLE, False, Effect.NONE, True),
-    ("code 41003 on several", TWO, answer(41003), Outcome.RETRYABLE, False, Effect.NONE, True),
-    ("414 on several", TWO, answer(http_status=414, unreadable=True), Outcome.RETRYABLE, False, Effect.NONE, True),
-    ("code 2 on one", ONE, answer(2), Outcome.REJECTED, True, Effect.NONE, False),
-    ("code 1000 on one", ONE, answer(1000), Outcome.RETRYABLE, True, Effect.NONE, False),
-    ("code 41003 on one", ONE, answer(41003), Outcome.GONE, True, Effect.NONE, False),
-    ("414 on one", ONE, answer(http_status=414, unreadable=True), Outcome.REJECTED, True, Effect.NONE, False),
-    ("500 page", TWO, answer(http_status=500, unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("503 with JSON", TWO, answer(0, http_status=503), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("429", TWO, answer(http_status=429, unreadable=True), Outcome.RETRYABLE, False, Effect.THROTTLE, False),
-    ("code 6", TWO, answer(6), Outcome.RETRYABLE, False, Effect.THROTTLE, False),
-    ("HTML page", TWO, answer(unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("redirect", TWO, answer(http_status=302, unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("cut JSON", TWO, answer(unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("no code", TWO, answer(None), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("a code never heard of", TWO, answer(9999), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("refused", TWO, DeleteAnswer(Transport.NOT_SENT), Outcome.RETRYABLE, False, Effect.BACK_OFF, False),
-    ("no answer", TWO, DeleteAnswer(Transport.LOST), Outcome.UNKNOWN, False, Effect.BACK_OFF, False),
-    ("code 4", TWO, answer(4), Outcome.BLOCKED, False, Effect.BLOCK_VENDOR, False),
+    ("code 2 on several", TWO, answer(2), Outcome.RETRYABLE, False, Effect.SPLIT),
+    ("code 1000 on several", TWO, answer(1000), Outcome.RETRYABLE, False, Effect.SPLIT),
+    ("code 41003 on several", TWO, answer(41003), Outcome.RETRYABLE, False, Effect.SPLIT),
+    ("414 on several", TWO, answer(http_status=414, unreadable=True), Outcome.RETRYABLE, False, Effect.SPLIT),
+    ("code 2 on one", ONE, answer(2), Outcome.REJECTED, True, Effect.FILE),
+    ("code 1000 on one", ONE, answer(1000), Outcome.RETRYABLE, True, Effect.FILE),
+    ("code 41003 on one", ONE, answer(41003), Outcome.GONE, True, Effect.FILE),
+    ("414 on one", ONE, answer(http_status=414, unreadable=True), Outcome.REJECTED, True, Effect.FILE),
+    ("500 page", TWO, answer(http_status=500, unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("503 with JSON", TWO, answer(0, http_status=503), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("429", TWO, answer(http_status=429, unreadable=True), Outcome.RETRYABLE, False, Effect.THROTTLE),
+    ("code 6", TWO, answer(6), Outcome.RETRYABLE, False, Effect.THROTTLE),
+    ("HTML page", TWO, answer(unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("redirect", TWO, answer(http_status=302, unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("cut JSON", TWO, answer(unreadable=True), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("no code", TWO, answer(None), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("a code never heard of", TWO, answer(9999), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("refused", TWO, DeleteAnswer(Transport.NOT_SENT), Outcome.RETRYABLE, False, Effect.BACK_OFF),
+    ("no answer", TWO, DeleteAnswer(Transport.LOST), Outcome.UNKNOWN, False, Effect.BACK_OFF),
+    ("code 4", TWO, answer(4), Outcome.BLOCKED, False, Effect.BLOCK_VENDOR),
     *(
-        (f"code {code}", TWO, answer(code), Outcome.BLOCKED, False, Effect.BLOCK_APP, False)
+        (f"code {code}", TWO, answer(code), Outcome.BLOCKED, False, Effect.BLOCK_APP)
         for code in (3, 5, 7, 8, 100_000_000, 100_000_017)
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("asked", "said", "outcome", "charged", "effect", "split"),
+    ("asked", "said", "outcome", "charged", "effect"),
     [row[1:] for row in ROWS],
     ids=[row[0] for row in ROWS],
 )
 def test_every_row_of_the_table(
-    asked: list[str], said: DeleteAnswer, outcome: Outcome, charged: bool, effect: Effect, split: bool
+    asked: list[str], said: DeleteAnswer, outcome: Outcome, charged: bool, effect: Effect
 ) -> None:
     reading = read_answer(asked, said)
     assert list(reading.results) == asked
     assert {(result.outcome, result.charged) for result in reading.results.values()} == {(outcome, charged)}
-    assert (reading.effect, reading.split) == (effect, split)
+    assert reading.effect is effect
 
 
 def test_files_of_one_answer_are_judged_one_by_one() -> None:
@@ -97,9 +96,8 @@ def test_the_vendors_own_words_are_kept() -> None:
 
 
 def test_only_an_answer_of_code_0_took_the_call() -> None:
-    assert read_answer(ONE, DONE).took_call
-    assert not read_answer(ONE, answer(2)).took_call
-    assert not read_answer(TWO, answer(1000)).took_call
+    effects = [read_answer(ONE, DONE).effect, read_answer(ONE, answer(2)).effect, read_answer(TWO, answer(1000)).effect]
+    assert effects == [Effect.TOOK_CALL, Effect.FILE, Effect.SPLIT]
 
 
 def test_gone_after_an_unseen_answer_is_deleted_and_says_so() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sweep.backoff import RetryPolicy, find_delay, find_pause, is_given_up
-from service.sweep.breaker import Limits, count_beyond_budgets
+from service.sweep.backoff import RetryPolicy
+from service.sweep.breaker import Limits, count_beyond
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = RetryPolicy(timedelta(minutes=1), timedelta(hours=6), timedelta(days=7))
@@ -18,31 +18,31 @@ POLICY = RetryPolicy(timedelta(minutes=1), timedelta(hours=6), timedelta(days=7)
     [(1, timedelta(minutes=1)), (2, timedelta(minutes=2)), (5, timedelta(minutes=16)), (20, timedelta(hours=6))],
 )
 def test_each_attempt_waits_twice_as_long_up_to_the_last(attempts: int, delay: timedelta) -> None:
-    assert find_delay(attempts, POLICY, 0.0) == delay
+    assert POLICY.find_delay(attempts, 0.0) == delay
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True), st.integers(1, 36_525))
 def test_jitter_shortens_by_a_quarter_at_most(attempts: int, jitter: float, days: int) -> None:
     policy = RetryPolicy(timedelta(days=days), timedelta(days=36_525), timedelta(days=7))
-    full = find_delay(attempts, policy, 0.0)
-    assert full * 0.75 <= find_delay(attempts, policy, jitter) <= full <= policy.last
+    full = policy.find_delay(attempts, 0.0)
+    assert full * 0.75 <= policy.find_delay(attempts, jitter) <= full <= policy.last
 
 
 def test_a_file_is_given_up_when_its_time_is_over_and_not_before() -> None:
     last_moment = NOW + timedelta(days=7)
-    assert not is_given_up(NOW, last_moment - timedelta(seconds=1), POLICY)
-    assert is_given_up(NOW, last_moment, POLICY)
+    assert not POLICY.is_given_up(NOW, last_moment - timedelta(seconds=1))
+    assert POLICY.is_given_up(NOW, last_moment)
 
 
 def test_throttling_starts_at_a_second_and_other_trouble_at_the_first_retry() -> None:
-    assert find_pause(1, POLICY, 0.0, throttled=True) == timedelta(seconds=1)
-    assert find_pause(1, POLICY, 0.0, throttled=False) == timedelta(minutes=1)
-    assert find_pause(4, POLICY, 0.0, throttled=True) == timedelta(seconds=8)
+    assert POLICY.find_pause(1, 0.0, throttled=True) == timedelta(seconds=1)
+    assert POLICY.find_pause(1, 0.0, throttled=False) == timedelta(minutes=1)
+    assert POLICY.find_pause(4, 0.0, throttled=True) == timedelta(seconds=8)
 
 
 @pytest.mark.parametrize(("seconds", "pause"), [(90, 90), (10**9, 6 * 3600), (0, 1)])
 def test_a_retry_after_is_respected_but_not_beyond_the_last_retry(seconds: float, pause: float) -> None:
-    found = find_pause(1, POLICY, 0.0, throttled=True, retry_after_s=seconds)
+    found = POLICY.find_pause(1, 0.0, throttled=True, retry_after_s=seconds)
     assert found == timedelta(seconds=pause)
 
 
@@ -93,16 +93,17 @@ def test_the_present_files_are_counted_only_where_they_matter(files: int, due: i
 
 
 @pytest.mark.parametrize(
-    ("base", "budgets", "approved", "counted"),
+    ("due", "moved", "planned", "counted"),
     [
-        ({None: 7}, {}, 0, 7),
-        ({None: 7, 3: 5}, {3: 9}, 0, 7),
-        ({None: 7, 3: 5}, {3: 2}, 0, 10),
-        ({None: 7, 3: 5}, {4: 9}, 4, 8),
-        ({None: 7}, {}, 100, 0),
+        ({(None, False): 7}, {}, 0, 7),
+        ({(None, False): 7, (3, False): 5}, {3: 9}, 0, 7),
+        ({(None, False): 7, (3, False): 5}, {3: 2}, 0, 10),
+        ({(None, True): 3, (None, False): 4, (3, True): 5}, {4: 9}, 4, 8),
+        ({(None, True): 7}, {}, 100, 0),
+        ({(None, True): 3, (None, False): 4}, {}, 100, 4),
     ],
 )
 def test_what_previews_and_approvals_cover_does_not_count(
-    base: dict[int | None, int], budgets: dict[int, int], approved: int, counted: int
+    due: dict[tuple[int | None, bool], int], moved: dict[int, int], planned: int, counted: int
 ) -> None:
-    assert count_beyond_budgets(base, budgets, approved) == counted
+    assert count_beyond(due, moved, planned) == counted

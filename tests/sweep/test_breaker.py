@@ -14,11 +14,11 @@ from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
 from service.rules.revisions import Shown
 from service.rules.store import find_revision
 from service.sweep import store
-from service.sweep.approve import place_approval
 from service.sweep.breaker import Limits
 from service.sweep.dry_run import dry_run
+from service.sweep.orders import place_approval
 from service.sweep.records import Plan, PlanState, RunState, Trigger
-from service.sweep.reports import find_attention, needs_person
+from service.sweep.reports import find_attention
 from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, TESTER, Stage
 
@@ -77,7 +77,6 @@ def test_an_app_with_too_many_due_files_is_stopped_and_no_other(strict: Stage) -
     assert f"sweep --approve {run.id}" in run.note
     attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
     assert len(attention) == 1
-    assert needs_person(run.state, attention)
 
 
 def test_an_app_stays_stopped_while_its_plan_is_open_and_something_is_due(strict: Stage) -> None:
@@ -297,10 +296,9 @@ def test_a_dry_run_says_what_a_pass_then_does_and_writes_nothing(strict: Stage) 
 def test_files_of_an_app_without_settings_are_reported(strict: Stage) -> None:
     strict.add("file")
     strict.sweeper.apps = {}
-    run = strict.run(strict.sweep())
+    strict.sweep()
     [sentence] = find_attention(strict.database, (), strict.clock())
     assert sentence == f"1 file is due, but app {APP} is not in the settings: add it"
-    assert needs_person(run.state, [sentence])
 
 
 def test_failed_blocked_and_overdue_files_are_reported(strict: Stage) -> None:
@@ -314,7 +312,6 @@ def test_failed_blocked_and_overdue_files_are_reported(strict: Stage) -> None:
     run = strict.run(strict.sweep())
     attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
     assert run.state is RunState.DONE
-    assert needs_person(run.state, attention)
     words = (
         "is blocked since 2026-03-01 12:00 UTC: ZEGO answered 7 wrong secret",
         "1 file is given up",

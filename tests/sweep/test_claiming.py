@@ -15,8 +15,8 @@ from service.files.store import flag_files, list_flagged, save_files
 from service.model import FileState, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.latest import counts_as_recording
 from service.sweep import claim_store
+from service.sweep.orders import place_sweep
 from service.sweep.records import RunState, Trigger
-from service.sweep.request import place_sweep
 from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, TESTER, open_stage
 

@@ -12,7 +12,7 @@ from service.database import DatabaseUnavailable
 from service.model import FileState, Outcome, WaitReason
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
-from service.sweep.pruning import prune_history
+from service.sweep.history_store import prune_history
 from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
 from service.sweep.store import attempts, calls, runs
@@ -48,7 +48,8 @@ def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
     from service.sweep.calling import SweepApp  # noqa: PLC0415
 
     kept = stage.sweeper.apps
-    stage.sweeper.apps = {app_id: SweepApp(Dying(app.client), 2_000) for app_id, app in kept.items()}
+    dying: dict[str, Any] = {app_id: Dying(app.client) for app_id, app in kept.items()}
+    stage.sweeper.apps = {app_id: SweepApp(client, 2_000) for app_id, client in dying.items()}
     with pytest.raises(Died):
         stage.sweep()
     stage.sweeper.apps = kept

@@ -133,7 +133,8 @@ def test_a_call_whose_look_is_old_is_held_back_if_an_order_came_meanwhile(databa
                 stage.hold("held")
                 time.sleep(1.1)
 
-        stage.sweeper.apps = {APP: SweepApp(SlowToConnect(stage.sweeper.apps[APP].client, meanwhile))}
+        client: Any = SlowToConnect(stage.sweeper.apps[APP].client, meanwhile)
+        stage.sweeper.apps = {APP: SweepApp(client)}
         stage.sweep()
         assert stage.states() == {"held": "held", "moved": "held", "free": "deleted", "counted": "deleted"}
         assert [set(call.file_ids) for call in stage.sandbox.calls] == [{"counted", "free"}]
@@ -150,7 +151,7 @@ def test_a_call_whose_look_is_old_is_sent_if_nothing_has_changed(sqlite_url: str
     with open_stage(sqlite_url) as stage:
         stage.keep("1d")
         stage.add("file")
-        client = SlowToConnect(stage.sweeper.apps[APP].client, lambda: time.sleep(1.1))
+        client: Any = SlowToConnect(stage.sweeper.apps[APP].client, lambda: time.sleep(1.1))
         stage.sweeper.apps = {APP: SweepApp(client)}
         stage.sweep()
         assert stage.states() == {"file": "deleted"}

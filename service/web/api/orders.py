@@ -29,8 +29,7 @@ from service.model import Role, Vendor, Verdict
 from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
 from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules
-from service.sweep.approve import place_approval
-from service.sweep.request import place_sweep
+from service.sweep.orders import place_approval, place_sweep
 from service.views.audit import NewToken
 from service.views.files import FILES, FileDetail
 from service.views.form import form_of, take, to_json
