@@ -1,15 +1,21 @@
 """What every list can be asked for, declared once: the API makes its parameters from it, the command line its options.
 
-`metadata` of a field holds its `help`, and what people call it where that is not its name: `name` everywhere, `option`
-on the command line.
+`metadata` of a field holds its `help`, the words that it may be (`one_of`), and what people call it where that is not
+its name: `name` everywhere, `option` on the command line.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from service.model import FileState, Vendor, Verdict
+
+AUDIT_ACTIONS: Final = (
+    *("rules.apply", "hold.place", "hold.release", "files.erase", "files.confirm", "files.retry", "callbacks.replay"),
+    *("sweep.request", "plan.approve", "reconcile.request", "token.create", "token.revoke"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,6 @@ class CallbackFilter:
 class AuditFilter:
     """Which entries of the audit; every condition that is set must hold."""
 
-    action: str | None = field(default=None, metadata={"help": "Only changes of this kind, for example hold.place."})
+    action: str | None = field(default=None, metadata={"help": "Only changes of this kind.", "one_of": AUDIT_ACTIONS})
     actor: str | None = field(default=None, metadata={"help": "Only changes by this person or token.", "option": "by"})
     subject: str | None = field(default=None, metadata={"help": "Only changes of this, for example hold 4."})

@@ -41,7 +41,7 @@ def moment(text: str) -> datetime:
         raise click.BadParameter(str(error)) from None
 
 
-class OneOf(click.Choice[StrEnum]):
+class OneOf(click.Choice[str]):
     """One of the words of an enumeration."""
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002  (click's signature)
@@ -120,6 +120,7 @@ def _make_options(wanted: type) -> Iterator[click.Option]:
         hint = hints[field.name]
         [kind] = [each for each in get_args(hint) or (hint,) if each is not NoneType]
         name = field.metadata.get("option") or field.metadata.get("name") or field.name
-        known = OneOf(kind) if issubclass(kind, StrEnum) else _READ.get(kind)
+        words = kind if issubclass(kind, StrEnum) else field.metadata.get("one_of")
+        known = OneOf(words) if words else _READ.get(kind)
         names, about = (f"--{name.replace('_', '-')}", field.name), field.metadata["help"]
         yield option(*names, type=known, is_flag=kind is bool, default=field.default, help=about)

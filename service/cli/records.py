@@ -53,7 +53,7 @@ def order_outcome(invocation: Invocation, *, number: int) -> None:
         print_json([order])
         return
     result = None if order.result is None else orders.describe_result(order.kind, order.result)
-    show_facts(order, invocation.now(), skip=("failure",), result=result and result.replace("\n", " "))
+    show_facts(order, invocation.now(), skip=("failure", "state"), result=result and result.replace("\n", " "))
 
 
 def verify(invocation: Invocation, *, head: str | None) -> None:

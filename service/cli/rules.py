@@ -210,7 +210,13 @@ def _print_preview(preview: Preview) -> None:
     ]
     show_table(("rule", "keeps", "deletes later", "deletes now", "keeps for lack of"), effects, ("keeps for lack of",))
     changes = [
-        (text, f"{each.count:,}", each.hours, humanize.naturalsize(each.bytes), each.unknown_sizes or None)
+        (
+            text,
+            f"{each.count:,}",
+            each.hours,
+            humanize.naturalsize(each.bytes) if each.bytes else None,
+            each.unknown_sizes or None,
+        )
         for text, each in ((text, preview.changes[name]) for name, text in _CHANGES.items())
         if each.count
     ]

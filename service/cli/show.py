@@ -86,7 +86,7 @@ def make_table(
 ) -> Table:
     """A table in which only columns of long text are broken into lines.
 
-    Where there is too little space, the columns with the headers `droppable` go, one after the other.
+    The columns with the headers `droppable` go, one after the other, if they are empty or there is too little space.
     """
     cells = [[make_cell(value) for value in row] for row in rows]
     columns = {}
@@ -103,7 +103,8 @@ def make_table(
             min_width=max(min(longest, _NARROWEST_PROSE) if is_prose else longest, len(header)),
         )
     for header in droppable:
-        if sum((column.min_width or 0) + _BETWEEN_COLUMNS for column in columns.values()) > out.width:
+        is_empty = all(row[headers.index(header)].plain == "-" for row in cells)
+        if is_empty or sum((column.min_width or 0) + _BETWEEN_COLUMNS for column in columns.values()) > out.width:
             del columns[header]
     is_boxed = out.is_terminal
     padding = (0, 1 if is_boxed else _BETWEEN_COLUMNS, 0, 0)

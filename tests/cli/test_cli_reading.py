@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from service.audit.order import OrderKind
+from service.filters import AUDIT_ACTIONS
 from service.model import Vendor
 from tests.cli.terminal import type_into
 from tests.world import APP
@@ -80,6 +84,15 @@ def test_every_list_and_everything_in_it(run: Run) -> None:
         assert run(*command.split(), 1, "--json").object
 
 
+def test_every_action_of_the_audit_can_be_asked_for() -> None:
+    text = "".join(
+        path.read_text() for path in (Path(__file__).parents[2] / "service").rglob("*.py") if path.name != "filters.py"
+    )
+    found = set(re.findall(r'"((?:rules|hold|files|callbacks|sweep|plan|reconcile|token)\.[a-z]+)"', text))
+    kinds = {f"files.{kind}" for kind in (OrderKind.CONFIRM, OrderKind.RETRY, OrderKind.ERASE)}
+    assert found | kinds == set(AUDIT_ACTIONS)
+
+
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("command", "whole"), [("listings", "adopted"), ("runs", "rejected"), ("files", "课堂")])
@@ -131,6 +144,7 @@ def test_filters_narrow_a_list(run: Run, world: World) -> None:
     assert len(run("callbacks", "list", "--json", "--verdict", "forged").objects) == 1
     assert len(run("audit", "list", "--json", "--action", "rules.apply", "--by", "a tester").objects) == 1
     assert run("audit", "list", "--json", "--by", "nobody").objects == []
+    assert run("audit", "list", "--action", "rules.aply").code == 2
 
 
 def test_a_table_says_how_many_it_leaves_out_and_json_leaves_out_none(run: Run, world: World) -> None:
