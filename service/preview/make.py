@@ -6,7 +6,7 @@ One walk over the inventory compares the rules in force with the candidate, deci
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -202,8 +202,9 @@ def list_sooner(
             last = find_file(tx, after)
         if last is None:
             raise NoSuchThing(f"there is no file {after}")
-        # Ranks are counted from the newest file of a stream on; files of unknown stream have none.
-        start, place = store.find_start(last), store.find_place(last)
+        start = place = store.find_place(last)
+        if last.stream_id:  # its ranks are counted from the newest file on
+            start = (last.app_id, last.stream_id, datetime.max.replace(tzinfo=UTC), 0)
     sooner = (change for change in comparison.run(start) if change.effect == "sooner")
     return list(islice((each for each in sooner if place is None or store.find_place(each.before) < place), limit))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, Integer, Table, Text, delete, insert, literal, null, select, tuple_
@@ -73,12 +73,6 @@ Place = tuple[str, str, datetime, int]
 def find_place(file: MediaFile) -> Place:
     """Where a file stands in the walk."""
     return file.app_id, file.stream_id, file.ended_at, file.id
-
-
-def find_start(file: MediaFile) -> Place:
-    """Where to begin so that a file's rank is known: before all of its stream, or at itself if that is not known."""
-    start = (file.app_id, file.stream_id, datetime.max.replace(tzinfo=UTC), 0)
-    return start if file.stream_id else find_place(file)
 
 
 def list_by_stream(tx: Transaction, before: Place | None, up_to: int, limit: int) -> list[MediaFile]:

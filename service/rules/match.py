@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import cached_property, partial
@@ -77,20 +77,28 @@ def judge(match: Match, file: MediaFile) -> tuple[Judgement, Key | None]:
 
 def match_implies(narrow: Match, wide: Match) -> bool:
     """Whether no file gets past `wide` to `narrow`: what `narrow` matches, `wide` plainly matches or cannot judge."""
-    return all(key.kind.implies(getattr(narrow, key.name), wanted) for key, wanted, _ in wide.conditions)
+    for key, wanted, test in wide.conditions:
+        asked = getattr(narrow, key.name)
+        if key.kind.is_list:
+            implies = all(any(pattern_implies(each, wider) for wider in wanted) for each in asked or ("*",))
+        else:  # what a narrower match asks for has to fit as a fact would
+            implies = test(key.kind.unlimited if asked is None else _number(asked))
+        if not implies:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of condition: its test of a known fact, and the words between fact and value where that fails.
 
-    `implies(narrow, wide)` compares the value of a narrower match (None: it asks nothing) with that of a wider one.
+    `unlimited` is the limit that no file fails.
     """
 
     make_test: Callable[[Any], Test]
     differs: str
-    implies: Callable[[Any, Any], bool]
     is_list: bool = False
+    unlimited: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +142,6 @@ def _fit_a_pattern(patterns: tuple[str, ...]) -> Test:
     return tests[0] if len(tests) == 1 else lambda text: any(test(text) for test in tests)
 
 
-def _patterns_imply(narrow: tuple[str, ...] | None, wide: tuple[str, ...]) -> bool:
-    return all(any(pattern_implies(pattern, wider) for wider in wide) for pattern in narrow or ("*",))
-
-
 def _number(limit: timedelta | int) -> float:
     return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
@@ -170,17 +174,11 @@ def _read_choice(text: str, *choices: str) -> str:
 
 
 _OTHER_NAMES: Final[dict[str, str]] = {Vendor.WANGSU: "wangsu"}
-_PATTERN: Final = Kind(_fit_a_pattern, "does not fit", _patterns_imply, is_list=True)
-_VALUE: Final = replace(_PATTERN, differs="is not")  # a value is a pattern without stars
-_FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not", is_)
-_LOWEST: Final = Kind(
-    lambda limit: partial(le, _number(limit)), "is under", lambda narrow, wide: _number(wide) <= _number(narrow or 0)
-)
-_HIGHEST: Final = Kind(
-    lambda limit: partial(ge, _number(limit)),
-    "is over",
-    lambda narrow, wide: narrow is not None and _number(narrow) <= _number(wide),
-)
+_PATTERN: Final = Kind(_fit_a_pattern, "does not fit", is_list=True)
+_VALUE: Final = Kind(_fit_a_pattern, "is not", is_list=True)  # a value is a pattern without stars
+_FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not")
+_LOWEST: Final = Kind(lambda limit: partial(le, _number(limit)), "is under", unlimited=0)
+_HIGHEST: Final = Kind(lambda limit: partial(ge, _number(limit)), "is over", unlimited=math.inf)
 _DURATION: Final = (parse_duration, format_duration, _show_duration)
 _SIZE: Final = (parse_size, format_size, format_size)
 
