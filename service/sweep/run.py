@@ -9,16 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 
 from service.audit.store import find_block, find_order, finish_order
-from service.database import Database, Transaction
+from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
-from service.leader.leader import Leader
+from service.leader.leader import Leader, LeadLost
 from service.model import Vendor
 from service.rules.store import find_current_number
 from service.sweep import claim_store, store
@@ -77,7 +78,7 @@ class Sweeper:
         """Carry out one pass; returns its run's number. `stop` ends it after the calls in flight.
 
         `request` is the order that asks for it; a pass of the trigger `APPROVAL` does what that order approves. Raises
-        `LeadLost` if another process leads, and `DatabaseUnavailable`; what is open is repaired by the next pass.
+        `LeadLost` if another process leads, and `DatabaseUnavailable`.
         """
         with self._lock, self.leader.bound():
             number = self.leader.look().number
@@ -90,12 +91,16 @@ class Sweeper:
                 for app_id in self.apps
             ]
             apps = [app for app in opened if isinstance(app, AppPass)]
-            with ThreadPoolExecutor(len(apps) or 1, thread_name_prefix="app") as pool:
-                try:
-                    for done in as_completed([pool.submit(app.run) for app in apps]):
-                        done.result()
-                finally:
-                    has_failed.set()  # or all are done
+            try:
+                with ThreadPoolExecutor(len(apps) or 1, thread_name_prefix="app") as pool:
+                    try:
+                        for done in as_completed([pool.submit(app.run) for app in apps]):
+                            done.result()
+                    finally:
+                        has_failed.set()  # or all are done
+            except Exception:
+                self._give_back()
+                raise
             self._finish(sweep, [app for app in opened if isinstance(app, str)], is_interrupted=stop.is_set())
             return sweep.run_id
 
@@ -112,6 +117,11 @@ class Sweeper:
         with self.database.read() as tx:
             last = store.find_last_schedule(tx)
         return last is None or last < slot
+
+    def _give_back(self) -> None:
+        """Give back what a pass that failed has claimed; where that cannot be done now, the next pass does it."""
+        with suppress(LeadLost, DatabaseUnavailable):
+            self.leader.transact(lambda tx: close_open_attempts(tx, self.now(), self.retry_policy, self.jitter))
 
     def _start(self, tx: Transaction, trigger: Trigger, request: int | None) -> Pass:
         now, revision = self.now(), find_current_number(tx)

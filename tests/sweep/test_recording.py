@@ -12,6 +12,7 @@ from service.database import DatabaseUnavailable
 from service.model import FileState, Outcome, WaitReason
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
+from service.sweep.calling import SweepApp
 from service.sweep.history_store import prune_history
 from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
@@ -32,7 +33,7 @@ def close_open(stage: Stage) -> int:
 def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
     """As a process does that dies while its request is under way."""
 
-    class Died(Exception):  # noqa: N818
+    class Died(BaseException):
         pass
 
     class Dying:
@@ -45,8 +46,6 @@ def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
         def delete_media(self, *_: Any, **__: Any) -> Any:
             raise Died
 
-    from service.sweep.calling import SweepApp  # noqa: PLC0415
-
     kept = stage.sweeper.apps
     dying: dict[str, Any] = {app_id: Dying(app.client) for app_id, app in kept.items()}
     stage.sweeper.apps = {app_id: SweepApp(client, 2_000) for app_id, client in dying.items()}
@@ -54,6 +53,25 @@ def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
         stage.sweep()
     stage.sweeper.apps = kept
     assert {stage.states()[name] for name in file_ids} == {"deleting"}
+
+
+def test_a_pass_that_fails_gives_back_what_it_had_claimed(stage: Stage) -> None:
+    stage.keep("1d")
+    stage.add("file")
+
+    class Broken:
+        def url_overhead(self, _: Any) -> int:
+            return 100
+
+        def delete_media(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("a defect")
+
+    client: Any = Broken()
+    stage.sweeper.apps = {"1234567890": SweepApp(client, 2_000)}
+    with pytest.raises(RuntimeError, match="a defect"):
+        stage.sweep()
+    assert (stage.states(), stage.attempts("file")) == ({"file": "scheduled"}, [("unknown", False)])
+    assert stage.run(1).state is RunState.LOST
 
 
 def test_an_answer_is_recorded_once_although_the_commit_was_not_seen(stage: Stage) -> None:
