@@ -197,17 +197,20 @@ def _read_http_date(value: str) -> datetime | None:
 def _read_answer(kind: type[_Answer], http: HttpAnswer, now: datetime) -> tuple[_Answer, Json]:
     """What every answer has, and its `Data`, which is an object or (in another version of the docs) holds JSON."""
     is_answered = http.transport is Transport.ANSWERED
-    top = _read_object(http.text.strip("\ufeff \t\r\n")) if is_answered and not http.too_long else None
-    written = (top or {}).get("Data")
-    data = {} if written in (None, "") else _read_object(written) if isinstance(written, str) else written
-    code = _text(top or {}, "Code")
+    top = (_read_object(http.text.strip("\ufeff \t\r\n")) if is_answered and not http.too_long else None) or {}
+    data = top.get("Data")
+    if data is None or data == "":
+        data = {}
+    elif isinstance(data, str):
+        data = _read_object(data)
+    code = _text(top, "Code")
     is_code = _CODE.fullmatch(code) is not None
     answer = kind(
         transport=http.transport,
         http_status=http.status,
         code=int(code) if is_code else None,
-        message=_text(top or {}, "Message") or make_storable(http.failure, MAX_TEXT_CHARACTERS),
-        request_id=_text(top or {}, "RequestId"),
+        message=_text(top, "Message") or make_storable(http.failure, MAX_TEXT_CHARACTERS),
+        request_id=_text(top, "RequestId"),
         date=_read_http_date(http.date),
         unreadable=is_answered and (not is_code or (int(code) == 0 and not isinstance(data, dict))),
         retry_after_s=read_retry_after(http.retry_after, now),
