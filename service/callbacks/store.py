@@ -202,14 +202,9 @@ def drop_bodies(tx: Transaction, before: datetime, limit: int) -> int:
 
 
 def find_callback(tx: Transaction, number: int) -> StoredCallback | None:
-    """One callback."""
-    row = tx.execute(_STORED.where(callbacks.c.id == number)).one_or_none()
+    """One callback, with its bytes."""
+    row = tx.execute(_STORED_WITH_BODY.where(callbacks.c.id == number)).one_or_none()
     return None if row is None else StoredCallback(*row)
-
-
-def read_body(tx: Transaction, number: int) -> bytes | None:
-    """The bytes of a callback; None if there is none, or they were dropped."""
-    return tx.execute(select(callbacks.c.raw).where(callbacks.c.id == number)).scalar_one_or_none()
 
 
 def list_callbacks(

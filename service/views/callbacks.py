@@ -59,7 +59,8 @@ def show_callback(database: Database, number: int, role: Role) -> CallbackDetail
         callback = CALLBACKS.require(tx, number)
         if not may(role, Role.OPERATOR):
             return take(CallbackDetail, callback, signature=None)
-        stored, raw = store.find_callback(tx, number), store.read_body(tx, number)
+        stored = store.find_callback(tx, number)
+    raw = stored.raw if stored else None
     shown: dict[str, Any] = {"signature": stored.signature or None if stored else None}
     if raw is not None:
         shown |= {"raw_base64": base64.b64encode(raw).decode(), "text": raw.decode("utf-8", "backslashreplace")}

@@ -25,23 +25,22 @@ def bind(listen: Listen) -> list[socket.socket]:
         CannotListen: the address cannot be had.
     """
     sockets: list[socket.socket] = []
-    error: OSError | None = None
+    errors: list[OSError] = []
     try:
         found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            try:
-                sockets.append(_bind(family, kind, protocol, address))
-            except OSError as failure:
-                error = failure
-                if failure.errno not in _FAMILY_IS_MISSING:
-                    break
-    except OSError as failure:
-        error = failure
-    if sockets and (error is None or error.errno in _FAMILY_IS_MISSING):
+    except OSError as error:
+        found, errors = [], [error]
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_bind(family, kind, protocol, address))
+        except OSError as error:
+            errors.append(error)
+    grave = [error for error in errors if error.errno not in _FAMILY_IS_MISSING]
+    if sockets and not grave:
         return sockets
     for each in sockets:
         each.close()
-    why = error or OSError("the name has no address")
+    why = (grave or errors)[0]
     raise CannotListen(
         f"cannot listen on {listen}: {why.strerror or why}; set ZEGO_RETENTION_LISTEN to {_suggest(why)}"
     )
