@@ -22,7 +22,6 @@ from service.cli.show import (
     show_table,
 )
 from service.files import actions
-from service.files.list_store import list_files
 from service.filters import FileFilter
 from service.holds import holds
 from service.model import END_STATES, FileState
@@ -70,7 +69,7 @@ def retry(invocation: Invocation, *, ids: tuple[int, ...], all_failed: bool) -> 
     if bool(ids) == all_failed:
         raise click.UsageError("give either IDs or --all-failed")
     database = invocation.service.database
-    wanted = ids or [file.id for file in list_files(database, FileFilter(state=FileState.FAILED))]
+    wanted = ids or [file.id for file in FILES.iterate(database, FileFilter(state=FileState.FAILED))]
     if not wanted:
         note("no file is failed")
         return ExitCode.DONE

@@ -17,7 +17,7 @@ from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.database import Database, Transaction
 from service.files import actions_store, store
-from service.files.actions_store import Evidence, Group
+from service.files.actions_store import Group
 from service.leader.store import lock_leader
 from service.model import (
     END_STATES,
@@ -33,7 +33,6 @@ from service.model import (
 from service.units import count_of, format_moment
 
 _BATCH: Final = 500
-_NOTHING: Final = Evidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +108,9 @@ def apply_confirm(tx: Transaction, order: Order, after: int, result: dict[str, A
     files = [file for file in store.find_files(tx, batch).values() if _is_unconfirmed(file)]
     confirmed, again = [], []
     for file in files:
-        against = evidence.get(file.id, _NOTHING)
-        if _describe_suspicion(file, against) == seen[file.id]:
-            confirmed_at = max(moment, against.last_at or moment)
+        callbacks, last_at = evidence.get(file.id, ("", moment))
+        if [file.suspicion, callbacks] == seen[file.id]:
+            confirmed_at = max(moment, last_at or moment)
             confirmed.append(file._replace(suspicion=None, confirmed_at=confirmed_at, decide_again=True))
         else:
             again.append(file.id)
@@ -236,12 +235,6 @@ def _may_be_retried(file: MediaFile) -> bool:
     return file.state is FileState.FAILED or (waits and file.state not in {*END_STATES, FileState.DELETING})
 
 
-def _describe_suspicion(file: MediaFile, against: Evidence) -> str:
-    """What is known against a file, as a text that changes with all that is understood later."""
-    callbacks = f"{against.stale} stale, {against.conflicting} conflicting callbacks, the last at {against.last_at}"
-    return f"{file.suspicion or 'nothing suspicious'}: {callbacks}"
-
-
 def _next_batch(order: Order, after: int) -> tuple[list[int], int | None]:
     """The next numbers beyond `after` of those that an order names, and where to resume."""
     batch = [number for number in order.payload["files"] if number > after][:_BATCH]
@@ -264,7 +257,7 @@ def _place(tx: Transaction, actor: Actor, kind: OrderKind, numbers: Sequence[int
     if kind is OrderKind.CONFIRM:
         # What is known against them now; whatever is understood later is not cleared by this order.
         evidence = actions_store.find_evidence(tx, wanted)
-        seen = [_describe_suspicion(found[number], evidence.get(number, _NOTHING)) for number in wanted]
+        seen = [(found[number].suspicion, evidence.get(number, ("", now))[0]) for number in wanted]
         payload |= {"seen": seen, "confirmed_at": format_moment(now)}
     apps = {file.app_id for file in found.values()}
     subject = f"file {wanted[0]}" if len(wanted) == 1 else count_of(len(wanted), "file")

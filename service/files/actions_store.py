@@ -38,14 +38,6 @@ _callbacks: Final = table(
 )
 
 
-class Evidence(NamedTuple):
-    """The stale and conflicting callbacks of a file, and when the last was understood, by the leader's clock."""
-
-    stale: int = 0
-    conflicting: int = 0
-    last_at: datetime | None = None
-
-
 class Group(NamedTuple):
     """How many files there are of one app, state and vendor, unconfirmed or not, of a known stream or not."""
 
@@ -80,14 +72,20 @@ def flag_covered(tx: Transaction, hold: Hold, after: int, *, held: bool) -> tupl
     return files, unknown if hold.file_id is None else 0, resume_after
 
 
-def find_evidence(tx: Transaction, numbers: Collection[int]) -> dict[int, Evidence]:
-    """What was understood that speaks against these files; those with nothing against them are left out."""
+def find_evidence(tx: Transaction, numbers: Collection[int]) -> dict[int, tuple[str, datetime | None]]:
+    """The stale and conflicting callbacks of files that have any: a text that changes with each, and the last moment.
+
+    That is when the last one was understood, by the leader's clock.
+    """
     is_of = [_callbacks.c.verdict == verdict.value for verdict in (Verdict.STALE, Verdict.CONFLICT)]
     counts = (func.count().filter(each) for each in is_of)
     query = select(_callbacks.c.media_file_id, *counts, func.max(_callbacks.c.understood_at))
     query = query.where(_callbacks.c.media_file_id.in_(sorted(numbers)), or_(*is_of))
     rows = tx.execute(query.group_by(_callbacks.c.media_file_id))
-    return {number: Evidence(*evidence) for number, *evidence in rows}
+    return {
+        number: (f"{stale} stale, {conflicting} conflicting callbacks, the last at {last_at}", last_at)
+        for number, stale, conflicting, last_at in rows
+    }
 
 
 def start_over(tx: Transaction, numbers: Sequence[int]) -> set[int]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func, or_, select
 
-from service.database import Database, Transaction
+from service.database import Transaction
 from service.files.store import COLUMNS, fits_pattern, media_files, read_file
 from service.filters import FileFilter
 from service.model import MediaFile, Vendor
@@ -17,7 +17,6 @@ from service.rules.patterns import is_pattern
 MAX_LOOKED_AT: Final = 10_000
 """How many files are looked at for one page: it costs the same at any depth, however few fit."""
 
-_BATCH: Final = 500
 _PAGE: Final = 100
 
 
@@ -40,19 +39,6 @@ def count_files(tx: Transaction, wanted: FileFilter) -> int:
     """How many files there are to list; looks at all of them, unless nothing but their state is asked for."""
     query = select(func.count()).select_from(media_files).where(*_conditions(tx, wanted))
     return int(tx.execute(query).scalar_one())
-
-
-def list_files(
-    database: Database, wanted: FileFilter, limit: int | None = None, *, after: int = 0
-) -> Iterator[MediaFile]:
-    """All files that fit a filter by number, beyond `after`, at most `limit`; each page in a transaction of its own."""
-    left = limit
-    resume: int | None = after
-    while resume is not None and left != 0:
-        with database.read() as tx:
-            files, resume = list_page(tx, wanted, _BATCH if left is None else min(_BATCH, left), after=resume)
-        yield from files
-        left = None if left is None else left - len(files)
 
 
 def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> Iterator[MediaFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -298,7 +299,7 @@ def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> None:
 
 
 def _take_column(files: Sequence[MediaFile], name: str) -> list[Any]:
-    return [getattr(file, name) for file in files]
+    return list(map(attrgetter(name), files))
 
 
 def _bind_column(tx: Transaction, name: str, files: Sequence[MediaFile]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 
 from service.model import Hold, MediaFile
 from service.rules.patterns import is_pattern, matches
@@ -40,14 +41,14 @@ class HoldBook:
 
     def iterate(self, file: MediaFile, now: datetime) -> Iterator[Hold]:
         """All holds in force on a file."""
-        yield from _in_force(self._by_file.get((file.app_id, file.vendor, file.file_id), ()), now)
-        yield from _in_force(self._by_stream.get((file.app_id, file.stream_id), ()), now)
-        if file.stream_id:
-            for hold in _in_force(self._by_pattern.get(file.app_id, ()), now):
-                if matches(hold.stream_pattern or "*", file.stream_id):
-                    yield hold
+        by_file = self._by_file.get((file.app_id, file.vendor, file.file_id), ())
+        for hold in chain(by_file, self._by_stream.get((file.app_id, file.stream_id), ())):
+            if _is_in_force(hold, now):
+                yield hold
+        for hold in self._by_pattern.get(file.app_id, ()) if file.stream_id else ():
+            if _is_in_force(hold, now) and matches(hold.stream_pattern or "*", file.stream_id):
+                yield hold
 
 
-def _in_force(holds: Iterable[Hold], now: datetime) -> Iterator[Hold]:
-    """Those of these holds that are neither released nor over."""
-    return (hold for hold in holds if hold.released_at is None and (hold.until is None or now < hold.until))
+def _is_in_force(hold: Hold, now: datetime) -> bool:
+    return hold.released_at is None and (hold.until is None or now < hold.until)

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import event, text
 
 from service.files import list_store
-from service.files.list_store import MAX_LOOKED_AT, list_files
+from service.files.list_store import MAX_LOOKED_AT
 from service.files.store import add_files
 from service.filters import FileFilter
 from service.model import FileState, MediaFile, Vendor
+from service.views.files import FILES
 from tests.orders.house import APP, OTHER_APP, START, House, open_house
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def page(house: House, wanted: FileFilter, limit: int, after: int = 0) -> tuple[
 
 def find(house: House, **wanted: Any) -> str:
     """The first letters of the files that fit, by number."""
-    return "".join(file.file_id[0] for file in list_files(house.database, FileFilter(**wanted)))
+    return "".join(file.file_id[0] for file in FILES.iterate(house.database, FileFilter(**wanted)))
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,8 @@ def test_pages_follow_each_other_without_gap_or_repeat(house: House) -> None:
         sizes.append(len(files))
         seen += [file.id for file in files]
     assert (seen, sizes) == (list(range(1, 26)), [10, 10, 5])
-    assert [file.id for file in list_files(house.database, FileFilter(), 7, after=20)] == [21, 22, 23, 24, 25]
-    assert len(list(list_files(house.database, FileFilter(), 7))) == 7
-    assert list(list_files(house.database, FileFilter(), 0)) == []
+    assert [file.id for file in FILES.iterate(house.database, FileFilter(), 7)] == list(range(1, 8))
+    assert list(FILES.iterate(house.database, FileFilter(), 0)) == []
 
 
 def test_a_page_looks_at_no_more_than_so_many_files_and_all_are_found_in_the_end(house: House) -> None:
@@ -114,7 +114,7 @@ def test_a_page_looks_at_no_more_than_so_many_files_and_all_are_found_in_the_end
     house.leader.transact(lambda tx: add_files(tx, files))
     found, resume = page(house, FileFilter(stream="rare"), 10)
     assert (found, resume) == ([], MAX_LOOKED_AT)
-    assert len(list(list_files(house.database, FileFilter(stream="rare")))) == 1
+    assert len(list(FILES.iterate(house.database, FileFilter(stream="rare")))) == 1
     for wanted in (FileFilter(state=FileState.FAILED), FileFilter(app_id=APP, stream="rare")):
         found, resume = page(house, wanted, 10)
         assert (len(found), resume) == (1, None)
