@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
+import service.views.audit  # noqa: F401  (it says how an order is shown)
 from service.audit.order import Order, OrderKind, OrderState
 from service.audit.store import finish_order
 from service.cli.frame import ExitCode, Invocation
