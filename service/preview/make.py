@@ -196,17 +196,23 @@ def list_sooner(
             f"preview {preview.id} was compared with revision {preview.base_revision}, and revision "
             f"{comparison.in_force.revision} is in force: make a new one with `zego-retention rules preview FILE`"
         )
-    start = place = None
-    if after:
-        with database.read() as tx:
-            last = find_file(tx, after)
-        if last is None:
-            raise NoSuchThing(f"there is no file {after}")
-        start = place = store.find_place(last)
-        if last.stream_id:  # its ranks are counted from the newest file on
-            start = (last.app_id, last.stream_id, datetime.max.replace(tzinfo=UTC), 0)
-    sooner = (change for change in comparison.run(start) if change.effect == "sooner")
-    return list(islice((each for each in sooner if place is None or store.find_place(each.before) < place), limit))
+    with database.read() as tx:
+        last = find_file(tx, after) if after else None
+    if after and last is None:
+        raise NoSuchThing(f"there is no file {after}")
+    start = None if last is None else store.find_place(last)
+    if start is not None and start[1]:  # ranks are counted from the newest file of a stream on
+        start = (*start[:2], datetime.max.replace(tzinfo=UTC), 0)
+
+    def is_shown(change: Change) -> bool:
+        if change.effect != "sooner" or last is None:
+            return change.effect == "sooner"
+        # Other streams come behind this one, in the order of the database; Python's may be another.
+        file = change.before
+        is_other = (file.app_id, file.stream_id) != (last.app_id, last.stream_id)
+        return is_other or (file.ended_at, file.id) < (last.ended_at, last.id)
+
+    return list(islice(filter(is_shown, comparison.run(start)), limit))
 
 
 def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> dict[str, Any]:
