@@ -176,8 +176,8 @@ runs.add_list("runs:RUNS", "List runs, the newest first.")
 runs.add("sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, JSON)
 
 cli.add_command(listings := Group("listings", help="Show what the vendors' listings showed."))
-listings.add_list("listings:LISTINGS", "List listings, the newest first.", ListingFilter)
-listings.add_show("listings:LISTINGS", "Show one listing.")
+listings.add_list("runs:LISTINGS", "List listings, the newest first.", ListingFilter)
+listings.add_show("runs:LISTINGS", "Show one listing.")
 
 cli.add_command(audit := Group("audit", help="List, verify and export the record of changes."))
 audit.add_list("audit:AUDIT", "List changes, the newest first.", AuditFilter)

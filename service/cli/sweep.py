@@ -38,8 +38,7 @@ from service.units import count_of, format_duration
 from service.views.figures import count_kept_back, describe_dry_run
 from service.views.files import FILES
 from service.views.form import to_json
-from service.views.listings import LISTINGS
-from service.views.runs import CALLS, RUN_FILES, RUNS, RunDetail
+from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS, RunDetail
 from service.wiring import Service
 
 _LISTED: Final = 20

@@ -15,7 +15,7 @@ from service.audit.store import Entry, Head, Token
 from service.database import Database, Transaction
 from service.filters import AuditFilter
 from service.views.form import show_as, take
-from service.views.listed import Listed, find_none, read_rows
+from service.views.listed import Listed, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,6 @@ AUDIT = Listed[AuditFilter, AuditEntry, None](
         "number",
     ),
     store.count_entries,
-    find_none,
     "number, at, actor, through, action, subject",
     "through",
 )
@@ -87,8 +86,8 @@ AUDIT_EXPORT = Listed[None, AuditEntry, None](
     AuditEntry,
     read_rows(_list_forward, AuditEntry, "number"),
     lambda tx, _: store.find_head(tx).number,
-    find_none,
     AUDIT.table,
+    AUDIT.drop_first,
 )
 """The same, the oldest first: what a copy elsewhere needs."""
 
@@ -98,8 +97,8 @@ TOKENS = Listed[None, Token, Token](
     Token,
     read_rows(lambda tx, _, cursor, size: store.list_tokens(tx, size, after=cursor), Token),
     lambda tx, _: len(store.list_tokens(tx)),
-    lambda tx, number: store.find_token(tx, id=number),
     "id, name, role, expires: expires_at, last used: last_used_at, revoked: revoked_at",
     "last used",
+    lambda tx, number: store.find_token(tx, id=number),
 )
 """Tokens by number, revoked and expired ones included."""

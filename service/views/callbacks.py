@@ -17,7 +17,7 @@ from service.database import Database
 from service.filters import CallbackFilter
 from service.model import Role, Verdict, may
 from service.views.form import Known, show_as, take
-from service.views.listed import Listed, find_row, read_rows
+from service.views.listed import Listed, read_rows
 from service.zego.envelope import Unreadable, read_envelope
 
 
@@ -56,28 +56,26 @@ show_as(Callback, file="media_file_id", event=Known)
 def show_callback(database: Database, number: int, role: Role) -> CallbackDetail:
     """One callback, as far as this role may see it; NoSuchThing if there is none of that number."""
     with database.read() as tx:
-        callback = CALLBACKS.require(tx, number)
-        if not may(role, Role.OPERATOR):
-            return take(CallbackDetail, callback, signature=None)
-        stored = store.find_callback(tx, number)
-    raw = stored.raw if stored else None
-    shown: dict[str, Any] = {"signature": stored.signature or None if stored else None}
+        stored = CALLBACKS.require(tx, number)
+    if not may(role, Role.OPERATOR):
+        return take(CallbackDetail, stored, signature=None)
+    raw, shown = stored.raw, {"signature": stored.signature or None}
     if raw is not None:
         shown |= {"raw_base64": base64.b64encode(raw).decode(), "text": raw.decode("utf-8", "backslashreplace")}
         with suppress(Unreadable):
-            envelope = read_envelope(raw, callback.content_type)
+            envelope = read_envelope(raw, stored.content_type)
             shown |= {"timestamp": envelope.timestamp, "nonce": envelope.nonce, "fields": envelope.fields}
-    return take(CallbackDetail, callback, **shown)
+    return take(CallbackDetail, stored, **shown)
 
 
-CALLBACKS = Listed[CallbackFilter, Callback, Callback](
+CALLBACKS = Listed[CallbackFilter, Callback, store.StoredCallback](
     "callback",
     "callbacks list",
     Callback,
     read_rows(lambda tx, wanted, cursor, size: store.list_callbacks(tx, wanted, size, before=cursor or None), Callback),
     store.count_callbacks,
-    find_row(store.find_callback, Callback),
     "id, received: received_at, app: app_id, event, verdict, file: media_file_id, reason",
     "event, app, file",
+    store.find_callback,
 )
 """Callbacks, the newest first."""

@@ -203,8 +203,8 @@ FILES = Listed[FileFilter, File, FileDetail](
     File,
     _read,
     list_store.count_files,
-    _find_file,
     "id, app: app_id, stream: stream_id, vendor, state, rule, due: call_after, size: size_bytes, file id: file_id",
     "size, rule, vendor, app, file id",
+    _find_file,
 )
 """Files by number."""

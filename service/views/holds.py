@@ -62,10 +62,10 @@ HOLDS = Listed[HoldFilter, Hold, Hold](
         Hold,
     ),
     lambda tx, wanted: store.count_holds(tx, only_standing=not wanted.released, app_id=wanted.app_id),
-    _find_hold,
     "id, app: app_id, stream: stream_pattern, file, until, reason, placed by: placed_by, placed: placed_at,"
     " released: released_at",
     "placed, placed by, app, released",
+    _find_hold,
 )
 """Holds by number."""
 
@@ -75,9 +75,9 @@ ERASURES = Listed[None, Erasure, ErasureDetail](
     Erasure,
     read_rows(lambda tx, _, cursor, size: files_store.list_erasures(tx, size, before=cursor or None), Erasure),
     lambda tx, _: files_store.count_erasures(tx),
-    _find_erasure,
     "id, requested: requested_at, stream: stream_pattern, files: files_count, reason, requested by: requested_by,"
     " app: app_id",
     "app, requested by",
+    _find_erasure,
 )
 """Erasures, the newest first."""

@@ -24,10 +24,10 @@ _BATCH: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A page of a list; `next_cursor` leads to the next one, None says that this was the last."""
+    """A page of a list; `next_cursor` is the number to resume at, None: this was the last."""
 
     items: list[T]
-    next_cursor: str | None
+    next_cursor: int | None
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Listed(Generic[FilterT, RowT, DetailT]):
     row: type[RowT]
     read: Callable[[Transaction, FilterT, int, int], tuple[list[RowT], int | None]]
     count_all: Callable[[Transaction, FilterT], int]
-    find: Callable[[Transaction, int], DetailT | None]
     table: str
-    drop_first: str = ""
+    drop_first: str
+    find: Callable[[Transaction, int], DetailT | None] = lambda _tx, _number: None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Listed(Generic[FilterT, RowT, DetailT]):
         """One page; it may hold fewer than `limit` although there are more."""
         with database.read() as tx:
             items, resume = self.read(tx, wanted, cursor, limit)
-        return Page(items, encode_cursor(resume))
+        return Page(items, resume)
 
     def iterate(self, database: Database, wanted: FilterT, limit: int | None = None, after: int = 0) -> Iterator[RowT]:
         """All entries, or the first `limit`; read batch after batch, so that the reader may take any time."""
@@ -101,28 +101,7 @@ def read_rows(
     return read
 
 
-def find_row(
-    fetch: Callable[[Transaction, int], object], detail: type[DetailT]
-) -> Callable[[Transaction, int], DetailT | None]:
-    """The `find` of a list whose details have just what `fetch(tx, number)` gives."""
-
-    def find(tx: Transaction, number: int) -> DetailT | None:
-        found = fetch(tx, number)
-        return None if found is None else take(detail, found)
-
-    return find
-
-
-def find_none(_tx: Transaction, _number: int) -> None:
-    """The `find` of a list whose entries are not shown alone."""
-
-
 def cut(rows: Sequence[T], limit: int, number: Callable[[T], int]) -> tuple[list[T], int | None]:
     """The first `limit` of up to `limit + 1` rows, and the number to resume at: None if there were no more."""
     page = list(rows[:limit])
     return page, number(page[-1]) if len(rows) > limit else None
-
-
-def encode_cursor(number: int | None) -> str | None:
-    """The text for "resume at this number"; None at the end."""
-    return None if number is None else str(number)

@@ -18,7 +18,7 @@ from service.preview import make
 from service.preview import store as preview_store
 from service.rules import store
 from service.views.form import show_as, take
-from service.views.listed import Listed, Page, cut, encode_cursor, read_rows
+from service.views.listed import Listed, Page, cut, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +168,8 @@ def list_sooner(
     """
     found = make.list_sooner(database, reader, make.find_preview(database, number), now, after, limit + 1)
     changes, resume = cut(found, limit, lambda change: change.before.id)
-    compared = [
-        take(
-            ComparedFile,
-            change.before,
-            stream_id=change.before.stream_id or None,
-            rule_before=change.before.rule,
-            due_before=change.date_before,
-            rule_after=change.after.rule,
-            due_after=change.date_after,
-        )
-        for change in changes
-    ]
-    return Page(compared, encode_cursor(resume))
+    compared = TypeAdapter(list[ComparedFile]).validate_python([change.to_json() for change in changes])
+    return Page(compared, resume)
 
 
 def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> Forecast:
@@ -224,9 +213,9 @@ REVISIONS = Listed[None, Revision, RevisionDetail](
     Revision,
     read_rows(_list_revisions, Revision, "number"),
     lambda tx, _: store.find_current_number(tx),
-    _find_revision,
     "revision: number, applied: applied_at, by: applied_by, through, source, sooner: moved_count",
     "through, sooner",
+    _find_revision,
 )
 """Rule sets, the newest first."""
 
@@ -236,8 +225,8 @@ PREVIEWS = Listed[None, PreviewInShort, Preview](
     PreviewInShort,
     read_rows(lambda tx, _, cursor, size: preview_store.list_previews(tx, size, before=cursor or None), PreviewInShort),
     lambda tx, _: len(preview_store.list_previews(tx)),
-    _find_preview,
     "id, made: as_of, by: made_by, source, sooner: sooner_count",
     "by",
+    _find_preview,
 )
 """Previews, the newest first."""

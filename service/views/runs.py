@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from service.database import Transaction
 from service.files.store import find_files
+from service.filters import ListingFilter
+from service.listing import store as listing_store
+from service.listing.record import Listing
 from service.model import Outcome, Vendor
 from service.sweep import records, store
 from service.views.form import Known, show_as, take
-from service.views.listed import Listed, find_none, read_rows
+from service.views.listed import Listed, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class RunFile(records.Attempt):
 show_as(records.Plan, run="run_id")
 show_as(records.Call, run="run_id")
 show_as(records.Attempt, run="run_id", call="call_id", file="media_file_id")
+show_as(Listing, needs_person="needs_person")
 show_as(RunFile, stream_id=Known)
 
 
@@ -94,9 +98,9 @@ RUNS = Listed[None, Run, RunDetail](
     Run,
     read_rows(_list_runs, Run),
     lambda tx, _: sum(store.count_runs(tx).values()),
-    _find_run,
     "id, started: started_at, trigger, state, calls, files",
     "calls, trigger",
+    _find_run,
 )
 """Runs, the newest first."""
 
@@ -106,7 +110,6 @@ CALLS = Listed[int, records.Call, None](
     records.Call,
     read_rows(_list_calls, records.Call),
     lambda tx, run: store.count_totals(tx, run).calls,
-    find_none,
     "call: id, app: app_id, vendor, answered: answered_at, http: http_status, code, message",
     "http, answered, app, vendor",
 )
@@ -118,8 +121,24 @@ RUN_FILES = Listed[int, RunFile, None](
     RunFile,
     read_rows(_list_attempts, RunFile),
     store.count_attempts,
-    find_none,
     "file: media_file_id, call: call_id, stream: stream_id, outcome, code, message",
     "message, code, call",
 )
 """What a run (the filter is its number) did to each file, in the order of its attempts."""
+
+LISTINGS = Listed[ListingFilter, Listing, Listing](
+    "listing",
+    "listings list",
+    Listing,
+    read_rows(
+        lambda tx, wanted, cursor, size: listing_store.list_listings(
+            tx, size, before=cursor or None, app_id=wanted.app_id, vendor=wanted.vendor
+        ),
+        Listing,
+    ),
+    lambda tx, wanted: listing_store.count_listings(tx, wanted.app_id, wanted.vendor),
+    "id, started: started_at, app: app_id, vendor, state, listed, adopted, missing, gone, note",
+    "note, missing, app",
+    listing_store.find_listing,
+)
+"""Listings, the newest first."""

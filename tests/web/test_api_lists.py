@@ -14,9 +14,8 @@ from service.views.audit import AUDIT, TOKENS
 from service.views.callbacks import CALLBACKS
 from service.views.files import FILES
 from service.views.holds import ERASURES, HOLDS
-from service.views.listings import LISTINGS
 from service.views.rules import PREVIEWS, REVISIONS
-from service.views.runs import CALLS, RUN_FILES, RUNS
+from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS
 from service.web.api.build import declared_routes
 from tests.web.api_scene import fill
 from tests.world import OTHER_APP

@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.routing import IntegerConverter
 
 from service.audit.checks import BadOrder
+from service.audit.order import OrderState
 from service.audit.store import list_tokens
 from service.audit.tokens import BadToken, Bearer, find_bearer
 from service.database import DatabaseUnavailable
@@ -24,9 +25,10 @@ from service.rules.file import RulesError
 from service.views.form import to_json
 from service.views.listed import MAX_NUMBER, Page
 from service.views.rules import describe_preview
-from service.web.api import openapi, orders, reads  # noqa: F401  (they declare the routes)
 from service.web.api.fields import Strict
-from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route, answer_json
+from service.web.api.openapi import answer_json
+from service.web.api.resources import RulesInForce
+from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route
 from service.web.problems import problem
 from service.wiring import Service
 
@@ -80,13 +82,32 @@ def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
         call = Call(backend, service, service.database, service.now(), actor, bearer.role, number, query, body)
         with backend.threads.for_inventory() if route.reads_all else nullcontext():
             answer = route.view(call)
-        if isinstance(answer, Response):
-            return answer
-        if isinstance(answer, Page):
-            return answer_json({"items": list(map(to_json, answer.items)), "next_cursor": answer.next_cursor})
-        return answer_json(to_json(answer), route.status)
+        return answer if isinstance(answer, Response) else _answer(route, call, answer)
 
     return view
+
+
+def _answer(route: Route, call: Call, answer: Any) -> Response:  # noqa: ANN401  (whatever a view returns)
+    """The answer in JSON; 202 and where to look, if what was ordered is not applied yet."""
+    if isinstance(answer, Page):
+        return answer_json(
+            {"items": list(map(to_json, answer.items)), "next_cursor": answer.next_cursor and str(answer.next_cursor)}
+        )
+    if not route.orders:
+        return answer_json(to_json(answer), route.status)
+    if isinstance(answer, RulesInForce):
+        order, content = answer.order, to_json(answer)
+    else:
+        concerned, number = answer if isinstance(answer, tuple) else (call.number, answer)
+        order = call.report(number)
+        content = to_json(order)
+        if route.listed is not None:
+            content = to_json(route.listed.show(call.database, concerned)) | {"order": content}
+    if order is None or order.state is OrderState.APPLIED:
+        return answer_json(content, route.status)
+    response = answer_json(content, HTTPStatus.ACCEPTED)
+    response.headers["Location"] = f"{PREFIX}/orders/{order.number}"
+    return response
 
 
 def _check_token(service: Service, needed: Role) -> Bearer:

@@ -61,8 +61,11 @@ class Problem(BaseModel):
 
 
 def body_of(name: str, fields: dict[str, Any]) -> type[Strict]:
-    """The model of a body; a field that may be None may be left out."""
-    made = {field: (kind, None if type(None) in get_args(kind) else ...) for field, kind in fields.items()}
+    """The model of a body, from kinds of fields or kinds with defaults; one that may be None may be left out."""
+    made = {
+        field: kind if isinstance(kind, tuple) else (kind, None if type(None) in get_args(kind) else ...)
+        for field, kind in fields.items()
+    }
     return create_model(name, __base__=Strict, __doc__="", **made)  # type: ignore[call-overload, no-any-return]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from service import __version__
 from service.web.api.fields import Problem
-from service.web.api.routes import PREFIX, ROUTES, Call, Route, answer_json
+from service.web.api.routes import PREFIX, ROUTES, Call, Route
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 CONTENT_SECURITY_POLICY: Final = (
@@ -27,6 +28,11 @@ _FILES: Final = {
     "/docs/swagger-ui-bundle.js": "vendor/swagger-ui/swagger-ui-bundle.js",
 }
 _NUMBER: Final = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+
+
+def answer_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """An answer in JSON."""
+    return Response(json.dumps(content) + "\n", status.value, content_type="application/json")
 
 
 def _show_openapi(_call: Call) -> Response:
@@ -45,18 +51,7 @@ def _make_show_file(name: str) -> Callable[[Call], Response]:
 
 ROUTES.append(Route("GET", "/openapi.json", None, "show_openapi", "Describe this API in OpenAPI.", _show_openapi, None))
 for _place, (_path, _name) in enumerate(_FILES.items()):
-    ROUTES.append(
-        Route(
-            "GET",
-            _path,
-            None,
-            f"show_page_{_place}",
-            "",
-            _make_show_file(_name),
-            None,
-            hidden=True,
-        )
-    )
+    ROUTES.append(Route("GET", _path, None, f"show_page_{_place}", "", _make_show_file(_name), None, hidden=True))
 
 
 @cache

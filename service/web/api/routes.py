@@ -6,21 +6,19 @@ A view takes one `Call` and returns the value that is the answer. What is ordere
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from flask import Response
 from pydantic import BaseModel, create_model
 
-from service.audit.order import Order, OrderState
+from service.audit.order import Order
 from service.database import Database
 from service.model import Actor, Role
 from service.orders.wait import wait_for_order
-from service.views.form import Form, form_of, to_json
+from service.views.form import Form, form_of
 from service.views.listed import Listed, Page
 from service.views.rules import Forecast
 from service.web.api.fields import Strict, body_of, query_of
@@ -71,8 +69,10 @@ View = Callable[[Call], Any]
 class Route:
     """One method of one path. `role` is the least that it takes; None: everybody may.
 
-    `name` is what it is called in OpenAPI, `answer` what its answer looks like (None: it answers by itself). Of routes
-    that read the whole inventory (`reads_all`), one at a time is answered.
+    `name` is what it is called in OpenAPI, `answer` what its answer looks like (None: it answers by itself). One that
+    `orders` returns the number of an order, and is answered with what came of that; with `listed`, with the entry that
+    it concerns (its number stands in the path, or is returned first) and the order beside it. Of those that read the
+    whole inventory (`reads_all`), one at a time is answered.
     """
 
     method: str
@@ -85,7 +85,8 @@ class Route:
     status: HTTPStatus = HTTPStatus.OK
     query: type[Strict] = Strict
     body: type[Strict] | None = None
-    problems: frozenset[HTTPStatus] = frozenset()
+    problems: tuple[HTTPStatus, ...] = ()
+    listed: Listed[Any, Any, Any] | None = None
     orders: bool = False
     reads_all: bool = False
     hidden: bool = False
@@ -130,84 +131,45 @@ def add_show(path: str, listed: Listed[Any, Any, Any], detail: type, about: str)
     def view(call: Call) -> Any:  # noqa: ANN401  (an entry of any list)
         return listed.show(call.database, call.number)
 
+    path = f"{path}/<number:number>"
     ROUTES.append(Route("GET", path, Role.VIEWER, f"show_{listed.name}", about, view, form_of(detail)))
 
 
-def get(path: str, answer: type[BaseModel], problems: Iterable[HTTPStatus] = (), **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
-    """Declare what reads."""
-    return _declare("GET", path, Role.VIEWER, answer, problems=frozenset(problems), **more)
+def get(path: str, **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
+    """Declare what reads; what it answers is what its view returns."""
+    return _declare("GET", path, Role.VIEWER, **more)
 
 
-def post(path: str, role: Role, answer: type[BaseModel], **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
-    """Declare what changes something; `body` names its fields."""
-    return _declare("POST", path, role, answer, **more)
-
-
-def order(
-    path: str,
-    role: Role,
-    listed: Listed[Any, Any, Any] | None = None,
-    detail: type = Order,
-    **more: Any,  # noqa: ANN401  (of Route)
-) -> Callable[[View], View]:
-    """Declare what places an order and returns its number.
-
-    It is answered with what came of the order or, with `listed`, with the entry that the order concerns (its number
-    stands in the path, or is returned first) and the order beside it.
-    """
-    answer = form_of(detail)
-    if listed is not None:
-        answer = create_model(f"Ordered{detail.__name__}", __base__=answer, order=(form_of(Order), ...))
-
-    def declare(view: View) -> View:
-        def carry_out(call: Call) -> Response:
-            placed = view(call)
-            concerned, number = placed if isinstance(placed, tuple) else (call.number, placed)
-            applied = call.report(number)
-            if listed is None:
-                return answer_order(to_json(applied), applied)
-            entry = to_json(listed.show(call.database, concerned))
-            return answer_order(entry | {"order": to_json(applied)}, applied, more.get("status", HTTPStatus.OK))
-
-        carry_out.__name__, carry_out.__doc__ = view.__name__, view.__doc__
-        return post(path, role, answer, orders=True, **more)(carry_out)
-
-    return declare
-
-
-def page_of(row: type) -> type[Form]:
-    """What a page of a list looks like."""
-    form = form_of(row)
-    items: Any = list[form]  # type: ignore[valid-type]
-    return create_model(f"{row.__name__}Page", __base__=Form, items=(items, ...), next_cursor=(str | None, ...))
-
-
-def answer_order(content: dict[str, Any], applied: Order | None, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """An answer in JSON; 202 and where to look, if an order is not applied yet."""
-    if applied is None or applied.state is OrderState.APPLIED:
-        return answer_json(content, status)
-    response = answer_json(content, HTTPStatus.ACCEPTED)
-    response.headers["Location"] = f"{PREFIX}/orders/{applied.number}"
-    return response
-
-
-def answer_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """An answer in JSON."""
-    return Response(json.dumps(content) + "\n", status.value, content_type="application/json")
+def post(path: str, role: Role, **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
+    """Declare what changes or orders something; `body` names its fields, `detail` what an entry of `listed` is."""
+    return _declare("POST", path, role, **more)
 
 
 def _declare(
     method: str,
     path: str,
     role: Role,
-    answer: type[BaseModel],
+    *,
     body: dict[str, Any] | None = None,
+    detail: type | None = None,
     **more: Any,  # noqa: ANN401  (of Route)
 ) -> Callable[[View], View]:
     def declare(view: View) -> View:
-        name = view.__name__
-        model = None if body is None else body_of(name, body)
-        ROUTES.append(Route(method, path, role, name, view.__doc__ or "", view, answer, body=model, **more))
+        returned, name = get_type_hints(view)["return"], view.__name__
+        is_order = returned in (int, tuple[int, int])
+        answer = (
+            page_of(*get_args(returned)) if get_origin(returned) is Page else form_of(Order if is_order else returned)
+        )
+        if detail is not None:
+            answer = create_model(f"Ordered{detail.__name__}", __base__=form_of(detail), order=(answer, ...))
+        facts = {"body": None if body is None else body_of(name, body), "orders": is_order} | more
+        ROUTES.append(Route(method, path, role, name, view.__doc__ or "", view, answer, **facts))
         return view
 
     return declare
+
+
+def page_of(row: type) -> type[Form]:
+    """What a page of a list looks like."""
+    items: Any = list[form_of(row)]  # type: ignore[misc]
+    return create_model(f"{row.__name__}Page", __base__=Form, items=(items, ...), next_cursor=(str | None, ...))
