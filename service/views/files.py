@@ -69,6 +69,9 @@ class File:
     erasure_id: int | None
     held: bool
     attempts: int
+    suspicion: Suspicion | None
+    listed_in: int | None
+    missing_since: datetime | None
     last_outcome: LastOutcome | None
 
     @property
@@ -81,15 +84,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FileDetail(File):
-    """A media file with everything that was attempted, the oldest attempt first.
+    """A media file with everything that was attempted, the oldest attempt first."""
 
-    `listed_in` is the last listing that showed it, `missing_since` when the first of the complete listings in a row
-    that lack it began.
-    """
-
-    suspicion: Suspicion | None
-    listed_in: int | None
-    missing_since: datetime | None
     timeline: list[records.Attempt]
 
 
@@ -171,9 +167,7 @@ def _describe(file: MediaFile, last: records.Attempt | None) -> File:
 
 def _detail(tx: Transaction, file: MediaFile) -> FileDetail:
     [listed] = describe_files(tx, [file])
-    timeline = sweep_store.list_attempts(tx, file=file.id)
-    more = {name: getattr(file, name) for name in ("suspicion", "listed_in", "missing_since")}
-    return take(FileDetail, listed, **more, timeline=timeline)
+    return take(FileDetail, listed, timeline=sweep_store.list_attempts(tx, file=file.id))
 
 
 def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str]:

@@ -32,7 +32,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Revision(store.Revision):
+class RevisionWithDiff(store.Revision):
     """A rule set that was in force, with its difference to the one before; not `by_person`: the setting KEEP did it.
 
     `moved_count` files become due sooner by it, as its preview shows; `moved_called` of them have been called.
@@ -42,7 +42,7 @@ class Revision(store.Revision):
 
 
 @dataclass(frozen=True, slots=True)
-class RevisionDetail(Revision):
+class RevisionDetail(RevisionWithDiff):
     """A rule set with its rules."""
 
     parsed: list[Rule]
@@ -190,15 +190,15 @@ def _find_revision(tx: Transaction, number: int) -> RevisionDetail | None:
     return take(RevisionDetail, _describe_revision(tx, found), parsed=rules)
 
 
-def _describe_revision(tx: Transaction, revision: store.Revision) -> Revision:
+def _describe_revision(tx: Transaction, revision: store.Revision) -> RevisionWithDiff:
     before = store.find_revision(tx, revision.number - 1)
     old = before.rules_text.splitlines() if before else []
     names = (f"revision {before.number if before else 0}", f"revision {revision.number}")
     diff = "\n".join(difflib.unified_diff(old, revision.rules_text.splitlines(), *names, lineterm=""))
-    return take(Revision, revision, diff=diff)
+    return take(RevisionWithDiff, revision, diff=diff)
 
 
-def _list_revisions(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[Revision]:
+def _list_revisions(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[RevisionWithDiff]:
     return (_describe_revision(tx, each) for each in store.list_revisions(tx, size, before=cursor or None))
 
 
@@ -207,11 +207,11 @@ def _find_preview(tx: Transaction, number: int) -> Preview | None:
     return None if found is None else describe_preview(found)
 
 
-REVISIONS = Listed[None, Revision, RevisionDetail](
+REVISIONS = Listed[None, RevisionWithDiff, RevisionDetail](
     "revision",
     "rules history",
-    Revision,
-    read_rows(_list_revisions, Revision, "number"),
+    RevisionWithDiff,
+    read_rows(_list_revisions, RevisionWithDiff, "number"),
     lambda tx, _: store.find_current_number(tx),
     "revision: number, applied: applied_at, by: applied_by, through, source, sooner: moved_count",
     "through, sooner",

@@ -207,6 +207,13 @@ def test_a_wrong_parameter_is_refused_by_name(lasting_api: Api, query: str) -> N
     assert response.json["errors"][0]["field"] == query.partition("=")[0]  # type: ignore[index]
 
 
+def test_a_request_is_refused_in_plain_words(lasting_api: Api) -> None:
+    unknown = lasting_api.ask("GET", "/files?stat=kept")
+    assert unknown.json["detail"] == "stat: is not known here"  # type: ignore[index]
+    missing = lasting_api.ask("POST", "/holds", {"file": 1})
+    assert missing.json["errors"] == [{"field": "reason", "detail": "is missing"}]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "1.0", "x", "٣", str(2**63), "9" * 5_000, "%00"])
 def test_a_path_that_holds_no_number_leads_nowhere(lasting_api: Api, number: str) -> None:
     response = lasting_api.ask("GET", f"/files/{number}")

@@ -74,6 +74,7 @@ FILTERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"stream": "LESSON-*"}, []),
     ({"name": "*own*"}, ["known"]),
     ({"adopted": "true"}, ["known"]),
+    ({"unknown_stream": "true"}, ["known"]),
     ({"text": "ngs"}, ["wangsu"]),
     ({"due_before": "2026-03-01T00:00:00Z"}, ["other"]),
     ({"due_after": "2026-03-30T12:00:00Z", "adopted": "false"}, ["late", "lesson", "wangsu"]),

@@ -80,7 +80,8 @@ def describe_api() -> dict[str, Any]:
 def _describe(route: Route, schemas: dict[str, Any], references: dict[Any, Any]) -> dict[str, Any]:
     parameters = [_NUMBER] if "<number:" in route.path else []
     for name, schema in schemas[route.query.__name__].get("properties", {}).items():
-        parameters.append({"name": name, "in": "query", "description": schema.get("description", ""), "schema": schema})
+        about = schema.pop("description", "")
+        parameters.append({"name": name, "in": "query", "description": about, "schema": schema})
     answers = [route.status, *([HTTPStatus.ACCEPTED] if route.orders else [])]
     form = references[route.answer, "serialization"] if route.answer else {"type": "object"}
     operation: dict[str, Any] = {

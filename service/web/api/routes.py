@@ -162,7 +162,10 @@ def _declare(
         )
         if detail is not None:
             answer = create_model(f"Ordered{detail.__name__}", __base__=form_of(detail), order=(answer, ...))
-        facts = {"body": None if body is None else body_of(name, body), "orders": is_order} | more
+        facts = {
+            "body": None if body is None else body_of(name.title().replace("_", ""), body),
+            "orders": is_order,
+        } | more
         ROUTES.append(Route(method, path, role, name, view.__doc__ or "", view, answer, **facts))
         return view
 
