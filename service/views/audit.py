@@ -15,7 +15,7 @@ from service.audit.store import Entry, Head, Token
 from service.database import Database, Transaction
 from service.filters import AuditFilter
 from service.views.form import show_as, take
-from service.views.listed import Listed, read_rows
+from service.views.listed import Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,11 @@ AUDIT = Listed[AuditFilter, AuditEntry, None](
     "audit entry",
     "audit list",
     AuditEntry,
-    read_rows(
-        lambda tx, wanted, cursor, size: _describe(store.list_entries(tx, wanted, size, before=cursor or None)),
-        AuditEntry,
-        "number",
-    ),
+    lambda tx, wanted, cursor, size: _describe(store.list_entries(tx, wanted, size, before=cursor or None)),
     store.count_entries,
     "number, at, actor, through, action, subject",
     "through",
+    key="number",
 )
 """Entries of the audit, the newest first."""
 
@@ -84,10 +81,11 @@ AUDIT_EXPORT = Listed[None, AuditEntry, None](
     "audit entry",
     "audit list",
     AuditEntry,
-    read_rows(_list_forward, AuditEntry, "number"),
+    _list_forward,
     lambda tx, _: store.find_head(tx).number,
     AUDIT.table,
     AUDIT.drop_first,
+    key="number",
 )
 """The same, the oldest first: what a copy elsewhere needs."""
 
@@ -95,7 +93,7 @@ TOKENS = Listed[None, Token, Token](
     "token",
     "tokens list",
     Token,
-    read_rows(lambda tx, _, cursor, size: store.list_tokens(tx, size, after=cursor), Token),
+    lambda tx, _, cursor, size: store.list_tokens(tx, size, after=cursor),
     lambda tx, _: len(store.list_tokens(tx)),
     "id, name, role, expires: expires_at, last used: last_used_at, revoked: revoked_at",
     "last used",

@@ -17,7 +17,7 @@ from service.database import Database
 from service.filters import CallbackFilter
 from service.model import Role, Verdict, may
 from service.views.form import Known, show_as, take
-from service.views.listed import Listed, read_rows
+from service.views.listed import Listed
 from service.zego.envelope import Unreadable, read_envelope
 
 
@@ -72,7 +72,7 @@ CALLBACKS = Listed[CallbackFilter, Callback, store.StoredCallback](
     "callback",
     "callbacks list",
     Callback,
-    read_rows(lambda tx, wanted, cursor, size: store.list_callbacks(tx, wanted, size, before=cursor or None), Callback),
+    lambda tx, wanted, cursor, size: store.list_callbacks(tx, wanted, size, before=cursor or None),
     store.count_callbacks,
     "id, received: received_at, app: app_id, event, verdict, file: media_file_id, reason",
     "event, app, file",

@@ -186,8 +186,8 @@ def _find_file(tx: Transaction, number: int) -> FileDetail | None:
     return None if file is None else _detail(tx, file)
 
 
-def _read(tx: Transaction, wanted: FileFilter, cursor: int, limit: int) -> tuple[list[File], int | None]:
-    files, resume = list_store.list_page(tx, wanted, limit, after=cursor)
+def _list_files(tx: Transaction, wanted: FileFilter, cursor: int, size: int) -> tuple[list[File], int | None]:
+    files, resume = list_store.list_page(tx, wanted, size - 1, after=cursor)
     return describe_files(tx, files), resume
 
 
@@ -195,7 +195,7 @@ FILES = Listed[FileFilter, File, FileDetail](
     "file",
     "files list",
     File,
-    _read,
+    _list_files,
     list_store.count_files,
     "id, app: app_id, stream: stream_id, vendor, state, rule, due: call_after, size: size_bytes, file id: file_id",
     "size, rule, vendor, app, file id",

@@ -12,7 +12,7 @@ from service.filters import HoldFilter
 from service.holds import store
 from service.model import Erasure, FileState
 from service.views.form import show_as, take
-from service.views.listed import Listed, read_rows
+from service.views.listed import Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,8 @@ HOLDS = Listed[HoldFilter, Hold, Hold](
     "hold",
     "holds list",
     Hold,
-    read_rows(
-        lambda tx, wanted, cursor, size: describe_holds(
-            tx, store.list_holds(tx, size, after=cursor, only_standing=not wanted.released, app_id=wanted.app_id)
-        ),
-        Hold,
+    lambda tx, wanted, cursor, size: describe_holds(
+        tx, store.list_holds(tx, size, after=cursor, only_standing=not wanted.released, app_id=wanted.app_id)
     ),
     lambda tx, wanted: store.count_holds(tx, only_standing=not wanted.released, app_id=wanted.app_id),
     "id, app: app_id, stream: stream_pattern, file, until, reason, placed by: placed_by, placed: placed_at,"
@@ -73,7 +70,7 @@ ERASURES = Listed[None, Erasure, ErasureDetail](
     "erasure",
     "erasures list",
     Erasure,
-    read_rows(lambda tx, _, cursor, size: files_store.list_erasures(tx, size, before=cursor or None), Erasure),
+    lambda tx, _, cursor, size: files_store.list_erasures(tx, size, before=cursor or None),
     lambda tx, _: files_store.count_erasures(tx),
     "id, requested: requested_at, stream: stream_pattern, files: files_count, reason, requested by: requested_by,"
     " app: app_id",

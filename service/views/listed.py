@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Generic, TypeVar
@@ -34,26 +34,35 @@ class Page(Generic[T]):
 class Listed(Generic[FilterT, RowT, DetailT]):
     """One resource, called `name`, which `command` lists.
 
-    `read(tx, wanted, cursor, limit)` gives entries beyond `cursor` (0: from the start), and the cursor to resume at
-    (None: that was all). `count_all(tx, wanted)` is how many there are, `find(tx, number)` one of them in full.
-    `table` describes the columns of a table (`id, started: started_at`); those that `drop_first` names are left out
-    where space is short, one after the other.
+    `fetch(tx, wanted, cursor, size)` gives what entries beyond `cursor` (0: from the start) are taken from, `key` is
+    their number; or, where it may stop early, up to `size - 1` entries and the cursor to resume at (None: that was
+    all). `count_all(tx, wanted)` is how many there are, `find(tx, number)` one of them in full. `table` describes the
+    columns of a table (`id, started: started_at`); those in `drop_first` go first where space is short.
     """
 
     name: str
     command: str
     row: type[RowT]
-    read: Callable[[Transaction, FilterT, int, int], tuple[list[RowT], int | None]]
+    fetch: Callable[[Transaction, FilterT, int, int], Iterable[object] | tuple[list[RowT], int | None]]
     count_all: Callable[[Transaction, FilterT], int]
     table: str
     drop_first: str
     find: Callable[[Transaction, int], DetailT | None] = lambda _tx, _number: None
+    key: str = "id"
 
     @property
     def columns(self) -> dict[str, str]:
         """The headers of a table, each with the attribute that is shown under it."""
         pairs = (column.partition(": ") for column in self.table.split(", "))
         return {header: attribute or header for header, _, attribute in pairs}
+
+    def read(self, tx: Transaction, wanted: FilterT, cursor: int, limit: int) -> tuple[list[RowT], int | None]:
+        """Entries beyond `cursor`, and the cursor to resume at; None: that was all."""
+        found = self.fetch(tx, wanted, cursor, limit + 1)
+        if isinstance(found, tuple):
+            return found
+        rows = [each if isinstance(each, self.row) else take(self.row, each) for each in found]
+        return rows[:limit], getattr(rows[limit - 1], self.key) if len(rows) > limit else None
 
     def page(self, database: Database, wanted: FilterT, limit: int, cursor: int = 0) -> Page[RowT]:
         """One page; it may hold fewer than `limit` although there are more."""
@@ -87,21 +96,3 @@ class Listed(Generic[FilterT, RowT, DetailT]):
         if found is None:
             raise NoSuchThing(f"there is no {self.name} {number}: see `zego-retention {self.command}`")
         return found
-
-
-def read_rows(
-    fetch: Callable[[Transaction, FilterT, int, int], Iterable[object]], row: type[RowT], key: str = "id"
-) -> Callable[[Transaction, FilterT, int, int], tuple[list[RowT], int | None]]:
-    """The `read` of a list: `fetch(tx, wanted, cursor, size)` gives what its entries are taken from."""
-
-    def read(tx: Transaction, wanted: FilterT, cursor: int, limit: int) -> tuple[list[RowT], int | None]:
-        found = (each if isinstance(each, row) else take(row, each) for each in fetch(tx, wanted, cursor, limit + 1))
-        return cut(list(found), limit, attrgetter(key))
-
-    return read
-
-
-def cut(rows: Sequence[T], limit: int, number: Callable[[T], int]) -> tuple[list[T], int | None]:
-    """The first `limit` of up to `limit + 1` rows, and the number to resume at: None if there were no more."""
-    page = list(rows[:limit])
-    return page, number(page[-1]) if len(rows) > limit else None

@@ -18,7 +18,7 @@ from service.preview import make
 from service.preview import store as preview_store
 from service.rules import store
 from service.views.form import show_as, take
-from service.views.listed import Listed, Page, cut, read_rows
+from service.views.listed import Listed, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +167,8 @@ def list_sooner(
     NoSuchThing: there is no such preview or file. NotPossible: other rules are in force than it was compared with.
     """
     found = make.list_sooner(database, reader, make.find_preview(database, number), now, after, limit + 1)
-    changes, resume = cut(found, limit, lambda change: change.before.id)
-    compared = TypeAdapter(list[ComparedFile]).validate_python([change.to_json() for change in changes])
-    return Page(compared, resume)
+    compared = TypeAdapter(list[ComparedFile]).validate_python([change.to_json() for change in found])
+    return Page(compared[:limit], compared[limit - 1].id if len(compared) > limit else None)
 
 
 def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> Forecast:
@@ -211,11 +210,12 @@ REVISIONS = Listed[None, RevisionWithDiff, RevisionDetail](
     "revision",
     "rules history",
     RevisionWithDiff,
-    read_rows(_list_revisions, RevisionWithDiff, "number"),
+    _list_revisions,
     lambda tx, _: store.find_current_number(tx),
     "revision: number, applied: applied_at, by: applied_by, through, source, sooner: moved_count",
     "through, sooner",
     _find_revision,
+    key="number",
 )
 """Rule sets, the newest first."""
 
@@ -223,7 +223,7 @@ PREVIEWS = Listed[None, PreviewInShort, Preview](
     "preview",
     "rules preview FILE",
     PreviewInShort,
-    read_rows(lambda tx, _, cursor, size: preview_store.list_previews(tx, size, before=cursor or None), PreviewInShort),
+    lambda tx, _, cursor, size: preview_store.list_previews(tx, size, before=cursor or None),
     lambda tx, _: len(preview_store.list_previews(tx)),
     "id, made: as_of, by: made_by, source, sooner: sooner_count",
     "by",

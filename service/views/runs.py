@@ -13,7 +13,7 @@ from service.listing.record import Listing
 from service.model import Outcome, Vendor
 from service.sweep import records, store
 from service.views.form import Known, show_as, take
-from service.views.listed import Listed, read_rows
+from service.views.listed import Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ RUNS = Listed[None, Run, RunDetail](
     "run",
     "runs list",
     Run,
-    read_rows(_list_runs, Run),
+    _list_runs,
     lambda tx, _: sum(store.count_runs(tx).values()),
     "id, started: started_at, trigger, state, calls, files",
     "calls, trigger",
@@ -108,7 +108,7 @@ CALLS = Listed[int, records.Call, None](
     "call",
     "runs show",
     records.Call,
-    read_rows(_list_calls, records.Call),
+    _list_calls,
     lambda tx, run: store.count_totals(tx, run).calls,
     "call: id, app: app_id, vendor, answered: answered_at, http: http_status, code, message",
     "http, answered, app, vendor",
@@ -119,7 +119,7 @@ RUN_FILES = Listed[int, RunFile, None](
     "attempt",
     "runs show",
     RunFile,
-    read_rows(_list_attempts, RunFile),
+    _list_attempts,
     store.count_attempts,
     "file: media_file_id, call: call_id, stream: stream_id, outcome, code, message",
     "message, code, call",
@@ -130,11 +130,8 @@ LISTINGS = Listed[ListingFilter, Listing, Listing](
     "listing",
     "listings list",
     Listing,
-    read_rows(
-        lambda tx, wanted, cursor, size: listing_store.list_listings(
-            tx, size, before=cursor or None, app_id=wanted.app_id, vendor=wanted.vendor
-        ),
-        Listing,
+    lambda tx, wanted, cursor, size: listing_store.list_listings(
+        tx, size, before=cursor or None, app_id=wanted.app_id, vendor=wanted.vendor
     ),
     lambda tx, wanted: listing_store.count_listings(tx, wanted.app_id, wanted.vendor),
     "id, started: started_at, app: app_id, vendor, state, listed, adopted, missing, gone, note",

@@ -66,7 +66,7 @@ def body_of(name: str, fields: dict[str, Any]) -> type[Strict]:
         field: kind if isinstance(kind, tuple) else (kind, None if type(None) in get_args(kind) else ...)
         for field, kind in fields.items()
     }
-    return create_model(name, __base__=Strict, __doc__="", **made)  # type: ignore[call-overload, no-any-return]
+    return create_model(name.title().replace("_", ""), __base__=Strict, **made)  # type: ignore[call-overload, no-any-return]
 
 
 def query_of(name: str, wanted: type | None) -> type[Strict]:

@@ -157,15 +157,11 @@ def _declare(
     def declare(view: View) -> View:
         returned, name = get_type_hints(view)["return"], view.__name__
         is_order = returned in (int, tuple[int, int])
-        answer = (
-            page_of(*get_args(returned)) if get_origin(returned) is Page else form_of(Order if is_order else returned)
-        )
+        is_page = get_origin(returned) is Page
+        answer = page_of(*get_args(returned)) if is_page else form_of(Order if is_order else returned)
         if detail is not None:
             answer = create_model(f"Ordered{detail.__name__}", __base__=form_of(detail), order=(answer, ...))
-        facts = {
-            "body": None if body is None else body_of(name.title().replace("_", ""), body),
-            "orders": is_order,
-        } | more
+        facts = {"body": None if body is None else body_of(name, body), "orders": is_order} | more
         ROUTES.append(Route(method, path, role, name, view.__doc__ or "", view, answer, **facts))
         return view
 
