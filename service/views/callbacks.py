@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from service.callbacks import store
+from service.callbacks.understand import StoredCallback
 from service.database import Database
 from service.filters import CallbackFilter
 from service.model import Role, Verdict, may
@@ -59,7 +60,8 @@ def show_callback(database: Database, number: int, role: Role) -> CallbackDetail
         stored = CALLBACKS.require(tx, number)
     if not may(role, Role.OPERATOR):
         return take(CallbackDetail, stored, signature=None)
-    raw, shown = stored.raw, {"signature": stored.signature or None}
+    raw = stored.raw
+    shown: dict[str, Any] = {"signature": stored.signature or None}
     if raw is not None:
         shown |= {"raw_base64": base64.b64encode(raw).decode(), "text": raw.decode("utf-8", "backslashreplace")}
         with suppress(Unreadable):
@@ -68,7 +70,7 @@ def show_callback(database: Database, number: int, role: Role) -> CallbackDetail
     return take(CallbackDetail, stored, **shown)
 
 
-CALLBACKS = Listed[CallbackFilter, Callback, store.StoredCallback](
+CALLBACKS = Listed[CallbackFilter, Callback, StoredCallback](
     "callback",
     "callbacks list",
     Callback,
