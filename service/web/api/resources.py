@@ -135,12 +135,7 @@ def show_totals(call: Call) -> Totals:
 @get("/forecast", problems=(HTTPStatus.CONFLICT,))
 def show_forecast(call: Call) -> Forecast:
     """Count files, hours and bytes, and what is deleted on each of the next 90 days; up to a minute old."""
-    cache = call.backend.forecast
-    known = cache.find()
-    if known is not None:
-        return known
-    with call.backend.threads.for_inventory():
-        return cache.find() or cache.keep(make_forecast(call.database, call.service.reader, call.now))
+    return call.backend.threads.find_forecast(lambda: make_forecast(call.database, call.service.reader, call.now))
 
 
 @get("/dry-run", reads_all=True)

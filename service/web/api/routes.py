@@ -7,7 +7,7 @@ A view takes one `Call` and returns the value that is the answer. What is ordere
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -20,17 +20,13 @@ from service.model import Actor, Role
 from service.orders.wait import wait_for_order
 from service.views.form import Form, form_of
 from service.views.listed import Listed, Page
-from service.views.rules import Forecast
 from service.web.api.fields import Strict, body_of, query_of
-from service.web.remembered import Remembered
 from service.web.threads import Threads
 from service.wiring import Service
 
 PREFIX: Final = "/api/v1"
 ORDER_WAIT_S: Final = 2.0
 """How long an answer waits for the leader to apply what was ordered."""
-FORECAST_FRESH_S: Final = 60.0
-"""How long a forecast is shown to everybody before the inventory is counted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,6 @@ class Backend:
     service: Service
     threads: Threads
     prepare: Callable[[], None]
-    forecast: Remembered[Forecast] = field(default_factory=lambda: Remembered(FORECAST_FRESH_S))
 
 
 @dataclass(frozen=True, slots=True)
