@@ -32,10 +32,10 @@ def serve(invocation: Invocation) -> int:
     return run_serve(invocation.read_settings(stays=True))
 
 
-def web(invocation: Invocation) -> int:
+def web(invocation: Invocation) -> None:
     from service.web.run import run_web
 
-    return run_web(invocation.read_settings(stays=True))
+    run_web(invocation.read_settings(stays=True))
 
 
 def worker(invocation: Invocation, *, check: bool) -> int:
