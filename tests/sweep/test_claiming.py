@@ -299,10 +299,10 @@ def test_files_that_become_due_or_known_during_a_pass_wait_for_the_next(stage: S
     stage.keep("1d")
     due = [f"f{n}" for n in range(1_250)]
     stage.add(*due)
-    stage.add(*[f"soon{n}" for n in range(300)], age=timedelta(hours=23), **facts)
+    stage.add(*[f"soon{n}" for n in range(300)], age=timedelta(hours=23, minutes=57), **facts)
 
     def more() -> None:
-        stage.clock.move(hours=2)
+        stage.clock.move(minutes=5)  # less than the signature of a call in flight is good for
         stage.add(*[f"new{n}" for n in range(300)], **facts)
 
     on_arrival(stage, more)
