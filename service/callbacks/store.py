@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -90,7 +92,11 @@ _STORED_WITH_BODY: Final = _STORED.add_columns(callbacks.c.raw)
 
 # Written by hand, with a list of rows: SQLite's driver gives up the interpreter's lock for every statement, and gets it
 # back only after the threads that wait for it. A statement a row would make a batch take ten times as long.
-_INSERT: Final = f"INSERT INTO callbacks ({', '.join(NewCallback._fields)}, verdict, reason, repeats) VALUES "  # noqa: S608
+_INSERT: Final = f"INSERT INTO callbacks ({', '.join(NewCallback._fields)}, verdict, reason, repeats) "
+# PostgreSQL and its driver read a long list of parameters anew for each batch; this is one, in one statement.
+_FROM_JSON: Final = """
+    SELECT r->>0, r->>1, r->>2, decode(r->>3, 'base64'), r->>4, r->>5, (r->>6)::timestamptz, r->>7, r->>8, (r->>9)::int
+    FROM json_array_elements(%s) AS r WHERE true"""
 _COUNT_REPEATS: Final = (
     " ON CONFLICT (signature, app_id, content_hash) DO UPDATE SET repeats = callbacks.repeats + excluded.repeats + 1"
 )
@@ -231,11 +237,17 @@ def _filter(query: Select[Any], wanted: CallbackFilter) -> Select[Any]:
 
 
 def _insert(tx: Transaction, rows: Sequence[tuple[NewCallback, Verdict, str, int]], on_conflict: str) -> None:
-    mark = "?" if tx.dialect.name == "sqlite" else "%s"
-    one = f"({', '.join([mark] * (len(NewCallback._fields) + 3))})"
     store_moment = UtcDateTime().bind_processor(tx.dialect)
-    values: list[Any] = []
-    for new, verdict, reason, repeats in rows:
-        values += new[:-1]
-        values += (store_moment(new.received_at), verdict.value, reason, repeats)
-    tx.exec_driver_sql(_INSERT + ", ".join([one] * len(rows)) + on_conflict, tuple(values))
+    values = [
+        (*new[:-1], store_moment(new.received_at), verdict.value, reason, repeats)
+        for new, verdict, reason, repeats in rows
+    ]
+    if tx.dialect.name == "sqlite":
+        source = "VALUES " + ", ".join([f"({', '.join('?' * len(values[0]))})"] * len(values))
+        tx.exec_driver_sql(_INSERT + source + on_conflict, tuple(value for row in values for value in row))
+    else:
+        tx.exec_driver_sql(_INSERT + _FROM_JSON + on_conflict, (json.dumps(values, default=_to_json),))
+
+
+def _to_json(value: bytes | datetime) -> str:
+    return value.isoformat() if isinstance(value, datetime) else base64.b64encode(value).decode()

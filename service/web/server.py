@@ -7,6 +7,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -21,6 +22,7 @@ from service.web.front import Front
 _MAX_CONNECTIONS: Final = 4_000
 _FILES_FOR_OTHERS: Final = 200  # the database's connections, logs and the like
 _MAX_IDLE_S: Final = 75  # longer than load balancers keep an idle connection (60 s)
+_MAX_SWITCH_S: Final = 0.0005  # the writer's thread needs the interpreter several times a batch, and only briefly
 _MAX_FINISH_S: Final = 15  # longer than a callback waits to be stored
 
 log = structlog.get_logger(__name__)
@@ -68,6 +70,7 @@ def build_server(front: Front) -> uvicorn.Server:
 def serve(front: Front, listen: Listen, sockets: list[socket.socket]) -> None:
     """Serve until SIGTERM or SIGINT; requests that have arrived whole are finished. In the main thread only."""
     server = build_server(front)
+    sys.setswitchinterval(_MAX_SWITCH_S)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
     log.info("web_started", listen=str(listen))

@@ -32,9 +32,10 @@ def read_json(text: str) -> tuple[JsonValue, str | None]:
 
     A text that is not JSON or nested too deeply is a ValueError with one line for people.
     """
-    brackets = _NO_BRACKETS.sub("", text)
-    if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > MAX_DEPTH:
-        raise ValueError(f"JSON nested more than {MAX_DEPTH} levels deep")
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        brackets = _NO_BRACKETS.sub("", text)
+        if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > MAX_DEPTH:
+            raise ValueError(f"JSON nested more than {MAX_DEPTH} levels deep")
     problems: list[str] = []
 
     def read_constant(name: str) -> str:
