@@ -27,8 +27,7 @@ from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
 from service.listing.reconcile import ListingApp, Reconciler
-from service.orders.apply import ApplyOrders, Handler
-from service.orders.take_over import CatchUp, take_over
+from service.orders import ApplyOrders, CatchUp, Handler, take_over
 from service.rules.revisions import apply_revision, ensure_first_rules
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy

@@ -19,7 +19,7 @@ from service.audit.store import finish_order, list_run_requests
 from service.callbacks.understanding import prune_inbox
 from service.database import DatabaseUnavailable
 from service.leader.leader import LeadLost
-from service.leader.store import want_lead
+from service.leader.store import set_progress
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
 from service.sweep.history_store import prune_history
@@ -89,7 +89,7 @@ class Worker:
             log.info("leading", worker=service.leader.name)
             service.take_over()
         else:
-            service.database.transact(lambda tx: want_lead(tx, service.now()))
+            service.database.transact(lambda tx: set_progress(tx, wanted_at=service.now()))
 
     def sweep(self) -> None:
         """Start what people asked for, the sweep of a slot that has come (or came while nobody led), and retries."""

@@ -19,7 +19,7 @@ from service.cli.frame import ExitCode, Invocation
 from service.cli.show import note, print_json, safe, show
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader
-from service.orders.wait import applied_by_somebody, read_order
+from service.orders import applied_by_somebody, read_order
 from service.units import count_of
 from service.wiring import Service
 

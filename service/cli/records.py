@@ -16,7 +16,7 @@ from service.cli import orders
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import absolute, note, print_json, safe, show, show_facts
 from service.model import Role, Verdict
-from service.orders.wait import read_order
+from service.orders import read_order
 from service.units import count_of
 from service.views import audit
 from service.views.callbacks import show_callback as read_callback

@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
-from sqlalchemy import BigInteger, DateTime, Enum, Float, Index, Integer, MetaData, Table, TextClause, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Enum,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TextClause,
+    TypeDecorator,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
@@ -86,6 +101,23 @@ def enum_column(kind: type[StrEnum], length: int = 16) -> Enum:
     return _Words(
         kind, native_enum=False, length=length, values_callable=lambda members: [member.value for member in members]
     )
+
+
+_COLUMN_TYPES: Final[dict[type, Any]] = {str: Text(), int: BigInteger(), float: Double, bool: Boolean()}
+_COLUMN_TYPES[datetime] = UtcDateTime()
+
+
+def columns_of(record: type, **types: Any) -> list[Column[Any]]:  # noqa: ANN401  (a type of SQLAlchemy, or a column)
+    """The columns of a table whose rows are such records; a field that may be None is one that may be NULL.
+
+    `types` are the column types, or whole columns, of fields whose Python type does not say enough.
+    """
+    columns: list[Column[Any]] = []
+    for name, hint in get_type_hints(record).items():
+        kinds = get_args(hint) or (hint,)
+        kind = types[name] if name in types else _COLUMN_TYPES.get(kinds[0]) or enum_column(kinds[0])
+        columns.append(kind if isinstance(kind, Column) else Column(name, kind, nullable=NoneType in kinds))
+    return columns
 
 
 def partial_index(name: str, condition: TextClause, *columns: str, unique: bool = False) -> Index:

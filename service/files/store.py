@@ -9,15 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
-    Boolean,
     Column,
     ColumnElement,
     Index,
     Integer,
     String,
     Table,
-    Text,
     UniqueConstraint,
     bindparam,
     func,
@@ -29,8 +26,8 @@ from sqlalchemy import (
 )
 
 from service.database import Transaction
-from service.database.schema import BigId, Double, UtcDateTime, enum_column, metadata, partial_index
-from service.model import END_STATES, Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
+from service.database.schema import BigId, columns_of, metadata, partial_index
+from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor
 from service.rules.patterns import is_pattern
 
 # The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
@@ -42,41 +39,15 @@ _IS_TO_ERASE: Final = text("erasure_id IS NOT NULL")
 media_files: Final = Table(
     "media_files",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=False),
-    Column("app_id", String(20), nullable=False),
-    Column("vendor", enum_column(Vendor), nullable=False),
-    Column("file_id", Text, nullable=False),
-    Column("stream_id", Text, nullable=False),
-    Column("event", String(64), nullable=False),
-    Column("ended_at", UtcDateTime, nullable=False),
-    Column("received_at", UtcDateTime, nullable=False),
-    Column("began_at", UtcDateTime),
-    Column("duration_s", Double),
-    Column("size_bytes", BigInteger),
-    Column("replay_url", Text),
-    Column("name", Text),
-    Column("vendor_created_at", UtcDateTime),
-    Column("adopted_at", UtcDateTime),
-    Column("listed_in", BigInteger),
-    Column("missing_since", UtcDateTime),
-    Column("suspicion", enum_column(Suspicion)),
-    Column("confirmed_at", UtcDateTime),
-    Column("state", enum_column(FileState), nullable=False),
-    Column("state_reason", Text, nullable=False),
-    Column("state_at", UtcDateTime),
-    Column("rule", Text),
-    Column("due_at", UtcDateTime),
-    Column("wait_until", UtcDateTime),
-    Column("wait_reason", enum_column(WaitReason)),
-    Column("call_after", UtcDateTime),
-    Column("revision", Integer, nullable=False),
-    Column("decide_again", Boolean, nullable=False),
-    Column("moved_by", Integer),
-    Column("erasure_id", BigInteger),
-    Column("attempts", Integer, nullable=False),
-    Column("first_attempt_at", UtcDateTime),
-    Column("last_outcome", enum_column(Outcome)),
-    Column("last_attempt_id", BigInteger),
+    *columns_of(
+        MediaFile,
+        id=Column("id", BigId, primary_key=True, autoincrement=False),
+        app_id=String(20),
+        event=String(64),
+        revision=Integer(),
+        moved_by=Integer(),
+        attempts=Integer(),
+    ),
     UniqueConstraint("app_id", "vendor", "file_id"),
     partial_index("ix_media_files_due", IS_ELIGIBLE, "app_id", "vendor", "call_after", "id"),
     partial_index("ix_media_files_retry", IS_RETRIED, "app_id", "vendor", "call_after", "id"),
@@ -89,16 +60,12 @@ media_files: Final = Table(
 erasures: Final = Table(
     "erasures",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("app_id", String(20)),
-    Column("stream_pattern", Text),
-    Column("file_ids", JSON, nullable=False),
-    Column("highest_id", BigInteger, nullable=False),
-    Column("files_count", BigInteger, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("requested_at", UtcDateTime, nullable=False),
-    Column("requested_by", Text, nullable=False),
-    Column("through", Text, nullable=False),
+    *columns_of(
+        Erasure,
+        id=Column("id", BigId, primary_key=True),
+        app_id=String(20),
+        file_ids=Column("file_ids", JSON, nullable=False),
+    ),
 )
 
 COLUMNS: Final = tuple(media_files.c[name] for name in MediaFile._fields)

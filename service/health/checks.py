@@ -11,7 +11,7 @@ from service.audit.store import list_failed_orders
 from service.database import Transaction
 from service.files.store import count_by_state
 from service.health import store
-from service.leader.process import is_dead
+from service.leader.leader import is_dead
 from service.leader.store import find_leader
 from service.listing.record import ListingState
 from service.model import FileState, Verdict
@@ -124,7 +124,7 @@ def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings
     leader, last = find_leader(tx), store.find_last_sweep(tx)
     seen_at = leader.renewed_at if leader else None
     is_worker = leader is not None and leader.holder and not leader.holder.endswith(COMMAND)
-    if leader is None or seen_at is None or not is_worker or now - seen_at > lease or is_dead(leader.process):
+    if leader is None or seen_at is None or not is_worker or now - seen_at > lease or is_dead(leader):
         silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
         text = f"no worker is running{silent}; start one with `zego-retention worker` (or `serve`)"
         return [(_ATTENTION, text, "")]

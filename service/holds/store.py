@@ -6,29 +6,23 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, Select, String, Table, Text, and_, func, insert, or_, select, text, update
+from sqlalchemy import Column, Select, String, Table, and_, func, insert, or_, select, text, update
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
-from service.model import Hold, Vendor
+from service.database.schema import BigId, UtcDateTime, columns_of, count_changed, metadata, partial_index
+from service.model import Hold
 
 _IS_STANDING: Final = text("released_at IS NULL")
 
 holds: Final = Table(
     "holds",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("app_id", String(20), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("vendor", enum_column(Vendor)),
-    Column("file_id", Text),
-    Column("stream_pattern", Text),
-    Column("until", UtcDateTime),
-    Column("placed_at", UtcDateTime, nullable=False),
-    Column("placed_by", Text, nullable=False),
-    Column("through", Text, nullable=False),
-    Column("released_at", UtcDateTime),
-    Column("released_by", Text),
+    *columns_of(
+        Hold,
+        id=Column("id", BigId, primary_key=True),
+        app_id=String(20),
+        placed_at=Column("placed_at", UtcDateTime, nullable=False),
+    ),
     # When its files were flagged because it had ended by itself.
     Column("ended_at", UtcDateTime),
     partial_index("ix_holds_standing", _IS_STANDING, "app_id"),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from service.database import Database, Transaction
 from service.leader import store
-from service.leader.process import identify_process, is_dead, read_boot_clock
+from service.leader.store import LeaderRow
 
 T = TypeVar("T")
 
@@ -129,10 +131,58 @@ class Leader:
 
     def _take(self, tx: Transaction) -> int | None:
         row = store.lock_leader(tx)
-        if row.holder and not is_dead(row.process):
+        if row.holder and not is_dead(row):
             if self._watched != (row.token, row.beat):
                 self._watched, self._watched_since = (row.token, row.beat), read_boot_clock()
             if read_boot_clock() - self._watched_since < self.lease.total_seconds():
                 return None
         store.take_lead(tx, row.token + 1, self.name, identify_process(), self.now())
         return row.token + 1
+
+
+def identify_process() -> dict[str, Any]:
+    """This process: the boot of its machine, its process namespace, its number there, and when it was started.
+
+    `boot` and `namespace` are empty where the system does not say; then nobody can tell that the process is dead.
+    """
+    boot, namespace = _read_machine()
+    return {"boot": boot, "namespace": namespace, "pid": os.getpid(), "started": _read_start(os.getpid()) or ""}
+
+
+def is_dead(row: LeaderRow) -> bool:
+    """Whether the process that leads certainly does not run any more; False where that cannot be known from here."""
+    if not row.boot or (row.boot, row.namespace) != _read_machine():
+        return False
+    started = _read_start(row.pid)
+    return started != row.started and not (started is None and _is_hidden(row.pid))
+
+
+def read_boot_clock() -> float:
+    """Seconds on a clock that also runs while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _read_machine() -> tuple[str, str]:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return boot, str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "", ""
+
+
+def _read_start(pid: int) -> str | None:
+    """When a process was started, in the system's ticks; None if there is none (or only its remains)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process of another user is there that the system (`hidepid`) does not describe to this one."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False

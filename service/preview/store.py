@@ -5,29 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Column, Integer, Table, Text, delete, insert, literal, null, select, tuple_
+from sqlalchemy import JSON, Column, Integer, Table, Text, delete, insert, literal, null, select, tuple_
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, metadata
+from service.database.schema import BigId, columns_of, metadata
 from service.files.store import COLUMNS, media_files
 from service.model import END_STATES, MediaFile
 from service.rules.decide import RetentionRule
 from service.rules.store import read_rules, rule_revisions
-
-previews: Final = Table(
-    "previews",
-    metadata,
-    Column("id", BigId, primary_key=True),
-    Column("as_of", UtcDateTime, nullable=False),
-    Column("made_by", Text, nullable=False),
-    Column("through", Text, nullable=False),
-    Column("base_revision", Integer, nullable=False),
-    Column("highest_id", BigInteger, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("rules", Text, nullable=False),
-    Column("sooner_count", BigInteger, nullable=False),
-    Column("result", JSON, nullable=False),
-)
 
 
 class Preview(NamedTuple):
@@ -57,6 +42,18 @@ class Preview(NamedTuple):
         """How long files whose date it moves earlier would wait."""
         return timedelta(seconds=self.result["cooling_off_s"])
 
+
+previews: Final = Table(
+    "previews",
+    metadata,
+    *columns_of(
+        Preview,
+        id=Column("id", BigId, primary_key=True),
+        base_revision=Integer(),
+        rules_text=Column("rules", Text, nullable=False),
+        result=Column("result", JSON, nullable=False),
+    ),
+)
 
 # What deciding and counting does not look at is not read: it takes half of the time.
 _NOT_NEEDED: Final = frozenset(

@@ -7,32 +7,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Table, Text, func, insert, select, update
+from sqlalchemy import Column, Table, Text, func, insert, select, update
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, metadata
+from service.database.schema import BigId, columns_of, metadata
 from service.rules.decide import RetentionRule, RuleSet
 from service.rules.file import parse_rules
 
 NO_RULES: Final = RuleSet(revision=0, rules=())
 """What decides while no rules were ever applied: everything is kept."""
-
-rule_revisions: Final = Table(
-    "rule_revisions",
-    metadata,
-    Column("number", BigId, primary_key=True, autoincrement=False),
-    Column("applied_at", UtcDateTime, nullable=False),
-    Column("applied_by", Text, nullable=False),
-    Column("through", Text, nullable=False),
-    Column("by_person", Boolean, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("rules", Text, nullable=False),
-    Column("cooling_until", UtcDateTime),
-    Column("preview_id", BigInteger),
-    Column("preview_highest_id", BigInteger),
-    Column("moved_count", BigInteger, nullable=False),
-    Column("moved_called", BigInteger, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +49,16 @@ class Revision:
         """What decides files under it."""
         return RuleSet(self.number, self.rules, self.by_person, self.cooling_until, self.preview_highest_id)
 
+
+rule_revisions: Final = Table(
+    "rule_revisions",
+    metadata,
+    *columns_of(
+        Revision,
+        number=Column("number", BigId, primary_key=True, autoincrement=False),
+        rules_text=Column("rules", Text, nullable=False),
+    ),
+)
 
 read_rules: Final = lru_cache(maxsize=64)(parse_rules)
 

@@ -18,8 +18,7 @@ from service.database import Transaction
 from service.files.deciding import is_news
 from service.files.policy import Policy, PolicyReader
 from service.files.store import find_files, save_decisions
-from service.leader.leader import Leader, Look
-from service.leader.process import read_boot_clock
+from service.leader.leader import Leader, Look, read_boot_clock
 from service.leader.store import find_leader
 from service.model import FileState, MediaFile, Vendor, WaitReason
 from service.rules.latest import NewestCounter, Span, describe_latest, find_kept_as_latest, keep_as_latest, newest

@@ -165,9 +165,9 @@ def _change_rules(url: str) -> tuple[float, float]:
     database, now = Database(url), datetime.now(UTC)
     with database.read() as tx:
         leader = find_leader(tx)
-    if leader is None or not leader.process.pid:
+    if leader is None or not leader.pid:
         raise RuntimeError("nobody leads")
-    started, cpu = time.monotonic(), house.cpu_seconds(leader.process.pid)
+    started, cpu = time.monotonic(), house.cpu_seconds(leader.pid)
     rules = parse_rules(_KEEP.format(days=60))
     database.transact(lambda tx: put_in_force(tx, _ACTOR, rules, "a benchmark", now, timedelta(0)))
     decided = 0
@@ -178,7 +178,7 @@ def _change_rules(url: str) -> tuple[float, float]:
             decided = 0 if row is None else row.decided_revision
     took = time.monotonic() - started
     database.dispose()
-    return took, house.cpu_seconds(leader.process.pid) - cpu
+    return took, house.cpu_seconds(leader.pid) - cpu
 
 
 def _update_bare(kind: str, url: str) -> float:

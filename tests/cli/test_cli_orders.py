@@ -12,7 +12,7 @@ import pytest
 from service.audit.order import OrderKind, Step
 from service.cli import main
 from service.model import Vendor
-from service.orders.apply import ApplyOrders
+from service.orders import ApplyOrders
 from tests.cli.terminal import type_into
 from tests.faults import answer_late
 from tests.processes import wait_until

@@ -16,7 +16,7 @@ from service.files.store import add_files
 from service.health.checks import Check, Status
 from service.health.doctor import Doctor
 from service.leader import store as leader_store
-from service.leader.process import ProcessId, identify_process
+from service.leader.leader import identify_process
 from service.listing.store import listings
 from service.model import Actor, FileState, MediaFile, Vendor, Verdict
 from service.rules.file import catch_all
@@ -103,7 +103,9 @@ class Scene:
 
         self.database.transact(work)
 
-    def lead(self, holder: str = "host/1", *, age: timedelta = timedelta(0), process: ProcessId | None = None) -> None:
+    def lead(
+        self, holder: str = "host/1", *, age: timedelta = timedelta(0), process: dict[str, Any] | None = None
+    ) -> None:
         """Let a worker lead that gave its last sign of life `age` ago."""
 
         def work(tx: Any) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ from sqlalchemy import text
 
 from service.database import Database
 from service.health.checks import Status
-from service.leader.process import identify_process
+from service.leader.leader import identify_process
 from service.model import FileState, Suspicion, Vendor, Verdict
 from service.wiring import open_service
 from service.zego.messages import SearchAnswer, Transport
@@ -145,7 +144,7 @@ def test_what_needs_nobody_is_ok(sqlite_scene: Scene, arrange: Callable[[Scene],
 
 
 def test_a_worker_is_named_dead_at_once_on_its_own_machine(scene: Scene) -> None:
-    scene.lead(process=replace(identify_process(), pid=2**22 + 1))
+    scene.lead(process=identify_process() | {"pid": 2**22 + 1})
     assert scene.trouble().text.startswith("no worker is running")
 
 

@@ -19,9 +19,7 @@ from service.files.policy import PolicyReader
 from service.holds.holds import apply_hold, flag_ended_holds, place_hold
 from service.leader.leader import Leader, LeadLost
 from service.model import Actor, FileState, MediaFile, Vendor
-from service.orders.apply import ApplyOrders
-from service.orders.take_over import CatchUp
-from service.orders.wait import read_order
+from service.orders import ApplyOrders, CatchUp, read_order
 from service.rules.file import parse_rules
 from service.rules.revisions import apply_revision, put_in_force
 from tests.children import Blow, Steps, be_silent
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-    from service.orders.apply import Handler
+    from service.orders import Handler
 
 APP = "1234567890"
 OTHER_APP = "987654321"

@@ -16,8 +16,7 @@ from service.database import Database
 from service.holds.holds import apply_hold
 from service.leader.store import find_leader
 from service.model import FileState, NoSuchThing
-from service.orders.apply import RETRY_FAILED_S
-from service.orders.wait import wait_for_order
+from service.orders import RETRY_FAILED_S, wait_for_order
 from tests.orders.house import APP, OTHER_APP, START, TESTER, House, open_house
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from service.holds.holds import release_hold
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader, set_progress
 from service.model import FileState, Suspicion, WaitReason
-from service.orders.take_over import take_over
-from service.orders.wait import applied_by_somebody
+from service.orders import applied_by_somebody, take_over
 from service.sweep.backoff import RetryPolicy
 from tests.children import start_child
 from tests.orders.house import START, TESTER, House, lead_and_work, open_house

@@ -28,7 +28,7 @@ from service.holds.holds import place_hold, release_hold
 from service.listing.reconcile import place_reconcile
 from service.listing.record import Listing
 from service.model import NoSuchThing, Role, Vendor, Verdict
-from service.orders.wait import read_order
+from service.orders import read_order
 from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
 from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules

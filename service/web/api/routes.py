@@ -17,7 +17,7 @@ from pydantic import BaseModel, create_model
 from service.audit.order import Order
 from service.database import Database
 from service.model import Actor, Role
-from service.orders.wait import wait_for_order
+from service.orders import wait_for_order
 from service.views.form import Form, form_of
 from service.views.listed import Listed, Page
 from service.web.api.fields import Strict, body_of, query_of

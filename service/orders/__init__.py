@@ -1,1 +1,0 @@
-"""Applying what people ordered, in the order of the audit."""
