@@ -26,7 +26,7 @@ from service.files.policy import PolicyReader
 from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
-from service.listing.reconcile import ListingApp, Reconciler
+from service.listing.reconcile import Reconciler
 from service.orders import ApplyOrders, CatchUp, Handler, take_over
 from service.rules.revisions import apply_revision, ensure_first_rules
 from service.settings import Settings
@@ -73,12 +73,12 @@ class Service:
                 app.server_secret.get_secret_value(),
                 app.api_url,
                 now=now,
+                calls_per_second=calls_per_second or app.calls_per_second,
                 is_test=app.is_test,
                 clear_cache=app.clear_cache,
             )
             for app in settings.apps
         }
-        paces = {app.app_id: calls_per_second or app.calls_per_second for app in settings.apps}
         secrets = {app.app_id: [secret.get_secret_value() for secret in app.callback_secrets] for app in settings.apps}
         self.writer = Writer(database)
         self.inbox = Inbox(database, self.writer, secrets, now)
@@ -103,7 +103,7 @@ class Service:
             database=database,
             leader=leader,
             reader=reader,
-            apps={app_id: SweepApp(client, paces[app_id]) for app_id, client in self.clients.items()},
+            apps={app_id: SweepApp(client, client.calls_per_second) for app_id, client in self.clients.items()},
             limits=Limits(settings.breaker_files, settings.breaker_share),
             retry_policy=self.retry_policy,
             confirm_all=settings.confirm == "all",
@@ -116,7 +116,7 @@ class Service:
             database=database,
             leader=leader,
             reader=reader,
-            apps={app_id: ListingApp(client, paces[app_id]) for app_id, client in self.clients.items()},
+            apps=self.clients,
             cooling_off=settings.cooling_off,
             breaker_share=settings.breaker_share,
             now=now,

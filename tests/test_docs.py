@@ -11,7 +11,7 @@ import pytest
 
 from service.cli.commands import cli
 from service.health.metrics import metric_names
-from service.listing.record import ListingState
+from service.listing.store import ListingState
 from service.model import FileState, Outcome, Role, Verdict, WaitReason
 from service.rules.file import parse_rules
 from service.rules.match import KEYS

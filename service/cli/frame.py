@@ -116,18 +116,15 @@ def _describe(error: Exception) -> str:
     """What happened and what helps."""
     # Loaded only now: a command that goes well may not need them.
     from service.database import DatabaseUnavailable
-    from service.health.remedies import NO_PERMISSION_REMEDY, describe_no_permission, find_database_remedy
+    from service.health.remedies import find_remedy
     from service.leader.leader import LeadLost
     from service.model import NotPossible
     from service.rules.file import RulesError
     from service.settings import SettingsError
     from service.web.address import CannotListen
 
-    if isinstance(error, PermissionError):
-        return f"{describe_no_permission(error)}; {NO_PERMISSION_REMEDY}"
-    if isinstance(error, DatabaseUnavailable):
-        remedy = find_database_remedy(str(error))
-        return f"{error}; {remedy}" if remedy else str(error)
+    if isinstance(error, DatabaseUnavailable | PermissionError):
+        return "; ".join(filter(None, find_remedy(error)))
     if isinstance(error, LeadLost):
         return f"{error}, so this command has stopped; run it again"
     if isinstance(error, CommandFailed | CannotListen | NotPossible | RulesError | SettingsError):

@@ -14,7 +14,7 @@ from service.cli.show import make_cell, note, print_json, safe, show
 from service.database import Database
 from service.database.migrate import pending_migrations, upgrade_database
 from service.health.checks import Check, Status, check_worker
-from service.health.doctor import Doctor
+from service.health.doctor import examine
 from service.settings import SettingsError
 from service.units import count_of
 from service.wiring import Service
@@ -92,6 +92,6 @@ def _examine(invocation: Invocation) -> Iterator[Check]:
         return
     service = Service(settings, now=invocation.now)
     try:
-        yield from Doctor(settings, service.database, service.clients, service.now).examine()
+        yield from examine(settings, service.database, service.clients, service.now)
     finally:
         service.close()

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from service.audit.store import list_failed_orders
 from service.database import Transaction
-from service.files.store import count_by_state
+from service.files.store import IS_FLAGGED, count_by_state
 from service.health import store
 from service.leader.leader import is_dead
 from service.leader.store import find_leader
-from service.listing.record import ListingState
+from service.listing.store import ENDED, ListingState, find_newest
 from service.model import FileState, Verdict
 from service.rules.revisions import keep_differs
 from service.rules.store import find_current
@@ -26,17 +26,13 @@ from service.units import count_of, describe_moment
 
 
 class Status(StrEnum):
-    """How a check ended.
-
-    `warning`: something may be wrong. `attention`: the service works, but files or an app wait for a person. `problem`:
-    it does not work. `skipped`: it could not be looked at.
-    """
+    """How a check ended."""
 
     OK = "ok"
-    WARNING = "warning"
-    ATTENTION = "attention"
-    PROBLEM = "problem"
-    SKIPPED = "skipped"
+    WARNING = "warning"  # something may be wrong
+    ATTENTION = "attention"  # the service works, but files or an app wait for a person
+    PROBLEM = "problem"  # it does not work
+    SKIPPED = "skipped"  # it could not be looked at
 
 
 class Check(NamedTuple):
@@ -66,7 +62,7 @@ Findings: TypeAlias = Iterable[tuple[Status, str, str]]
 
 
 def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Findings:
-    revision, leader, behind = find_current(tx), find_leader(tx), store.count_flagged(tx)
+    revision, leader = find_current(tx), find_leader(tx)
     if revision is None and settings.keep is not None:
         text = f"none yet: ZEGO_RETENTION_KEEP={settings.keep} becomes the first rule set when the service starts"
         yield _ATTENTION, text, "start `zego-retention serve`, `web` or `worker`"
@@ -82,20 +78,21 @@ def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Finding
     if adopted and any(rule.keep is not None for rule in revision.rules):
         text = f"{count_of(adopted, 'file')} that only a listing shows, kept until a person has applied rules"
         yield _ATTENTION, text, "see `zego-retention rules preview --keep`, then `rules apply --keep`"
+    behind = sum(count_by_state(tx, IS_FLAGGED).values())
     if behind or leader is None or leader.decided_revision != revision.number:
         text = f"{count_of(behind, 'file')} to be decided again" if behind else "not every file is decided under them"
         yield _WARNING, text, "a running worker does that at once"
 
 
-_REPLAY: Final = "then `zego-retention callbacks replay --verdict"
 _CALLBACKS: Final = {
     Verdict.FORGED: (
         "refused: the signature fits none of the app's callback secrets",
-        f"if ZEGO sent them, correct ZEGO_RETENTION_CALLBACK_SECRET, {_REPLAY} forged`",
+        "if ZEGO sent them, correct ZEGO_RETENTION_CALLBACK_SECRET, then"
+        " `zego-retention callbacks replay --verdict forged`",
     ),
     Verdict.UNKNOWN_APP: (
         "refused: of an app that is not configured",
-        f"if it is yours, add it to the settings, {_REPLAY} unknown_app`",
+        "if it is yours, add it to the settings, then `zego-retention callbacks replay --verdict unknown_app`",
     ),
     Verdict.NOT_UNDERSTOOD: (
         "authentic, but not understood",
@@ -204,7 +201,7 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
 
 
 def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Findings:
-    every, newest = settings.reconcile_every, store.list_listings(tx)
+    every, newest = settings.reconcile_every, find_newest(tx, ENDED)
     if every is None:
         off = "off (ZEGO_RETENTION_RECONCILE_EVERY)"
         fix = "`zego-retention reconcile` reads them once; or set ZEGO_RETENTION_RECONCILE_EVERY"

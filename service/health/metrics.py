@@ -17,6 +17,7 @@ from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.store import count_by_state
 from service.health import store
 from service.leader.store import find_leader
+from service.listing.store import COMPLETE, ENDED, find_newest
 from service.model import FileState, Verdict
 from service.rules.store import find_current_number
 from service.sweep.claim_store import count_overdue
@@ -51,10 +52,7 @@ _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "lost_callbacks": ("Media files that only a listing showed although their callback should have come.", ("app",)),
     "runs": ("Runs, by state.", ("state",)),
     "last_pass_finished_timestamp_seconds": ("When the last sweep (retries aside) ended, in Unix time.", ()),
-    "last_listing_finished_timestamp_seconds": (
-        "When the last complete listing ended, in Unix time.",
-        _APP_AND_VENDOR,
-    ),
+    "last_listing_finished_timestamp_seconds": ("When the last complete listing ended, in Unix time.", _APP_AND_VENDOR),
     "listing_incomplete": ("1 while the newest listing of this app and vendor is not complete.", _APP_AND_VENDOR),
     "rules_revision": ("Number of the rule set in force; 0 while there is none.", ()),
     "orders_failed": ("Orders of people that could not be applied.", ()),
@@ -131,34 +129,28 @@ def _count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
     files, callbacks, runs = count_by_state(tx), store.count_callbacks(tx), count_runs(tx)
     yield from (("files", (state,), files.get(state, 0)) for state in FileState)
     yield from (("inbox_callbacks", (verdict,), callbacks.get(verdict, 0)) for verdict in Verdict)
-    yield "inbox_unfinished", (), callbacks.get(Verdict.PENDING, 0)
     yield from (("runs", (state,), runs.get(state, 0)) for state in RunState)
+    yield "inbox_unfinished", (), callbacks.get(Verdict.PENDING, 0)
     due = store.list_due(tx, now)
     yield "files_due", (), sum(each.count for each in due)
-    oldest = min((each.oldest for each in due), default=now)
-    yield "oldest_due_age_seconds", (), (now - oldest).total_seconds()
+    yield "oldest_due_age_seconds", (), (now - min((each.oldest for each in due), default=now)).total_seconds()
     yield "files_cooling", (), store.count_waiting(tx, now)[0]
     yield "files_overdue_unconfirmed", (), count_overdue(tx, FileState.UNCONFIRMED, now)
+    yield "rules_revision", (), find_current_number(tx)
+    yield "orders_failed", (), len(list_failed_orders(tx))
     yield from (("breaker_open", (plan.app_id,), 1) for plan in list_plans(tx, only_open=True))
     for state in store.list_app_states(tx, now):
         yield "gate_blocked" if state.blocked else "gate_paused", (state.app_id, state.vendor or "*"), 1
     yield from (("lost_callbacks", (app_id,), lost) for app_id, lost in store.count_lost_callbacks(tx).items())
-    yield from _count_times(tx)
-    yield "rules_revision", (), find_current_number(tx)
-    yield "orders_failed", (), len(list_failed_orders(tx))
-
-
-def _count_times(tx: Transaction) -> Iterator[Figure]:
-    last = store.find_last_sweep(tx, is_finished=True)
-    if last is not None and last.finished_at is not None:
-        yield "last_pass_finished_timestamp_seconds", (), last.finished_at.timestamp()
-    complete = store.list_listings(tx, is_complete=True)
-    for app_and_vendor, listing in complete.items():
-        if listing.finished_at is not None:
-            yield "last_listing_finished_timestamp_seconds", app_and_vendor, listing.finished_at.timestamp()
-    for app_and_vendor, listing in store.list_listings(tx).items():
-        is_complete = complete.get(app_and_vendor) == listing
-        yield "listing_incomplete", app_and_vendor, int(not is_complete)
-    leader = find_leader(tx)
-    if leader is not None and leader.renewed_at is not None:
-        yield "leader_renewed_timestamp_seconds", (), leader.renewed_at.timestamp()
+    complete = find_newest(tx, COMPLETE)
+    for app_and_vendor, listing in find_newest(tx, ENDED).items():
+        yield "listing_incomplete", app_and_vendor, int(complete.get(app_and_vendor) != listing)
+    last, leader = store.find_last_sweep(tx, is_finished=True), find_leader(tx)
+    moments: list[tuple[str, tuple[str, ...], datetime | None]] = [
+        ("last_pass_finished", (), last.finished_at if last else None),
+        ("leader_renewed", (), leader.renewed_at if leader else None),
+        *(("last_listing_finished", names, listing.finished_at) for names, listing in complete.items()),
+    ]
+    for name, labels, moment in moments:
+        if moment is not None:
+            yield f"{name}_timestamp_seconds", labels, moment.timestamp()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,19 +24,17 @@ log = structlog.get_logger(__name__)
 
 def prove_durable(database: Database, now: datetime) -> None:
     """Write and commit a row, as storing a callback does; DatabaseUnavailable if that does not work."""
-    database.transact(lambda tx: write_proof(tx, os.getpid(), now))
+    database.transact(lambda tx: write_proof(tx, now))
 
 
 class Readiness:
     """Proves readiness at most once per second, in a thread of its own, and never lets anybody wait for over a second.
 
-    While a proof takes longer, the answer is no.
+    While a proof takes longer, the answer is no. `prove` raises DatabaseUnavailable if no callback could be stored now.
     """
 
     def __init__(self, prove: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`prove` returns if a callback could be stored now, and raises DatabaseUnavailable if not."""
-        self._prove = prove
-        self._monotonic = monotonic
+        self._prove, self._monotonic = prove, monotonic
         self._lock = threading.Lock()
         self._proof: Future[str | None] | None = None
         self._started_at = self._ended_at = 0.0

@@ -1,4 +1,4 @@
-"""What a person can do about a database that cannot be used."""
+"""What a person can do about a database, or a file, that cannot be used."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import os
 import pwd
 from typing import Final
 
+from service.database import DatabaseUnavailable
+
 _ELSEWHERE: Final = "or set ZEGO_RETENTION_DATABASE_URL to another place"
-_DATABASE: Final = {
+_AS_THE_SERVICE: Final = "run it as the user of the service"
+_WHO_CAN_WRITE: Final = f"{_AS_THE_SERVICE}, who can write the file and its folder"
+_BY_WORDS: Final = {  # of SQLite
     "cannot create the database's folder": f"make its parent writable for this user, {_ELSEWHERE}",
-    "unable to open database file": (
-        f"run it as the user of the service, who can write the file and its folder, {_ELSEWHERE}"
-    ),
+    "unable to open database file": f"{_WHO_CAN_WRITE}, {_ELSEWHERE}",
     "file is not a database": f"move that file away, put a backup in its place, {_ELSEWHERE}",
-    "readonly database": "run it as the user of the service, who can write the file and its folder",
+    "readonly database": _WHO_CAN_WRITE,
 }
-NO_PERMISSION_REMEDY: Final = "run it as the user of the service"
 
 
-def find_database_remedy(trouble: str) -> str | None:
-    """What helps against a trouble of an SQLite file, found by the words that SQLite uses; None if nothing is known."""
-    return next((remedy for words, remedy in _DATABASE.items() if words in trouble), None)
-
-
-def describe_no_permission(error: PermissionError) -> str:
-    """What this user may not touch."""
-    return f"no permission for {error.filename or 'a file'} as user {_name_user()}"
+def find_remedy(error: DatabaseUnavailable | PermissionError) -> tuple[str, str]:
+    """What is wrong, and what helps; "" where nothing is known."""
+    if isinstance(error, PermissionError):
+        return f"no permission for {error.filename or 'a file'} as user {_name_user()}", _AS_THE_SERVICE
+    return str(error), next((remedy for words, remedy in _BY_WORDS.items() if words in str(error)), "")
 
 
 def _name_user() -> str:

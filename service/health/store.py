@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Column, Integer, Table, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, Integer, Table, func, or_, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
 from service.database import Transaction
 from service.database.schema import UtcDateTime, insert_into, metadata
-from service.files.store import IS_ELIGIBLE, IS_FLAGGED, media_files
-from service.listing.record import Listing, ListingState
+from service.files.store import IS_ELIGIBLE, media_files
 from service.listing.store import listings
-from service.model import FileState, Vendor, Verdict, WaitReason
+from service.model import FileState, Verdict, WaitReason
 from service.sweep import store as sweep_store
 from service.sweep.records import AppState, Run, RunState, Trigger
 from service.sweep.store import runs
 
-_SLOTS: Final = 32
-
 readiness: Final = Table(
     "readiness",
     metadata,
-    # A process writes the row of its number modulo 32: processes do not wait for each other, and rows do not pile up.
+    # The number of a process modulo 32: processes do not wait for each other, and rows do not pile up.
     Column("slot", Integer, primary_key=True, autoincrement=False),
     Column("proved_at", UtcDateTime, nullable=False),
 )
 
 
-def write_proof(tx: Transaction, process: int, now: datetime) -> None:
+def write_proof(tx: Transaction, now: datetime) -> None:
     """Write a row, so that the commit proves that this process can store something durably."""
-    row = insert_into(tx, readiness).values(slot=process % _SLOTS, proved_at=now)
+    row = insert_into(tx, readiness).values(slot=os.getpid() % 32, proved_at=now)
     tx.execute(row.on_conflict_do_update(index_elements=[readiness.c.slot], set_={"proved_at": now}))
 
 
@@ -49,25 +47,21 @@ class Due:
 
 def list_due(tx: Transaction, now: datetime) -> list[Due]:
     """Scheduled files whose date has come and whose waits are over, by app."""
-    query = (
-        select(media_files.c.app_id, func.count(), func.min(media_files.c.call_after))
-        .where(IS_ELIGIBLE, media_files.c.call_after <= now)
-        .group_by(media_files.c.app_id)
-        .order_by(media_files.c.app_id)
-    )
-    return [Due(*row) for row in tx.execute(query)]
+    query = select(media_files.c.app_id, func.count(), func.min(media_files.c.call_after))
+    query = query.where(IS_ELIGIBLE, media_files.c.call_after <= now)
+    return [Due(*row) for row in tx.execute(query.group_by(media_files.c.app_id).order_by(media_files.c.app_id))]
 
 
 def count_waiting(tx: Transaction, now: datetime) -> tuple[int, datetime | None]:
     """Files whose date has come, but that wait for a cooling-off or because of their adoption; and until when."""
-    is_waiting = and_(
+    query = select(func.count(), func.max(media_files.c.call_after)).where(
         IS_ELIGIBLE,
         media_files.c.call_after > now,
         media_files.c.due_at <= now,
         media_files.c.wait_reason.in_([WaitReason.COOLING_OFF, WaitReason.ADOPTION]),
     )
-    row = tx.execute(select(func.count(), func.max(media_files.c.call_after)).where(is_waiting)).one()
-    return row[0], row[1]
+    count, until = tx.execute(query).one()
+    return count, until
 
 
 def count_adopted_kept(tx: Transaction) -> int:
@@ -76,14 +70,9 @@ def count_adopted_kept(tx: Transaction) -> int:
     return int(tx.execute(select(func.count()).where(*adopted)).scalar_one())
 
 
-def count_flagged(tx: Transaction) -> int:
-    """Files that have to be decided again."""
-    return int(tx.execute(select(func.count()).select_from(media_files).where(IS_FLAGGED)).scalar_one())
-
-
-def count_callbacks(tx: Transaction) -> dict[Verdict, int]:
+def count_callbacks(tx: Transaction, *conditions: ColumnElement[bool]) -> dict[Verdict, int]:
     """Stored callbacks by verdict."""
-    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
+    query = select(callbacks.c.verdict, func.count()).where(*conditions).group_by(callbacks.c.verdict)
     return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
@@ -92,9 +81,7 @@ def count_troubled_callbacks(
 ) -> dict[Verdict, int]:
     """Callbacks of these verdicts that were received between two moments; those pending whenever they came before."""
     is_recent = or_(callbacks.c.received_at >= since, callbacks.c.verdict == Verdict.PENDING)
-    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
-    query = query.where(callbacks.c.verdict.in_(sorted(verdicts)), callbacks.c.received_at <= until, is_recent)
-    return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (as above)
+    return count_callbacks(tx, callbacks.c.verdict.in_(sorted(verdicts)), callbacks.c.received_at <= until, is_recent)
 
 
 def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None:
@@ -108,19 +95,7 @@ def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None
 
 def list_app_states(tx: Transaction, now: datetime) -> list[AppState]:
     """Apps and vendors that are not called now: blocked, or pausing."""
-    states = sweep_store.list_app_states(tx)
-    return [state for state in states if state.blocked or (state.until is not None and state.until > now)]
-
-
-def list_listings(tx: Transaction, *, is_complete: bool = False) -> dict[tuple[str, Vendor], Listing]:
-    """The newest listing that ended of each app and vendor; with `is_complete`, the newest that is complete."""
-    ended = [ListingState.COMPLETE, ListingState.UNUSED]
-    if not is_complete:
-        ended += [ListingState.INCOMPLETE, ListingState.INTERRUPTED]
-    newest = select(func.max(listings.c.id)).where(listings.c.state.in_(ended))
-    newest = newest.group_by(listings.c.app_id, listings.c.vendor)
-    found = (Listing(*row) for row in tx.execute(select(listings).where(listings.c.id.in_(newest))))
-    return {(listing.app_id, listing.vendor): listing for listing in found}
+    return [state for state in sweep_store.list_app_states(tx) if state.blocked or state.pauses_at(now)]
 
 
 def count_lost_callbacks(tx: Transaction, since: datetime | None = None) -> dict[str, int]:

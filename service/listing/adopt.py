@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor, WaitReason
 from service.rules.decide import find_call_after, leaves_erasure
+from service.units import describe_moment
 from service.zego.messages import ListedFile
 
 CALLBACK_ON_ITS_WAY: Final = timedelta(minutes=2)
@@ -109,15 +110,12 @@ def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> tuple[
         duration_s=listed.duration_s if seen.duration_s is None else seen.duration_s,
         replay_url=listed.media_url if seen.replay_url is None else seen.replay_url,
     )
-    changes = {
-        "confirmed": not is_ended and (is_suspected or file.state is FileState.UNCONFIRMED),
-        "filled": new != seen,
-        "reopened": is_ended,
-    }
+    changes = ("filled",) if new != seen else ()
     if is_ended:
-        new = _reopen(new, known.erasure, sighting)
-    names = tuple(name for name, is_so in changes.items() if is_so)
-    return new._replace(decide_again=True) if names else new, names
+        new, changes = _reopen(new, known.erasure, sighting), (*changes, "reopened")
+    elif is_suspected or file.state is FileState.UNCONFIRMED:
+        changes = (*changes, "confirmed")
+    return new._replace(decide_again=True) if changes else new, changes
 
 
 def end_missing(file: MediaFile, began_at: datetime, now: datetime, *, was_asked_for: bool) -> MediaFile:
@@ -125,8 +123,9 @@ def end_missing(file: MediaFile, began_at: datetime, now: datetime, *, was_asked
 
     `was_asked_for`: an earlier call for it had no answer; so that call has deleted it.
     """
-    first = "an unknown time" if file.missing_since is None else _show(file.missing_since)
-    state, reason = FileState.GONE, f"two complete listings in a row did not show it, of {first} and {_show(began_at)}"
+    first = "an unknown time" if file.missing_since is None else describe_moment(file.missing_since)
+    reason = f"two complete listings in a row did not show it, of {first} and {describe_moment(began_at)}"
+    state = FileState.GONE
     if was_asked_for:
         state, reason = FileState.DELETED, f"{reason}; an earlier call for it had no answer, so that one deleted it"
     return file._replace(state=state, state_reason=reason, state_at=now, decide_again=False)
@@ -176,12 +175,8 @@ def _reopen(file: MediaFile, erasure: Erasure | None, sighting: Sighting) -> Med
 
 
 def _wait(file: MediaFile, sighting: Sighting) -> MediaFile:
-    if file.wait_until is not None and file.wait_until >= sighting.wait_until:
-        return file
     until = sighting.wait_until
+    if file.wait_until is not None and file.wait_until >= until:
+        return file
     call_after = find_call_after(file.due_at, until)
     return file._replace(wait_until=until, wait_reason=WaitReason.ADOPTION, call_after=call_after)
-
-
-def _show(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -25,19 +25,17 @@ from service.files.store import add_files, find_by_identity, find_highest_id, fl
 from service.leader.leader import Leader, LeadLost
 from service.listing import store
 from service.listing.adopt import Sighting, adopt_file, compare_file, end_missing, is_lost, trust_created
-from service.listing.record import Listing, ListingState
+from service.listing.store import Listing, ListingState
 from service.listing.walks import walk_markers, walk_windows
 from service.model import Actor, FileState, MediaFile, NoSuchThing, NotPossible, Vendor
 from service.rules.latest import counts_as_recording, span_of
-from service.units import count_of
+from service.units import count_of, describe_moment
+from service.zego.client import ZegoClient
 from service.zego.messages import ListedFile, Query, SearchAnswer, Transport
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""
-RETRY_AFTER: Final = {
-    ListingState.INTERRUPTED: timedelta(minutes=15),
-    ListingState.INCOMPLETE: timedelta(hours=6),
-}
+RETRY_AFTER: Final = {ListingState.INTERRUPTED: timedelta(minutes=15), ListingState.INCOMPLETE: timedelta(hours=6)}
 MAX_TRIES: Final = 6
 """Calls for one page, before the listing is interrupted."""
 
@@ -49,6 +47,7 @@ _MAX_WAIT_S: Final = 30.0
 _SLICE_S: Final = 0.5
 _SHOWN: Final = 5
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_STOPPED: Final = "stopped; the next one starts over"
 
 _UNUSED_CODES: Final = frozenset({3, 4, 5})
 """The app does not use this vendor, if no file of it is known either."""
@@ -57,13 +56,9 @@ _ENABLE: Final = "ask ZEGO's support to enable SearchMedia for this AppID, or se
 _COMPARE: Final = (
     "compare AppID and ServerSecret with ZEGO's console (Project → Basic information), and this machine's clock"
 )
-_REMEDIES: Final[Mapping[int | None, str]] = {
+_REMEDIES: Final = dict.fromkeys((3, 5, 8, 100_000_007), _ENABLE) | {
     2: "report this as a defect",
-    3: _ENABLE,
     4: "ask ZEGO's support which CDN stores the project's recordings, and whether that was changed",
-    5: _ENABLE,
-    8: _ENABLE,
-    100_000_007: _ENABLE,
 }
 
 log = structlog.get_logger(__name__)
@@ -84,29 +79,13 @@ def place_reconcile(
     if not apps or not vendors:
         raise NotPossible("there is no app or vendor to reconcile")
     if since is not None and since >= now:
-        raise NotPossible(f"since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC lies ahead: name a moment in the past")
+        raise NotPossible(f"since {describe_moment(since)} lies ahead: name a moment in the past")
     app_ids, names = sorted(set(apps)), [vendor.value for vendor in Vendor if vendor in vendors]
-    moment = None if since is None else since.astimezone(UTC).isoformat()
-    payload = {"apps": app_ids, "vendors": names, "since": moment}
+    payload = {"apps": app_ids, "vendors": names, "since": since and since.astimezone(UTC).isoformat()}
     subject = f"app {', '.join(app_ids)}, {', '.join(names)}"
     return database.transact(
         lambda tx: place_order(tx, actor, OrderKind.RECONCILE, subject, payload, now, action="reconcile.request")
     )
-
-
-class SearchClient(Protocol):
-    """An app's way to SearchMedia."""
-
-    def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
-        """Ask once for a page."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListingApp:
-    """An app as listings see it: how to reach it, and how many calls a second ZEGO allows it."""
-
-    client: SearchClient
-    calls_per_second: int = 20
 
 
 @dataclass(slots=True)
@@ -120,7 +99,7 @@ class Reconciler:
     database: Database
     leader: Leader
     reader: PolicyReader
-    apps: Mapping[str, ListingApp]
+    apps: Mapping[str, ZegoClient]
     cooling_off: timedelta
     breaker_share: float
     now: Callable[[], datetime]
@@ -134,9 +113,9 @@ class Reconciler:
         """
         if app_id not in self.apps:
             raise NoSuchThing(f"app {app_id} is not configured")
-        name, now = self.leader.name, self.now()
         with self.leader.bound():
-            listing = self.leader.transact(lambda tx: store.begin_listing(tx, app_id, vendor, since, name, now))
+            begun = (app_id, vendor, since, self.leader.name, self.now())
+            listing = self.leader.transact(lambda tx: store.begin_listing(tx, *begun))
             state, note = _Comparison(self, listing, stop).run()
             self.leader.transact(lambda tx: store.finish_listing(tx, listing.id, state, note, self.now()))
         report = log.warning if state is ListingState.INCOMPLETE or note else log.info
@@ -160,7 +139,7 @@ class Reconciler:
         To be asked by whoever runs them, between two runs: one that counts as running was left by an error.
         """
         with self.database.read() as tx:
-            newest = {(listing.app_id, listing.vendor): listing for listing in store.list_newest(tx)}
+            newest = store.find_newest(tx, tuple(ListingState), is_whole=True)
         pairs = [(app_id, vendor) for app_id in sorted(self.apps) for vendor in Vendor]
         return [pair for pair in pairs if _is_due(newest.get(pair), every, self.now())]
 
@@ -229,11 +208,11 @@ class _Comparison:
 
     def ask(self, query: Query) -> tuple[datetime, SearchAnswer]:
         """Ask until a whole answer comes, at a pace of its own; returns when it was asked for, and the answer."""
-        app, tries, wait_s = self.parts.apps[self.listing.app_id], 0, 0.0
+        client, tries, wait_s = self.parts.apps[self.listing.app_id], 0, 0.0
         while True:
             self.pause(max(wait_s, self.next_call_at - time.monotonic()))
-            self.next_call_at = time.monotonic() + 1 / (app.calls_per_second * _CALLS_SHARE)
-            asked_at, answer = self.parts.now(), app.client.search_media(self.listing.vendor, query)
+            self.next_call_at = time.monotonic() + 1 / (client.calls_per_second * _CALLS_SHARE)
+            asked_at, answer = self.parts.now(), client.search_media(self.listing.vendor, query)
             self.count(calls=1)
             if answer.code == 0 and not answer.unreadable:
                 return asked_at, answer
@@ -250,8 +229,8 @@ class _Comparison:
             log.info("listing_waits", vendor=self.listing.vendor.value, answer=said, seconds=wait_s)
 
     def judge_refusal(self, answer: SearchAnswer) -> _Ended:
-        said = f"ZEGO refuses to list: {answer.code} {answer.message}".rstrip()
-        said = f"{said}; {_REMEDIES.get(answer.code, _COMPARE)}"
+        refusal = f"ZEGO refuses to list: {answer.code} {answer.message}".rstrip()
+        said = f"{refusal}; {_REMEDIES.get(answer.code or 0, _COMPARE)}"
         with self.parts.database.read() as tx:
             present, _, _ = store.count_missing(tx, self.listing, self.listing.started_at)
         if answer.code in _UNUSED_CODES and not present:
@@ -261,16 +240,13 @@ class _Comparison:
     def pause(self, seconds: float) -> None:
         """Wait, and give signs of life meanwhile."""
         while True:
-            self.check_stop()
+            if self.stop.is_set():
+                raise _Ended(ListingState.INTERRUPTED, _STOPPED)
             self.parts.leader.renew()
             if seconds <= 0:
                 return
             self.parts.sleep(min(seconds, _SLICE_S))
             seconds -= _SLICE_S
-
-    def check_stop(self) -> None:
-        if self.stop.is_set():
-            raise _Ended(ListingState.INTERRUPTED, "stopped; the next one starts over")
 
     def take(self, tx: Transaction, files: Sequence[ListedFile], asked_at: datetime) -> Counter[str]:
         """Write what some files of a page mean: adopt, confirm, fill in, reopen. Twice is once."""
@@ -281,10 +257,11 @@ class _Comparison:
         known = find_by_identity(tx, listing.app_id, listing.vendor, listed)
         # Only Tencent lists by time: of the others, what was made before `since` is left out here.
         since = listing.since or _LONG_AGO
-        new = [
-            file for name, file in listed.items() if name not in known and (trust_created(file, now) or now) >= since
+        adopted = [
+            adopt_file(listing.app_id, listing.vendor, file, sighting)
+            for name, file in listed.items()
+            if name not in known and (trust_created(file, now) or now) >= since
         ]
-        adopted = [adopt_file(listing.app_id, listing.vendor, file, sighting) for file in new]
         add_files(tx, decide_files(tx, self.parts.reader, adopted, now))
         lost = sum(is_lost(file, self.first_callback_at) for file in adopted)
         counts = Counter(listed=len(adopted), adopted=len(adopted), lost=lost)
@@ -293,10 +270,11 @@ class _Comparison:
             compared = compare_file(each, listed[each.file.file_id], sighting)
             if compared is None:
                 continue
+            new, changes = compared
             is_first = each.file.listed_in != listing.id
-            counts.update(compared[1], listed=int(is_first))
-            if compared[1]:
-                changed.append((each.file, compared[0]))
+            counts.update(changes, listed=int(is_first))
+            if changes:
+                changed.append((each.file, new))
             elif is_first:
                 seen.append(each.file)
         store.mark_seen(tx, listing.id, seen, asked_at)
@@ -361,12 +339,13 @@ class _Comparison:
 
     def transact(self, work: Callable[[Transaction], Counter[str]]) -> Counter[str]:
         """Do some of the work in one transaction, together with its counts; returns them."""
-        self.check_stop()
+        if self.stop.is_set():
+            raise _Ended(ListingState.INTERRUPTED, _STOPPED)
 
         def do(tx: Transaction) -> Counter[str]:
             counts = work(tx)
             if not store.count_up(tx, self.listing.id, counts):  # another listing of this app and vendor has begun
-                raise _Ended(ListingState.INTERRUPTED, "stopped; the next one starts over")  # and nothing is committed
+                raise _Ended(ListingState.INTERRUPTED, _STOPPED)  # and nothing is committed
             return counts
 
         return self.parts.leader.transact(do)

@@ -1,10 +1,11 @@
-"""The table of listings, and what listings read and write of the inventory."""
+"""The records of listings, and what listings read and write of the inventory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,9 +30,58 @@ from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata
 from service.files.store import COLUMNS, find_erasures, media_files, read_file
 from service.listing.adopt import Known
-from service.listing.record import Listing, ListingState
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
 from service.sweep.store import attempts
+
+
+class ListingState(StrEnum):
+    """How the record of one listing stands; documented in docs/reconcile.md."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    INTERRUPTED = "interrupted"
+    UNUSED = "unused"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The record of one comparison of an app and vendor with the vendor's listing; it counts distinct files.
+
+    `since`: only what was made after that was listed. `lost` are adopted files that were made after the app's first
+    callback. `missing` were known before and not listed; `gone` of them were missing from the complete listing before.
+    """
+
+    id: int
+    app_id: str
+    vendor: Vendor
+    state: ListingState
+    since: datetime | None
+    started_at: datetime
+    finished_at: datetime | None
+    worker: str
+    calls: int = 0
+    listed: int = 0
+    adopted: int = 0
+    lost: int = 0
+    confirmed: int = 0
+    filled: int = 0
+    reopened: int = 0
+    missing: int = 0
+    gone: int = 0
+    note: str | None = None
+
+    @property
+    def needs_person(self) -> bool:
+        """It did not end as it should, or it shows that something is wrong: `note` says what, and what to do."""
+        return self.state is ListingState.INCOMPLETE or (self.state is ListingState.COMPLETE and bool(self.note))
+
+
+ENDED: Final = tuple(state for state in ListingState if state is not ListingState.RUNNING)
+COMPLETE: Final = (ListingState.COMPLETE, ListingState.UNUSED)
+"""Nothing is left to be read."""
+RANGE: Final = 5_000
+"""How many numbers of the inventory one transaction looks at for files that are missing."""
 
 _COUNTS: Final = ("listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
 
@@ -51,9 +101,6 @@ listings: Final = Table(
     Column("note", Text),
     Index("ix_listings_app", "app_id", "vendor", "id"),
 )
-
-RANGE: Final = 5_000
-"""How many numbers of the inventory one transaction looks at for files that are missing."""
 
 _COLUMNS: Final = tuple(listings.c[each.name] for each in fields(Listing))
 
@@ -117,11 +164,16 @@ def count_listings(tx: Transaction, app_id: str | None = None, vendor: Vendor | 
     return int(tx.execute(select(func.count(listings.c.id)).where(*_of(app_id, vendor))).scalar_one())
 
 
-def list_newest(tx: Transaction) -> list[Listing]:
-    """The newest listing of each app and vendor that was to show everything."""
-    newest = select(func.max(listings.c.id)).where(listings.c.since.is_(None))
+def find_newest(
+    tx: Transaction, states: Collection[ListingState], *, is_whole: bool = False
+) -> dict[tuple[str, Vendor], Listing]:
+    """The newest listing in one of these states of each app and vendor; `is_whole`: that was to show everything."""
+    newest = select(func.max(listings.c.id)).where(listings.c.state.in_(states))
+    if is_whole:
+        newest = newest.where(listings.c.since.is_(None))
     newest = newest.group_by(listings.c.app_id, listings.c.vendor)
-    return [Listing(*row) for row in tx.execute(select(*_COLUMNS).where(listings.c.id.in_(newest)))]
+    found = (Listing(*row) for row in tx.execute(select(*_COLUMNS).where(listings.c.id.in_(newest))))
+    return {(listing.app_id, listing.vendor): listing for listing in found}
 
 
 def _of(app_id: str | None, vendor: Vendor | None) -> list[ColumnElement[bool]]:
@@ -137,27 +189,30 @@ def describe_known(tx: Transaction, files: Sequence[MediaFile]) -> list[Known]:
 
     A trusted callback counts only if it came before a conflict: later ones fill in, and replace nothing.
     """
-    file_id, verdict = callbacks.c.media_file_id, callbacks.c.verdict
-    query = select(file_id, verdict, func.min(callbacks.c.id), func.max(callbacks.c.understood_at))
-    query = query.where(
-        file_id.in_([file.id for file in files if file.suspicion is not None]),
-        verdict.in_((Verdict.ACCEPTED, Verdict.STALE, Verdict.CONFLICT)),
-        callbacks.c.understood_at.is_not(None),
-    )
-    first: dict[tuple[int, Verdict], int] = {}
+    accepted: dict[int, int] = {}
+    conflicts: dict[int, int] = {}
     suspected_at: dict[int, datetime] = {}
-    if any(file.suspicion is not None for file in files):
+    if suspected := [file.id for file in files if file.suspicion is not None]:
+        file_id, verdict = callbacks.c.media_file_id, callbacks.c.verdict
+        query = select(file_id, verdict, func.min(callbacks.c.id), func.max(callbacks.c.understood_at))
+        query = query.where(
+            file_id.in_(suspected),
+            verdict.in_((Verdict.ACCEPTED, Verdict.STALE, Verdict.CONFLICT)),
+            callbacks.c.understood_at.is_not(None),
+        )
         for number, judged, first_id, last_at in tx.execute(query.group_by(file_id, verdict)):
-            first[number, judged] = first_id
-            if judged is not Verdict.ACCEPTED:
-                suspected_at[number] = max(last_at, suspected_at.get(number, last_at))
+            if judged is Verdict.ACCEPTED:
+                accepted[number] = first_id
+                continue
+            suspected_at[number] = max(last_at, suspected_at.get(number, last_at))
+            if judged is Verdict.CONFLICT:
+                conflicts[number] = first_id
     erasures = find_erasures(tx, {file.erasure_id for file in files if file.erasure_id is not None})
-    found = []
-    for file in files:
-        accepted, conflict = first.get((file.id, Verdict.ACCEPTED)), first.get((file.id, Verdict.CONFLICT))
-        is_announced = accepted is not None and (conflict is None or accepted < conflict)
-        found.append(Known(file, is_announced, suspected_at.get(file.id), erasures.get(file.erasure_id or 0)))
-    return found
+    announced = {number for number, first_id in accepted.items() if first_id < conflicts.get(number, first_id + 1)}
+    return [
+        Known(file, file.id in announced, suspected_at.get(file.id), erasures.get(file.erasure_id or 0))
+        for file in files
+    ]
 
 
 def find_first_callback_at(tx: Transaction, app_id: str) -> datetime | None:
@@ -184,22 +239,21 @@ def count_missing(tx: Transaction, listing: Listing, missing_by: datetime) -> tu
     To end are those that are missing since `missing_by` or before.
     """
     missing = _missing(listing)
-    to_end = (*missing, media_files.c.missing_since <= missing_by)
-    query = select(func.count(), func.count().filter(*missing), func.count().filter(*to_end))
+    to_end = func.count().filter(*missing, media_files.c.missing_since <= missing_by)
+    query = select(func.count(), func.count().filter(*missing), to_end)
     present, lacking, ending = tx.execute(query.where(*_present(listing))).one()
     return present, lacking, ending
 
 
 def mark_missing(tx: Transaction, listing: Listing, after: int) -> None:
     """Note of the files of one range, those beyond the number `after`, that this is the first listing to lack them."""
-    first = update(media_files).where(*_missing_in_range(listing, after), media_files.c.missing_since.is_(None))
+    first = update(media_files).where(*_missing(listing, after), media_files.c.missing_since.is_(None))
     tx.execute(first.values(missing_since=listing.started_at))
 
 
 def list_to_end(tx: Transaction, listing: Listing, missing_by: datetime, after: int, limit: int) -> list[MediaFile]:
     """Files of one range that are missing since `missing_by` or before."""
-    is_long_missing = media_files.c.missing_since <= missing_by
-    query = select(*COLUMNS).where(*_missing_in_range(listing, after), is_long_missing)
+    query = select(*COLUMNS).where(*_missing(listing, after), media_files.c.missing_since <= missing_by)
     return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit))]
 
 
@@ -210,21 +264,19 @@ def find_unanswered(tx: Transaction, files: Iterable[MediaFile]) -> set[int]:
     return set(tx.execute(select(attempts.c.media_file_id).where(*of_these).distinct()).scalars()) if asked else set()
 
 
-def _present(listing: Listing) -> tuple[ColumnElement[bool], ...]:
+def _present(listing: Listing) -> list[ColumnElement[bool]]:
     file = media_files.c
-    return file.app_id == listing.app_id, file.vendor == listing.vendor, file.state.not_in(sorted(END_STATES))
+    return [file.app_id == listing.app_id, file.vendor == listing.vendor, file.state.not_in(sorted(END_STATES))]
 
 
-def _missing(listing: Listing) -> tuple[ColumnElement[bool], ...]:
+def _missing(listing: Listing, after: int | None = None) -> list[ColumnElement[bool]]:
     """Known before the listing began, and not shown by it; what has an open call waits for its answer."""
     file = media_files.c
-    return (
+    is_in_range = [] if after is None else [file.id > after, file.id <= after + RANGE]
+    return [
+        *is_in_range,
+        *_present(listing),
         file.received_at < listing.started_at,
         or_(file.listed_in.is_(None), file.listed_in < listing.id),
         file.state != FileState.DELETING,
-    )
-
-
-def _missing_in_range(listing: Listing, after: int) -> tuple[ColumnElement[bool], ...]:
-    in_range = (media_files.c.id > after, media_files.c.id <= after + RANGE)
-    return (*in_range, *_present(listing), *_missing(listing))
+    ]

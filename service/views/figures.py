@@ -9,7 +9,7 @@ from service.audit.store import list_failed_orders
 from service.database import Database
 from service.files.store import count_by_state
 from service.health import store
-from service.listing.record import Listing
+from service.listing.store import ENDED, Listing, find_newest
 from service.model import FileState, Vendor, Verdict
 from service.rules.store import find_current_number
 from service.sweep import claim_store, dry_run
@@ -91,7 +91,7 @@ def count_totals(database: Database, now: datetime) -> Totals:
             lost_callbacks=store.count_lost_callbacks(tx),
             runs=dict.fromkeys(RunState, 0) | count_runs(tx),
             last_sweep_at=None if last is None else last.finished_at,
-            listings=sorted(store.list_listings(tx).values(), key=lambda each: (each.app_id, each.vendor)),
+            listings=sorted(find_newest(tx, ENDED).values(), key=lambda each: (each.app_id, each.vendor)),
             revision=find_current_number(tx),
             failed_orders=len(list_failed_orders(tx)),
         )

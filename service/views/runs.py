@@ -9,7 +9,7 @@ from service.database import Transaction
 from service.files.store import find_files
 from service.filters import ListingFilter
 from service.listing import store as listing_store
-from service.listing.record import Listing
+from service.listing.store import Listing
 from service.model import Outcome, Vendor
 from service.sweep import records, store
 from service.views.form import Known, show_as, take

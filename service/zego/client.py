@@ -36,7 +36,8 @@ Parameters = list[tuple[str, str]]
 class ZegoClient:
     """One app's way to DeleteMedia and SearchMedia, safe to share between threads.
 
-    `is_test` None leaves `IsTest` out, as newer projects do. Trouble on the network is an answer, never an exception.
+    `calls_per_second` is what ZEGO allows the app; whoever calls keeps to it. `is_test` None leaves `IsTest` out, as
+    newer projects do. Trouble on the network is an answer, never an exception.
     """
 
     app_id: str
@@ -44,6 +45,7 @@ class ZegoClient:
     api_url: str
     _: KW_ONLY
     now: Callable[[], datetime]
+    calls_per_second: int = 20
     is_test: bool | None = None
     clear_cache: bool = False
     connect_timeout_s: float = 5

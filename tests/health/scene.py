@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import insert
 
@@ -14,7 +14,7 @@ from service.audit.store import orders
 from service.callbacks.store import callbacks
 from service.files.store import add_files
 from service.health.checks import Check, Status
-from service.health.doctor import Doctor
+from service.health.doctor import examine
 from service.leader import store as leader_store
 from service.leader.leader import identify_process
 from service.listing.store import listings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from service.database import Database
+    from service.zego.client import ZegoClient
     from service.zego.messages import Query
 
 APP = "1234567890"
@@ -72,8 +73,8 @@ class Scene:
         return load_settings({f"ZEGO_RETENTION_{name}": value for name, value in (plain | self.variables).items()})
 
     def examine(self) -> list[Check]:
-        doctor = Doctor(self.settings, self.database, {APP: self.zego}, lambda: NOW)
-        return list(doctor.examine())
+        clients = cast("dict[str, ZegoClient]", {APP: self.zego})
+        return list(examine(self.settings, self.database, clients, lambda: NOW))
 
     def troubles(self) -> list[Check]:
         """What is not ok."""

@@ -13,8 +13,7 @@ from service.files.actions import ErasureRequest, confirm_files, erase_files
 from service.files.store import save_files
 from service.leader.leader import Leader, LeadLost
 from service.listing.reconcile import MAX_TRIES, place_reconcile
-from service.listing.record import Listing, ListingState
-from service.listing.store import find_listing, interrupt_running, list_listings
+from service.listing.store import Listing, ListingState, find_listing, interrupt_running, list_listings
 from service.model import FileState, NoSuchThing, NotPossible, Suspicion, Vendor, WaitReason
 from tests.faults import (
     Fault,

@@ -26,7 +26,7 @@ from service.files.actions import (
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.holds.holds import place_hold, release_hold
 from service.listing.reconcile import place_reconcile
-from service.listing.record import Listing
+from service.listing.store import Listing
 from service.model import NoSuchThing, Role, Vendor, Verdict
 from service.orders import read_order
 from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
