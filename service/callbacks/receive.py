@@ -19,7 +19,7 @@ from service.callbacks.store import NewCallback, store_quarantined
 from service.callbacks.writer import NotStored, Writer
 from service.database import Database, DatabaseUnavailable
 from service.model import Verdict
-from service.zego.envelope import Envelope, read_envelope
+from service.zego.callback import Envelope, read_envelope
 from service.zego.signature import verify_callback
 
 MAX_WAIT_S: Final = 10.0

@@ -19,7 +19,7 @@ from service.database import Database, Transaction
 from service.filters import CallbackFilter
 from service.model import QUARANTINE_VERDICTS, Actor, NoSuchThing, NotPossible, Verdict
 from service.units import count_of
-from service.zego.envelope import Unreadable, read_envelope
+from service.zego.callback import Unreadable, read_envelope
 
 _BATCH: Final = 200
 

@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from service.model import END_STATES, Announcement, MediaFile, Suspicion, Vendor, Verdict
 from service.rules.decide import trust_end
 from service.units import describe_moment
-from service.zego.callback import NoFile, parse_callback
-from service.zego.envelope import read_envelope
+from service.zego.callback import NoFile, parse_callback, read_envelope
 
 Identity: TypeAlias = tuple[str, Vendor, str]
 """What tells files apart: app, vendor and the vendor's file id."""

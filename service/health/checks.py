@@ -84,15 +84,15 @@ def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Finding
         yield _WARNING, text, "a running worker does that at once"
 
 
+_REPLAY: Final = "then `zego-retention callbacks replay --verdict"
 _CALLBACKS: Final = {
     Verdict.FORGED: (
         "refused: the signature fits none of the app's callback secrets",
-        "if ZEGO sent them, correct ZEGO_RETENTION_CALLBACK_SECRET, then"
-        " `zego-retention callbacks replay --verdict forged`",
+        f"if ZEGO sent them, correct ZEGO_RETENTION_CALLBACK_SECRET, {_REPLAY} forged`",
     ),
     Verdict.UNKNOWN_APP: (
         "refused: of an app that is not configured",
-        "if it is yours, add it to the settings, then `zego-retention callbacks replay --verdict unknown_app`",
+        f"if it is yours, add it to the settings, {_REPLAY} unknown_app`",
     ),
     Verdict.NOT_UNDERSTOOD: (
         "authentic, but not understood",

@@ -19,7 +19,7 @@ from service.filters import CallbackFilter
 from service.model import Role, Verdict, may
 from service.views.form import Known, show_as, take
 from service.views.listed import Listed
-from service.zego.envelope import Unreadable, read_envelope
+from service.zego.callback import Unreadable, read_envelope
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from service.callbacks.receive import Inbox, Refused
 from service.callbacks.writer import NotStored
 from service.settings.values import CALLBACK_PATH
 from service.web.problems import problem
-from service.zego.envelope import Unreadable
+from service.zego.callback import Unreadable
 
 MAX_BODY_BYTES: Final = 64 * 1024
 STORED: Final = "stored"

@@ -1,34 +1,133 @@
-"""The second step into a callback: what its fields announce (docs/protocol.md, "The callback").
+"""Reading a callback (docs/protocol.md, "The callback"): first as far as its signature, then what it announces.
 
-A callback becomes an `Announcement` only if its file can be named with certainty and everything in it can be stored. A
-fact that only informs and is no number becomes unknown (a rule that needs it then keeps the file).
+A body is JSON, JSON percent-encoded as a whole, or form encoding. The content type is not trusted, since ZEGO's own
+settings and proxies in between get it wrong; the text itself says what it is. A callback becomes an `Announcement` only
+if its file can be named with certainty and everything in it can be stored. A fact that only informs and is no number
+becomes unknown (a rule that needs it then keeps the file).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
+from urllib.parse import parse_qsl, unquote
 
 from service.model import Announcement, Vendor, Verdict
-from service.zego.envelope import Envelope
-from service.zego.wirejson import MAX_ID_BYTES, JsonValue, is_rounded, is_text, read_duration, read_size
+from service.zego.wirejson import MAX_ID_BYTES, JsonValue, is_rounded, is_text, read_duration, read_json, read_size
 
+_MAX_FORM_FIELDS: Final = 1000
+_MAX_NAME_BYTES: Final = 255
+"""Bytes of an app id, event name, timestamp, nonce or signature that are looked at."""
+_BLANK: Final = "\ufeff \t\r\n"
 _ID_KEYS: Final = {"FileID": Vendor.TENCENT, "PersistentId": Vendor.WANGSU, "ObsObject": Vendor.HUAWEI}
 _CLOUD_RECORDING_KEYS: Final = frozenset({"event_type", "task_id", "detail"})
 _LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that a datetime holds
 _SECONDS = re.compile(r"([0-9]{1,12})(\.[0-9]*)?")  # ASCII only: int() also takes other scripts' digits
-_Figure = TypeVar("_Figure", int, float)
+
+
+class Unreadable(Exception):  # noqa: N818  (an answer to the sender, not a defect)
+    """A body in which no signature can be found: the sender gets 400. Its text is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A callback opened as far as its signature, not yet verified and not yet understood; its texts are storable.
+
+    `fields` are the top-level fields, numbers as text, `extra_params` as an object where it could be decoded.
+    `content_hash` (SHA-256, hex) is equal for equal content, whatever the shape, key order or spelling of numbers.
+    `problem` says why the content must not be acted on although a signature was found, e.g. a duplicate key.
+    """
+
+    app_id: str
+    event: str
+    timestamp: str
+    nonce: str
+    signature: str
+    fields: dict[str, JsonValue]
+    content_hash: str
+    problem: str | None
+
+
+def read_envelope(raw: bytes, content_type: str) -> Envelope:
+    """Open a body of any shape; raises Unreadable where app id, timestamp, nonce or signature cannot be found."""
+    try:
+        fields, problem = _read_fields(_unwrap(raw.decode("utf-8", "surrogateescape")))
+    except ValueError as error:
+        raise Unreadable(f"the body cannot be read (content type {content_type[:80]!a}): {error}") from error
+    signature = _require(fields, "signature").lower()
+    content = fields | {"signature": signature}
+    written = fields.get("extra_params")
+    if isinstance(written, str) and (text := _unwrap(written)).startswith("{"):
+        try:
+            content["extra_params"], extra_problem = read_json(text)
+            problem = problem or extra_problem
+        except ValueError as error:
+            problem = problem or f"extra_params cannot be read: {error}"
+    event = fields.get("event") or ""
+    if not is_text(event, _MAX_NAME_BYTES):
+        event, problem = "", problem or "the field event is not a short text"
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+    return Envelope(
+        app_id=_require(fields, "appid" if "appid" in fields else "app_id"),  # Cloud Recording writes it `app_id`
+        event=event,
+        timestamp=_require(fields, "timestamp"),
+        nonce=_require(fields, "nonce"),
+        signature=signature,
+        fields=content,
+        # What is not understood is equal only to itself: a duplicate key hides content from the parsed fields.
+        content_hash=hashlib.sha256(raw if problem else canonical).hexdigest(),
+        problem=problem,
+    )
+
+
+def _unwrap(text: str) -> str:
+    """Undo percent-encoding around a JSON object; one that was encoded on its own and as a part took it twice."""
+    text = text.strip(_BLANK)
+    for _ in range(2):
+        if text.startswith("%"):
+            text = unquote(_escape_plus(text), errors="surrogateescape").strip(_BLANK)
+    return text
+
+
+def _escape_plus(text: str) -> str:
+    """Write every bare `+` as what its encoder meant, a space or a plus.
+
+    Form encoders write a space as `+` and always escape a colon, which every JSON object and URL has. Encoders that
+    let `+` stand for itself write a space as `%20`, and let a colon stand too. So the text shows which one was at work.
+    """
+    plus_is_space = "%20" not in text and ":" not in text
+    return text.replace("+", "%20" if plus_is_space else "%2B")
+
+
+def _read_fields(text: str) -> tuple[dict[str, JsonValue], str | None]:
+    if text.startswith(("{", "[")):
+        value, problem = read_json(text)
+        if isinstance(value, dict):
+            return value, problem
+    elif "=" in text:
+        text = _escape_plus(text)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape", max_num_fields=_MAX_FORM_FIELDS)
+        fields: dict[str, JsonValue] = dict(pairs)
+        return fields, None if len(fields) == len(pairs) else "a form field occurs twice"
+    raise ValueError("it is neither a JSON object nor form encoding" if text else "it is empty")
+
+
+def _require(fields: dict[str, JsonValue], name: str) -> str:
+    value = fields.get(name)
+    if value is None or value == "":
+        raise Unreadable(f"the field {name} is missing")
+    if not is_text(value, _MAX_NAME_BYTES):
+        raise Unreadable(f"the field {name} is not a short text or a number")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
 class NoFile:
-    """An authentic callback that announces no file: `ignored`, `misdirected` (another product's) or `not_understood`.
-
-    The reason is one line for people.
-    """
+    """An authentic callback that announces no file: ignored, misdirected (another product's) or not understood."""
 
     verdict: Verdict
     reason: str
@@ -44,9 +143,6 @@ def parse_callback(envelope: Envelope) -> Announcement | NoFile:
                 return _parse_recording(envelope)
             case "compose":
                 return _parse_merged(envelope)
-            case "procedure":
-                reason = "a procedure event announces renditions of a file that is known by itself, not a file"
-                return NoFile(Verdict.IGNORED, reason)
             case _:
                 return _parse_other(envelope)
     except ValueError as error:
@@ -70,8 +166,7 @@ def _parse_merged(envelope: Envelope) -> Announcement | NoFile:
     if code not in (None, "", "0") and isinstance(code, str):
         return NoFile(Verdict.IGNORED, f"merging failed with code {code[:40]!a}: there is no file")
     if file_id in (None, ""):
-        reason = "the merged file has no file_id (Huawei sends none): the vendor's listing shows the file"
-        return NoFile(Verdict.IGNORED, reason)
+        return NoFile(Verdict.IGNORED, "the merged file has no file_id (Huawei sends none): the listing shows the file")
     if code != "0":
         raise ValueError("the compose event has no code, so nobody knows whether the merge worked")
     return _announce(envelope, Vendor.TENCENT, "file_id", file_id)
@@ -87,6 +182,7 @@ def _parse_other(envelope: Envelope) -> NoFile:
         )
     if not envelope.event:
         raise ValueError("the field event is missing")
+    # (A procedure announces renditions of a file that is known by itself.)
     return NoFile(Verdict.IGNORED, f"the event {envelope.event!a} announces no recording")
 
 
@@ -106,8 +202,8 @@ def _announce(envelope: Envelope, vendor: Vendor, id_name: str, id_value: JsonVa
         event=envelope.event,
         began_at=_read_moment(fields.get("begin_time")),
         ended_at=_read_moment(fields.get("end_time")),
-        duration_s=_read_figure(read_duration, "Duration", facts.get("Duration")),
-        size_bytes=_read_figure(read_size, "FileSize", facts.get("FileSize")),
+        duration_s=read_duration(facts.get("Duration")),
+        size_bytes=read_size(facts.get("FileSize")),
         replay_url=_read_url(fields.get("replay_url")),
     )
 
@@ -142,10 +238,3 @@ def _read_moment(value: JsonValue) -> datetime | None:
     match = _SECONDS.fullmatch(value) if isinstance(value, str) else None
     seconds = int(match[1]) if match else _LAST_SECOND + 1
     return datetime.fromtimestamp(seconds, UTC) if seconds <= _LAST_SECOND else None
-
-
-def _read_figure(read: Callable[[JsonValue], _Figure | None], name: str, value: JsonValue) -> _Figure | None:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is {error}") from None

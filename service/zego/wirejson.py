@@ -14,9 +14,8 @@ MAX_DEPTH: Final = 64
 """Levels of nesting that are read. ZEGO's deepest answer has six; the interpreter's own limit depends on the caller."""
 MAX_ID_BYTES: Final = 1024
 """Longest file id, name or URL that is stored (docs/protocol.md, "The callback")."""
-MAX_SIZE_BYTES: Final = 2**63 - 1
-MAX_DURATION_S: Final = 10 * 366 * 86_400
-"""Ten years: no recording is longer, so a longer one is a wrong unit."""
+_MAX_SIZE_BYTES: Final = 2**63 - 1
+_MAX_DURATION_S: Final = 10 * 366 * 86_400  # ten years: a longer one is in a wrong unit
 
 # What is no bracket: strings (one whose end is missing goes on to the end of the text) and everything else. It never
 # looks back: linear on any input.
@@ -77,19 +76,19 @@ def is_rounded(text: str) -> bool:
 
 
 def read_size(value: JsonValue) -> int | None:
-    """Return a size in bytes, None where there is none to read; a ValueError if it is larger than any file."""
+    """A size in bytes, None where there is none to read; a ValueError if it is larger than any file."""
     match = _WHOLE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
-    if len(match[1]) > len(str(MAX_SIZE_BYTES)) or int(match[1]) > MAX_SIZE_BYTES:
-        raise ValueError("larger than any file")
+    if len(match[1]) > len(str(_MAX_SIZE_BYTES)) or int(match[1]) > _MAX_SIZE_BYTES:
+        raise ValueError("FileSize is larger than any file")
     return int(match[1])
 
 
 def read_duration(value: JsonValue) -> float | None:
-    """Return seconds, None where there are none to read; a ValueError if it is longer than any recording."""
+    """Seconds, None where there are none to read; a ValueError if they are longer than any recording."""
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         return None
-    if float(value) >= MAX_DURATION_S:
-        raise ValueError("longer than any recording")
+    if float(value) >= _MAX_DURATION_S:
+        raise ValueError("Duration is longer than any recording")
     return float(value)

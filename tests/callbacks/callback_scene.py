@@ -22,7 +22,7 @@ from service.model import Actor, FileState, MediaFile, Vendor
 from service.rules.file import parse_rules
 from service.rules.revisions import put_in_force
 from service.sandbox.callbacks import Shape, encode_body, sign_fields
-from service.zego.envelope import Unreadable
+from service.zego.callback import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

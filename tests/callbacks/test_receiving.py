@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from service.callbacks.receive import Inbox, QuarantineLimits, Refused
 from service.callbacks.store import find_callback
 from service.sandbox.callbacks import encode_body, sign_fields
-from service.zego.envelope import Unreadable
+from service.zego.callback import Unreadable
 from tests.callbacks.callback_scene import APP, OTHER_APP, SECRET, Answer, Scene, open_scene, receive, recording
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import pytest
 
 from service.model import Announcement, Vendor, Verdict
 from service.sandbox.callbacks import Shape, callback_body, encode_body, sign_fields
-from service.zego.callback import NoFile, parse_callback
-from service.zego.envelope import read_envelope
+from service.zego.callback import NoFile, parse_callback, read_envelope
 from service.zego.signature import parse_timestamp, verify_callback
 from tests.other_events import cloud_recording_fields, merge_fields, transcoding_fields
 

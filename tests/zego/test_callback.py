@@ -8,8 +8,7 @@ import pytest
 
 from service.model import Announcement, Vendor, Verdict
 from service.sandbox.callbacks import callback_body, encode_body, sign_fields
-from service.zego.callback import NoFile, parse_callback
-from service.zego.envelope import read_envelope
+from service.zego.callback import NoFile, parse_callback, read_envelope
 from tests.other_events import cloud_recording_fields
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)

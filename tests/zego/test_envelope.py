@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.sandbox.callbacks import Shape, encode_body, sign_fields
-from service.zego.callback import parse_callback
-from service.zego.envelope import Envelope, Unreadable, read_envelope
+from service.zego.callback import Envelope, Unreadable, parse_callback, read_envelope
 from service.zego.signature import verify_callback
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
