@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     ColumnElement,
     Index,
     Integer,
     String,
     Table,
-    Text,
     case,
     func,
     insert,
@@ -27,7 +25,7 @@ from sqlalchemy import (
 
 from service.callbacks.store import callbacks
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata
+from service.database.schema import BigId, columns_of, count_changed, metadata
 from service.files.store import COLUMNS, find_erasures, media_files, read_file
 from service.listing.adopt import Known
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
@@ -88,21 +86,9 @@ _COUNTS: Final = ("listed", "adopted", "lost", "confirmed", "filled", "reopened"
 listings: Final = Table(
     "listings",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("app_id", String(20), nullable=False),
-    Column("vendor", enum_column(Vendor), nullable=False),
-    Column("state", enum_column(ListingState), nullable=False),
-    Column("since", UtcDateTime),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("finished_at", UtcDateTime),
-    Column("worker", Text, nullable=False),
-    Column("calls", Integer, nullable=False),
-    *(Column(name, BigInteger, nullable=False) for name in _COUNTS),
-    Column("note", Text),
+    *columns_of(Listing, id=Column("id", BigId, primary_key=True), app_id=String(20), calls=Integer()),
     Index("ix_listings_app", "app_id", "vendor", "id"),
 )
-
-_COLUMNS: Final = tuple(listings.c[each.name] for each in fields(Listing))
 
 
 def begin_listing(
@@ -112,7 +98,7 @@ def begin_listing(
     interrupt_running(tx, now, app_id=app_id, vendor=vendor)
     facts = {"app_id": app_id, "vendor": vendor, "state": ListingState.RUNNING, "since": since, "started_at": now}
     counts = dict.fromkeys(("calls", *_COUNTS), 0)
-    added = insert(listings).values(**facts, **counts, worker=worker).returning(*_COLUMNS)
+    added = insert(listings).values(**facts, **counts, worker=worker).returning(listings)
     return Listing(*tx.execute(added).one())
 
 
@@ -140,7 +126,7 @@ def interrupt_running(
 
 def find_listing(tx: Transaction, number: int) -> Listing | None:
     """One listing."""
-    row = tx.execute(select(*_COLUMNS).where(listings.c.id == number)).one_or_none()
+    row = tx.execute(select(listings).where(listings.c.id == number)).one_or_none()
     return None if row is None else Listing(*row)
 
 
@@ -153,7 +139,7 @@ def list_listings(
     vendor: Vendor | None = None,
 ) -> list[Listing]:
     """Listings, the newest first, those below `before`."""
-    query = select(*_COLUMNS).where(*_of(app_id, vendor)).order_by(listings.c.id.desc()).limit(limit)
+    query = select(listings).where(*_of(app_id, vendor)).order_by(listings.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(listings.c.id < before)
     return [Listing(*row) for row in tx.execute(query)]
@@ -172,7 +158,7 @@ def find_newest(
     if is_whole:
         newest = newest.where(listings.c.since.is_(None))
     newest = newest.group_by(listings.c.app_id, listings.c.vendor)
-    found = (Listing(*row) for row in tx.execute(select(*_COLUMNS).where(listings.c.id.in_(newest))))
+    found = (Listing(*row) for row in tx.execute(select(listings).where(listings.c.id.in_(newest))))
     return {(listing.app_id, listing.vendor): listing for listing in found}
 
 
