@@ -47,25 +47,22 @@ def run_serve(settings: Settings) -> int:
         try:
             return _watch(sides, signals, settings, rules)
         finally:
-            _stop(sides, signals)
+            _stop([side.process for side in sides if side.process is not None], signals)
 
 
 def describe_start(settings: Settings, rules: str) -> str:
     """What a person needs to know once the service runs: where it listens, what to register, what is in force."""
-    if settings.public_url:
-        url = f"{settings.public_url}/zego/callback"
-    else:
-        url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
+    no_url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
     no_app = "none: set ZEGO_RETENTION_APP_ID, …_SERVER_SECRET and …_CALLBACK_SECRET"
-    sweeps = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
+    no_sweeps = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
     return (
         f"zego-retention {__version__} is running; Ctrl-C stops it\n"
         f"  listening on  http://{settings.listen}\n"
-        f"  callback URL  {url}\n"
+        f"  callback URL  {f'{settings.public_url}/zego/callback' if settings.public_url else no_url}\n"
         "                (ZEGO's console: Project → Server callback → Recording file)\n"
         f"  apps          {', '.join(app.name for app in settings.apps) or no_app}\n"
         f"  rules         {rules}\n"
-    ) + ("" if settings.sweep_slots else sweeps)
+    ) + ("" if settings.sweep_slots else no_sweeps)
 
 
 class _Side:
@@ -74,9 +71,7 @@ class _Side:
     def __init__(self, command: str) -> None:
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
-        self.pause_s = 0.0
-        self._started_at = 0.0
-        self._start_again_at = 0.0
+        self.pause_s = self._started_at = self._start_again_at = 0.0
 
     def look(self) -> int | None:
         """The exit code of a process that has ended since the last look; one whose pause is over is started."""
@@ -117,20 +112,16 @@ def _prepare(settings: Settings) -> str:
 
 
 def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: str) -> int:
-    """Keep both sides running until a signal comes (0), or one ends within three seconds or before all runs (1).
-
-    Where the service runs is said as soon as it does.
-    """
+    """Keep both sides running until a signal comes (0), or one ends within three seconds or before all runs (1)."""
     early, announced = time.monotonic() + _EARLY_S, False
     while True:
         for side in sides:
             code = side.look()
-            if code is None:
-                continue
-            if time.monotonic() < early or not announced:
-                log.error("side_failed", side=side.command, code=code)
-                return 1
-            log.error("side_ended", side=side.command, code=code, again_in_s=side.pause_s)
+            if code is not None:
+                if time.monotonic() < early or not announced:
+                    log.error("side_failed", side=side.command, code=code)
+                    return 1
+                log.error("side_ended", side=side.command, code=code, again_in_s=side.pause_s)
         if not announced and is_answering(settings.listen):
             announced = True
             sys.stdout.write(describe_start(settings, rules))
@@ -141,9 +132,8 @@ def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: 
             return 0
 
 
-def _stop(sides: list[_Side], signals: StopSignals) -> None:
+def _stop(running: list[subprocess.Popen[bytes]], signals: StopSignals) -> None:
     """Ask both sides to finish, and wait; a second signal, or too long a wait, ends them at once."""
-    running = [side.process for side in sides if side.process is not None]
     for process in running:
         process.terminate()
     deadline = time.monotonic() + _MAX_STOPPING_S
@@ -151,7 +141,6 @@ def _stop(sides: list[_Side], signals: StopSignals) -> None:
         if signals.wait(_LOOK_S) is not None:
             break
     for process in running:
-        if process.poll() is None:
-            process.kill()
+        process.kill()  # (does nothing to one that has ended)
         process.wait()
     log.info("serve_stopped")

@@ -144,7 +144,7 @@ holds.add(
     option("--until", type=moment, help="When the hold ends by itself: a time, or for example 30d from now."),
     *(BY, JSON),
 )
-holds.add_list("holds:HOLDS", "List the holds that are in force, the oldest first.", HoldFilter)
+holds.add_list("files:HOLDS", "List the holds that are in force, the oldest first.", HoldFilter)
 holds.add(
     "files:release_hold",
     "End a hold: rules, erasures and other holds decide its files again.",
@@ -152,8 +152,8 @@ holds.add(
 )
 
 cli.add_command(erasures := Group("erasures", help="Show what people asked to be deleted."))
-erasures.add_list("holds:ERASURES", "List erasures, the newest first.")
-erasures.add_show("holds:ERASURES", "Show an erasure, and how its files stand now.")
+erasures.add_list("files:ERASURES", "List erasures, the newest first.")
+erasures.add_show("files:ERASURES", "Show an erasure, and how its files stand now.")
 
 cli.add_command(callbacks := Group("callbacks", help="Show stored callbacks, and have them judged again."))
 callbacks.add_list("callbacks:CALLBACKS", "List stored callbacks, the newest first.", CallbackFilter)

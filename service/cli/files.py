@@ -14,12 +14,11 @@ from service.cli.show import (
     ask_number,
     describe_counts,
     note,
-    print_json,
-    relative,
     safe,
     show,
     show_facts,
-    show_table,
+    show_rows,
+    shown_as_json,
 )
 from service.files import actions
 from service.filters import FileFilter
@@ -32,8 +31,7 @@ from service.wiring import Service
 
 def show_files(invocation: Invocation, *, ids: tuple[int, ...]) -> None:
     found = [FILES.show(invocation.service.database, number) for number in ids]
-    if invocation.as_json:
-        print_json(found)
+    if shown_as_json(invocation, found):
         return
     for file in found:
         show_facts(file, invocation.now(), skip=("last_outcome", "timeline"))
@@ -45,11 +43,9 @@ def explain(invocation: Invocation, *, number: int) -> None:
     service, now = invocation.service, invocation.now()
     sweeps = service.settings.sweep_slots is not None
     found = explain_file(service.database, service.reader, number, now, sweeps=sweeps)
-    if invocation.as_json:
-        print_json([found])
+    if shown_as_json(invocation, found):
         return
-    file, applied = found.file, found.applied
-    decided_by = None
+    file, applied, decided_by = found.file, found.applied, None
     if applied is not None:
         at = absolute(applied.applied_at, now)
         decided_by = f"revision {applied.number}, applied {at} by {applied.applied_by}"
@@ -59,7 +55,7 @@ def explain(invocation: Invocation, *, number: int) -> None:
     has_ended = file.state in END_STATES
     if found.lines:
         show("", "What counted then, in this order:" if has_ended else "What counts, in this order:", "")
-        show_table(("rule", "result", "why"), [(line.name, line.result, line.why) for line in found.lines])
+        show_rows("rule: name, result, why", found.lines, now)
     elif has_ended:
         show("", "This service never asked ZEGO to delete it.")
     _show_attempts(invocation, file)
@@ -134,11 +130,7 @@ def _ask(preview: actions.ErasurePreview) -> int:
 
 
 def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
-    now = invocation.now()
-    rows = [
-        (relative(each.opened_at, now), each.run_id, each.outcome or "open", each.code, each.message, each.request_id)
-        for each in file.timeline
-    ]
-    if rows:
+    if file.timeline:
+        columns = "attempt: opened_at, run: run_id, outcome, code, message, request id: request_id"
         show("")
-        show_table(("attempt", "run", "outcome", "code", "message", "request id"), rows, ("request id", "run"))
+        show_rows(columns, file.timeline, invocation.now(), "request id, run")

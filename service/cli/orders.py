@@ -16,7 +16,7 @@ import service.views.audit  # noqa: F401  (it says how an order is shown)
 from service.audit.order import Order, OrderKind, OrderState
 from service.audit.store import finish_order
 from service.cli.frame import ExitCode, Invocation
-from service.cli.show import note, print_json, safe, show
+from service.cli.show import note, safe, show, shown_as_json
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader
 from service.orders import applied_by_somebody, read_order
@@ -30,27 +30,26 @@ _LOOK_S: Final = 0.1
 _LOOK_AFTER_S: Final = 0.5
 _TRY_S: Final = 1.0
 _LET_WORKER_LEAD_S: Final = 10.0
-_QUIET_S: Final = 2.0
+_NOTE_AFTER_S: Final = 2.0
+
+Work = Callable[[Order, threading.Event], dict[str, Any] | None]
 
 
 def report_order(invocation: Invocation, number: int) -> ExitCode:
     """Have an order applied, and print what came of it; where that takes too long, exit 3 with its number."""
     service = invocation.service
-    order = applied_by_somebody(
-        service.database,
-        service.leader,
-        number,
-        MAX_WAIT_S,
-        lambda: service.take_over(makes_calls=False),
-        sleep=service.sleep,
-    )
-    if invocation.as_json:
-        print_json([order])
-    elif order.state is OrderState.APPLIED:
-        show(safe(describe_result(order.kind, order.result or {}), lines=True))
-    else:
-        note(f"order {number}: {safe(order.summary)}")
-    return ExitCode.DONE if order.state is OrderState.APPLIED else ExitCode.NEEDS_PERSON
+
+    def take_over() -> None:
+        service.take_over(makes_calls=False)
+
+    order = applied_by_somebody(service.database, service.leader, number, MAX_WAIT_S, take_over, sleep=service.sleep)
+    is_applied = order.state is OrderState.APPLIED
+    if not shown_as_json(invocation, order):
+        if is_applied:
+            show(safe(describe_result(order.kind, order.result or {}), lines=True))
+        else:
+            note(f"order {number}: {safe(order.summary)}")
+    return ExitCode.DONE if is_applied else ExitCode.NEEDS_PERSON
 
 
 def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
@@ -105,7 +104,7 @@ def _name_files(what: str, numbers: list[int]) -> str:
 def carry_out(
     service: Service,
     number: int,
-    work: Callable[[Order, threading.Event], dict[str, Any] | None],
+    work: Work,
     look: Callable[[Order], bool] = lambda _: True,
     place_again: Callable[[], int] | None = None,
 ) -> tuple[Order, bool]:
@@ -113,12 +112,10 @@ def carry_out(
 
     Where nobody leads, this process does: `work(order, event)` carries it out until the event is set, and returns the
     result of the order, if that is still to be written. `look(order)` shows how far one is that has begun, and says
-    whether it is over. When a worker starts it continues; `place_again` orders the rest, if there is any.
-
-    Raises:
-        LeadLost: this process led, and then another one did.
+    whether it is over. When a worker starts it continues; `place_again` orders the rest, if there is any. LeadLost:
+    this process led, and then another one did.
     """
-    database, may_lead_at, note_at = service.database, 0.0, time.monotonic() + _QUIET_S
+    database, may_lead_at, note_at = service.database, 0.0, time.monotonic() + _NOTE_AFTER_S
     with _stopped_by_signals() as is_stopped:
         while not is_stopped():
             order = read_order(database, number)
@@ -130,8 +127,7 @@ def carry_out(
                     if _lead(service, number, work, look, is_stopped):
                         note("a worker has started: it continues with this")
                         may_lead_at = time.monotonic() + _LET_WORKER_LEAD_S
-                        if place_again is not None:
-                            number = place_again()
+                        number = number if place_again is None else place_again()
                     continue
             if order.applied_at is None and time.monotonic() >= note_at:
                 note(f"order {number} waits for the process that leads: it may have a run to finish …")
@@ -141,11 +137,7 @@ def carry_out(
 
 
 def _lead(
-    service: Service,
-    number: int,
-    work: Callable[[Order, threading.Event], dict[str, Any] | None],
-    look: Callable[[Order], bool],
-    is_stopped: Callable[[], bool],
+    service: Service, number: int, work: Work, look: Callable[[Order], bool], is_stopped: Callable[[], bool]
 ) -> bool:
     """Do the work here, unless it has begun elsewhere; True: it was cut short for a worker that wants to lead."""
     database, end, is_worker_there = service.database, threading.Event(), False

@@ -33,7 +33,7 @@ def serve(invocation: Invocation) -> int:
 
 
 def web(invocation: Invocation) -> None:
-    from service.web.run import run_web
+    from service.web.server import run_web
 
     run_web(invocation.read_settings(stays=True))
 

@@ -14,7 +14,7 @@ from service.audit.tokens import revoke_token as revoke
 from service.callbacks.replay import place_replay
 from service.cli import orders
 from service.cli.frame import CommandFailed, ExitCode, Invocation
-from service.cli.show import absolute, note, print_json, safe, show, show_facts
+from service.cli.show import absolute, note, print_json, safe, show, show_facts, shown_as_json
 from service.model import Role, Verdict
 from service.orders import read_order
 from service.units import count_of
@@ -28,9 +28,9 @@ def show_callback(invocation: Invocation, *, number: int, raw: bool) -> None:
         raise click.UsageError("give either --raw or --json")
     found = read_callback(invocation.service.database, number, Role.ADMIN)
     dropped = "dropped (ZEGO_RETENTION_INBOX_KEEP)"
-    if invocation.as_json:
-        print_json([found])
-    elif not raw:
+    if shown_as_json(invocation, found):
+        return
+    if not raw:
         show_facts(found, invocation.now(), skip=("raw_base64", "text", "fields"))
         show("", "Body as it came:", safe(found.text or f"its bytes were {dropped}", lines=True))
     elif found.raw_base64 is None:
@@ -49,8 +49,7 @@ def replay(invocation: Invocation, *, ids: tuple[int, ...], verdict: Verdict | N
 
 def order_outcome(invocation: Invocation, *, number: int) -> None:
     order = read_order(invocation.service.database, number)
-    if invocation.as_json:
-        print_json([order])
+    if shown_as_json(invocation, order):
         return
     result = None if order.result is None else orders.describe_result(order.kind, order.result)
     show_facts(order, invocation.now(), skip=("failure", "state"), result=result and result.replace("\n", " "))
@@ -62,11 +61,10 @@ def verify(invocation: Invocation, *, head: str | None) -> None:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--head") from None
     proof = audit.verify_audit(invocation.service.database, noted)
-    if invocation.as_json:
-        print_json([proof])
+    is_json = shown_as_json(invocation, proof)
     if proof.fault is not None:
         raise CommandFailed(f"the audit was altered: {proof.fault}")
-    if not invocation.as_json:
+    if not is_json:
         found = "" if noted is None else ", and the head given is among them"
         show(f"{count_of(proof.entries, 'entry', 'entries')}, all as they were written{found}.")
         show(f"head  {proof.head}", "Note the head down elsewhere, and give it to --head the next time.")
@@ -79,8 +77,7 @@ def export(invocation: Invocation, *, after: int | None) -> None:
 def add_token(invocation: Invocation, *, name: str, role: Role, expires: datetime | None) -> None:
     now = invocation.now()
     token, text = make_token(invocation.service.database, name, role, expires, invocation.actor, now)
-    if invocation.as_json:
-        print_json([take(audit.NewToken, token, token=text)])
+    if shown_as_json(invocation, take(audit.NewToken, token, token=text)):
         return
     ends = "" if expires is None else f", ends {absolute(expires, now)}"
     note(f"token {token.id} ({safe(name)}, {role}{ends}); its text is shown only now:")

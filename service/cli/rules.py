@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,12 @@ from service.cli.show import (
     ask_number,
     describe_counts,
     note,
-    print_json,
-    relative,
     safe,
     show,
     show_progress,
+    show_rows,
     show_table,
+    shown_as_json,
 )
 from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
 from service.preview.make import Candidate, make_preview
@@ -34,7 +34,7 @@ from service.rules.store import find_current_number
 from service.units import count_of
 from service.views import rules as views
 from service.views.form import to_json
-from service.views.rules import ComparedFile, Preview
+from service.views.rules import Preview
 
 NO_RULES: Final = (
     "No rules are in force: nothing is ever deleted. Set ZEGO_RETENTION_KEEP, or put rules in force with"
@@ -56,7 +56,10 @@ _CHANGES: Final = {
     "failed": "failed",
 }
 _DAYS: Final = (0, 1, 7, 30, 60, 90)
-_PAGE: Final = 500
+_SOONER: Final = (
+    "id, stream: stream_id, file id: file_id, ended: ended_at, due before: due_before, due after: due_after,"
+    " rule: rule_after"
+)
 
 
 def list_rules(invocation: Invocation) -> None:
@@ -64,33 +67,35 @@ def list_rules(invocation: Invocation) -> None:
     with service.database.read() as tx:
         revision = views.find_current(tx)
         difference = keep_differs(tx, service.settings.keep)
-    if invocation.as_json:
-        rules = [] if revision is None else revision.parsed
-        print_json({"revision": revision and revision.number, **to_json(rule)} for rule in rules)
-    elif revision is None:
-        show(NO_RULES)
-    else:
-        source, person = safe(revision.source), safe(revision.applied_by)
-        at, until = absolute(revision.applied_at, now), revision.cooling_until
-        show(f"Revision {revision.number}, from {source}, applied by {person} at {at}", "")
-        rows = [
-            (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
-            for place, rule in enumerate(revision.parsed, start=1)
-        ]
-        show_table(("#", "name", "match", "keep", "keep latest"), rows)
-        show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
-        if until is not None and until > now and revision.moved_count:
-            show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
+    rules = revision.parsed if revision else []
+    as_json = ({"revision": revision and revision.number, **to_json(rule)} for rule in rules)
+    if not shown_as_json(invocation, as_json):
+        _show_rules(revision, now)
     if difference:
         note(difference)
 
 
+def _show_rules(revision: views.RevisionDetail | None, now: datetime) -> None:
+    if revision is None:
+        show(NO_RULES)
+        return
+    source, person = safe(revision.source), safe(revision.applied_by)
+    at, until = absolute(revision.applied_at, now), revision.cooling_until
+    show(f"Revision {revision.number}, from {source}, applied by {person} at {at}", "")
+    rows = [
+        (place, rule.name, _describe_match(rule.match), rule.keep, rule.keep_latest)
+        for place, rule in enumerate(revision.parsed, start=1)
+    ]
+    show_table(("#", "name", "match", "keep", "keep latest"), rows)
+    show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
+    if until is not None and until > now and revision.moved_count:
+        show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
+
+
 def preview(invocation: Invocation, *, file: str | None, keep: bool) -> None:
     made = _preview(invocation, _read_candidate(invocation, file, keep=keep))
-    if invocation.as_json:
-        print_json([made])
-    else:
-        _print_preview(made)
+    if not shown_as_json(invocation, made):
+        _show_preview(made)
 
 
 def apply(invocation: Invocation, *, file: str | None, keep: bool, preview: int | None) -> ExitCode:
@@ -114,27 +119,19 @@ def export(invocation: Invocation, *, revision: int | None) -> None:
 
 
 def show_preview(invocation: Invocation, *, number: int, files: bool) -> None:
-    found = views.PREVIEWS.show(invocation.service.database, number)
-    if invocation.as_json:
-        print_json(_list_sooner(invocation, number, invocation.limit) if files else [found])
-    elif not files:
-        _print_preview(found)
-    else:
-        now, most = invocation.now(), invocation.limit or LISTED
-        rows = [
-            (
-                each.id,
-                each.stream_id or each.file_id,
-                relative(each.ended_at, now),
-                relative(each.due_before, now) if each.due_before else "never",
-                relative(each.due_after, now) if each.due_after else None,
-                each.rule_after,
-            )
-            for each in _list_sooner(invocation, number, most)
-        ]
-        show_table(("id", "stream or file id", "ended", "due before", "due after", "rule"), rows, ("ended", "rule"))
-        if len(rows) == most < found.sooner_count:
-            note(f"{found.sooner_count - most:,} more: see them with --limit or --json")
+    service, now = invocation.service, invocation.now()
+    found = views.PREVIEWS.show(service.database, number)
+    limit = invocation.limit or (None if invocation.as_json else LISTED)
+    sooner = views.iterate_sooner(service.database, service.reader, number, now, limit)
+    if shown_as_json(invocation, sooner if files else found):
+        return
+    if not files:
+        _show_preview(found)
+        return
+    rows = list(sooner)
+    show_rows(_SOONER, rows, now, "ended, rule, file id")
+    if limit is not None and len(rows) == limit < found.sooner_count:
+        note(f"{found.sooner_count - limit:,} more: see them with --limit or --json")
 
 
 def _describe_match(match: dict[str, Any]) -> str:
@@ -147,7 +144,7 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None)
     service = invocation.service
     if preview_id is None and sys.stdin.isatty() and sys.stderr.isatty():
         made = _preview(invocation, candidate)
-        _print_preview(made)
+        _show_preview(made)
         if made.sooner_count:
             ask_number(made.sooner_count, "due sooner")
         preview_id = made.id
@@ -169,10 +166,9 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None)
 
 def _preview(invocation: Invocation, candidate: Candidate) -> Preview:
     service, now = invocation.service, invocation.now()
-    cooling_off, apps = service.settings.cooling_off, service.app_ids
+    rules = (service.database, service.reader, candidate, invocation.actor, service.settings.cooling_off, now)
     with show_progress("looking at files") as progress:
-        rules = (service.database, service.reader, candidate, invocation.actor, cooling_off, now)
-        return views.describe_preview(make_preview(*rules, progress, known_apps=apps))
+        return views.describe_preview(make_preview(*rules, progress, known_apps=service.app_ids))
 
 
 def _read_candidate(invocation: Invocation, file: str | None, *, keep: bool) -> Candidate:
@@ -196,30 +192,21 @@ def _read_candidate(invocation: Invocation, file: str | None, *, keep: bool) -> 
         raise CommandFailed(f"{name}: {error}") from None
 
 
-def _print_preview(preview: Preview) -> None:
+def _show_preview(preview: Preview) -> None:
     base = f"revision {preview.base_revision}" if preview.base_revision else "no rules"
     files = count_of(preview.files, "file")
     show(f"Preview {preview.id}: {safe(preview.source)} instead of {base}, compared over {files}", "")
-    effects = [
-        (
-            each.rule or "(no rule)",
-            *(f"{count:,}" for count in (each.kept, each.later, each.due)),
-            describe_counts(each.unjudged) if each.unjudged else None,
-        )
-        for each in preview.effects
-    ]
+    effects = []
+    for each in preview.effects:
+        counts = (f"{count:,}" for count in (each.kept, each.later, each.due))
+        effects.append((each.rule or "(no rule)", *counts, each.unjudged and describe_counts(each.unjudged)))
     show_table(("rule", "keeps", "deletes later", "deletes now", "keeps for lack of"), effects, ("keeps for lack of",))
-    changes = [
-        (
-            text,
-            f"{each.count:,}",
-            each.hours,
-            humanize.naturalsize(each.bytes) if each.bytes else None,
-            each.unknown_sizes or None,
-        )
-        for text, each in ((text, preview.changes[name]) for name, text in _CHANGES.items())
-        if each.count
-    ]
+    changes = []
+    for name, text in _CHANGES.items():
+        found = preview.changes[name]
+        size = humanize.naturalsize(found.bytes) if found.bytes else None
+        if found.count:
+            changes.append((text, f"{found.count:,}", found.hours, size, found.unknown_sizes or None))
     if changes:
         show("")
         unimportant = ("size unknown", "recorded hours", "size")
@@ -242,16 +229,3 @@ def _print_preview(preview: Preview) -> None:
         listed = f"`zego-retention previews show {preview.id} --files` lists them"
         show(f"Due sooner: {preview.sooner_count:,} of {files}{wait}; {listed}.")
     show(f"To put these rules in force: `zego-retention rules apply --preview {preview.id}`")
-
-
-def _list_sooner(invocation: Invocation, preview: int, limit: int | None) -> Iterator[ComparedFile]:
-    """The files that become due sooner, page after page."""
-    service, now = invocation.service, invocation.now()
-    after, left = 0, limit
-    while left is None or left > 0:
-        page = views.list_sooner(service.database, service.reader, preview, now, min(_PAGE, left or _PAGE), after)
-        yield from page.items
-        if page.next_cursor is None:
-            return
-        after = page.items[-1].id
-        left = None if left is None else left - len(page.items)

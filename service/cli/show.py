@@ -40,44 +40,39 @@ _STYLES: Final = {word: style for style, words in _WORDS.items() for word in wor
 
 
 def list_view(invocation: Invocation, *, view: str, wanted: type | None, **chosen: Any) -> None:
-    """List a view, narrowed by the fields of its filter."""
     show_list(invocation, load(f"views.{view}"), wanted(**chosen) if wanted else None)
 
 
 def show_one(invocation: Invocation, *, view: str, number: int) -> None:
-    """Show one entry of a view."""
     found = load(f"views.{view}").show(invocation.service.database, number)
-    if invocation.as_json:
-        print_json([found])
-    else:
+    if not shown_as_json(invocation, found):
         show_facts(found, invocation.now())
 
 
 def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: object) -> None:
     """Show the first entries of a list as a table, and how many more there are; or all as JSON."""
     database = invocation.service.database
-    if invocation.as_json:
-        print_json(listed.iterate(database, wanted, invocation.limit))
+    if shown_as_json(invocation, listed.iterate(database, wanted, invocation.limit)):
         return
     most = invocation.limit or LISTED
     found = list(listed.iterate(database, wanted, most + 1))
     if not found:
         note(f"no {listed.name[:-1]}ies" if listed.name.endswith("y") else f"no {listed.name}s")
         return
-    show_forms(listed, found[:most], invocation.now())
+    show_rows(listed.table, found[:most], invocation.now(), listed.drop_first)
     if len(found) > most:
         note(f"{listed.count(database, wanted) - most:,} more: see them with --limit or --json")
 
 
-def show_forms(listed: Listed[Any, Any, Any], forms: Iterable[object], now: datetime, *, skip: str = "") -> None:
-    """Show entries of a list as a table, without the columns to skip."""
-    columns = {header: attribute for header, attribute in listed.columns.items() if header not in skip.split(", ")}
-    rows = [[_describe_cell(name, attrgetter(name)(form), now) for name in columns.values()] for form in forms]
-    show_table([*columns], rows, [header for header in listed.drop_first.split(", ") if header in columns])
+def show_rows(table: str, rows: Iterable[object], now: datetime, drop_first: str = "") -> None:
+    """Show values as a table of these columns (`id, started: started_at`); see `make_table` for `drop_first`."""
+    pairs = (column.partition(": ") for column in table.split(", "))
+    columns = {header: attribute or header for header, _, attribute in pairs}
+    cells = [[_describe_cell(name, attrgetter(name)(row), now) for name in columns.values()] for row in rows]
+    show_table([*columns], cells, drop_first.split(", ") if drop_first else ())
 
 
 def show_table(headers: Sequence[str], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()) -> None:
-    """Show a table."""
     show(make_table(open_console(sys.stdout), headers, rows, droppable))
 
 
@@ -143,6 +138,13 @@ def note(text: str) -> None:
     open_console(sys.stderr).print(text)
 
 
+def shown_as_json(invocation: Invocation, shown: object) -> bool:
+    """Whether JSON is asked for; then one value or several are printed so, one on a line."""
+    if invocation.as_json:
+        print_json([shown] if isinstance(shown, Mapping) or not isinstance(shown, Iterable) else shown)
+    return invocation.as_json
+
+
 def print_json(objects: Iterable[object]) -> None:
     """Print one JSON object per line, in ASCII: any terminal and any encoding can take it."""
     for item in objects:
@@ -203,9 +205,7 @@ def absolute(moment: datetime, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time."""
-    brief = 60
-    return f"{seconds:.1f} s" if seconds < brief else humanize.precisedelta(timedelta(seconds=round(seconds)))
+    return f"{seconds:.1f} s" if seconds < 60 else humanize.precisedelta(timedelta(seconds=round(seconds)))  # noqa: PLR2004
 
 
 def describe_counts(counts: Mapping[Any, int]) -> str:

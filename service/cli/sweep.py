@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -17,19 +18,19 @@ from service.cli.show import (
     absolute,
     describe_counts,
     note,
-    print_json,
     safe,
     show,
     show_facts,
-    show_forms,
     show_list,
     show_progress,
+    show_rows,
     show_table,
+    shown_as_json,
     span,
 )
 from service.listing.reconcile import place_reconcile
 from service.model import Outcome, Vendor
-from service.rules.store import find_current, find_current_number
+from service.rules.store import find_current
 from service.sweep.dry_run import KeptBack, dry_run
 from service.sweep.orders import place_approval, place_sweep
 from service.sweep.records import PlanState, RunState, Trigger
@@ -42,6 +43,7 @@ from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS, RunDetail
 from service.wiring import Service
 
 _LISTED: Final = 20
+_LISTING: Final = "app: app_id, vendor, state, listed, adopted, missing, gone"
 _MEANINGS: Final = {
     Outcome.DELETED: "deleted",
     Outcome.GONE: "the vendor says they were not there",
@@ -56,15 +58,13 @@ def sweep(invocation: Invocation, *, is_dry: bool, plan: int | None) -> ExitCode
     if is_dry and plan is not None:
         raise click.UsageError("give either --dry-run or --approve; `zego-retention runs show RUN` shows a plan")
     if is_dry:
-        _look(invocation)
+        _show_dry_run(invocation)
         return ExitCode.DONE
     run, is_stopped = _sweep(invocation, plan)
     service = invocation.service
     attention = find_attention(service.database, service.app_ids, invocation.now())
     code = ExitCode.NEEDS_PERSON if attention or run.state is not RunState.DONE else ExitCode.DONE
-    if invocation.as_json:
-        print_json([{"run": to_json(run), "attention": attention, "exit_code": int(code)}])
-    else:
+    if not shown_as_json(invocation, {"run": to_json(run), "attention": attention, "exit_code": int(code)}):
         _show_outcomes(run)
         _show_rest(invocation, count_kept_back(service.database, invocation.now()), attention)
     if is_stopped:
@@ -73,12 +73,11 @@ def sweep(invocation: Invocation, *, is_dry: bool, plan: int | None) -> ExitCode
 
 
 def show_run(invocation: Invocation, *, number: int) -> None:
-    database, now = invocation.service.database, invocation.now()
+    database, now, limit = invocation.service.database, invocation.now(), invocation.limit
     run = RUNS.show(database, number)
     if invocation.as_json:
-        calls = [to_json(call) for call in CALLS.iterate(database, number, invocation.limit)]
-        attempts = [to_json(file) for file in RUN_FILES.iterate(database, number, invocation.limit)]
-        print_json([to_json(run) | {"calls_made": calls, "attempts": attempts}])
+        calls, attempts = ([*map(to_json, each.iterate(database, number, limit))] for each in (CALLS, RUN_FILES))
+        shown_as_json(invocation, to_json(run) | {"calls_made": calls, "attempts": attempts})
         return
     files = describe_counts({**run.outcomes, "without an answer": run.unanswered})
     purges = run.purges_failed or None
@@ -105,16 +104,15 @@ def reconcile(
     if unknown := sorted(set(app_ids) - service.app_ids):
         raise CommandFailed(f"app {unknown[0]} is not in the settings: add it, or correct --app")
     apps, chosen = sorted(app_ids or service.app_ids), vendors or tuple(Vendor)
-    number = place_reconcile(service.database, invocation.actor, apps, chosen, since, now)
-    order, is_stopped = carry_out(service, number, work)
+    order, is_stopped = carry_out(
+        service, place_reconcile(service.database, invocation.actor, apps, chosen, since, now), work
+    )
     if is_stopped:
         note("the listings that were read are kept: see `zego-retention listings list`")
         raise KeyboardInterrupt
     found = [LISTINGS.show(service.database, each) for each in (order.result or {})["listing_ids"]]
-    if invocation.as_json:
-        print_json(found)
-    else:
-        show_forms(LISTINGS, found, now, skip="id, started, note")
+    if not shown_as_json(invocation, found):
+        show_rows(_LISTING, found, now, "missing, app")
         show("", *(f"App {each.app_id}, {each.vendor}: {safe(each.note)}." for each in found if each.note))
         if adopted := sum(listing.adopted for listing in found):
             show(f"{count_of(adopted, 'file')} adopted: {_describe_fate(service)}.")
@@ -127,7 +125,7 @@ def _sweep(invocation: Invocation, plan: int | None) -> tuple[RunDetail, bool]:
     """Have a run carried out, by whoever leads; its record, and whether a person did not wait for its end."""
     service, actor = invocation.service, invocation.actor
     trigger = Trigger.COMMAND if plan is None else Trigger.APPROVAL
-    shown: dict[int, int] = {}
+    shown = Counter[int]()
 
     def find_run(order: Order) -> RunDetail:
         return RUNS.show(service.database, (order.result or {})["run_id"])
@@ -138,7 +136,7 @@ def _sweep(invocation: Invocation, plan: int | None) -> tuple[RunDetail, bool]:
     def look(order: Order) -> bool:
         run = find_run(order)
         files = sum(run.outcomes.values())
-        progress(files - shown.get(run.id, 0))
+        progress(files - shown[run.id])
         shown[run.id] = files
         return run.state is not RunState.RUNNING
 
@@ -158,20 +156,18 @@ def _sweep(invocation: Invocation, plan: int | None) -> tuple[RunDetail, bool]:
     return run, is_stopped
 
 
-def _look(invocation: Invocation) -> None:
-    """Show what a sweep would delete now."""
+def _show_dry_run(invocation: Invocation) -> None:
     service, now, sweeper = invocation.service, invocation.now(), invocation.service.sweeper
     everything = (service.database, service.reader, service.app_ids, sweeper.limits, now)
     found = describe_dry_run(service.database, dry_run(*everything, confirm_all=sweeper.confirm_all, limit=_LISTED))
-    if invocation.as_json:
-        print_json([found])
+    if shown_as_json(invocation, found):
         return
     show(f"A sweep would delete {count_of(found.total, 'file')} now. Nothing was deleted.")
     if found.files:
         by_rule = {rule or "(erasure)": count for rule, count in found.by_rule.items()}
         by_vendor = {f"{each.vendor} of app {each.app_id}": each.count for each in found.by_vendor}
         show(f"By rule: {safe(describe_counts(by_rule))}", f"By vendor: {describe_counts(by_vendor)}", "")
-        show_forms(FILES, found.files, now)
+        show_rows(FILES.table, found.files, now, FILES.drop_first)
         if found.total > len(found.files):
             note(f"{found.total - len(found.files):,} more")
     _show_rest(invocation, found.kept_back, [stop.sentence for stop in found.stops])
@@ -207,7 +203,7 @@ def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> 
     if attention:
         show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
     with invocation.service.database.read() as tx:
-        has_rules = find_current_number(tx) > 0
+        has_rules = find_current(tx) is not None
     if not has_rules:
         show(NO_RULES)
 

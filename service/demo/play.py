@@ -142,17 +142,18 @@ def _play(now: Callable[[], datetime]) -> list[str]:
 
 def _send_callbacks(port: int, secret: str, now: datetime) -> list[str]:
     """Send what ZEGO would send; where another answer came than had to."""
-    anna, lesson = RECORDINGS[0], RECORDINGS[3]
-    posts = [(each, secret, each.stream, SHAPES[each.shape], 200) for each in RECORDINGS]
-    posts.append((anna, secret, "trial-anna again", "a repeat: changes nothing", 200))
-    posts.append((lesson, "a guess", "a forged one", "calls lesson-7 a trial room", 401))
+    posts = [
+        (each, each.stream, SHAPES[each.shape] + ", signed an hour ago" * bool(each.sent_ago)) for each in RECORDINGS
+    ]
+    posts.append((RECORDINGS[0], "trial-anna again", "a repeat: changes nothing"))
+    posts.append((RECORDINGS[3]._replace(stream="trial-x"), "a forged one", "calls lesson-7 a trial room"))
     rows, broken = [], []
-    for recording, signed_with, name, shape, wanted in posts:
-        announced = recording._replace(stream="trial-x") if signed_with != secret else recording
-        status = _post(port, announced, signed_with, now)
+    for recording, name, shape in posts:
+        signed_with, wanted = ("a guess", 401) if name == "a forged one" else (secret, 200)
+        status = _post(port, recording, signed_with, now)
         if status != wanted:
             broken.append(f"answer to {name}: {wanted} was expected, but it is {status}")
-        rows.append((name, recording.vendor, shape + (", signed an hour ago" if recording.sent_ago else ""), status))
+        rows.append((name, recording.vendor, shape, status))
     _begin("2  Callbacks arrive over HTTP, signed, in all the shapes that ZEGO is known for")
     show_table(("stream", "vendor", "written as", "answer"), rows)
     show("", "200: stored durably. 401: the signature is wrong, so it is in quarantine and changes nothing.")

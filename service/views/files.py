@@ -1,8 +1,8 @@
-"""Media files: one alone, with its attempts, with the reasons for its fate; and how they are listed."""
+"""Media files, with their attempts and the reasons for their fate; and what people order for them: holds, erasures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,9 +10,10 @@ from service import model
 from service.audit.store import find_block
 from service.database import Database, Transaction
 from service.files import explain, list_store
+from service.files import store as files_store
 from service.files.policy import PolicyReader
-from service.files.store import find_file
-from service.filters import FileFilter
+from service.filters import FileFilter, HoldFilter
+from service.holds import store as holds_store
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.explain import Line
 from service.rules.store import Revision
@@ -20,7 +21,6 @@ from service.sweep import records
 from service.sweep import store as sweep_store
 from service.sweep.reports import describe_app_state, describe_plan
 from service.views.form import Known, show_as, take
-from service.views.holds import Hold, describe_holds
 from service.views.listed import Listed
 
 
@@ -90,6 +90,20 @@ class FileDetail(File):
 
 
 @dataclass(frozen=True, slots=True)
+class Hold(model.Hold):
+    """An order to keep: one file (`file` is its number), or every file of the streams of an app that fit a pattern."""
+
+    file: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureDetail(model.Erasure):
+    """An erasure, with the files that it took by their state now."""
+
+    by_state: dict[FileState, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a file is where it is; of one that has ended, why it was deleted then.
 
@@ -116,6 +130,7 @@ class Explanation:
 
 
 show_as(File, stream_id=Known, event=Known)
+show_as(model.Erasure, file_numbers="file_ids", files="files_count")
 
 
 def explain_file(
@@ -170,6 +185,25 @@ def _detail(tx: Transaction, file: MediaFile) -> FileDetail:
     return take(FileDetail, listed, timeline=sweep_store.list_attempts(tx, file=file.id))
 
 
+def describe_holds(tx: Transaction, holds: Iterable[model.Hold]) -> Iterator[Hold]:
+    """Holds, each with the number of its file."""
+    for hold in holds:
+        numbers: list[int] = []
+        if hold.vendor is not None and hold.file_id is not None:
+            found = files_store.find_by_identity(tx, hold.app_id, hold.vendor, [hold.file_id])
+            numbers = [file.id for file in found.values()]
+        yield take(Hold, hold, file=numbers[0] if numbers else None)
+
+
+def _find_hold(tx: Transaction, number: int) -> Hold | None:
+    return next(describe_holds(tx, filter(None, [holds_store.find_hold(tx, number)])), None)
+
+
+def _find_erasure(tx: Transaction, number: int) -> ErasureDetail | None:
+    found = files_store.find_erasures(tx, [number]).get(number)
+    return None if found is None else take(ErasureDetail, found, by_state=files_store.count_erased(tx, number))
+
+
 def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str]:
     states = [state for state in sweep_store.list_app_states(tx, file.app_id) if state.vendor in (None, file.vendor)]
     plans = sweep_store.list_plans(tx, app_id=file.app_id, only_open=True)
@@ -182,7 +216,7 @@ def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str
 
 
 def _find_file(tx: Transaction, number: int) -> FileDetail | None:
-    file = find_file(tx, number)
+    file = files_store.find_file(tx, number)
     return None if file is None else _detail(tx, file)
 
 
@@ -202,3 +236,31 @@ FILES = Listed[FileFilter, File, FileDetail](
     _find_file,
 )
 """Files by number."""
+
+HOLDS = Listed[HoldFilter, Hold, Hold](
+    "hold",
+    "holds list",
+    Hold,
+    lambda tx, wanted, cursor, size: describe_holds(
+        tx, holds_store.list_holds(tx, size, after=cursor, only_standing=not wanted.released, app_id=wanted.app_id)
+    ),
+    lambda tx, wanted: holds_store.count_holds(tx, only_standing=not wanted.released, app_id=wanted.app_id),
+    "id, app: app_id, stream: stream_pattern, file, until, reason, placed by: placed_by, placed: placed_at,"
+    " released: released_at",
+    "placed, placed by, app, released",
+    _find_hold,
+)
+"""Holds by number."""
+
+ERASURES = Listed[None, model.Erasure, ErasureDetail](
+    "erasure",
+    "erasures list",
+    model.Erasure,
+    lambda tx, _, cursor, size: files_store.list_erasures(tx, size, before=cursor or None),
+    lambda tx, _: files_store.count_erasures(tx),
+    "id, requested: requested_at, stream: stream_pattern, files: files_count, reason, requested by: requested_by,"
+    " app: app_id",
+    "app, requested by",
+    _find_erasure,
+)
+"""Erasures, the newest first."""

@@ -20,6 +20,8 @@ from service.rules import store
 from service.views.form import show_as, take
 from service.views.listed import Listed, Page
 
+_BATCH = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -169,6 +171,19 @@ def list_sooner(
     found = make.list_sooner(database, reader, make.find_preview(database, number), now, after, limit + 1)
     compared = TypeAdapter(list[ComparedFile]).validate_python([change.to_json() for change in found])
     return Page(compared[:limit], compared[limit - 1].id if len(compared) > limit else None)
+
+
+def iterate_sooner(
+    database: Database, reader: PolicyReader, number: int, now: datetime, limit: int | None
+) -> Iterator[ComparedFile]:
+    """All of these files, or the first `limit`."""
+    after, left = 0, limit
+    while left is None or left > 0:
+        page = list_sooner(database, reader, number, now, min(_BATCH, left or _BATCH), after)
+        yield from page.items
+        if page.next_cursor is None:
+            return
+        after, left = page.next_cursor, None if left is None else left - len(page.items)
 
 
 def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> Forecast:

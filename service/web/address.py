@@ -10,6 +10,8 @@ from service.settings import Listen
 
 _MAX_WAIT_S: Final = 0.5
 _FAMILY_IS_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_OUR_ADDRESS: Final = "an address of this machine, for example 127.0.0.1:8080"
+_SUGGESTIONS: Final = {errno.EACCES: "a port above 1023", errno.EADDRNOTAVAIL: _OUR_ADDRESS}
 
 
 class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
@@ -19,41 +21,40 @@ class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as 
 def bind(listen: Listen) -> list[socket.socket]:
     """Sockets on every address that the name has: `localhost` and `[::]` are IPv4 and IPv6 where the machine has both.
 
-    Done before anything is opened or migrated, so that a mistyped address costs nothing.
-
-    Raises:
-        CannotListen: the address cannot be had.
+    Done before anything is opened or migrated, so that a mistyped address costs nothing; CannotListen if it cannot.
     """
-    sockets: list[socket.socket] = []
-    errors: list[OSError] = []
     try:
         found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        found, errors = [], [error]
+        raise _cannot_listen(listen, error, _OUR_ADDRESS) from None
+    sockets: list[socket.socket] = []
+    errors: list[OSError] = []
     for family, kind, protocol, _, address in dict.fromkeys(found):
         try:
             sockets.append(_bind(family, kind, protocol, address))
         except OSError as error:
             errors.append(error)
-    grave = [error for error in errors if error.errno not in _FAMILY_IS_MISSING]
-    if sockets and not grave:
+    errors.sort(key=lambda error: error.errno in _FAMILY_IS_MISSING)
+    if sockets and all(error.errno in _FAMILY_IS_MISSING for error in errors):
         return sockets
     for each in sockets:
         each.close()
-    why = (grave or errors)[0]
-    raise CannotListen(
-        f"cannot listen on {listen}: {why.strerror or why}; set ZEGO_RETENTION_LISTEN to {_suggest(why)}"
-    )
+    raise _cannot_listen(listen, errors[0], _SUGGESTIONS.get(errors[0].errno or 0, "a free port"))
 
 
 def check_address(listen: Listen) -> None:
-    """See whether `bind` would work.
-
-    Raises:
-        CannotListen: the address cannot be had.
-    """
+    """See whether `bind` would work; CannotListen if not."""
     for bound in bind(listen):
         bound.close()
+
+
+def is_answering(listen: Listen) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection(listen, _MAX_WAIT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _bind(family: int, kind: int, protocol: int, address: Any) -> socket.socket:  # noqa: ANN401  (as getaddrinfo has it)
@@ -69,18 +70,5 @@ def _bind(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
     return bound
 
 
-def is_answering(listen: Listen) -> bool:
-    """Whether somebody accepts connections there."""
-    try:
-        socket.create_connection(listen, _MAX_WAIT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def _suggest(error: OSError) -> str:
-    if error.errno == errno.EACCES:
-        return "a port above 1023"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return "an address of this machine, for example 127.0.0.1:8080"
-    return "a free port"
+def _cannot_listen(listen: Listen, error: OSError, remedy: str) -> CannotListen:
+    return CannotListen(f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to {remedy}")

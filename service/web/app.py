@@ -20,7 +20,6 @@ from service.web.api.build import add_api
 from service.web.api.routes import Backend
 from service.web.callback import add_callback_url
 from service.web.problems import harden, problem, register_problems
-from service.web.threads import Threads
 from service.wiring import Clock, Service, utc_now
 
 log = structlog.get_logger(__name__)
@@ -36,13 +35,7 @@ def create_app(
     used does not mend itself: DatabaseUnavailable, as SettingsError says that a setting is missing or wrong.
     """
     service = Service(settings or load_settings(os.environ), now=now, sleep=sleep)
-    database, metrics, threads = service.database, Metrics(service.database, now), Threads()
-    app = Flask(__name__, static_folder=None)
-    app.extensions |= {
-        "zego-retention": service,
-        "zego-retention.threads": threads,
-        "zego-retention.count": metrics.count_callback,
-    }
+    database, metrics = service.database, Metrics(service.database, now)
 
     @cache  # what raises is not remembered
     def prepare() -> None:
@@ -52,8 +45,14 @@ def create_app(
         prepare()
         prove_durable(database, now())
 
+    app, backend = Flask(__name__, static_folder=None), Backend(service, prepare)
+    app.extensions |= {
+        "zego-retention": service,
+        "zego-retention.backend": backend,
+        "zego-retention.count": metrics.count_callback,
+    }
     app.register_blueprint(_health(Readiness(prove), metrics))
-    add_api(app, Backend(service, threads, prepare))
+    add_api(app, backend)
     app.after_request(harden)
     register_problems(app)
     add_callback_url(app, service.inbox, metrics.count_callback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from flask import Flask, Response
@@ -18,6 +18,11 @@ _DETAILS: Final = {
 }
 
 log = structlog.get_logger(__name__)
+
+
+def answer_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """An answer in JSON."""
+    return Response(json.dumps(content) + "\n", status.value, content_type="application/json")
 
 
 def problem(

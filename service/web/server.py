@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import socket
@@ -16,8 +17,11 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.settings import Listen
-from service.web.front import Front
+from service.settings import Listen, Settings
+from service.stopping import follow_lifeline
+from service.web.address import bind
+from service.web.app import create_app
+from service.web.front import Front, create_front
 
 _MAX_CONNECTIONS: Final = 4_000
 _FILES_FOR_OTHERS: Final = 200  # the database's connections, logs and the like
@@ -65,6 +69,17 @@ def build_server(front: Front) -> uvicorn.Server:
         timeout_graceful_shutdown=_MAX_FINISH_S,
     )
     return uvicorn.Server(config)
+
+
+def run_web(settings: Settings) -> None:
+    """Run the web side as a process: until SIGTERM or SIGINT, or CannotListen."""
+    follow_lifeline(os.environ)
+    sockets = bind(settings.listen)
+    app = create_app(settings)
+    try:
+        serve(create_front(app), settings.listen, sockets)
+    finally:
+        app.extensions["zego-retention"].close()
 
 
 def serve(front: Front, listen: Listen, sockets: list[socket.socket]) -> None:

@@ -12,8 +12,7 @@ from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter,
 from service.model import Vendor
 from service.views.audit import AUDIT, TOKENS
 from service.views.callbacks import CALLBACKS
-from service.views.files import FILES
-from service.views.holds import ERASURES, HOLDS
+from service.views.files import ERASURES, FILES, HOLDS
 from service.views.rules import PREVIEWS, REVISIONS
 from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS
 from service.web.api.build import declared_routes

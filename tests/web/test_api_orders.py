@@ -239,7 +239,7 @@ def test_what_reads_the_whole_inventory_does_so_one_at_a_time_and_a_forecast_is_
         8,
         {"scheduled": 4, "held": 3, "unconfirmed": 1},
     )
-    with api.app.extensions["zego-retention.threads"].for_inventory():
+    with api.app.extensions["zego-retention.backend"].for_inventory():
         assert api.get("/forecast") == first  # from memory
         refused = api.ask("GET", "/dry-run", role="viewer")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")

@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.routing import IntegerConverter
 
 from service.audit.checks import BadOrder
-from service.audit.order import OrderState
+from service.audit.order import Order, OrderState
 from service.audit.store import list_tokens
 from service.audit.tokens import BadToken, Bearer, find_bearer
 from service.database import DatabaseUnavailable
@@ -25,11 +25,9 @@ from service.rules.file import RulesError
 from service.views.form import to_json
 from service.views.listed import MAX_NUMBER, Page
 from service.views.rules import describe_preview
-from service.web.api.fields import Strict
-from service.web.api.openapi import answer_json
-from service.web.api.resources import RulesInForce
-from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route
-from service.web.problems import problem
+from service.web.api import openapi, resources  # noqa: F401  (they declare the routes)
+from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route, Strict
+from service.web.problems import answer_json, problem
 from service.wiring import Service
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -80,7 +78,7 @@ def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
         query, body = _read_query(route), _read_body(route) if route.method == "POST" else {}
         actor = Actor(bearer.name, "API")
         call = Call(backend, service, service.database, service.now(), actor, bearer.role, number, query, body)
-        with backend.threads.for_inventory() if route.reads_all else nullcontext():
+        with backend.for_inventory() if route.reads_all else nullcontext():
             answer = route.view(call)
         return answer if isinstance(answer, Response) else _answer(route, call, answer)
 
@@ -90,22 +88,19 @@ def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
 def _answer(route: Route, call: Call, answer: Any) -> Response:  # noqa: ANN401  (whatever a view returns)
     """The answer in JSON; 202 and where to look, if what was ordered is not applied yet."""
     if isinstance(answer, Page):
-        return answer_json(
-            {"items": list(map(to_json, answer.items)), "next_cursor": answer.next_cursor and str(answer.next_cursor)}
-        )
-    if not route.orders:
-        return answer_json(to_json(answer), route.status)
-    if isinstance(answer, RulesInForce):
-        order, content = answer.order, to_json(answer)
-    else:
+        cursor = None if answer.next_cursor is None else str(answer.next_cursor)
+        return answer_json({"items": list(map(to_json, answer.items)), "next_cursor": cursor})
+    order: Order | None = getattr(answer, "order", None)
+    if isinstance(answer, int | tuple):
         concerned, number = answer if isinstance(answer, tuple) else (call.number, answer)
         order = call.report(number)
-        content = to_json(order)
-        if route.listed is not None:
-            content = to_json(route.listed.show(call.database, concerned)) | {"order": content}
+        answer = order if route.listed is None else route.listed.show(call.database, concerned)
+    shown = to_json(answer)
+    if route.listed is not None:
+        shown["order"] = to_json(order)
     if order is None or order.state is OrderState.APPLIED:
-        return answer_json(content, route.status)
-    response = answer_json(content, HTTPStatus.ACCEPTED)
+        return answer_json(shown, route.status)
+    response = answer_json(shown, HTTPStatus.ACCEPTED)
     response.headers["Location"] = f"{PREFIX}/orders/{order.number}"
     return response
 

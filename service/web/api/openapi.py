@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from flask import Response, send_file
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service import __version__
-from service.web.api.fields import Problem
 from service.web.api.routes import PREFIX, ROUTES, Call, Route
+from service.web.problems import answer_json
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 CONTENT_SECURITY_POLICY: Final = (
@@ -30,28 +30,24 @@ _FILES: Final = {
 _NUMBER: Final = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
 
 
-def answer_json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """An answer in JSON."""
-    return Response(json.dumps(content) + "\n", status.value, content_type="application/json")
+class Problem(BaseModel):
+    """What went wrong (RFC 9457); `errors` names each field that is wrong, `preview` is what would happen now."""
 
-
-def _show_openapi(_call: Call) -> Response:
-    return answer_json(describe_api())
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = []
+    preview: dict[str, Any] | None = None
 
 
 def _make_show_file(name: str) -> Callable[[Call], Response]:
     def show_file(_call: Call) -> Response:
         response = send_file(STATIC / name, max_age=0)
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers |= {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
         return response
 
     return show_file
-
-
-ROUTES.append(Route("GET", "/openapi.json", None, "show_openapi", "Describe this API in OpenAPI.", _show_openapi, None))
-for _place, (_path, _name) in enumerate(_FILES.items()):
-    ROUTES.append(Route("GET", _path, None, f"show_page_{_place}", "", _make_show_file(_name), None, hidden=True))
 
 
 @cache
@@ -82,8 +78,12 @@ def _describe(route: Route, schemas: dict[str, Any], references: dict[Any, Any])
     for name, schema in schemas[route.query.__name__].get("properties", {}).items():
         about = schema.pop("description", "")
         parameters.append({"name": name, "in": "query", "description": about, "schema": schema})
-    answers = [route.status, *([HTTPStatus.ACCEPTED] if route.orders else [])]
-    form = references[route.answer, "serialization"] if route.answer else {"type": "object"}
+    answer = {"application/json": {"schema": {"type": "object"}}}
+    if route.answer is not None:
+        answer = {"application/json": {"schema": references[route.answer, "serialization"]}}
+    problem = {"application/problem+json": {"schema": references[Problem, "serialization"]}}
+    contents = {route.status: answer} | dict.fromkeys(sorted(route.refusals), problem)
+    contents |= {HTTPStatus.ACCEPTED: answer} if route.orders else {}
     operation: dict[str, Any] = {
         "operationId": route.name,
         "tags": [route.path.split("/")[1].removesuffix(".json")],
@@ -91,13 +91,8 @@ def _describe(route: Route, schemas: dict[str, Any], references: dict[Any, Any])
         "description": f"Needs the role {route.role}, or one above it." if route.role else "Needs no token.",
         "parameters": parameters,
         "responses": {
-            **{str(status.value): _describe_answer(status, "application/json", form) for status in answers},
-            **{
-                str(status.value): _describe_answer(
-                    status, "application/problem+json", references[Problem, "serialization"]
-                )
-                for status in sorted(route.refusals)
-            },
+            str(status.value): {"description": status.phrase, "content": contents[status]}
+            for status in sorted(contents)
         },
     }
     if route.role:
@@ -108,5 +103,18 @@ def _describe(route: Route, schemas: dict[str, Any], references: dict[Any, Any])
     return operation
 
 
-def _describe_answer(status: HTTPStatus, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": status.phrase, "content": {kind: {"schema": schema}}}
+ROUTES.append(
+    Route(
+        "GET",
+        "/openapi.json",
+        None,
+        "show_openapi",
+        "Describe this API in OpenAPI.",
+        lambda _call: answer_json(describe_api()),
+        None,
+    )
+)
+for _path, _name in _FILES.items():
+    ROUTES.append(
+        Route("GET", _path, None, f"show_{_name}".replace(".", "_"), "", _make_show_file(_name), None, hidden=True)
+    )

@@ -15,14 +15,7 @@ from service.audit.order import Order
 from service.audit.store import Token
 from service.audit.tokens import make_token, revoke_token
 from service.callbacks.replay import place_replay
-from service.files.actions import (
-    ErasurePreview,
-    ErasureRequest,
-    confirm_files,
-    erase_files,
-    preview_erasure,
-    retry_files,
-)
+from service.files import actions
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.holds.holds import place_hold, release_hold
 from service.listing.reconcile import place_reconcile
@@ -34,28 +27,23 @@ from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules
 from service.sweep.dry_run import dry_run
 from service.sweep.orders import place_approval, place_sweep
-from service.views.audit import AUDIT, AUDIT_EXPORT, TOKENS, AuditProof, NewToken, verify_audit
-from service.views.callbacks import CALLBACKS, CallbackDetail, show_callback
-from service.views.figures import DryRun, Totals, count_totals, describe_dry_run
-from service.views.files import FILES, Explanation, FileDetail, explain_file
+from service.views import audit, callbacks, figures, files, rules, runs
 from service.views.form import take
-from service.views.holds import ERASURES, HOLDS, ErasureDetail, Hold
 from service.views.listed import MAX_NUMBER, Page
-from service.views.rules import (
-    PREVIEWS,
-    REVISIONS,
-    ComparedFile,
-    Forecast,
-    Preview,
-    RevisionDetail,
-    describe_preview,
-    find_current,
-    list_sooner,
-    make_forecast,
+from service.web.api.routes import (
+    AppId,
+    Call,
+    Moment,
+    Number,
+    Pattern,
+    Reason,
+    add_list,
+    add_show,
+    body_of,
+    get,
+    post,
+    query_of,
 )
-from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS, RunDetail
-from service.web.api.fields import AppId, Moment, Number, Pattern, Reason, body_of, query_of
-from service.web.api.routes import Call, add_list, add_show, get, post
 
 _RULES = '[[rules]]\nname = "trial rooms"\nmatch = { stream = "trial-*" }\nkeep = "1d"\n'
 RulesText = Annotated[str, Field(min_length=1, max_length=100_000, examples=[_RULES])]
@@ -66,43 +54,54 @@ _HEAD = Annotated[str, Field(pattern=r"^[0-9]{1,19}:[0-9a-f]{64}$", description=
 
 add_list(
     "/files",
-    FILES,
+    files.FILES,
     "List files by number; a page may hold fewer than fit: ask on until `next_cursor` is null.",
     FileFilter,
 )
-add_show("/files", FILES, FileDetail, "Show everything that is known of a file, with every attempt to delete it.")
-add_list("/rules/revisions", REVISIONS, "List every rule set that was in force, the newest first.")
-add_show("/rules/revisions", REVISIONS, RevisionDetail, "Show a revision with its rules.")
-add_list("/rules/previews", PREVIEWS, "List previews, the newest first.")
-add_show("/rules/previews", PREVIEWS, Preview, "Show a preview as it was made.")
-add_list("/holds", HOLDS, "List the holds that stand, by number.", HoldFilter)
-add_show("/holds", HOLDS, Hold, "Show a hold.")
-add_list("/erasures", ERASURES, "List erasures, the newest first.")
-add_show("/erasures", ERASURES, ErasureDetail, "Show an erasure, with its files by their state now.")
-add_list("/runs", RUNS, "List runs, the newest first.")
-add_show("/runs", RUNS, RunDetail, "Show a run with its totals, and the plans of the apps that the breaker stopped.")
-add_list("/runs/<number:number>/files", RUN_FILES, "List what a run did to each file, in the order of its attempts.")
-add_list("/runs/<number:number>/calls", CALLS, "List the calls of a run, with ZEGO's answers.")
-add_list("/listings", LISTINGS, "List the comparisons with the vendors' listings, the newest first.", ListingFilter)
-add_show("/listings", LISTINGS, Listing, "Show one comparison with its counts, and why it is incomplete if it is.")
-add_list("/callbacks", CALLBACKS, "List stored callbacks, the newest first.", CallbackFilter)
-add_list("/audit", AUDIT, "List entries, the newest first.", AuditFilter)
-add_list("/audit/export", AUDIT_EXPORT, "List every entry, the oldest first: what a copy elsewhere needs.")
-add_list("/tokens", TOKENS, "List tokens by number, without their text.", role=Role.ADMIN)
+add_show(
+    "/files", files.FILES, files.FileDetail, "Show everything that is known of a file, with every attempt to delete it."
+)
+add_list("/rules/revisions", rules.REVISIONS, "List every rule set that was in force, the newest first.")
+add_show("/rules/revisions", rules.REVISIONS, rules.RevisionDetail, "Show a revision with its rules.")
+add_list("/rules/previews", rules.PREVIEWS, "List previews, the newest first.")
+add_show("/rules/previews", rules.PREVIEWS, rules.Preview, "Show a preview as it was made.")
+add_list("/holds", files.HOLDS, "List the holds that stand, by number.", HoldFilter)
+add_show("/holds", files.HOLDS, files.Hold, "Show a hold.")
+add_list("/erasures", files.ERASURES, "List erasures, the newest first.")
+add_show("/erasures", files.ERASURES, files.ErasureDetail, "Show an erasure, with its files by their state now.")
+add_list("/runs", runs.RUNS, "List runs, the newest first.")
+add_show(
+    "/runs",
+    runs.RUNS,
+    runs.RunDetail,
+    "Show a run with its totals, and the plans of the apps that the breaker stopped.",
+)
+add_list(
+    "/runs/<number:number>/files", runs.RUN_FILES, "List what a run did to each file, in the order of its attempts."
+)
+add_list("/runs/<number:number>/calls", runs.CALLS, "List the calls of a run, with ZEGO's answers.")
+add_list(
+    "/listings", runs.LISTINGS, "List the comparisons with the vendors' listings, the newest first.", ListingFilter
+)
+add_show("/listings", runs.LISTINGS, Listing, "Show one comparison with its counts, and why it is incomplete if it is.")
+add_list("/callbacks", callbacks.CALLBACKS, "List stored callbacks, the newest first.", CallbackFilter)
+add_list("/audit", audit.AUDIT, "List entries, the newest first.", AuditFilter)
+add_list("/audit/export", audit.AUDIT_EXPORT, "List every entry, the oldest first: what a copy elsewhere needs.")
+add_list("/tokens", audit.TOKENS, "List tokens by number, without their text.", role=Role.ADMIN)
 
 
 @get("/files/<number:number>/explanation")
-def explain_one_file(call: Call) -> Explanation:
+def explain_one_file(call: Call) -> files.Explanation:
     """Say why a file is kept or deleted, and what happens next; of a deleted one, the decision as it was."""
     sweeps = call.service.settings.sweep_slots is not None
-    return explain_file(call.database, call.service.reader, call.number, call.now, sweeps=sweeps)
+    return files.explain_file(call.database, call.service.reader, call.number, call.now, sweeps=sweeps)
 
 
 @get("/rules", problems=(HTTPStatus.NOT_FOUND,))
-def show_rules(call: Call) -> RevisionDetail:
+def show_rules(call: Call) -> rules.RevisionDetail:
     """Show the rules in force."""
     with call.database.read() as tx:
-        found = find_current(tx)
+        found = rules.find_current(tx)
     if found is None:
         raise NoSuchThing("there are no rules yet: nothing is ever deleted")
     return found
@@ -114,46 +113,46 @@ def show_rules(call: Call) -> RevisionDetail:
     query=query_of("list_sooner_files", None),
     reads_all=True,
 )
-def list_sooner_files(call: Call) -> Page[ComparedFile]:
+def list_sooner_files(call: Call) -> Page[rules.ComparedFile]:
     """List the files that a preview makes due sooner, as they are now: stream by stream, the newest first."""
     limit, after = call.query["limit"], call.query["cursor"] or 0
-    return list_sooner(call.database, call.service.reader, call.number, call.now, limit, after)
+    return rules.list_sooner(call.database, call.service.reader, call.number, call.now, limit, after)
 
 
 @get("/callbacks/<number:number>")
-def show_one_callback(call: Call) -> CallbackDetail:
+def show_one_callback(call: Call) -> callbacks.CallbackDetail:
     """Show a callback; from the role operator on with its signature and its body, as it came."""
-    return show_callback(call.database, call.number, call.role)
+    return callbacks.show_callback(call.database, call.number, call.role)
 
 
 @get("/totals")
-def show_totals(call: Call) -> Totals:
+def show_totals(call: Call) -> figures.Totals:
     """Count files by state, callbacks by verdict, runs by state, and what waits for whom."""
-    return count_totals(call.database, call.now)
+    return figures.count_totals(call.database, call.now)
 
 
 @get("/forecast", problems=(HTTPStatus.CONFLICT,))
-def show_forecast(call: Call) -> Forecast:
+def show_forecast(call: Call) -> rules.Forecast:
     """Count files, hours and bytes, and what is deleted on each of the next 90 days; up to a minute old."""
-    return call.backend.threads.find_forecast(lambda: make_forecast(call.database, call.service.reader, call.now))
+    return call.backend.find_forecast(lambda: rules.make_forecast(call.database, call.service.reader, call.now))
 
 
 @get("/dry-run", reads_all=True)
-def show_dry_run(call: Call) -> DryRun:
+def show_dry_run(call: Call) -> figures.DryRun:
     """Show what a sweep would delete now, and the first 100 of these files; nothing is deleted."""
     service, sweeper = call.service, call.service.sweeper
     confirm_all = sweeper.confirm_all
     found = dry_run(
         call.database, service.reader, service.app_ids, sweeper.limits, call.now, confirm_all=confirm_all, limit=100
     )
-    return describe_dry_run(call.database, found)
+    return figures.describe_dry_run(call.database, found)
 
 
 @get("/audit/proof", query=body_of("prove_audit", {"noted": _HEAD | None}), reads_all=True)
-def prove_audit(call: Call) -> AuditProof:
+def prove_audit(call: Call) -> audit.AuditProof:
     """Follow the whole chain of hashes, and say whether anything in it was altered."""
     noted = call.query["noted"]
-    return verify_audit(call.database, None if noted is None else parse_head(noted))
+    return audit.verify_audit(call.database, None if noted is None else parse_head(noted))
 
 
 @get("/orders/<number:number>")
@@ -162,23 +161,23 @@ def show_order(call: Call) -> Order:
     return read_order(call.database, call.number)
 
 
-@post("/files/<number:number>/retry", Role.OPERATOR, listed=FILES, detail=FileDetail)
+@post("/files/<number:number>/retry", Role.OPERATOR, listed=files.FILES, detail=files.FileDetail)
 def retry_file(call: Call) -> int:
     """Start over with a file that failed, or waits for its next attempt."""
-    return retry_files(call.database, call.actor, [call.number], call.now)
+    return actions.retry_files(call.database, call.actor, [call.number], call.now)
 
 
-@post("/files/<number:number>/confirm", Role.OPERATOR, listed=FILES, detail=FileDetail)
+@post("/files/<number:number>/confirm", Role.OPERATOR, listed=files.FILES, detail=files.FileDetail)
 def confirm_file(call: Call) -> int:
     """Confirm an unconfirmed file: from now on the rules decide it."""
-    return confirm_files(call.database, call.actor, [call.number], call.now)
+    return actions.confirm_files(call.database, call.actor, [call.number], call.now)
 
 
 @post(
     "/holds",
     Role.OPERATOR,
-    listed=HOLDS,
-    detail=Hold,
+    listed=files.HOLDS,
+    detail=files.Hold,
     status=HTTPStatus.CREATED,
     body={"file": Number | None, **_STREAMS, "until": Moment | None},
 )
@@ -187,23 +186,23 @@ def place_new_hold(call: Call) -> tuple[int, int]:
     return place_hold(call.database, call.actor, now=call.now, known_apps=call.service.app_ids, **call.body)
 
 
-@post("/holds/<number:number>/release", Role.OPERATOR, listed=HOLDS, detail=Hold)
+@post("/holds/<number:number>/release", Role.OPERATOR, listed=files.HOLDS, detail=files.Hold)
 def release_one_hold(call: Call) -> int:
     """End a hold: the rules count again."""
     return release_hold(call.database, call.actor, call.number, call.now)
 
 
 @post("/erasures/previews", Role.ADMIN, body=_ERASED)
-def preview_new_erasure(call: Call) -> ErasurePreview:
+def preview_new_erasure(call: Call) -> actions.ErasurePreview:
     """Show what an erasure would take; changes nothing."""
-    return preview_erasure(call.database, ErasureRequest(**call.body), known_apps=call.service.app_ids)
+    return actions.preview_erasure(call.database, actions.ErasureRequest(**call.body), known_apps=call.service.app_ids)
 
 
 @post(
     "/erasures",
     Role.ADMIN,
-    listed=ERASURES,
-    detail=ErasureDetail,
+    listed=files.ERASURES,
+    detail=files.ErasureDetail,
     status=HTTPStatus.CREATED,
     body={**_ERASED, "expect": _EXPECTED},
 )
@@ -211,7 +210,9 @@ def order_erasure(call: Call) -> tuple[int, int]:
     """Order files to be deleted by the next sweep; refused with a new preview if they are not as many as expected."""
     wanted, apps = dict(call.body), call.service.app_ids
     expect = wanted.pop("expect")
-    return erase_files(call.database, call.actor, ErasureRequest(**wanted), call.now, known_apps=apps, expect=expect)
+    return actions.erase_files(
+        call.database, call.actor, actions.ErasureRequest(**wanted), call.now, known_apps=apps, expect=expect
+    )
 
 
 @post("/runs", Role.OPERATOR)
@@ -254,11 +255,11 @@ def replay_verdict(call: Call) -> int:
     body={"rules": RulesText | None, "revision": Number | None},
     reads_all=True,
 )
-def preview_rules(call: Call) -> Preview:
+def preview_rules(call: Call) -> rules.Preview:
     """Show what rules would do, over the whole inventory; changes nothing, and is remembered for applying them."""
     service, candidate = call.service, _read_rules(call, **call.body)
-    rules = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
-    return describe_preview(make_preview(*rules, call.now, known_apps=service.app_ids))
+    given = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
+    return rules.describe_preview(make_preview(*given, call.now, known_apps=service.app_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +287,9 @@ def apply_new_rules(call: Call) -> RulesInForce:
         candidate = candidate_of_preview(call.database, preview)
     else:
         candidate = _read_rules(call, **wanted)
-    rules = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
-    with call.backend.threads.for_inventory():
-        found = apply_rules(*rules, service.now, preview_id=preview, known_apps=service.app_ids)
+    given = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
+    with call.backend.for_inventory():
+        found = apply_rules(*given, service.now, preview_id=preview, known_apps=service.app_ids)
     applied = None if found.order is None else call.report(found.order)
     return take(RulesInForce, found, is_new=found.order is not None, order=applied)
 
@@ -299,11 +300,11 @@ def apply_new_rules(call: Call) -> RulesInForce:
     status=HTTPStatus.CREATED,
     body={"name": Annotated[str, Field(min_length=1, max_length=100)], "role": Role, "expires_at": Moment | None},
 )
-def make_new_token(call: Call) -> NewToken:
+def make_new_token(call: Call) -> audit.NewToken:
     """Make a token; the answer holds its text, this once."""
     name, role, ends = call.body.values()
     token, text = make_token(call.database, name, role, ends, call.actor, call.now)
-    return take(NewToken, token, token=text)
+    return take(audit.NewToken, token, token=text)
 
 
 @post("/tokens/<number:number>/revoke", Role.ADMIN)

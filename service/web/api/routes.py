@@ -1,41 +1,112 @@
 """How a route is declared: what it takes, who may use it, what it answers. OpenAPI and the tests read it here.
 
 A view takes one `Call` and returns the value that is the answer. What is ordered is answered with what came of it, or
-202 and where to look if the leader has not applied it in time.
+202 and where to look if the leader has not applied it in time. Requests are refused, field by field, for whatever in
+them is not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, create_model
+from flask import abort
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from service.audit.order import Order
 from service.database import Database
 from service.model import Actor, Role
 from service.orders import wait_for_order
+from service.units import parse_moment
 from service.views.form import Form, form_of
-from service.views.listed import Listed, Page
-from service.web.api.fields import Strict, body_of, query_of
-from service.web.threads import Threads
+from service.views.listed import MAX_NUMBER, Listed, Page
+from service.views.rules import Forecast
+from service.web.problems import problem
 from service.wiring import Service
 
 PREFIX: Final = "/api/v1"
 ORDER_WAIT_S: Final = 2.0
 """How long an answer waits for the leader to apply what was ordered."""
 
+FORECAST_FRESH_S: Final = 60.0
+"""How long a forecast is shown to everybody before the inventory is counted again."""
 
-@dataclass(frozen=True, slots=True)
+_MAX_INVENTORY_WAIT_S: Final = 1.0
+_ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_NO_NUL: Final = r"^[^\x00]*$"
+_MOMENT: Final = {"type": "string", "format": "date-time", "examples": ["2026-12-31T18:00:00Z"]}
+
+
+def _read_moment(value: object) -> datetime:
+    # A duration would count from now, which a request does not say.
+    if not isinstance(value, str) or value[-1:] in tuple("smhdw"):
+        raise ValueError("must be a time in text, for example 2026-12-31T18:00:00Z")
+    return parse_moment(value, _ANY_TIME)
+
+
+def _refuse_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+Moment = Annotated[datetime, BeforeValidator(_read_moment), WithJsonSchema(_MOMENT)]
+Text = Annotated[str, Field(min_length=1, max_length=255, pattern=_NO_NUL)]
+Pattern = Annotated[Text, Field(description="`*` and `?` are special, as in rules", examples=["trial-*"])]
+Reason = Annotated[str, Field(min_length=1, max_length=1000, pattern=_NO_NUL), AfterValidator(_refuse_blank)]
+AppId = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,9}$", examples=["1234567890"])]
+Number = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True)]
+
+_KINDS: Final = {str: Text, int: Annotated[int, Field(ge=1, le=MAX_NUMBER)], datetime: Moment}
+_PAGING: Final = {
+    "cursor": (int | None, Field(None, ge=0, le=MAX_NUMBER, description="`next_cursor` of the page before")),
+    "limit": (int, Field(100, ge=1, le=500, description="The most entries of one page")),
+}
+
+
+class Strict(BaseModel):
+    """A request: what it does not know, it refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Backend:
-    """What the routes work with; `prepare` makes the database ready, or raises DatabaseUnavailable."""
+    """What the routes work with; `prepare` makes the database ready, or raises DatabaseUnavailable.
 
-    service: Service
-    threads: Threads
-    prepare: Callable[[], None]
+    What reads the whole inventory is answered for one request at a time, the forecast from memory (docs/http.md).
+    """
+
+    def __init__(self, service: Service, prepare: Callable[[], None]) -> None:
+        self.service, self.prepare = service, prepare
+        self._inventory = threading.Lock()
+        self._forecast: tuple[float, Forecast] | None = None
+
+    @contextmanager
+    def for_inventory(self) -> Iterator[None]:
+        """Hold a thread for what reads the whole inventory (a forecast, a preview); 503 if another one does."""
+        if not self._inventory.acquire(timeout=_MAX_INVENTORY_WAIT_S):
+            abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, "another request reads the whole inventory: ask again"))
+        try:
+            yield
+        finally:
+            self._inventory.release()
+
+    def find_forecast(self, make: Callable[[], Forecast]) -> Forecast:
+        """The last forecast if it is fresh, or a new one."""
+        kept = self._forecast
+        if kept is None or time.monotonic() >= kept[0]:
+            with self.for_inventory():
+                if self._forecast is None or self._forecast is kept:  # nobody made one meanwhile
+                    self._forecast = time.monotonic() + FORECAST_FRESH_S, make()
+                kept = self._forecast
+        return kept[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,23 +203,20 @@ def add_show(path: str, listed: Listed[Any, Any, Any], detail: type, about: str)
 
 def get(path: str, **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
     """Declare what reads; what it answers is what its view returns."""
-    return _declare("GET", path, Role.VIEWER, **more)
+    return post(path, Role.VIEWER, method="GET", **more)
 
 
-def post(path: str, role: Role, **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
-    """Declare what changes or orders something; `body` names its fields, `detail` what an entry of `listed` is."""
-    return _declare("POST", path, role, **more)
-
-
-def _declare(
-    method: str,
+def post(
     path: str,
     role: Role,
     *,
+    method: str = "POST",
     body: dict[str, Any] | None = None,
     detail: type | None = None,
     **more: Any,  # noqa: ANN401  (of Route)
 ) -> Callable[[View], View]:
+    """Declare what changes or orders something; `body` names its fields, `detail` what an entry of `listed` is."""
+
     def declare(view: View) -> View:
         returned, name = get_type_hints(view)["return"], view.__name__
         is_order = returned in (int, tuple[int, int])
@@ -167,3 +235,25 @@ def page_of(row: type) -> type[Form]:
     """What a page of a list looks like."""
     items: Any = list[form_of(row)]  # type: ignore[misc]
     return create_model(f"{row.__name__}Page", __base__=Form, items=(items, ...), next_cursor=(str | None, ...))
+
+
+def body_of(name: str, fields: dict[str, Any]) -> type[Strict]:
+    """The model of a body, from kinds of fields or kinds with defaults; one that may be None may be left out."""
+    made = {
+        field: kind if isinstance(kind, tuple) else (kind, None if type(None) in get_args(kind) else ...)
+        for field, kind in fields.items()
+    }
+    return create_model(name.title().replace("_", ""), __base__=Strict, **made)  # type: ignore[call-overload, no-any-return]
+
+
+def query_of(name: str, wanted: type | None) -> type[Strict]:
+    """The parameters of a list: the fields of its filter, and which page."""
+    kind: Any
+    fields: dict[str, Any] = {}
+    for each in dataclasses.fields(wanted) if wanted else ():
+        hint = get_type_hints(wanted)[each.name]
+        kind = next(iter(get_args(hint)), hint)
+        kind = AppId if each.name == "app_id" else _KINDS.get(kind, kind)
+        about = Field(each.default, alias=each.metadata.get("name"), description=each.metadata["help"])
+        fields[each.name] = (kind | None if each.default is None else kind, about)
+    return create_model(name, __base__=Strict, **fields, **_PAGING)  # type: ignore[call-overload, no-any-return]
