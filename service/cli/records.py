@@ -15,6 +15,7 @@ from service.callbacks.replay import place_replay
 from service.cli import orders
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import absolute, note, print_json, safe, show, show_facts, shown_as_json
+from service.filters import AuditFilter
 from service.model import Role, Verdict
 from service.orders import read_order
 from service.units import count_of
@@ -71,7 +72,7 @@ def verify(invocation: Invocation, *, head: str | None) -> None:
 
 
 def export(invocation: Invocation, *, after: int | None) -> None:
-    print_json(audit.AUDIT_EXPORT.iterate(invocation.service.database, None, after=after or 0))
+    print_json(audit.AUDIT_EXPORT.iterate(invocation.service.database, AuditFilter(), after=after or 0))
 
 
 def add_token(invocation: Invocation, *, name: str, role: Role, expires: datetime | None) -> None:

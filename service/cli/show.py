@@ -21,7 +21,7 @@ from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
 from service.units import describe_moment
 from service.views.form import to_form, to_json
-from service.views.listed import Listed
+from service.views.listed import Listed, columns_of
 
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
@@ -66,9 +66,8 @@ def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: obj
 
 def show_rows(table: str, rows: Iterable[object], now: datetime, drop_first: str = "") -> None:
     """Show values as a table of these columns (`id, started: started_at`); see `make_table` for `drop_first`."""
-    pairs = (column.partition(": ") for column in table.split(", "))
-    columns = {header: attribute or header for header, _, attribute in pairs}
-    cells = [[_describe_cell(name, attrgetter(name)(row), now) for name in columns.values()] for row in rows]
+    columns = columns_of(table)
+    cells = [[_describe(name, attrgetter(name)(row), now, relative) for name in columns.values()] for row in rows]
     show_table([*columns], cells, drop_first.split(", ") if drop_first else ())
 
 
@@ -116,7 +115,7 @@ def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **oth
     for name, value in ({name: value for name, value in to_form(form) if name not in skip} | others).items():
         if value is not None and value not in ([], {}):
             words = name.removesuffix("_at").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
-            grid.add_row(words, make_cell(_describe_fact(name, value, now)))
+            grid.add_row(words, make_cell(_describe(name, value, now, absolute)))
     show(grid)
 
 
@@ -213,22 +212,17 @@ def describe_counts(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
 
 
-def _describe_cell(name: str, value: Any, now: datetime) -> object:
-    if isinstance(value, datetime):
-        return relative(value, now)
-    return humanize.naturalsize(value) if name.endswith("_bytes") and value is not None else value
-
-
-def _describe_fact(name: str, value: Any, now: datetime) -> str:
+def _describe(name: str, value: Any, now: datetime, at: Callable[[datetime, datetime], str]) -> object:
+    """A value in words; its name says what it is a number of, `at` how a time is written."""
     match value:
         case datetime():
-            return absolute(value, now)
+            return at(value, now)
         case bool():
             return "yes" if value else "no"
         case list():
             return ", ".join(map(str, value))
         case dict():
             return describe_counts(value)
-    if name.endswith("_bytes"):
-        return str(humanize.naturalsize(value))
-    return span(value) if name.endswith("_s") else str(value)
+        case int() | float() if name.endswith(("_bytes", "_s")):
+            return humanize.naturalsize(value) if name.endswith("_bytes") else span(value)
+    return value

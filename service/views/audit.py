@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -61,7 +61,7 @@ def _describe(entries: Iterable[Entry]) -> Iterator[AuditEntry]:
         yield take(AuditEntry, entry, parsed=parsed)
 
 
-def _list_forward(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[AuditEntry]:
+def _list_forward(tx: Transaction, _: AuditFilter, cursor: int, size: int) -> Iterator[AuditEntry]:
     return _describe(islice(store.iterate_entries(tx, cursor), size))
 
 
@@ -77,16 +77,7 @@ AUDIT = Listed[AuditFilter, AuditEntry, None](
 )
 """Entries of the audit, the newest first."""
 
-AUDIT_EXPORT = Listed[None, AuditEntry, None](
-    "audit entry",
-    "audit list",
-    AuditEntry,
-    _list_forward,
-    lambda tx, _: store.find_head(tx).number,
-    AUDIT.table,
-    AUDIT.drop_first,
-    key="number",
-)
+AUDIT_EXPORT = replace(AUDIT, fetch=_list_forward)
 """The same, the oldest first: what a copy elsewhere needs."""
 
 TOKENS = Listed[None, Token, Token](

@@ -70,10 +70,7 @@ def take(kind: type[T], source: object, **more: Any) -> T:  # noqa: ANN401  (fie
 
 def list_fields(kind: type) -> tuple[str, ...]:
     """The names of the fields of a dataclass or named tuple."""
-    if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    names: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-    return names
+    return tuple(getattr(kind, "_fields", ()) or (field.name for field in dataclasses.fields(kind)))
 
 
 def _translate(hint: Any) -> Any:  # noqa: ANN401  (a type)

@@ -29,6 +29,12 @@ class Page(Generic[T]):
     next_cursor: int | None
 
 
+def columns_of(table: str) -> dict[str, str]:
+    """The headers of a table that is written as `id, started: started_at`, each with the attribute under it."""
+    pairs = (column.partition(": ") for column in table.split(", "))
+    return {header: attribute or header for header, _, attribute in pairs}
+
+
 @dataclass(frozen=True)
 class Listed(Generic[FilterT, RowT, DetailT]):
     """One resource, called `name`, which `command` lists.
@@ -51,9 +57,8 @@ class Listed(Generic[FilterT, RowT, DetailT]):
 
     @property
     def columns(self) -> dict[str, str]:
-        """The headers of a table, each with the attribute that is shown under it."""
-        pairs = (column.partition(": ") for column in self.table.split(", "))
-        return {header: attribute or header for header, _, attribute in pairs}
+        """The headers of its table, each with the attribute that is shown under it."""
+        return columns_of(self.table)
 
     def read(self, tx: Transaction, wanted: FilterT, cursor: int, limit: int) -> tuple[list[RowT], int | None]:
         """Entries beyond `cursor`, and the cursor to resume at; None: that was all."""

@@ -58,14 +58,9 @@ show_as(RunFile, stream_id=Known)
 
 def _count(tx: Transaction, run: records.Run) -> Run:
     totals = store.count_totals(tx, run.id)
-    return take(
-        Run,
-        run,
-        calls=totals.calls,
-        outcomes={outcome: count for outcome in Outcome if (count := totals.outcomes.get(outcome))},
-        unanswered=totals.outcomes.get(None, 0),
-        purges_failed=totals.purges_failed,
-    )
+    outcomes = {outcome: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes.get(outcome)}
+    counts = {"calls": totals.calls, "purges_failed": totals.purges_failed}
+    return take(Run, run, outcomes=outcomes, unanswered=totals.outcomes.get(None, 0), **counts)
 
 
 def _list_runs(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[Run]:

@@ -38,7 +38,6 @@ from service.web.api.routes import (
     Pattern,
     Reason,
     add_list,
-    add_show,
     body_of,
     get,
     post,
@@ -52,38 +51,19 @@ _ERASED: dict[str, Any] = {"files": (Annotated[list[Number], Field(max_length=MA
 _EXPECTED = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`files` of the preview")]
 _HEAD = Annotated[str, Field(pattern=r"^[0-9]{1,19}:[0-9a-f]{64}$", description="A head that was noted earlier")]
 
-add_list(
-    "/files",
-    files.FILES,
-    "List files by number; a page may hold fewer than fit: ask on until `next_cursor` is null.",
-    FileFilter,
-)
-add_show(
-    "/files", files.FILES, files.FileDetail, "Show everything that is known of a file, with every attempt to delete it."
-)
-add_list("/rules/revisions", rules.REVISIONS, "List every rule set that was in force, the newest first.")
-add_show("/rules/revisions", rules.REVISIONS, rules.RevisionDetail, "Show a revision with its rules.")
-add_list("/rules/previews", rules.PREVIEWS, "List previews, the newest first.")
-add_show("/rules/previews", rules.PREVIEWS, rules.Preview, "Show a preview as it was made.")
-add_list("/holds", files.HOLDS, "List the holds that stand, by number.", HoldFilter)
-add_show("/holds", files.HOLDS, files.Hold, "Show a hold.")
-add_list("/erasures", files.ERASURES, "List erasures, the newest first.")
-add_show("/erasures", files.ERASURES, files.ErasureDetail, "Show an erasure, with its files by their state now.")
-add_list("/runs", runs.RUNS, "List runs, the newest first.")
-add_show(
-    "/runs",
-    runs.RUNS,
-    runs.RunDetail,
-    "Show a run with its totals, and the plans of the apps that the breaker stopped.",
-)
-add_list(
-    "/runs/<number:number>/files", runs.RUN_FILES, "List what a run did to each file, in the order of its attempts."
-)
-add_list("/runs/<number:number>/calls", runs.CALLS, "List the calls of a run, with ZEGO's answers.")
-add_list(
-    "/listings", runs.LISTINGS, "List the comparisons with the vendors' listings, the newest first.", ListingFilter
-)
-add_show("/listings", runs.LISTINGS, Listing, "Show one comparison with its counts, and why it is incomplete if it is.")
+_PAGES = "List files by number; a page may hold fewer than fit: ask on until `next_cursor` is null."
+_LISTINGS = "List the comparisons with the vendors' listings, the newest first."
+_RUN = "/runs/<number:number>"
+
+add_list("/files", files.FILES, _PAGES, FileFilter, files.FileDetail)
+add_list("/rules/revisions", rules.REVISIONS, "List every rule set that was in force.", None, rules.RevisionDetail)
+add_list("/rules/previews", rules.PREVIEWS, "List previews, the newest first.", None, rules.Preview)
+add_list("/holds", files.HOLDS, "List the holds that stand, by number.", HoldFilter, files.Hold)
+add_list("/erasures", files.ERASURES, "List erasures, the newest first.", None, files.ErasureDetail)
+add_list("/runs", runs.RUNS, "List runs, the newest first.", None, runs.RunDetail)
+add_list(f"{_RUN}/files", runs.RUN_FILES, "List what a run did to each file, in the order of its attempts.")
+add_list(f"{_RUN}/calls", runs.CALLS, "List the calls of a run, with ZEGO's answers.")
+add_list("/listings", runs.LISTINGS, _LISTINGS, ListingFilter, Listing)
 add_list("/callbacks", callbacks.CALLBACKS, "List stored callbacks, the newest first.", CallbackFilter)
 add_list("/audit", audit.AUDIT, "List entries, the newest first.", AuditFilter)
 add_list("/audit/export", audit.AUDIT_EXPORT, "List every entry, the oldest first: what a copy elsewhere needs.")
@@ -97,7 +77,7 @@ def explain_one_file(call: Call) -> files.Explanation:
     return files.explain_file(call.database, call.service.reader, call.number, call.now, sweeps=sweeps)
 
 
-@get("/rules", problems=(HTTPStatus.NOT_FOUND,))
+@get("/rules")
 def show_rules(call: Call) -> rules.RevisionDetail:
     """Show the rules in force."""
     with call.database.read() as tx:
@@ -107,12 +87,7 @@ def show_rules(call: Call) -> rules.RevisionDetail:
     return found
 
 
-@get(
-    "/rules/previews/<number:number>/sooner",
-    problems=(HTTPStatus.CONFLICT,),
-    query=query_of("list_sooner_files", None),
-    reads_all=True,
-)
+@get("/rules/previews/<number:number>/sooner", query=query_of("list_sooner_files", None), reads_all=True)
 def list_sooner_files(call: Call) -> Page[rules.ComparedFile]:
     """List the files that a preview makes due sooner, as they are now: stream by stream, the newest first."""
     limit, after = call.query["limit"], call.query["cursor"] or 0
@@ -131,7 +106,7 @@ def show_totals(call: Call) -> figures.Totals:
     return figures.count_totals(call.database, call.now)
 
 
-@get("/forecast", problems=(HTTPStatus.CONFLICT,))
+@get("/forecast")
 def show_forecast(call: Call) -> rules.Forecast:
     """Count files, hours and bytes, and what is deleted on each of the next 90 days; up to a minute old."""
     return call.backend.find_forecast(lambda: rules.make_forecast(call.database, call.service.reader, call.now))
@@ -141,11 +116,8 @@ def show_forecast(call: Call) -> rules.Forecast:
 def show_dry_run(call: Call) -> figures.DryRun:
     """Show what a sweep would delete now, and the first 100 of these files; nothing is deleted."""
     service, sweeper = call.service, call.service.sweeper
-    confirm_all = sweeper.confirm_all
-    found = dry_run(
-        call.database, service.reader, service.app_ids, sweeper.limits, call.now, confirm_all=confirm_all, limit=100
-    )
-    return figures.describe_dry_run(call.database, found)
+    everything = (call.database, service.reader, service.app_ids, sweeper.limits, call.now)
+    return figures.describe_dry_run(call.database, dry_run(*everything, confirm_all=sweeper.confirm_all, limit=100))
 
 
 @get("/audit/proof", query=body_of("prove_audit", {"noted": _HEAD | None}), reads_all=True)

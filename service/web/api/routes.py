@@ -39,6 +39,13 @@ FORECAST_FRESH_S: Final = 60.0
 """How long a forecast is shown to everybody before the inventory is counted again."""
 
 _MAX_INVENTORY_WAIT_S: Final = 1.0
+_REFUSALS: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
+    | {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
+)
+_REFUSALS_OF_BODIES: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+)
 _ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _NO_NUL: Final = r"^[^\x00]*$"
 _MOMENT: Final = {"type": "string", "format": "date-time", "examples": ["2026-12-31T18:00:00Z"]}
@@ -151,7 +158,6 @@ class Route:
     status: HTTPStatus = HTTPStatus.OK
     query: type[Strict] = Strict
     body: type[Strict] | None = None
-    problems: tuple[HTTPStatus, ...] = ()
     listed: Listed[Any, Any, Any] | None = None
     orders: bool = False
     reads_all: bool = False
@@ -159,46 +165,41 @@ class Route:
 
     @property
     def refusals(self) -> frozenset[HTTPStatus]:
-        """Every status of a problem that it answers with, but the one of a defect."""
-        found = {HTTPStatus.UNPROCESSABLE_ENTITY, *self.problems}
-        if self.role is not None:
-            found |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
-        if self.role not in (None, Role.VIEWER):
-            found.add(HTTPStatus.FORBIDDEN)
-        if "<number:" in self.path:
-            found.add(HTTPStatus.NOT_FOUND)
-        if self.method == "POST":
-            found |= {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
-        if self.body is not None:
-            found |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
-        return frozenset(found)
+        """Every status of a problem that it may answer with, but the one of a defect."""
+        if self.role is None:
+            return frozenset({HTTPStatus.UNPROCESSABLE_ENTITY})
+        return _REFUSALS if self.method == "GET" else _REFUSALS | _REFUSALS_OF_BODIES
 
 
 ROUTES: Final[list[Route]] = []
 
 
 def add_list(
-    path: str, listed: Listed[Any, Any, Any], about: str, wanted: type | None = None, role: Role = Role.VIEWER
+    path: str,
+    listed: Listed[Any, Any, Any],
+    about: str,
+    wanted: type | None = None,
+    detail: type | None = None,
+    role: Role = Role.VIEWER,
 ) -> None:
-    """Declare a list with its filter; without one, the number in its path is what it is filtered by."""
+    """Declare a list with its filter (without one, the number in its path is what it is filtered by).
 
-    def view(call: Call) -> Page[Any]:
+    With `detail`, also that one of its entries is shown in full, so.
+    """
+
+    def list_page(call: Call) -> Page[Any]:
         query = dict(call.query)
         limit, cursor = query.pop("limit"), query.pop("cursor") or 0
         return listed.page(call.database, wanted(**query) if wanted else call.number, limit, cursor)
 
-    name = f"list_{path.strip('/').replace('/<number:number>', '').replace('/', '_')}"
-    ROUTES.append(Route("GET", path, role, name, about, view, page_of(listed.row), query=query_of(name, wanted)))
-
-
-def add_show(path: str, listed: Listed[Any, Any, Any], detail: type, about: str) -> None:
-    """Declare how one entry of a list is shown in full."""
-
-    def view(call: Call) -> Any:  # noqa: ANN401  (an entry of any list)
+    def show(call: Call) -> Any:  # noqa: ANN401  (an entry of any list)
         return listed.show(call.database, call.number)
 
-    path = f"{path}/<number:number>"
-    ROUTES.append(Route("GET", path, Role.VIEWER, f"show_{listed.name}", about, view, form_of(detail)))
+    name = f"list_{path.strip('/').replace('/<number:number>', '').replace('/', '_')}"
+    ROUTES.append(Route("GET", path, role, name, about, list_page, page_of(listed.row), query=query_of(name, wanted)))
+    if detail is not None:
+        name, about = f"show_{listed.name}", f"Show one {listed.name} with everything that is known of it."
+        ROUTES.append(Route("GET", f"{path}/<number:number>", role, name, about, show, form_of(detail)))
 
 
 def get(path: str, **more: Any) -> Callable[[View], View]:  # noqa: ANN401  (of Route)
