@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
-from service.audit.chain import parse_head, verify_chain
+from service.audit.chain import hash_entry, parse_head, verify_chain
 from service.audit.record import record_entry
 from service.audit.store import START, Head, iterate_entries, list_entries
 from service.database import Database
@@ -132,6 +133,18 @@ def test_removed_moved_and_added_entries_are_found(database: Database, statement
     write(database, 9)
     tamper(database, *statements)
     assert verify_chain(database).fault == fault
+
+
+def test_an_altered_entry_whose_hash_was_made_anew_is_found_by_the_next_one(database: Database) -> None:
+    write(database, 9)
+    with database.read() as tx:
+        before, entry = list(iterate_entries(tx, 2))[:2]
+    forged = hash_entry(Head(before.number, before.hash), replace(entry, subject="hold 99"))
+    alteration = f"UPDATE audit_entries SET subject = 'hold 99', hash = '{forged}' WHERE number = 4"  # noqa: S608
+    tamper(database, alteration)
+    verified = verify_chain(database)
+    fault = "entry 5 is not what was chained: it or its hash was altered"
+    assert (verified.head.number, verified.fault) == (4, fault)
 
 
 def test_a_time_that_cannot_be_read_is_found(sqlite_url: str) -> None:
