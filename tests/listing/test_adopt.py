@@ -235,6 +235,13 @@ def test_an_erasure_concerns_no_recording_that_was_made_after_it(created: dateti
     assert file_after.erasure_id == left
 
 
+def test_an_erasure_concerns_no_recording_of_which_nobody_says_when_it_was_made() -> None:
+    erasure = Erasure(5, None, None, (1,), 9, 1, "she asked", NOW - HOUR, "a", "b")
+    file = known_file(**ENDED, state=FileState.DELETED, erasure_id=5, vendor_created_at=None)
+    file_after, _ = compare(Known(file, erasure=erasure), ListedFile("f1", None))
+    assert file_after.erasure_id is None
+
+
 @pytest.mark.parametrize(("was_asked_for", "state"), [(False, FileState.GONE), (True, FileState.DELETED)])
 def test_a_missing_file_is_gone_or_was_deleted_by_a_call_without_an_answer(
     was_asked_for: bool, state: FileState
