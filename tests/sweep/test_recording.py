@@ -120,6 +120,19 @@ def test_what_a_dead_process_left_open_is_unknown_and_asked_for_again(stage: Sta
     assert stage.states() == {"a": "deleted", "b": "deleted"}
 
 
+def test_what_was_seen_after_a_call_without_an_answer_was_not_deleted_by_it(stage: Stage) -> None:
+    stage.keep("1d")
+    stage.add("file")
+    leave_a_call_open(stage, "file")
+    close_open(stage)
+    stage.clock.move(minutes=2)
+    stage.change("file", confirmed_at=stage.clock())  # a listing shows it
+    stage.sandbox.remove_file("1234567890", "Tencent", "file")
+    stage.sweep(Trigger.RETRY)
+    assert stage.states() == {"file": "gone"}
+    assert stage.attempts("file") == [("unknown", False), ("gone", True)]
+
+
 def test_closing_what_is_open_does_not_touch_what_has_ended(stage: Stage) -> None:
     stage.keep("1d")
     stage.add("ended", "open", "before")
