@@ -22,8 +22,8 @@ from service.leader.leader import LeadLost
 from service.leader.store import set_progress
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
-from service.sweep.history_store import prune_history
 from service.sweep.records import Trigger
+from service.sweep.store import prune_history
 from service.wiring import Clock, MigrationsPending, Service, utc_now
 
 _TRY_DATABASE_S: Final = 3.0

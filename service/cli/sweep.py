@@ -32,9 +32,8 @@ from service.listing.reconcile import place_reconcile
 from service.model import Outcome, Vendor
 from service.rules.store import find_current
 from service.sweep.dry_run import KeptBack, dry_run
-from service.sweep.orders import place_approval, place_sweep
+from service.sweep.orders import find_attention, place_approval, place_sweep
 from service.sweep.records import PlanState, RunState, Trigger
-from service.sweep.reports import find_attention
 from service.units import count_of, format_duration
 from service.views.figures import count_kept_back, describe_dry_run
 from service.views.files import FILES

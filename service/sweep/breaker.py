@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,8 +10,9 @@ from typing import Final
 
 from service.database import Transaction
 from service.files.store import count_present
-from service.sweep import store
 from service.sweep.claim_store import Budgets
+from service.sweep.records import describe_remedy
+from service.sweep.store import list_plans
 
 _SHARE_COUNTS_BEYOND: Final = 1_000
 
@@ -47,16 +49,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
-    """What the breaker says of one app, of which `files_count` due files count; `reason` is set if it stops the app.
+class WouldStop:
+    """An app that the breaker stops, and why; `plan_run` is the run whose plan is open already."""
 
-    `plan_run` is the run whose open plan stops it, where there is one already.
-    """
-
+    app_id: str
     files_count: int
     present_count: int
-    reason: str | None = None
-    plan_run: int | None = None
+    reason: str
+    plan_run: int | None
+
+    @property
+    def sentence(self) -> str:
+        """What would happen, and what to do."""
+        writes = "the sweep writes down a plan to look at and approve"
+        remedy = writes if self.plan_run is None else describe_remedy(self.plan_run)
+        return f"the breaker would stop app {self.app_id}: {self.reason}; {remedy}"
 
 
 def count_beyond(due: Mapping[tuple[int | None, bool], int], moved: Mapping[int, int], planned: int) -> int:
@@ -65,11 +72,11 @@ def count_beyond(due: Mapping[tuple[int | None, bool], int], moved: Mapping[int,
     `due` are those that no erasure names and that were not asked for before, by the previewed revision that moved them
     and by whether the approved plan covers them; `moved` and `planned` are what is left of budgets.
     """
-    by_revision: dict[int | None, int] = {}
-    for (moved_by, _), count in due.items():
-        by_revision[moved_by] = by_revision.get(moved_by, 0) + count
+    by_revision, covered = Counter[int | None](), 0
+    for (moved_by, is_in_plan), count in due.items():
+        by_revision[moved_by] += count
+        covered += count * is_in_plan
     beyond = sum(max(count - moved.get(moved_by or 0, 0), 0) for moved_by, count in by_revision.items())
-    covered = sum(count for (_, is_in_plan), count in due.items() if is_in_plan)
     return max(beyond - min(planned, covered), 0)
 
 
@@ -80,20 +87,16 @@ def ask_breaker(
     revision: int,
     due: Mapping[tuple[int | None, bool], int],
     budgets: Budgets,
-) -> Admission:
-    """Judge what a pass would ask for of one app (`due` as for `count_beyond`). Reads only.
+) -> tuple[int, WouldStop | None]:
+    """How many due files of an app count (`due` as for `count_beyond`), and whether that stops it. Reads only.
 
     While an app's plan under the rules in force is open and something that counts is due, it stays stopped.
     """
     counted = count_beyond(due, budgets.moved, budgets.plan.budget if budgets.plan else 0)
-    for plan in store.list_plans(tx, app_id=app_id, only_open=True):
+    for plan in list_plans(tx, app_id=app_id, only_open=True):
         if plan.revision == revision and counted:
             reason = f"the plan of run {plan.run_id} with {plan.files_count:,} files waits for approval"
-            return Admission(counted, plan.present_count, reason, plan.run_id)
+            return counted, WouldStop(app_id, counted, plan.present_count, reason, plan.run_id)
     present = count_present(tx, app_id) if limits.needs_present(counted) else counted
-    return Admission(counted, present, limits.judge(counted, present))
-
-
-def describe_remedy(plan_run: int) -> str:
-    """What to do about an open plan."""
-    return f"see `zego-retention runs show {plan_run}`, then `zego-retention sweep --approve {plan_run}`"
+    judged = limits.judge(counted, present)
+    return counted, WouldStop(app_id, counted, present, judged, None) if judged else None

@@ -7,7 +7,7 @@ index of what is due.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -41,12 +41,14 @@ PLAN: Final = "the approved plan"
 class Want:
     """What to claim: the next due files of a vendor, or, of a call that is bisected, these by number.
 
-    `room` is how many files that count the breaker allows; `approved_run` allows only what the plan of that run
-    covers. If `number` is set, nothing is claimed while the audit has newer entries than that.
+    `revision` is that of the rules when the pass began, `room` how many files that count the breaker allows;
+    `approved_run` allows only what the plan of that run covers. If `number` is set, nothing is claimed while the audit
+    has newer entries than that: orders up to it have been applied.
     """
 
     run_id: int
     due: Due
+    revision: int
     room: int
     confirm_all: bool
     approved_run: int | None = None
@@ -179,27 +181,26 @@ def set_aside(
             pass
 
 
-def _find_counting(policy: Policy) -> dict[str, int]:
-    return {rule.name: rule.keep_latest for rule in policy.rules.rules if rule.keep_latest is not None}
-
-
 def _keep_newest(
-    tx: Transaction, reader: PolicyReader, due: Due, streams: Iterable[tuple[str, str]], now: datetime
+    tx: Transaction, reader: PolicyReader, due: Due, streams: Sequence[tuple[str, str]], now: datetime
 ) -> None:
     policy = reader.read(tx)
     judge, counting = Judge(tx, policy, now), _find_counting(policy)
     for rule, stream_id in streams:
-        if rule not in counting:
+        if (keep_latest := counting.get(rule)) is None:
             continue
-        ids = newest(judge.list_newest(due.app_id, stream_id, rule, counting[rule]), counting[rule])
-        kept = [
-            keep_as_latest(file, describe_latest(rule, counting[rule]), now)
-            for file in find_files(tx, ids).values()
-            if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= due.moment
-        ]
-        save_decisions(tx, kept)
-        if kept:  # they may count only since their wait for an adoption is over, which no decision sees
+        ids = newest(judge.list_newest(due.app_id, stream_id, rule, keep_latest), keep_latest)
+        due_files = [file for file in find_files(tx, ids).values() if _is_due(file, due.moment)]
+        if due_files:
+            reason = describe_latest(rule, keep_latest)
+            save_decisions(tx, [keep_as_latest(file, reason, now) for file in due_files])
+            # They may count only since their wait for an adoption is over, which no decision sees.
             claim_store.flag_outranked(tx, due.app_id, stream_id, rule, ids)
+
+
+def _find_counting(policy: Policy) -> dict[str, int]:
+    """What the rules in force keep of each stream, by rule."""
+    return {rule.name: rule.keep_latest for rule in policy.rules.rules if rule.keep_latest is not None}
 
 
 def _is_behind(tx: Transaction, policy: Policy, number: int | None) -> bool:
@@ -212,14 +213,18 @@ def _is_behind(tx: Transaction, policy: Policy, number: int | None) -> bool:
     return leader is None or leader.decided_revision != policy.rules.revision
 
 
+def _is_due(file: MediaFile, moment: datetime) -> bool:
+    return file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= moment
+
+
 def _is_eligible(file: MediaFile, want: Want, now: datetime) -> bool:
     moment = min(want.due.moment, now)  # the clock may have been set back since the pass began
-    if file.state is not FileState.SCHEDULED or file.due_at is None or file.call_after is None:
-        return False
-    if want.numbers:  # its whole call failed a moment ago: that wait is for others, the bisection goes on
-        is_waiting = file.wait_until is not None and file.wait_until > now and file.wait_reason is not WaitReason.RETRY
-        return file.due_at <= moment and not is_waiting
-    return file.call_after <= moment
+    if not want.numbers:
+        return _is_due(file, moment)
+    # Its whole call failed a moment ago: that wait is for others, the bisection goes on.
+    is_waiting = file.wait_until is not None and file.wait_until > now and file.wait_reason is not WaitReason.RETRY
+    is_due = file.due_at is not None and file.due_at <= moment
+    return file.state is FileState.SCHEDULED and is_due and not is_waiting
 
 
 def _choose(files: Sequence[MediaFile], budgets: Budgets, room: int) -> tuple[list[MediaFile], Counter[int | str]]:
@@ -228,13 +233,13 @@ def _choose(files: Sequence[MediaFile], budgets: Budgets, room: int) -> tuple[li
     left: dict[Any, int] = {**budgets.moved, PLAN: planned, ROOM: 0 if budgets.only_plan else room}
     chosen, used = [], Counter[int | str]()
     for file in files:
-        if file.erasure_id is None and file.last_outcome is None:
-            in_plan = PLAN if budgets.plan is not None and budgets.plan.covers(file) else None
-            covering = next((each for each in (file.moved_by, in_plan, ROOM) if left.get(each, 0) > 0), None)
-            if covering is None:
+        if claim_store.is_base(file):
+            covering = (file.moved_by, PLAN if budgets.is_in_plan(file) else None, ROOM)
+            budget = next((each for each in covering if left.get(each, 0) > 0), None)
+            if budget is None:
                 continue
-            left[covering] -= 1
-            used[covering] += 1
+            left[budget] -= 1
+            used[budget] += 1
         chosen.append(file)
     return chosen, used
 

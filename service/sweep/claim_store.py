@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, false, func, insert, literal, or_, select, update
 
+from service.audit.order import RUN_REQUESTS
+from service.audit.store import orders
+from service.callbacks.store import IS_PENDING, callbacks
 from service.database import Transaction
 from service.database.schema import count_changed
 from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files, read_file
@@ -23,11 +27,9 @@ from service.zego.messages import DeleteAnswer
 
 _PAGE: Final = 20
 _NOTHING_COUNTS: Final = END_STATES | {FileState.DELETING, FileState.UNCONFIRMED}
-_FOLLOWING_UP: Final = (
-    *("state", "state_reason", "state_at", "wait_until", "wait_reason", "call_after"),
-    *("attempts", "first_attempt_at", "last_outcome"),
-)
 _FILE: Final = media_files.c
+_IS_BASE: Final = and_(_FILE.erasure_id.is_(None), _FILE.last_outcome.is_(None))  # as `is_base`
+_LAST_ATTEMPT: Final = select(func.max(attempts.c.id)).where(attempts.c.media_file_id == _FILE.id).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,23 @@ class Budgets:
     plan: Plan | None
     only_plan: bool = False
 
+    def is_in_plan(self, file: MediaFile) -> bool:
+        """Whether the plan covers a file, were there no limit to how many."""
+        return self.plan is not None and self.plan.covers(file)
+
+
+def is_base(file: MediaFile) -> bool:
+    """Neither to be erased nor asked for before: only such files count for the breaker."""
+    return file.erasure_id is None and file.last_outcome is None
+
 
 def read_budgets(tx: Transaction, app_id: str, revision: int, *, approved_run: int | None = None) -> Budgets:
     """What covers files of an app under these rules; with `approved_run`, only what was approved of that run."""
-    approved = [
-        plan
-        for plan in list_plans(tx, app_id=app_id, run_id=approved_run)
-        if plan.state is PlanState.APPROVED and plan.revision == revision and plan.budget
-    ]
-    return Budgets(list_moved_budgets(tx), approved[-1] if approved else None, only_plan=approved_run is not None)
+    approved = None
+    for plan in list_plans(tx, app_id=app_id, run_id=approved_run):
+        if plan.state is PlanState.APPROVED and plan.revision == revision and plan.budget:
+            approved = plan
+    return Budgets(list_moved_budgets(tx), approved, only_plan=approved_run is not None)
 
 
 def list_due(
@@ -82,8 +92,7 @@ def list_due(
         at, number = after
         later = or_(_FILE.call_after > at, and_(_FILE.call_after == at, _FILE.id > number))
         query = query.where(_FILE.call_after >= at, later)
-    rows = tx.execute(query.order_by(_FILE.call_after, _FILE.id).limit(limit))
-    return [read_file(row) for row in rows]
+    return [read_file(row) for row in tx.execute(query.order_by(_FILE.call_after, _FILE.id).limit(limit))]
 
 
 def list_due_vendors(tx: Transaction, due: Due) -> list[Vendor]:
@@ -95,20 +104,20 @@ def list_due_vendors(tx: Transaction, due: Due) -> list[Vendor]:
 def count_due(tx: Transaction, moment: datetime) -> dict[str, int]:
     """How many files are due, by app."""
     query = select(_FILE.app_id, func.count()).where(IS_ELIGIBLE, _FILE.call_after <= moment).group_by(_FILE.app_id)
-    return {app_id: count for app_id, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
+    return {app_id: number for app_id, number in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
 def count_base(tx: Transaction, due: Due, plan: Plan | None) -> Counter[tuple[int | None, bool]]:
-    """How many due files of an app no erasure names and nobody asked for before.
+    """How many due files of an app count for the breaker unless a budget covers them.
 
     By the revision that moved their date, and by whether the plan covers them.
     """
     found: Counter[tuple[int | None, bool]] = Counter()
-    in_plan = _is_in_plan(plan).label("in_plan")
     for vendor in Vendor:
-        query = select(_FILE.moved_by, in_plan, func.count()).where(*_is_due(due, vendor), _is_base())
-        for moved_by, is_in_plan, count in tx.execute(query.group_by(_FILE.moved_by, "in_plan")):
-            found[moved_by, bool(is_in_plan)] += count
+        query = select(_FILE.moved_by, _is_in_plan(plan).label("in_plan"), func.count())
+        query = query.where(*_is_due(due, vendor), _IS_BASE).group_by(_FILE.moved_by, "in_plan")
+        for moved_by, in_plan, number in tx.execute(query):
+            found[moved_by, bool(in_plan)] += number
     return found
 
 
@@ -122,10 +131,16 @@ def count_kept_back(tx: Transaction, now: datetime) -> list[tuple[FileState, Wai
     states = [FileState.HELD, FileState.UNCONFIRMED, FileState.KEPT, FileState.SCHEDULED]
     is_kept_back = or_(_FILE.state != FileState.SCHEDULED, _FILE.call_after > now)
     columns = (_FILE.state, _FILE.wait_reason)
-    query = select(*columns, func.count(), func.max(_FILE.wait_until)).where(
-        _FILE.state.in_(states), _FILE.due_at <= now, is_kept_back
-    )
-    return [(state, reason, count, until) for state, reason, count, until in tx.execute(query.group_by(*columns))]
+    query = select(*columns, func.count(), func.max(_FILE.wait_until)).group_by(*columns)
+    query = query.where(_FILE.state.in_(states), _FILE.due_at <= now, is_kept_back)
+    return [tuple(row) for row in tx.execute(query)]
+
+
+def count_unapplied(tx: Transaction) -> tuple[int, int]:
+    """How many orders are not applied, and how many callbacks are not understood yet."""
+    unfinished = (orders.c.applied_at.is_(None), orders.c.kind.not_in(sorted(RUN_REQUESTS)))
+    waiting = tx.execute(select(func.count()).select_from(orders).where(*unfinished)).scalar_one()
+    return waiting, tx.execute(select(func.count()).select_from(callbacks).where(IS_PENDING)).scalar_one()
 
 
 _SPANS: Final = (
@@ -154,14 +169,12 @@ _SPANS: Final = (
 
 def iterate_spans(tx: Transaction, app_id: str, stream_id: str, rule: str, now: datetime) -> Iterator[Span]:
     """The recordings of a stream that one rule decides and that count, newest first (`latest.counts_as_recording`)."""
-    skip = 0
-    while True:
+    for skip in count(0, _PAGE):
         values = {"app": app_id, "stream": stream_id, "by_rule": rule, "now": now, "skip": skip}
         page = [Span(*row) for row in tx.execute(_SPANS, values)]
         yield from page
         if len(page) < _PAGE:
             return
-        skip += _PAGE
 
 
 def list_ranked_streams(tx: Transaction, due: Due, rules: Collection[str]) -> list[tuple[str, str]]:
@@ -175,14 +188,8 @@ def list_ranked_streams(tx: Transaction, due: Due, rules: Collection[str]) -> li
 
 def flag_outranked(tx: Transaction, app_id: str, stream_id: str, rule: str, newest: Collection[int]) -> None:
     """Let files of a stream be decided again that are kept for their rank, but are not among these."""
-    kept = update(media_files).where(
-        _FILE.app_id == app_id,
-        _FILE.stream_id == stream_id,
-        _FILE.rule == rule,
-        _FILE.state == FileState.KEPT,
-        _FILE.due_at.is_not(None),
-        _FILE.id.not_in(sorted(newest)),
-    )
+    is_ranked = (_FILE.app_id == app_id, _FILE.stream_id == stream_id, _FILE.rule == rule, _FILE.due_at.is_not(None))
+    kept = update(media_files).where(*is_ranked, _FILE.state == FileState.KEPT, _FILE.id.not_in(sorted(newest)))
     tx.execute(kept.values(decide_again=True))
 
 
@@ -208,7 +215,7 @@ def open_call(
     source = select(literal(call_id), literal(run_id), *facts).where(_FILE.id.in_(numbers)).order_by(_FILE.id)
     tx.execute(insert(attempts).from_select(copied, source))
     claimed = update(media_files).where(_FILE.id.in_(numbers))
-    tx.execute(claimed.values(state=FileState.DELETING, state_at=now, last_attempt_id=_find_last_attempt()))
+    tx.execute(claimed.values(state=FileState.DELETING, state_at=now, last_attempt_id=_LAST_ATTEMPT))
     return call_id
 
 
@@ -218,7 +225,7 @@ def drop_call(tx: Transaction, call_id: int, numbers: Sequence[int], now: dateti
         return False
     tx.execute(delete(calls).where(calls.c.id == call_id))
     claimed = update(media_files).where(_FILE.id.in_(numbers), _FILE.state == FileState.DELETING)
-    tx.execute(claimed.values(state=FileState.SCHEDULED, state_at=now, last_attempt_id=_find_last_attempt()))
+    tx.execute(claimed.values(state=FileState.SCHEDULED, state_at=now, last_attempt_id=_LAST_ATTEMPT))
     return True
 
 
@@ -228,10 +235,8 @@ def close_open(tx: Transaction, until: datetime, reason: str, now: datetime) -> 
     A file that something else lets wait for longer, since it was claimed, waits for that. Returns how many attempts.
     """
     message = "the process ended before it could record an answer"
-    unknown = (
-        update(attempts).where(IS_OPEN).values(outcome=Outcome.UNKNOWN, charged=False, message=message, ended_at=now)
-    )
-    closed = count_changed(tx.execute(unknown))
+    unknown = {"outcome": Outcome.UNKNOWN, "charged": False, "message": message, "ended_at": now}
+    closed = count_changed(tx.execute(update(attempts).where(IS_OPEN).values(unknown)))
     released = {"state": FileState.SCHEDULED, "state_reason": reason, "state_at": now, "last_outcome": Outcome.UNKNOWN}
     claimed = update(media_files).where(_FILE.state == FileState.DELETING)
     tx.execute(claimed.where(_FILE.wait_until > until).values(**released, call_after=_FILE.wait_until))
@@ -244,8 +249,7 @@ def close_open(tx: Transaction, until: datetime, reason: str, now: datetime) -> 
 
 def save_answer(tx: Transaction, call_id: int, answer: DeleteAnswer, now: datetime) -> bool:
     """Keep an answer of ZEGO as it came; False: the call's answer is on record already (or the call is not)."""
-    kept = ("http_status", "message", "request_id", "cache_code", "raw")
-    values = {name: getattr(answer, name) for name in kept}
+    values = {name: getattr(answer, name) for name in ("http_status", "message", "request_id", "cache_code", "raw")}
     values["code"] = None if answer.code is None else str(answer.code)
     unanswered = update(calls).where(calls.c.id == call_id, calls.c.answered_at.is_(None))
     return count_changed(tx.execute(unanswered.values(answered_at=now, **values))) > 0
@@ -259,8 +263,6 @@ def close_attempts(tx: Transaction, call_id: int, numbers: Sequence[int], result
 
 def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int) -> set[int]:
     """Those of these files that an earlier call may have deleted: its outcome is unknown, and nobody saw them since."""
-    if not numbers:
-        return set()
     query = select(attempts.c.media_file_id).join(media_files, _FILE.id == attempts.c.media_file_id)
     query = query.where(
         attempts.c.media_file_id.in_(sorted(numbers)),
@@ -268,7 +270,7 @@ def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int)
         attempts.c.outcome == Outcome.UNKNOWN,
         or_(_FILE.confirmed_at.is_(None), _FILE.confirmed_at <= attempts.c.ended_at),
     )
-    return set(tx.execute(query).scalars())
+    return set(tx.execute(query).scalars()) if numbers else set()
 
 
 def end_files(
@@ -284,24 +286,6 @@ def end_files(
     tx.execute(open_files.values(ended))
 
 
-_FOLLOW_UP: Final = (
-    update(media_files)
-    .where(_FILE.id == bindparam("file"))
-    .values({name: bindparam(f"new_{name}") for name in _FOLLOWING_UP})
-)
-
-
-def save_follow_up(tx: Transaction, files: Sequence[MediaFile]) -> None:
-    """Write what an attempt that ended nothing has changed of these files."""
-    if files:
-        rows = [{"file": file.id} | {f"new_{name}": getattr(file, name) for name in _FOLLOWING_UP} for file in files]
-        tx.execute(_FOLLOW_UP, rows)
-
-
-def _find_last_attempt() -> ColumnElement[int]:
-    return select(func.max(attempts.c.id)).where(attempts.c.media_file_id == _FILE.id).scalar_subquery()
-
-
 def _is_due(due: Due, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:
     # For one vendor at a time: then both databases read the index of what is due, and no more of it than that.
     return (
@@ -313,17 +297,12 @@ def _is_due(due: Due, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_base() -> ColumnElement[bool]:
-    return and_(_FILE.erasure_id.is_(None), _FILE.last_outcome.is_(None))
-
-
 def _is_in_plan(plan: Plan | None) -> ColumnElement[bool]:
     return false() if plan is None else and_(_FILE.call_after <= plan.made_at, _FILE.id <= plan.highest_id)
 
 
 def _is_within(budgets: Budgets) -> ColumnElement[bool]:
-    in_plan = and_(_is_base(), _is_in_plan(budgets.plan))
+    in_plan = and_(_IS_BASE, _is_in_plan(budgets.plan))
     if budgets.only_plan:
         return in_plan
-    is_moved = _FILE.moved_by.in_(sorted(budgets.moved)) if budgets.moved else false()
-    return or_(_FILE.erasure_id.is_not(None), _FILE.last_outcome.is_not(None), is_moved, in_plan)
+    return or_(~_IS_BASE, _FILE.moved_by.in_(sorted(budgets.moved)), in_plan)

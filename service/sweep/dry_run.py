@@ -12,8 +12,8 @@ from service.database import Database, Transaction
 from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
 from service.model import FileState, MediaFile, Vendor, WaitReason
-from service.sweep import claim_store, history_store
-from service.sweep.breaker import Limits, ask_breaker, describe_remedy
+from service.sweep import claim_store
+from service.sweep.breaker import Limits, WouldStop, ask_breaker
 from service.sweep.claim import Judge
 from service.sweep.claim_store import Due
 
@@ -44,25 +44,6 @@ class KeptBack:
         elif reason is not None:
             self.waiting[reason] += count
             self.until = max(filter(None, (self.until, until)), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class WouldStop:
-    """An app that the breaker would stop, and why; `plan_run` is the run whose plan is open already."""
-
-    app_id: str
-    files_count: int
-    present_count: int
-    reason: str
-    plan_run: int | None
-
-    @property
-    def sentence(self) -> str:
-        """What would happen, and what to do."""
-        remedy = "the sweep writes down a plan to look at and approve"
-        if self.plan_run is not None:
-            remedy = describe_remedy(self.plan_run)
-        return f"the breaker would stop app {self.app_id}: {self.reason}; {remedy}"
 
 
 @dataclass(slots=True)
@@ -96,7 +77,7 @@ def dry_run(
 ) -> DryRun:
     """Decide what is due of these apps as a pass would, and report it; the first `limit` files are listed."""
     with database.read() as tx:
-        result = DryRun(now, *history_store.count_unapplied(tx))
+        result = DryRun(now, *claim_store.count_unapplied(tx))
         highest_id, revision = find_highest_id(tx), reader.read(tx).rules.revision
         for state, reason, count, until in claim_store.count_kept_back(tx, now):
             result.kept_back.add(state, reason, until, count)
@@ -104,13 +85,10 @@ def dry_run(
             due = Due(app_id, now, highest_id)
             files = list(_list_deleted(tx, reader, due, result.kept_back, confirm_all=confirm_all))
             budgets = claim_store.read_budgets(tx, app_id, revision)
-            base = [file for file in files if file.erasure_id is None and file.last_outcome is None]
-            plan = budgets.plan
-            counted = Counter((file.moved_by, plan is not None and plan.covers(file)) for file in base)
-            admission = ask_breaker(tx, limits, app_id, revision, counted, budgets)
-            if admission.reason:
-                facts = (admission.files_count, admission.present_count, admission.reason, admission.plan_run)
-                result.stops.append(WouldStop(app_id, *facts))
+            counted = Counter((file.moved_by, budgets.is_in_plan(file)) for file in files if claim_store.is_base(file))
+            _, stop = ask_breaker(tx, limits, app_id, revision, counted, budgets)
+            if stop:
+                result.stops.append(stop)
                 continue
             result.total += len(files)
             result.by_rule.update(file.rule or "" for file in files)

@@ -1,16 +1,19 @@
-"""What people order of the sweep: a run over everything due, or one that deletes what the breaker stopped."""
+"""People and the sweep: what they order of it, and what of it needs a person."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from service.audit.order import OrderKind
 from service.audit.record import place_order
 from service.database import Database, Transaction
-from service.model import Actor, NoSuchThing, NotPossible
+from service.files.store import count_by_state
+from service.model import Actor, FileState, NoSuchThing, NotPossible
 from service.rules.store import find_current_number
-from service.sweep import store
+from service.sweep import claim_store, store
 from service.sweep.records import Plan, PlanState
+from service.units import count_of
 
 
 def place_sweep(database: Database, actor: Actor, now: datetime) -> int:
@@ -30,21 +33,12 @@ def place_approval(database: Database, actor: Actor, run_id: int, now: datetime)
     def place(tx: Transaction) -> int:
         plans = _find_approvable(tx, run_id)
         apps = [plan.app_id for plan in plans]
-        return place_order(
-            tx,
-            actor,
-            OrderKind.APPROVE,
-            f"run {run_id}, app {', '.join(apps)}",
-            {"run_id": run_id, "by": actor.name},
-            now,
-            action="plan.approve",
-            app_id=apps[0] if len(apps) == 1 else None,
-            detail={
-                "run_id": run_id,
-                "revision": plans[0].revision,
-                "files_count": {plan.app_id: plan.files_count for plan in plans},
-            },
-        )
+        subject, payload = f"run {run_id}, app {', '.join(apps)}", {"run_id": run_id, "by": actor.name}
+        counts = {plan.app_id: plan.files_count for plan in plans}
+        detail = {"run_id": run_id, "revision": plans[0].revision, "files_count": counts}
+        app_id = apps[0] if len(apps) == 1 else None
+        placed = (tx, actor, OrderKind.APPROVE, subject, payload, now)
+        return place_order(*placed, action="plan.approve", app_id=app_id, detail=detail)
 
     return database.transact(place)
 
@@ -68,3 +62,26 @@ def _find_approvable(tx: Transaction, run_id: int) -> list[Plan]:
             " now: `zego-retention sweep` looks at what is due now, and stops again if it is too much"
         )
     return opened
+
+
+def find_attention(database: Database, app_ids: Collection[str], now: datetime) -> list[str]:
+    """What waits for a person, each in a sentence with what to do; `app_ids` are those configured."""
+    with database.read() as tx:
+        due = claim_store.count_due(tx, now)
+        failed = count_by_state(tx).get(FileState.FAILED, 0)
+        overdue = claim_store.count_overdue(tx, FileState.UNCONFIRMED, now)
+        sentences = [plan.describe() for plan in store.list_plans(tx, only_open=True)]
+        # With nothing due there is nothing to try it with: `doctor` shows whether ZEGO accepts calls.
+        states = [state for state in store.list_app_states(tx) if state.blocked]
+        sentences += [state.describe() for state in states if state.app_id in due and state.app_id in app_ids]
+    look_at = "see `zego-retention files list --state {}`, then `zego-retention files {} ID`"
+    if failed:
+        sentences.append(f"{_are(failed)} given up: {look_at.format('failed', 'retry')}")
+    if overdue:
+        sentences.append(f"{_are(overdue)} overdue but unconfirmed: {look_at.format('unconfirmed', 'confirm')}")
+    unknown = sorted(due.keys() - set(app_ids))
+    return sentences + [f"{_are(due[app])} due, but app {app} is not in the settings: add it" for app in unknown]
+
+
+def _are(count: int) -> str:
+    return f"{count_of(count, 'file')} {'is' if count == 1 else 'are'}"

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from service.database import Transaction
-from service.files.store import find_files
+from service.files.store import find_files, save_files
 from service.model import END_STATES, FileState, MediaFile, Outcome, WaitReason
 from service.rules.decide import find_call_after
 from service.sweep import claim_store, store
@@ -65,7 +65,7 @@ class Recorder:
             for file in find_files(tx, others).values()
             if file.state not in END_STATES
         ]
-        claim_store.save_follow_up(tx, released)
+        save_files(tx, released)
 
     def _release(self, file: MediaFile, result: FileResult, retry_at: datetime | None) -> MediaFile:
         """The row of a file that has not ended: it waits for the next attempt, or has failed."""

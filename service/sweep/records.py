@@ -1,4 +1,7 @@
-"""What is on record of a sweep: runs, calls, attempts, plans, and why an app is not called at the moment."""
+"""What is on record of a sweep: runs, calls, attempts, plans, and why an app is not called at the moment.
+
+The fields of the records are the columns of their tables, in the same order.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from service.model import MediaFile, Outcome, Vendor
+from service.units import describe_moment
 
 
 class RunState(StrEnum):
@@ -36,9 +40,6 @@ class PlanState(StrEnum):
     EXPIRED = "expired"
 
 
-# The fields of these are the columns of their tables, in the same order.
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """One sweep; its totals are counted from its attempts."""
@@ -50,15 +51,6 @@ class Run:
     finished_at: datetime | None
     worker: str
     note: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunTotals:
-    """What one run did: calls, files by their last outcome in it, and deleted ones not purged from Wangsu's cache."""
-
-    calls: int
-    outcomes: dict[Outcome | None, int]
-    purges_failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +122,11 @@ class Plan:
         """Whether a file was due and known when it was made."""
         return file.id <= self.highest_id and file.call_after is not None and file.call_after <= self.made_at
 
+    def describe(self) -> str:
+        """What the breaker stopped, and what to do."""
+        when = describe_moment(self.made_at)
+        return f"the breaker stopped app {self.app_id} at {when}: {self.reason}; {describe_remedy(self.run_id)}"
+
 
 @dataclass(frozen=True, slots=True)
 class AppState:
@@ -151,3 +148,20 @@ class AppState:
     def pauses_at(self, now: datetime) -> bool:
         """Whether it pauses; a pause that began under a clock that was set back is over."""
         return self.until is not None and self.since <= now < self.until
+
+    def describe(self) -> str:
+        """Why it is not called, and what to do."""
+        what = f"app {self.app_id}" + (f", vendor {self.vendor.value}" if self.vendor else "")
+        why = f"ZEGO answered {self.code} {self.message}".rstrip()
+        if not self.blocked:
+            until = "" if self.until is None else f" until {describe_moment(self.until)}"
+            return f"{what} pauses{until}: {why}"
+        return (
+            f"{what} is blocked since {describe_moment(self.since)}: {why}; fix it, then `zego-retention doctor` shows"
+            " whether it works (the next sweep tries one file)"
+        )
+
+
+def describe_remedy(plan_run: int) -> str:
+    """What to do about an open plan."""
+    return f"see `zego-retention runs show {plan_run}`, then `zego-retention sweep --approve {plan_run}`"

@@ -1,4 +1,4 @@
-"""The sweep: one pass over everything that is due (docs/sweep.md).
+"""The sweep: one pass over everything that is due (docs/sweep.md), each app in a thread of its own.
 
 A pass that dies leaves open calls behind; the next one, or the next leader, closes them as unknown and asks again,
 which is harmless.
@@ -7,11 +7,13 @@ which is harmless.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final, TypeVar
 
 import structlog
 
@@ -23,33 +25,28 @@ from service.leader.leader import Leader, LeadLost
 from service.model import Vendor
 from service.rules.store import find_current_number
 from service.sweep import claim_store, store
-from service.sweep.app_pass import AppPass
+from service.sweep.answers import SPLITTING_CODES, Effect, Reading, read_answer, spare_files
 from service.sweep.backoff import RetryPolicy
-from service.sweep.breaker import Admission, Limits, ask_breaker, describe_remedy
-from service.sweep.calling import Pace, SweepApp
-from service.sweep.claim import Want, set_aside
+from service.sweep.batches import MAX_FILES_PER_CALL, bisect
+from service.sweep.breaker import Limits, ask_breaker
+from service.sweep.calling import Pace, SweepApp, send_call
+from service.sweep.claim import ROOM, NoCall, OpenCall, Want, claim_call, drop_call, set_aside
 from service.sweep.claim_store import Due
-from service.sweep.record import close_open_attempts
-from service.sweep.records import Plan, PlanState, RunState, Trigger
+from service.sweep.record import Recorder, close_open_attempts
+from service.sweep.records import AppState, Plan, PlanState, RunState, Trigger, describe_remedy
+from service.zego.messages import DeleteAnswer
+
+_MAX_CALLS_IN_FLIGHT: Final = 8
+_MAX_RECORDED_AT_ONCE: Final = 4
+_MAX_WAIT_S: Final = 0.5
+_MAX_PAUSE_S: Final = 30.0
+"""A longer pause of an app is not waited for: its files are for the next pass."""
+_RECORD_TRIES: Final = 6
+
+Answered = tuple[OpenCall, Reading]
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One pass under way: it takes what was due at `moment` and known by then, or what the plans of a run cover."""
-
-    run_id: int
-    trigger: Trigger
-    moment: datetime
-    highest_id: int
-    revision: int
-    approved_run: int | None
-
-    @property
-    def is_whole(self) -> bool:
-        """It takes everything that is due."""
-        return self.trigger not in (Trigger.RETRY, Trigger.APPROVAL)
 
 
 @dataclass(slots=True)
@@ -83,26 +80,23 @@ class Sweeper:
         with self._lock, self.leader.bound():
             number = self.leader.look().number
             self.catch_up()
-            sweep = self.leader.transact(lambda tx: self._start(tx, trigger, request))
-            log.info("sweep_started", run=sweep.run_id, trigger=trigger.value)
-            has_failed = threading.Event()
-            opened = [
-                self._open_app(sweep, app_id, number, lambda: stop.is_set() or has_failed.is_set())
-                for app_id in self.apps
-            ]
-            apps = [app for app in opened if isinstance(app, AppPass)]
+            want = self.leader.transact(lambda tx: self._start(tx, trigger, request, number))
+            log.info("sweep_started", run=want.run_id, trigger=trigger.value)
             try:
-                with ThreadPoolExecutor(len(apps) or 1, thread_name_prefix="app") as pool:
-                    try:
-                        for done in as_completed([pool.submit(app.run) for app in apps]):
-                            done.result()
-                    finally:
-                        has_failed.set()  # or all are done
+                stops = self._call_apps(want, stop, is_whole=trigger not in (Trigger.RETRY, Trigger.APPROVAL))
             except Exception:
-                self._give_back()
+                # Where what was claimed cannot be given back now, the next pass does it.
+                with suppress(LeadLost, DatabaseUnavailable):
+                    self.leader.transact(lambda tx: close_open_attempts(tx, self.now(), self.retry_policy, self.jitter))
                 raise
-            self._finish(sweep, [app for app in opened if isinstance(app, str)], is_interrupted=stop.is_set())
-            return sweep.run_id
+            state = RunState.INTERRUPTED if stop.is_set() else RunState.STOPPED if stops else RunState.DONE
+            note = "; ".join([*(["stopped by a signal"] if stop.is_set() else []), *stops]) or None
+            self.leader.transact(lambda tx: store.finish_run(tx, want.run_id, state, self.now(), note))
+            with self.database.read() as tx:
+                totals = store.count_totals(tx, want.run_id)
+            counts = {outcome.value: count for outcome, count in totals.outcomes.items() if outcome}
+            log.info("sweep_finished", run=want.run_id, state=state.value, calls=totals.calls, **counts)
+            return want.run_id
 
     def find_due_retries(self) -> bool:
         """Whether a pass of the trigger `RETRY` would find a file to ask for now."""
@@ -118,12 +112,8 @@ class Sweeper:
             last = store.find_last_schedule(tx)
         return last is None or last < slot
 
-    def _give_back(self) -> None:
-        """Give back what a pass that failed has claimed; where that cannot be done now, the next pass does it."""
-        with suppress(LeadLost, DatabaseUnavailable):
-            self.leader.transact(lambda tx: close_open_attempts(tx, self.now(), self.retry_policy, self.jitter))
-
-    def _start(self, tx: Transaction, trigger: Trigger, request: int | None) -> Pass:
+    def _start(self, tx: Transaction, trigger: Trigger, request: int | None, number: int) -> Want:
+        """Write down the run, and carry out the order that asks for it; returns what is wanted of any app."""
         now, revision = self.now(), find_current_number(tx)
         close_open_attempts(tx, now, self.retry_policy, self.jitter)
         run_id = store.start_run(tx, trigger, self.leader.name, now)
@@ -135,60 +125,63 @@ class Sweeper:
                 apps = store.approve_plans(tx, approved_run, revision, order.payload["by"], now)
                 log.info("plan_approved", run=approved_run, apps=apps, by=order.payload["by"])
             finish_order(tx, order.number, now, {"run_id": run_id})
-        return Pass(run_id, trigger, now, find_highest_id(tx), revision, approved_run)
+        due = Due("", now, find_highest_id(tx), only_retries=trigger is Trigger.RETRY)
+        return Want(run_id, due, revision, 0, self.confirm_all, approved_run, number=number)
 
-    def _open_app(self, sweep: Pass, app_id: str, number: int, is_ending: Callable[[], bool]) -> AppPass | str | None:
-        """The part of an app that has files to ask for and may be called; or why the breaker stops it."""
-        due = Due(app_id, sweep.moment, sweep.highest_id, only_retries=sweep.trigger is Trigger.RETRY)
-        room = 0
-        if sweep.is_whole:
-            set_aside(self.leader, self.reader, due, self.now, confirm_all=self.confirm_all)
-            admission = self._ask_breaker(sweep, due)
-            if admission.reason:
-                log.error("sweep_stopped", app=app_id, run=sweep.run_id, due=admission.files_count)
-                remedy = describe_remedy(admission.plan_run or sweep.run_id)
-                return f"the breaker stopped app {app_id}, nothing of it was called: {admission.reason}; {remedy}"
-            room = admission.files_count
-        now, app = self.now(), self.apps[app_id]
-        with self.database.read() as tx:
-            vendors = _find_vendors(tx, due, now, may_probe=sweep.is_whole)
-            states = store.list_app_states(tx, app_id)
-        if not vendors:
-            return None
-        pace = self._paces.setdefault(app_id, Pace(app.calls_per_second))
-        want = Want(sweep.run_id, due, room, self.confirm_all, sweep.approved_run)
-        may_probe = {state.vendor for state in states if state.blocked and sweep.is_whole}
-        opened = AppPass(self, app.client, pace, want, vendors, may_probe, is_ending, number)
-        opened.note_states(states, now)
-        return opened
+    def _call_apps(self, want: Want, stop: threading.Event, *, is_whole: bool) -> list[str]:
+        """Call ZEGO for all apps side by side; returns why the breaker stops some, where it is asked."""
+        has_failed, apps, stops = threading.Event(), list[AppPass](), list[str]()
+        for app_id in self.apps:
+            want = replace(want, due=replace(want.due, app_id=app_id), room=0)
+            if is_whole:
+                room, reason = self._count_due(want)
+                if reason:
+                    stops.append(reason)
+                    continue
+                want = replace(want, room=room)
+            now = self.now()
+            with self.database.read() as tx:
+                vendors = _find_vendors(tx, want.due, now, may_probe=is_whole)
+                states = store.list_app_states(tx, app_id)
+            if vendors:
+                may_probe = {state.vendor for state in states if state.blocked and is_whole}
+                pace = self._paces.setdefault(app_id, Pace(self.apps[app_id].calls_per_second))
+                app = AppPass(self, pace, want, vendors, may_probe, lambda: stop.is_set() or has_failed.is_set())
+                app.note_states(states, now)
+                apps.append(app)
+        with ThreadPoolExecutor(len(apps) or 1, thread_name_prefix="app") as pool:
+            try:
+                for done in as_completed([pool.submit(app.run) for app in apps]):
+                    done.result()
+            finally:
+                has_failed.set()  # or all are done
+        return stops
 
-    def _ask_breaker(self, sweep: Pass, due: Due) -> Admission:
-        """Ask the breaker about an app; a plan is written down if it stops that, and its open plan ended if not."""
+    def _count_due(self, want: Want) -> tuple[int, str | None]:
+        """How many due files of an app count for the breaker, and why it stops the app.
+
+        A plan is written down if it does, and the open plan of the app ended if it does not.
+        """
+        due, run_id = want.due, want.run_id
+        set_aside(self.leader, self.reader, due, self.now, confirm_all=self.confirm_all)
         with self.database.read() as tx:
-            budgets = claim_store.read_budgets(tx, due.app_id, sweep.revision)
-            counted = claim_store.count_base(tx, due, budgets.plan)
-            admission = ask_breaker(tx, self.limits, due.app_id, sweep.revision, counted, budgets)
+            budgets = claim_store.read_budgets(tx, due.app_id, want.revision)
+            base = claim_store.count_base(tx, due, budgets.plan)
+            counted, stop = ask_breaker(tx, self.limits, due.app_id, want.revision, base, budgets)
 
         def keep_plan(tx: Transaction) -> None:
-            now, reason = self.now(), admission.reason
-            store.expire_plan(tx, due.app_id, f"run {sweep.run_id}", now)
-            if reason:
-                facts = (due.moment, sweep.revision, due.highest_id, admission.files_count, admission.present_count)
-                plan = Plan(sweep.run_id, due.app_id, *facts, reason, PlanState.OPEN, None, None, 0)
-                store.add_plan(tx, plan)
+            store.expire_plan(tx, due.app_id, f"run {run_id}", self.now())
+            if stop:
+                facts = (due.moment, want.revision, due.highest_id, counted, stop.present_count, stop.reason)
+                store.add_plan(tx, Plan(run_id, due.app_id, *facts, PlanState.OPEN, None, None, 0))
 
-        if admission.plan_run is None:
+        if stop is None or stop.plan_run is None:
             self.leader.transact(keep_plan)
-        return admission
-
-    def _finish(self, sweep: Pass, stops: Sequence[str], *, is_interrupted: bool) -> None:
-        state = RunState.INTERRUPTED if is_interrupted else RunState.STOPPED if stops else RunState.DONE
-        note = "; ".join([*(["stopped by a signal"] if is_interrupted else []), *stops]) or None
-        self.leader.transact(lambda tx: store.finish_run(tx, sweep.run_id, state, self.now(), note))
-        with self.database.read() as tx:
-            totals = store.count_totals(tx, sweep.run_id)
-        counts = {outcome.value: count for outcome, count in totals.outcomes.items() if outcome}
-        log.info("sweep_finished", run=sweep.run_id, state=state.value, calls=totals.calls, **counts)
+        if stop is None:
+            return counted, None
+        log.error("sweep_stopped", app=due.app_id, run=run_id, due=counted)
+        remedy = describe_remedy(stop.plan_run or run_id)
+        return 0, f"the breaker stopped app {due.app_id}, nothing of it was called: {stop.reason}; {remedy}"
 
 
 def _find_vendors(tx: Transaction, due: Due, now: datetime, *, may_probe: bool) -> list[Vendor]:
@@ -199,3 +192,206 @@ def _find_vendors(tx: Transaction, due: Due, now: datetime, *, may_probe: bool) 
     states = store.list_app_states(tx, due.app_id)
     shut = {state.vendor for state in states if (state.blocked and not may_probe) or state.pauses_at(now)}
     return [] if None in shut else [vendor for vendor in vendors if vendor not in shut]
+
+
+@dataclass(slots=True)
+class AppPass:
+    """One app in a pass: while there is something to claim, claim, send, record.
+
+    `want` says what may be claimed. `may_probe` holds what was blocked when the pass began (None: the whole app): one
+    call each looks whether it still is. After trouble `limit` files are asked for, one call at a time, twice as many
+    after each call that works.
+    """
+
+    sweeper: Sweeper
+    pace: Pace
+    want: Want
+    vendors: list[Vendor]
+    may_probe: set[Vendor | None]
+    is_ending: Callable[[], bool]
+    limit: int = MAX_FILES_PER_CALL
+    is_stopped: bool = False
+    states: dict[Vendor | None, AppState] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(init=False)
+    _in_flight: dict[Future[DeleteAnswer | None], OpenCall] = field(default_factory=dict)
+    _failed_whole: list[Answered] = field(default_factory=list)
+    _pause_left_s: float = 0.0
+    _last_call: int = 0
+    _last_before_trouble: int = 0
+
+    def run(self) -> None:
+        """Call ZEGO until nothing is left or the pass is ending; then wait for the calls in flight.
+
+        Raises `LeadLost` if another process leads, and `DatabaseUnavailable`.
+        """
+        with self.sweeper.leader.bound(), ThreadPoolExecutor(_MAX_CALLS_IN_FLIGHT) as self._pool:
+            try:
+                while self._in_flight or not self._is_over():
+                    self._take_step()
+            except DatabaseUnavailable:
+                wait(self._in_flight)
+                self._record(self._take_answers())  # without its answer the outcome of a call is unknown
+                raise
+
+    def note_states(self, states: Iterable[AppState], now: datetime) -> None:
+        """Note what stands in the way of the app by now."""
+        before, self.states = self.states.get(None), {state.vendor: state for state in states}
+        state = self.states.get(None)
+        if state is None or state == before:
+            return
+        self._last_before_trouble = self._last_call
+        # Smaller with every failure: one file that fails every call with it cannot hold up the others. Where bisection
+        # looks for that file, there is no need to.
+        shrunk = 0 if state.blocked or state.code in SPLITTING_CODES else state.failures - 1
+        self.limit = max(MAX_FILES_PER_CALL >> shrunk, 1)
+        if state.until is not None and state.pauses_at(now):
+            self._pause_left_s = (state.until - now).total_seconds()
+            self.is_stopped = self.is_stopped or self._pause_left_s > _MAX_PAUSE_S
+
+    def _take_step(self) -> None:
+        self.sweeper.leader.renew()
+        answered = self._take_answers()
+        self._record(answered)
+        self._failed_whole += [each for each in answered if each[1].effect is Effect.SPLIT]
+        is_careful = self._failed_whole or None in self.states or self.limit < MAX_FILES_PER_CALL
+        is_full = len(self._in_flight) >= (1 if is_careful else _MAX_CALLS_IN_FLIGHT)
+        if self._in_flight and (is_full or self._is_over()):
+            self._wait(_MAX_WAIT_S)
+        elif self._is_over() or self._wait_for_slot():
+            return
+        elif self._failed_whole:
+            self._bisect(*self._failed_whole.pop())
+        else:
+            vendor = self._list_open_vendors()[0]
+            self.vendors.remove(vendor)
+            if self._claim(vendor) is not NoCall.EXHAUSTED:
+                self.vendors.append(vendor)  # they take turns
+
+    def _is_over(self) -> bool:
+        """Nothing may be claimed any more, unless an answer changes that."""
+        return self.is_ending() or self.is_stopped or not (self._failed_whole or self._list_open_vendors())
+
+    def _list_open_vendors(self) -> list[Vendor]:
+        return [vendor for vendor in self.vendors if not self._is_shut(vendor)]
+
+    def _is_shut(self, vendor: Vendor) -> bool:
+        """Its calls are blocked, or all of the app, and that was probed already."""
+        states = [self.states[key] for key in (None, vendor) if key in self.states]
+        return any(state.blocked and state.vendor not in self.may_probe for state in states)
+
+    def _wait_for_slot(self) -> bool:
+        """Wait a while for the next call's time; False if it has come."""
+        wait_s = max(self._pause_left_s, self.pace.find_wait())
+        if wait_s > 0:
+            self._wait(wait_s)
+        return wait_s > 0
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for an answer, or so many seconds, or a while."""
+        started, seconds = time.monotonic(), min(seconds, _MAX_WAIT_S)
+        if self._in_flight:
+            wait(self._in_flight, seconds, FIRST_COMPLETED)
+            seconds = time.monotonic() - started
+        else:
+            self.sweeper.sleep(seconds)
+        self._pause_left_s = max(self._pause_left_s - seconds, 0.0)
+
+    def _claim(self, vendor: Vendor, numbers: tuple[int, ...] = ()) -> NoCall | None:
+        """Claim the next call, or one for these files, and send it; else why there is none."""
+        app, client = self.states.get(None), self.sweeper.apps[self.want.due.app_id].client
+        is_probe = vendor in self.states or (app is not None and app.blocked)
+        limit = 1 if is_probe else MAX_FILES_PER_CALL if numbers else self.limit
+        overhead = client.url_overhead(vendor)
+        want = replace(self.want, vendor=vendor, overhead=overhead, limit=limit, numbers=numbers)
+        claim = self._transact_claim(want)
+        if claim is NoCall.BEHIND:
+            self.want = replace(self.want, number=self.sweeper.leader.look().number)
+            self.sweeper.catch_up()
+            # Newer orders are no reason to wait any more: rules and holds are read in the claim itself.
+            claim = self._transact_claim(replace(want, number=None))
+        if claim is NoCall.BLOCKED:
+            log.warning("app_waits_for_failed_order", app=self.want.due.app_id)
+            self.is_stopped = True
+        if isinstance(claim, NoCall):
+            return claim
+        self.want = replace(self.want, room=self.want.room - claim.used[ROOM])
+        self._last_call = claim.id
+        self.may_probe -= {None, vendor}
+        self.pace.take_slot()
+        self._in_flight[self._pool.submit(send_call, self.sweeper.leader, client, self.pace, claim)] = claim
+        return None
+
+    def _transact_claim(self, want: Want) -> OpenCall | NoCall:
+        sweeper, token = self.sweeper, self.sweeper.leader.token or 0
+        return sweeper.leader.transact(lambda tx: claim_call(tx, sweeper.reader, token, want, sweeper.now()))
+
+    def _take_answers(self) -> list[Answered]:
+        """What was answered by now; calls that were held back are forgotten, and their files due as before."""
+        answered = []
+        for sent in [sent for sent in self._in_flight if sent.done()]:
+            call, answer = self._in_flight.pop(sent), sent.result()
+            if answer is None:
+                self._transact_surely(lambda tx: drop_call(tx, call, self.sweeper.now()))  # noqa: B023  (called at once)
+                self.want = replace(self.want, room=self.want.room + call.used[ROOM])
+                self.vendors += [call.vendor] if call.vendor not in self.vendors else []
+                continue
+            reading = read_answer(list(call.files.values()), answer)
+            if reading.effect is Effect.THROTTLE:
+                self.pace.slow_down()
+            elif reading.effect is Effect.TOOK_CALL:
+                self.pace.speed_up()
+                self.limit = min(self.limit * 2, MAX_FILES_PER_CALL)
+            answered.append((call, reading))
+        return answered
+
+    def _bisect(self, failed: OpenCall, reading: Reading) -> None:
+        """Ask for the parts of a call that failed whole, one at a time."""
+        numbers = {file_id: number for number, file_id in failed.files.items()}
+        undecided: list[Answered] = []  # about single files: they count once it is clear whether the trouble is theirs
+
+        def ask(part: Sequence[str]) -> tuple[Sequence[str], str] | None:
+            while not (self.is_ending() or self.is_stopped or self._is_shut(failed.vendor)):
+                self.sweeper.leader.renew()
+                if self._wait_for_slot():
+                    continue
+                claim = self._claim(failed.vendor, tuple(numbers[file_id] for file_id in part))
+                if claim in (NoCall.EXHAUSTED, NoCall.REFUSED):
+                    return (), ""
+                answered: list[Answered] = []
+                while self._in_flight and not answered:
+                    self._wait(_MAX_WAIT_S)
+                    self.sweeper.leader.renew()
+                    answered = self._take_answers()
+                if not answered:  # it was held back
+                    continue
+                [(call, reading)] = answered
+                if reading.effect is Effect.FILE:
+                    undecided.append((call, reading))
+                else:
+                    self._record(answered)
+                is_about_part = reading.is_about_files or reading.effect is Effect.SPLIT
+                return (list(call.files.values()), reading.code) if is_about_part else None
+            return None
+
+        is_no_files_fault = bisect(list(numbers), reading.code, ask)
+        self._record([(call, spare_files(each) if is_no_files_fault else each) for call, each in undecided])
+
+    def _record(self, answered: Sequence[Answered]) -> None:
+        for start in range(0, len(answered), _MAX_RECORDED_AT_ONCE):
+            batch = answered[start : start + _MAX_RECORDED_AT_ONCE]
+
+            def record(tx: Transaction) -> list[AppState]:
+                recorder = Recorder(self.sweeper.retry_policy, self.sweeper.jitter, self.sweeper.now())
+                recorder.record_answers(tx, batch, self._last_before_trouble)  # noqa: B023  (called at once)
+                return store.list_app_states(tx, self.want.due.app_id)
+
+            self.note_states(self._transact_surely(record), self.sweeper.now())
+
+    def _transact_surely(self, work: Callable[[Transaction], T]) -> T:
+        """Try again, for seconds, where the database fails: the answer of ZEGO would be lost."""
+        for number in range(_RECORD_TRIES - 1):
+            try:
+                return self.sweeper.leader.transact(work)
+            except DatabaseUnavailable:
+                self.sweeper.sleep(0.2 * 2**number)
+        return self.sweeper.leader.transact(work)

@@ -1,10 +1,11 @@
-"""The tables of the sweep, and the queries about runs, calls, attempts, plans and app states."""
+"""The tables of the sweep; queries about runs, calls, attempts, plans and app states; dropping old history."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -26,12 +27,13 @@ from sqlalchemy import (
 
 from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, insert_into, metadata, partial_index
+from service.leader.leader import Leader
 from service.model import Outcome, Vendor
-from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, RunTotals, Trigger
+from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
 
 IS_OPEN: Final = text("outcome IS NULL")
-IS_PRUNABLE: Final = text("outcome IN ('retryable', 'rejected', 'blocked')")
-IS_OPEN_PLAN: Final = text("state = 'open'")
+_IS_PRUNABLE: Final = text("outcome IN ('retryable', 'rejected', 'blocked')")
+_IS_OPEN_PLAN: Final = text("state = 'open'")
 
 runs: Final = Table(
     "runs",
@@ -82,7 +84,7 @@ attempts: Final = Table(
     Column("ended_at", UtcDateTime),
     Index("ix_attempts_file", "media_file_id", "id"),
     partial_index("ix_attempts_open", IS_OPEN, "call_id"),
-    partial_index("ix_attempts_prunable", IS_PRUNABLE, "opened_at", "id"),
+    partial_index("ix_attempts_prunable", _IS_PRUNABLE, "opened_at", "id"),
 )
 
 plans: Final = Table(
@@ -100,15 +102,14 @@ plans: Final = Table(
     Column("ended_at", UtcDateTime),
     Column("ended_by", Text),
     Column("called", BigInteger, nullable=False),
-    partial_index("ix_plans_open", IS_OPEN_PLAN, "app_id", unique=True),
+    partial_index("ix_plans_open", _IS_OPEN_PLAN, "app_id", unique=True),
 )
 
 app_states: Final = Table(
     "app_states",
     metadata,
     Column("app_id", String(20), primary_key=True),
-    # Empty: the whole app.
-    Column("vendor", String(16), primary_key=True),
+    Column("vendor", String(16), primary_key=True),  # empty: the whole app
     Column("blocked", Boolean, nullable=False),
     Column("since", UtcDateTime, nullable=False),
     Column("until", UtcDateTime),
@@ -118,6 +119,15 @@ app_states: Final = Table(
 )
 
 _PURGED: Final = "1"
+_PRUNED_AT_ONCE: Final = 500
+
+
+class RunTotals(NamedTuple):
+    """What one run did: calls, files by their last outcome in it, and deleted ones not purged from Wangsu's cache."""
+
+    calls: int
+    outcomes: dict[Outcome | None, int]
+    purges_failed: int
 
 
 def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> int:
@@ -133,13 +143,12 @@ def finish_run(tx: Transaction, run_id: int, state: RunState, now: datetime, not
 
 def find_run(tx: Transaction, run_id: int) -> Run | None:
     """One run."""
-    row = tx.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
-    return None if row is None else Run(*row)
+    return next(iter(list_runs(tx, 1, before=run_id + 1, after=run_id - 1)), None)
 
 
-def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Run]:
-    """Runs, the newest first, those below `before`."""
-    query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None, after: int = 0) -> list[Run]:
+    """Runs, the newest first, between these numbers."""
+    query = select(runs).where(runs.c.id > after).order_by(runs.c.id.desc()).limit(limit)
     return [Run(*row) for row in tx.execute(query if before is None else query.where(runs.c.id < before))]
 
 
@@ -179,10 +188,8 @@ def list_attempts(
 ) -> list[Attempt]:
     """The attempts of a run or on a file (its number) in their order, beyond the attempt `after`."""
     query = select(attempts).where(attempts.c.id > after).order_by(attempts.c.id).limit(limit)
-    if run_id is not None:
-        query = query.where(attempts.c.run_id == run_id)
-    if file is not None:
-        query = query.where(attempts.c.media_file_id == file)
+    for column, value in ((attempts.c.run_id, run_id), (attempts.c.media_file_id, file)):
+        query = query if value is None else query.where(column == value)
     return [Attempt(*row) for row in tx.execute(query)]
 
 
@@ -199,7 +206,7 @@ def count_attempts(tx: Transaction, run_id: int) -> int:
 
 def add_plan(tx: Transaction, plan: Plan) -> None:
     """Store a plan."""
-    tx.execute(insert(plans).values({name: getattr(plan, name) for name in Plan.__dataclass_fields__}))
+    tx.execute(insert(plans).values(asdict(plan)))
 
 
 def list_plans(
@@ -207,23 +214,21 @@ def list_plans(
 ) -> list[Plan]:
     """Plans by run and app: those of one app, of one run, or those that are open, of which each app has one at most."""
     query = select(plans).order_by(plans.c.run_id, plans.c.app_id)
-    if app_id is not None:
-        query = query.where(plans.c.app_id == app_id)
-    if run_id is not None:
-        query = query.where(plans.c.run_id == run_id)
-    return [Plan(*row) for row in tx.execute(query.where(IS_OPEN_PLAN) if only_open else query)]
+    for column, value in ((plans.c.app_id, app_id), (plans.c.run_id, run_id)):
+        query = query if value is None else query.where(column == value)
+    return [Plan(*row) for row in tx.execute(query.where(_IS_OPEN_PLAN) if only_open else query)]
 
 
 def approve_plans(tx: Transaction, run_id: int, revision: int, by: str, now: datetime) -> list[str]:
     """Approve the open plans of a run that were made under these rules; returns the apps."""
-    opened = update(plans).where(IS_OPEN_PLAN, plans.c.run_id == run_id, plans.c.revision == revision)
+    opened = update(plans).where(_IS_OPEN_PLAN, plans.c.run_id == run_id, plans.c.revision == revision)
     approved = opened.values(state=PlanState.APPROVED, ended_at=now, ended_by=by)
     return sorted(tx.execute(approved.returning(plans.c.app_id)).scalars())
 
 
 def expire_plan(tx: Transaction, app_id: str, by: str, now: datetime) -> None:
     """End the open plan of an app, if there is one: nobody has to decide about it any more."""
-    opened = update(plans).where(IS_OPEN_PLAN, plans.c.app_id == app_id)
+    opened = update(plans).where(_IS_OPEN_PLAN, plans.c.app_id == app_id)
     tx.execute(opened.values(state=PlanState.EXPIRED, ended_at=now, ended_by=by))
 
 
@@ -242,7 +247,7 @@ def list_app_states(tx: Transaction, app_id: str | None = None) -> list[AppState
 
 def save_app_state(tx: Transaction, state: AppState) -> None:
     """Write down why an app, or one vendor of it, is not called; what stood there before is replaced."""
-    row = {name: getattr(state, name) for name in AppState.__dataclass_fields__} | {"vendor": state.vendor or ""}
+    row = asdict(state) | {"vendor": state.vendor or ""}
     insertion = insert_into(tx, app_states).values(row)
     tx.execute(insertion.on_conflict_do_update(index_elements=["app_id", "vendor"], set_=row))
 
@@ -251,3 +256,49 @@ def clear_app_states(tx: Transaction, app_id: str, vendor: Vendor) -> bool:
     """A call of this app and vendor worked: nothing stands in the way of either any more. True if something did."""
     stood = delete(app_states).where(app_states.c.app_id == app_id, app_states.c.vendor.in_(["", vendor.value]))
     return bool(count_changed(tx.execute(stood)))
+
+
+def prune_history(leader: Leader, before: datetime) -> int:
+    """Drop old attempts that ended nothing, calls that none is left of, and runs that did nothing; returns how many.
+
+    What ended a file stays, and so does every attempt of unknown outcome: whoever finds the file gone later credits it.
+    """
+    dropped, after = 0, 0
+    while numbers := leader.transact(lambda tx: _drop_attempts(tx, before, after)):  # noqa: B023  (called at once)
+        dropped, after = dropped + len(numbers), numbers[-1]
+    while count := leader.transact(lambda tx: _drop_runs(tx, before)):
+        dropped += count
+    return dropped
+
+
+def _drop_attempts(tx: Transaction, before: datetime, after: int) -> list[int]:
+    """Drop the next attempts beyond number `after` whose file was asked for again since; returns their numbers."""
+    later = attempts.alias()
+    is_repeated = select(later.c.id).where(
+        later.c.media_file_id == attempts.c.media_file_id, later.c.id > attempts.c.id, later.c.outcome.is_not(None)
+    )
+    query = select(attempts.c.id, attempts.c.call_id).where(
+        _IS_PRUNABLE, attempts.c.opened_at < before, attempts.c.id > after, is_repeated.exists()
+    )
+    found = tx.execute(query.order_by(attempts.c.id).limit(_PRUNED_AT_ONCE)).all()
+    numbers = [row.id for row in found]
+    if numbers:
+        tx.execute(delete(attempts).where(attempts.c.id.in_(numbers)))
+        is_used = select(attempts.c.id).where(attempts.c.call_id == calls.c.id).exists()
+        tx.execute(delete(calls).where(calls.c.id.in_({row.call_id for row in found}), ~is_used))
+    return numbers
+
+
+def _drop_runs(tx: Transaction, before: datetime) -> int:
+    """Drop runs that left nothing behind; of each trigger the newest stays, which says when the next one is due."""
+    # (Of schedules also the newest that was not cut short.)
+    is_whole = (runs.c.trigger == Trigger.SCHEDULE, runs.c.state == RunState.DONE)
+    query = select(runs.c.id).where(
+        runs.c.state != RunState.RUNNING,
+        runs.c.started_at < before,
+        runs.c.id.not_in(select(func.max(runs.c.id)).group_by(runs.c.trigger)),
+        runs.c.id.not_in(select(func.coalesce(func.max(runs.c.id), 0)).where(*is_whole)),
+        *(~select(table.c.run_id).where(table.c.run_id == runs.c.id).exists() for table in (calls, attempts, plans)),
+    )
+    numbers = list(tx.execute(query.order_by(runs.c.id).limit(_PRUNED_AT_ONCE)).scalars())
+    return count_changed(tx.execute(delete(runs).where(runs.c.id.in_(numbers)))) if numbers else 0

@@ -13,6 +13,7 @@ from service.listing.store import ENDED, Listing, find_newest
 from service.model import FileState, Vendor, Verdict
 from service.rules.store import find_current_number
 from service.sweep import claim_store, dry_run
+from service.sweep.breaker import WouldStop
 from service.sweep.records import AppState, RunState
 from service.sweep.store import count_runs, list_plans
 from service.views.files import File, describe_files
@@ -65,10 +66,10 @@ class DryRun:
     by_vendor: list[DueFiles]
     files: list[File]
     kept_back: dry_run.KeptBack
-    stops: list[dry_run.WouldStop]
+    stops: list[WouldStop]
 
 
-show_as(dry_run.WouldStop, sentence="sentence")
+show_as(WouldStop, sentence="sentence")
 
 
 def count_totals(database: Database, now: datetime) -> Totals:

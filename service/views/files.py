@@ -19,7 +19,6 @@ from service.rules.explain import Line
 from service.rules.store import Revision
 from service.sweep import records
 from service.sweep import store as sweep_store
-from service.sweep.reports import describe_app_state, describe_plan
 from service.views.form import Known, show_as, take
 from service.views.listed import Listed
 
@@ -209,8 +208,8 @@ def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str
     plans = sweep_store.list_plans(tx, app_id=file.app_id, only_open=True)
     blocked = find_block(tx, file.app_id)
     return [
-        *(describe_app_state(each) for each in states if each.blocked or (each.until is not None and each.until > now)),
-        *map(describe_plan, plans),
+        *(each.describe() for each in states if each.blocked or (each.until is not None and each.until > now)),
+        *(plan.describe() for plan in plans),
         *([] if blocked is None else [blocked]),
     ]
 

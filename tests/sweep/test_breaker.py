@@ -16,9 +16,8 @@ from service.rules.store import find_revision
 from service.sweep import store
 from service.sweep.breaker import Limits
 from service.sweep.dry_run import dry_run
-from service.sweep.orders import place_approval
+from service.sweep.orders import find_attention, place_approval
 from service.sweep.records import Plan, PlanState, RunState, Trigger
-from service.sweep.reports import find_attention
 from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, TESTER, Stage
 

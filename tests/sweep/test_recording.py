@@ -13,10 +13,9 @@ from service.model import FileState, Outcome, WaitReason
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
 from service.sweep.calling import SweepApp
-from service.sweep.history_store import prune_history
 from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
-from service.sweep.store import attempts, calls, runs
+from service.sweep.store import attempts, calls, prune_history, runs
 from tests import faults
 from tests.sweep.stage import DAY
 
