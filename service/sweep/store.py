@@ -9,79 +9,60 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     ForeignKey,
     Index,
     Integer,
     String,
     Table,
-    Text,
     delete,
     func,
     insert,
     select,
-    text,
     update,
 )
+from sqlalchemy import text as sql
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, insert_into, metadata, partial_index
+from service.database.schema import BigId, columns_of, count_changed, insert_into, metadata, partial_index
 from service.leader.leader import Leader
 from service.model import Outcome, Vendor
 from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
 
-IS_OPEN: Final = text("outcome IS NULL")
-_IS_PRUNABLE: Final = text("outcome IN ('retryable', 'rejected', 'blocked')")
-_IS_OPEN_PLAN: Final = text("state = 'open'")
+IS_OPEN: Final = sql("outcome IS NULL")
+_IS_PRUNABLE: Final = sql("outcome IN ('retryable', 'rejected', 'blocked')")
+_IS_OPEN_PLAN: Final = sql("state = 'open'")
 
 runs: Final = Table(
     "runs",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("trigger", enum_column(Trigger), nullable=False),
-    Column("state", enum_column(RunState), nullable=False, index=True),
-    Column("started_at", UtcDateTime, nullable=False),
-    Column("finished_at", UtcDateTime),
-    Column("worker", Text, nullable=False),
-    Column("note", Text),
+    *columns_of(Run, id=Column("id", BigId, primary_key=True)),
+    Index("ix_runs_state", "state"),
 )
 
 calls: Final = Table(
     "calls",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("run_id", BigInteger, ForeignKey("runs.id"), nullable=False, index=True),
-    Column("app_id", String(20), nullable=False),
-    Column("vendor", enum_column(Vendor), nullable=False),
-    Column("opened_at", UtcDateTime, nullable=False),
-    Column("answered_at", UtcDateTime),
-    Column("http_status", Integer),
-    Column("code", Text),
-    Column("message", Text),
-    Column("request_id", Text),
-    Column("cache_code", Text),
-    Column("raw", Text),
+    *columns_of(
+        Call,
+        id=Column("id", BigId, primary_key=True),
+        run_id=Column("run_id", BigInteger, ForeignKey("runs.id"), nullable=False, index=True),
+        app_id=String(20),
+        http_status=Integer,
+    ),
 )
 
 attempts: Final = Table(
     "attempts",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("call_id", BigInteger, ForeignKey("calls.id"), nullable=False, index=True),
-    Column("run_id", BigInteger, ForeignKey("runs.id"), nullable=False, index=True),
-    Column("media_file_id", BigInteger, ForeignKey("media_files.id"), nullable=False),
-    Column("opened_at", UtcDateTime, nullable=False),
-    Column("rule", Text),
-    Column("revision", Integer, nullable=False),
-    Column("due_at", UtcDateTime),
-    Column("reason", Text, nullable=False),
-    Column("outcome", enum_column(Outcome)),
-    Column("charged", Boolean),
-    Column("code", Text),
-    Column("message", Text),
-    Column("request_id", Text),
-    Column("ended_at", UtcDateTime),
+    *columns_of(
+        Attempt,
+        id=Column("id", BigId, primary_key=True),
+        call_id=Column("call_id", BigInteger, ForeignKey("calls.id"), nullable=False, index=True),
+        run_id=Column("run_id", BigInteger, ForeignKey("runs.id"), nullable=False, index=True),
+        media_file_id=Column("media_file_id", BigInteger, ForeignKey("media_files.id"), nullable=False),
+        revision=Integer,
+    ),
     Index("ix_attempts_file", "media_file_id", "id"),
     partial_index("ix_attempts_open", IS_OPEN, "call_id"),
     partial_index("ix_attempts_prunable", _IS_PRUNABLE, "opened_at", "id"),
@@ -90,32 +71,24 @@ attempts: Final = Table(
 plans: Final = Table(
     "plans",
     metadata,
-    Column("run_id", BigInteger, ForeignKey("runs.id"), primary_key=True),
-    Column("app_id", String(20), primary_key=True),
-    Column("made_at", UtcDateTime, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("highest_id", BigInteger, nullable=False),
-    Column("files_count", BigInteger, nullable=False),
-    Column("present_count", BigInteger, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("state", enum_column(PlanState), nullable=False),
-    Column("ended_at", UtcDateTime),
-    Column("ended_by", Text),
-    Column("called", BigInteger, nullable=False),
+    *columns_of(
+        Plan,
+        run_id=Column("run_id", BigInteger, ForeignKey("runs.id"), primary_key=True),
+        app_id=Column("app_id", String(20), primary_key=True),
+        revision=Integer,
+    ),
     partial_index("ix_plans_open", _IS_OPEN_PLAN, "app_id", unique=True),
 )
 
 app_states: Final = Table(
     "app_states",
     metadata,
-    Column("app_id", String(20), primary_key=True),
-    Column("vendor", String(16), primary_key=True),  # empty: the whole app
-    Column("blocked", Boolean, nullable=False),
-    Column("since", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime),
-    Column("failures", Integer, nullable=False),
-    Column("code", Text, nullable=False),
-    Column("message", Text, nullable=False),
+    *columns_of(
+        AppState,
+        app_id=Column("app_id", String(20), primary_key=True),
+        vendor=Column("vendor", String(16), primary_key=True),  # empty: the whole app
+        failures=Integer,
+    ),
 )
 
 _PURGED: Final = "1"
