@@ -22,11 +22,8 @@ from service.zego.signature import api_signature
 if TYPE_CHECKING:  # loaded when it is used: it is slow, and most commands call nobody
     from service.zego.connection import Connections
 
-MAX_FILES: Final = 100
-"""Files of one call of DeleteMedia."""
-MAX_BODY_BYTES: Final = 1024 * 1024
-MAX_LISTING_BYTES: Final = 8 * MAX_BODY_BYTES
-"""A page of 5,000 files has some 3 MiB."""
+_MAX_FILES: Final = 100
+_MAX_BODY_BYTES: Final = 8 * 1024 * 1024  # a page of 5,000 files has some 3 MiB
 _MIN_SECRET_CHARACTERS: Final = 8
 
 Parameters = list[tuple[str, str]]
@@ -70,15 +67,14 @@ class ZegoClient:
         `may_send` is asked once the connection stands, right before the first byte leaves: connecting can take seconds.
         If it says no, nothing is sent and the answer is `NOT_SENT`.
         """
-        if not 1 <= len(file_ids) <= MAX_FILES:
-            raise ValueError(f"DeleteMedia takes 1 to {MAX_FILES} files, not {len(file_ids)}")
+        if not 1 <= len(file_ids) <= _MAX_FILES:
+            raise ValueError(f"DeleteMedia takes 1 to {_MAX_FILES} files, not {len(file_ids)}")
         parameters = self._delete_parameters(vendor) + [("FileId[]", file_id) for file_id in file_ids]
-        return read_delete_answer(self._call("DeleteMedia", parameters, MAX_BODY_BYTES, may_send), self.now())
+        return read_delete_answer(self._call("DeleteMedia", parameters, may_send), self.now())
 
     def search_media(self, vendor: Vendor, query: Query) -> SearchAnswer:
         """Ask ZEGO once for a page of its listing (docs/protocol.md, "SearchMedia"), which changes nothing."""
-        parameters = search_parameters(vendor, query)
-        return read_search_answer(self._call("SearchMedia", parameters, MAX_LISTING_BYTES), vendor, self.now())
+        return read_search_answer(self._call("SearchMedia", search_parameters(vendor, query)), vendor, self.now())
 
     def url_overhead(self, vendor: Vendor) -> int:
         """Bytes of this app's DeleteMedia URL before its first file id (`url_cost` says what each id adds): exact."""
@@ -95,12 +91,10 @@ class ZegoClient:
         clears_cache = self.clear_cache and vendor is Vendor.WANGSU
         return [("Vendor", vendor.value), *([("ClearCache", "true")] if clears_cache else [])]
 
-    def _call(
-        self, action: str, parameters: Parameters, max_bytes: int, may_send: Callable[[], bool] | None = None
-    ) -> HttpAnswer:
+    def _call(self, action: str, parameters: Parameters, may_send: Callable[[], bool] | None = None) -> HttpAnswer:
         nonce, timestamp = secrets.token_hex(8), str(int(self.now().timestamp()))
         url, signature = self._build_url(action, parameters, nonce, timestamp)
-        http = self._connections.get(url, (self.connect_timeout_s, self.read_timeout_s), max_bytes, may_send)
+        http = self._connections.get(url, (self.connect_timeout_s, self.read_timeout_s), _MAX_BODY_BYTES, may_send)
         text = http.text
         for secret in (self.server_secret, signature):  # error pages like to repeat the URL
             if len(secret) >= _MIN_SECRET_CHARACTERS:  # shorter ones would cut into everything

@@ -1,4 +1,4 @@
-"""What is asked of ZEGO's server API, and its answers, from text to what was observed; pure (docs/protocol.md).
+"""What is asked of ZEGO's server API, and its answers, from text to what was observed (docs/protocol.md).
 
 Nothing is interpreted here, and nothing guessed: a page of a listing is read whole or not at all; within it, an entry
 whose file cannot be named is counted, and a fact that cannot be read is unknown.
@@ -17,20 +17,15 @@ from typing import Final, TypeVar
 from service.model import Vendor
 from service.zego.wirejson import JsonValue, is_rounded, is_text, make_storable, read_duration, read_json, read_size
 
-MAX_RAW_CHARACTERS: Final = 65_536
-MAX_TEXT_CHARACTERS: Final = 1000
-MAX_MARKER_BYTES: Final = 2048
-"""Longest marker that can be asked for again: percent-encoded, it has to fit a URL."""
-
+_MAX_RAW_CHARACTERS: Final = 65_536
+_MAX_TEXT_CHARACTERS: Final = 1000
+_MAX_MARKER_BYTES: Final = 2048  # percent-encoded, it has to fit a URL
 _CODE = re.compile("-?[0-9]{1,15}")
 _COUNT = re.compile("[0-9]{1,15}")
-_RETRY_SECONDS = re.compile("[0-9]{1,9}")
 _MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)Z")
-_FIRST_YEAR: Final = 1970
-_NEVER_YEAR: Final = 9999
-"""Years outside say that there is no moment: 9999 is ZEGO's "never", 0001 is what an unset time looks like."""
+_YEARS: Final = range(1970, 9999)  # 9999 is ZEGO's "never", 0001 is what an unset time looks like
 
-Json = dict[str, JsonValue]
+_Json = dict[str, JsonValue]
 _Answer = TypeVar("_Answer", bound="Answer")
 _Figure = TypeVar("_Figure", int, float)
 
@@ -38,12 +33,9 @@ _Figure = TypeVar("_Figure", int, float)
 class Transport(StrEnum):
     """How far a call to ZEGO got."""
 
-    ANSWERED = "answered"
-    """An HTTP answer was read to its end."""
-    NOT_SENT = "not_sent"
-    """No byte of the request left: ZEGO cannot have seen it."""
-    LOST = "lost"
-    """The request may have arrived, but no whole answer came back."""
+    ANSWERED = "answered"  # an HTTP answer was read to its end
+    NOT_SENT = "not_sent"  # no byte of the request left: ZEGO cannot have seen it
+    LOST = "lost"  # the request may have arrived, but no whole answer came back
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +92,7 @@ class ListedFile:
 class Query:
     """One question to SearchMedia: a page of `size` files.
 
-    Tencent takes `start` and `end` (of creation) and `page` (from 0); Ws and Huawei take `marker`. What is not set is
-    not asked.
+    Tencent takes `start` and `end` (of creation) and `page` (from 0); Ws and Huawei take `marker`.
     """
 
     size: int
@@ -140,20 +131,20 @@ class HttpAnswer:
 def read_delete_answer(http: HttpAnswer, now: datetime) -> DeleteAnswer:
     """Read an answer of DeleteMedia. Never raises; `now` turns a Retry-After date into seconds."""
     answer, data = _read_answer(DeleteAnswer, http, now)
-    answer = replace(answer, raw=make_storable(http.text, MAX_RAW_CHARACTERS))
+    answer = replace(answer, raw=make_storable(http.text, _MAX_RAW_CHARACTERS))
     if answer.code != 0 or answer.unreadable:
         return answer
     deleted, errors = _entries(data, "Deleted"), _entries(data, "Errors")
     if deleted is None or errors is None:
         return replace(answer, unreadable=True)
-    # An entry that names no file says nothing of any: its file is then in neither list.
-    named = [entry for entry in errors if isinstance(entry, dict) and isinstance(entry.get("Key"), str)]
     return replace(
         answer,
         deleted=frozenset(entry for entry in deleted if isinstance(entry, str)),
+        # An entry that names no file says nothing of any: its file is then in neither list.
         errors=tuple(
-            FileError(str(entry["Key"]), _text(entry, "Code"), _text(entry, "Message"), _text(entry, "RequestId"))
-            for entry in named
+            FileError(key, *(_text(entry, name) for name in ("Code", "Message", "RequestId")))
+            for entry in errors
+            if isinstance(entry, dict) and isinstance(key := entry.get("Key"), str)
         ),
         cache_code=_text(_object(data, "WsItemIdReceiverResp"), "Code") or None,
     )
@@ -167,7 +158,7 @@ def read_search_answer(http: HttpAnswer, vendor: Vendor, now: datetime) -> Searc
     section, is_tencent = _object(data, vendor.value), vendor is Vendor.TENCENT
     key = "MediaInfoSet" if is_tencent else "Keys"
     entries, total, marker = _entries(section, key), _text(section, "TotalCount"), section.get("NextMarker")
-    has_place = _COUNT.fullmatch(total) if is_tencent else marker is None or is_text(marker, MAX_MARKER_BYTES)
+    has_place = _COUNT.fullmatch(total) if is_tencent else marker is None or is_text(marker, _MAX_MARKER_BYTES)
     if key not in section or entries is None or not has_place:
         return replace(answer, unreadable=True)
     files = tuple(file for entry in entries if (file := _read_file(entry, is_tencent=is_tencent)) is not None)
@@ -178,8 +169,8 @@ def read_search_answer(http: HttpAnswer, vendor: Vendor, now: datetime) -> Searc
 
 
 def read_retry_after(value: str, now: datetime) -> float | None:
-    """Return how many seconds a Retry-After header (seconds or an HTTP date) asks to wait, or None."""
-    if _RETRY_SECONDS.fullmatch(value.strip()):
+    """How many seconds a Retry-After header (seconds or an HTTP date) asks to wait, or None."""
+    if re.fullmatch("[0-9]{1,9}", value.strip()):
         return float(value)
     until = _read_http_date(value)
     return None if until is None else max(0.0, (until - now).total_seconds())
@@ -194,7 +185,7 @@ def _read_http_date(value: str) -> datetime | None:
         return None
 
 
-def _read_answer(kind: type[_Answer], http: HttpAnswer, now: datetime) -> tuple[_Answer, Json]:
+def _read_answer(kind: type[_Answer], http: HttpAnswer, now: datetime) -> tuple[_Answer, _Json]:
     """What every answer has, and its `Data`, which is an object or (in another version of the docs) holds JSON."""
     is_answered = http.transport is Transport.ANSWERED
     top = (_read_object(http.text.strip("\ufeff \t\r\n")) if is_answered and not http.too_long else None) or {}
@@ -203,22 +194,22 @@ def _read_answer(kind: type[_Answer], http: HttpAnswer, now: datetime) -> tuple[
         data = {}
     elif isinstance(data, str):
         data = _read_object(data)
-    code = _text(top, "Code")
-    is_code = _CODE.fullmatch(code) is not None
+    written = _text(top, "Code")
+    code = int(written) if _CODE.fullmatch(written) else None
     answer = kind(
         transport=http.transport,
         http_status=http.status,
-        code=int(code) if is_code else None,
-        message=_text(top, "Message") or make_storable(http.failure, MAX_TEXT_CHARACTERS),
+        code=code,
+        message=_text(top, "Message") or make_storable(http.failure, _MAX_TEXT_CHARACTERS),
         request_id=_text(top, "RequestId"),
         date=_read_http_date(http.date),
-        unreadable=is_answered and (not is_code or (int(code) == 0 and not isinstance(data, dict))),
+        unreadable=is_answered and (code is None or (code == 0 and not isinstance(data, dict))),
         retry_after_s=read_retry_after(http.retry_after, now),
     )
     return answer, data if isinstance(data, dict) else {}
 
 
-def _read_object(text: str) -> Json | None:
+def _read_object(text: str) -> _Json | None:
     try:
         value, problem = read_json(text)
     except ValueError:
@@ -226,23 +217,21 @@ def _read_object(text: str) -> Json | None:
     return value if isinstance(value, dict) and not problem else None
 
 
-def _text(holder: Json, key: str) -> str:
+def _text(holder: _Json, key: str) -> str:
     """A text (or a number's digits) for the record, "" where there is none."""
     value = holder.get(key)
-    return make_storable(value, MAX_TEXT_CHARACTERS) if isinstance(value, str) else ""
+    return make_storable(value, _MAX_TEXT_CHARACTERS) if isinstance(value, str) else ""
 
 
-def _object(holder: Json, key: str) -> Json:
+def _object(holder: _Json, key: str) -> _Json:
     value = holder.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _entries(holder: Json, key: str) -> list[JsonValue] | None:
+def _entries(holder: _Json, key: str) -> list[JsonValue] | None:
     """The list under a key, empty where there is none; None for anything else."""
-    entries = holder.get(key)
-    if entries is None:
-        return []
-    return entries if isinstance(entries, list) else None
+    value = holder.get(key)
+    return [] if value is None else value if isinstance(value, list) else None
 
 
 def _read_file(entry: JsonValue, *, is_tencent: bool) -> ListedFile | None:
@@ -252,7 +241,11 @@ def _read_file(entry: JsonValue, *, is_tencent: bool) -> ListedFile | None:
     file_id, facts, original, created_at = entry.get("Key"), entry, entry, entry.get("LastModified")
     if is_tencent:
         file_id, facts = entry.get("FileId"), _object(entry, "BasicInfo")
-        original, created_at = _find_original(_object(entry, "TranscodeInfo")), facts.get("CreateTime")
+        created_at = facts.get("CreateTime")
+        # Of the renditions, the file itself: their sizes and durations are not the file's.
+        renditions = _entries(_object(entry, "TranscodeInfo"), "TranscodeSet") or []
+        objects = (each for each in renditions if isinstance(each, dict))
+        original = next((each for each in objects if each.get("Definition") == "0"), {})
     if not is_text(file_id) or not file_id.strip() or (is_tencent and is_rounded(file_id)):
         return None
     name, url = facts.get("Name") if is_tencent else None, facts.get("MediaUrl")
@@ -264,15 +257,6 @@ def _read_file(entry: JsonValue, *, is_tencent: bool) -> ListedFile | None:
         duration_s=_known(read_duration, original.get("Duration")) if is_tencent else None,
         media_url=url if url and is_text(url) else None,
     )
-
-
-def _find_original(transcodes: Json) -> Json:
-    """The file itself among its renditions: a rendition's size and duration are not the file's."""
-    renditions = transcodes.get("TranscodeSet")
-    for rendition in renditions if isinstance(renditions, list) else []:
-        if isinstance(rendition, dict) and rendition.get("Definition") == "0":
-            return rendition
-    return {}
 
 
 def _known(read: Callable[[JsonValue], _Figure | None], value: JsonValue) -> _Figure | None:
@@ -289,4 +273,4 @@ def _read_moment(value: JsonValue) -> datetime | None:
         moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None
     except ValueError:  # such as 31 February
         return None
-    return moment if moment and _FIRST_YEAR <= moment.year < _NEVER_YEAR else None
+    return moment if moment and moment.year in _YEARS else None

@@ -14,7 +14,7 @@ _SIGNATURE = re.compile("[0-9a-fA-F]{40}")
 
 
 def callback_signature(secret: str, timestamp: str, nonce: str) -> str:
-    """Return the signature of a callback as 40 lower-case hex digits (docs/protocol.md, "Callback signature")."""
+    """The signature of a callback as 40 lower-case hex digits (docs/protocol.md, "Callback signature")."""
     parts = sorted(part.encode("utf-8", "surrogatepass") for part in (secret, timestamp, nonce))
     return hashlib.sha1(b"".join(parts), usedforsecurity=False).hexdigest()
 
@@ -34,11 +34,11 @@ def verify_callback(secrets: Sequence[str], signature: str, timestamp: str, nonc
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Return the moment that a signed timestamp names (ten ASCII digits, Unix seconds), or None for anything else."""
+    """The moment that a signed timestamp names (ten ASCII digits, Unix seconds), or None for anything else."""
     return datetime.fromtimestamp(int(text), UTC) if _TIMESTAMP.fullmatch(text) else None
 
 
 def api_signature(app_id: str, nonce: str, server_secret: str, timestamp: str) -> str:
-    """Return the signature of one API call as 32 hex digits (docs/protocol.md, "Calling ZEGO's server API")."""
+    """The signature of one API call as 32 hex digits (docs/protocol.md, "Calling ZEGO's server API")."""
     signed = f"{app_id}{nonce}{server_secret}{timestamp}"
     return hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()

@@ -10,8 +10,7 @@ from typing import Final, TypeAlias, TypeGuard
 JsonValue: TypeAlias = str | bool | list["JsonValue"] | dict[str, "JsonValue"] | None
 """A JSON value whose numbers are their literal text: `123` and `"123"` read alike, and no id passes through a float."""
 
-MAX_DEPTH: Final = 64
-"""Levels of nesting that are read. ZEGO's deepest answer has six; the interpreter's own limit depends on the caller."""
+MAX_DEPTH: Final = 64  # ZEGO's deepest answer has six levels; the interpreter's own limit depends on the caller
 MAX_ID_BYTES: Final = 1024
 """Longest file id, name or URL that is stored (docs/protocol.md, "The callback")."""
 _MAX_SIZE_BYTES: Final = 2**63 - 1
@@ -66,7 +65,7 @@ def is_text(value: JsonValue, max_bytes: int = MAX_ID_BYTES) -> TypeGuard[str]:
 
 
 def make_storable(text: str, limit: int) -> str:
-    """Return at most `limit` characters of the text, with U+FFFD where no database could hold a character."""
+    """At most `limit` characters of the text, with U+FFFD where no database could hold a character."""
     return _UNSTORABLE.sub("\ufffd", text[:limit])
 
 
