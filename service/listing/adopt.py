@@ -1,7 +1,4 @@
-"""What a file in the vendor's listing means for what is known (docs/reconcile.md).
-
-A listing shows that a file exists, when it was made, its size, length and name. It names no stream and no event.
-"""
+"""What a file in the vendor's listing, which names no stream and no event, means for what is known."""
 
 from __future__ import annotations
 
@@ -14,9 +11,7 @@ from service.rules.decide import find_call_after, leaves_erasure
 from service.units import describe_moment
 from service.zego.messages import ListedFile
 
-CALLBACK_ON_ITS_WAY: Final = timedelta(minutes=2)
-"""ZEGO sends a callback again for a minute: a file made this shortly before is not one whose callback was lost."""
-
+_CALLBACK_ON_ITS_WAY: Final = timedelta(minutes=2)  # ZEGO sends a callback again for a minute
 _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW: Final = timedelta(minutes=2)
 
@@ -32,15 +27,11 @@ class Sighting:
 
 
 class Known(NamedTuple):
-    """A file of the inventory, and what its callbacks say about trusting it.
-
-    `is_announced`: a trusted callback has announced it. `suspected_at`: when the last stale or conflicting one was
-    understood. `erasure` is the one that names it.
-    """
+    """A file of the inventory, what its callbacks say about trusting it, and the erasure that names it."""
 
     file: MediaFile
-    is_announced: bool = False
-    suspected_at: datetime | None = None
+    is_announced: bool = False  # by a trusted callback
+    suspected_at: datetime | None = None  # the last stale or conflicting callback was understood
     erasure: Erasure | None = None
 
 
@@ -81,7 +72,7 @@ def is_lost(adopted: MediaFile, first_callback_at: datetime | None) -> bool:
     created = adopted.vendor_created_at
     if created is None or first_callback_at is None:
         return False
-    return first_callback_at < created <= adopted.received_at - CALLBACK_ON_ITS_WAY
+    return first_callback_at < created <= adopted.received_at - _CALLBACK_ON_ITS_WAY
 
 
 def compare_file(known: Known, listed: ListedFile, sighting: Sighting) -> tuple[MediaFile, tuple[str, ...]] | None:

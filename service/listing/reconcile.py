@@ -31,7 +31,7 @@ from service.model import Actor, FileState, MediaFile, NoSuchThing, NotPossible,
 from service.rules.latest import counts_as_recording, span_of
 from service.units import count_of, describe_moment
 from service.zego.client import ZegoClient
-from service.zego.messages import ListedFile, Query, SearchAnswer, Transport
+from service.zego.messages import ListedFile, Query, SearchAnswer
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""
@@ -218,13 +218,12 @@ class _Comparison:
                 return asked_at, answer
             if answer.code in _FINAL_CODES:
                 raise self.judge_refusal(answer)
-            said = answer.message if answer.code is None else f"{answer.code} {answer.message}"
-            if answer.transport is Transport.ANSWERED and answer.code is None:
-                said = f"HTTP {answer.http_status}"
+            said = answer.message or f"HTTP {answer.http_status}"
+            if answer.code is not None:
+                said = f"{answer.code} {answer.message}"
             tries += 1
             if tries == MAX_TRIES:
-                note = f"the listing was not answered: {said or 'no answer'}; the next one starts over"
-                raise _Ended(ListingState.INTERRUPTED, note)
+                raise _Ended(ListingState.INTERRUPTED, f"it was not answered: {said}; the next one starts over")
             wait_s = min(max(2.0 ** (tries - 1), answer.retry_after_s or 0), _MAX_WAIT_S)
             log.info("listing_waits", vendor=self.listing.vendor.value, answer=said, seconds=wait_s)
 
@@ -277,23 +276,24 @@ class _Comparison:
                 changed.append((each.file, new))
             elif is_first:
                 seen.append(each.file)
-        store.mark_seen(tx, listing.id, seen, asked_at)
+        if seen:
+            store.mark_seen(tx, listing.id, seen, asked_at)
         self.save_changed(tx, changed, now)
         return counts
 
     def save_changed(self, tx: Transaction, changed: Sequence[tuple[MediaFile, MediaFile]], now: datetime) -> None:
         # The answer of an open call is recorded first; until then the file stays flagged.
-        waiting = [new for _, new in changed if new.state is FileState.DELETING]
         decidable = [new for _, new in changed if new.state is not FileState.DELETING]
-        saved = [*decide_files(tx, self.parts.reader, decidable, now), *waiting]
-        save_files(tx, saved)
-        after = {file.id: file for file in saved}
+        after = {new.id: new for _, new in changed}
+        after |= {new.id: new for new in decide_files(tx, self.parts.reader, decidable, now)}
+        save_files(tx, list(after.values()))
         # Where a file starts or ceases to count in its stream, the others may have another rank.
         streams: set[str] = set()
         for old, _ in changed:
-            ranks = [(f.stream_id, span_of(f), counts_as_recording(f, now)) for f in (old, after[old.id])]
+            new = after[old.id]
+            ranks = [(file.stream_id, span_of(file), counts_as_recording(file, now)) for file in (old, new)]
             if ranks[0] != ranks[1]:
-                streams |= {old.stream_id, after[old.id].stream_id}
+                streams |= {old.stream_id, new.stream_id}
         flag_streams(tx, self.listing.app_id, streams, only_state=FileState.KEPT)
 
     def end_missing(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -81,8 +81,6 @@ COMPLETE: Final = (ListingState.COMPLETE, ListingState.UNUSED)
 RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at for files that are missing."""
 
-_COUNTS: Final = ("listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
-
 listings: Final = Table(
     "listings",
     metadata,
@@ -96,10 +94,9 @@ def begin_listing(
 ) -> Listing:
     """Write down that a listing begins; one of the same app and vendor that still counts as running is over."""
     interrupt_running(tx, now, app_id=app_id, vendor=vendor)
-    facts = {"app_id": app_id, "vendor": vendor, "state": ListingState.RUNNING, "since": since, "started_at": now}
-    counts = dict.fromkeys(("calls", *_COUNTS), 0)
-    added = insert(listings).values(**facts, **counts, worker=worker).returning(listings)
-    return Listing(*tx.execute(added).one())
+    begun = Listing(0, app_id, vendor, ListingState.RUNNING, since, now, None, worker)
+    row = {name: value for name, value in asdict(begun).items() if name != "id"}
+    return Listing(*tx.execute(insert(listings).values(row).returning(listings)).one())
 
 
 def count_up(tx: Transaction, number: int, counts: Mapping[str, int]) -> bool:
@@ -212,11 +209,9 @@ def find_first_callback_at(tx: Transaction, app_id: str) -> datetime | None:
 
 def mark_seen(tx: Transaction, listing: int, files: Iterable[MediaFile], at: datetime) -> None:
     """Note that a listing shows these files, which confirms those that nothing makes suspicious."""
-    numbers = [file.id for file in files]
-    if numbers:
-        confirmed_at = case((media_files.c.suspicion.is_(None), at), else_=media_files.c.confirmed_at)
-        seen = update(media_files).where(media_files.c.id.in_(numbers))
-        tx.execute(seen.values(listed_in=listing, missing_since=None, confirmed_at=confirmed_at))
+    confirmed_at = case((media_files.c.suspicion.is_(None), at), else_=media_files.c.confirmed_at)
+    seen = update(media_files).where(media_files.c.id.in_([file.id for file in files]))
+    tx.execute(seen.values(listed_in=listing, missing_since=None, confirmed_at=confirmed_at))
 
 
 def count_missing(tx: Transaction, listing: Listing, missing_by: datetime) -> tuple[int, int, int]:

@@ -18,9 +18,8 @@ Ask: TypeAlias = "Callable[[Query], SearchAnswer]"
 
 MAX_FILES: Final = 5_000
 """Files of a page of Tencent, and the number at which its count of a window stops."""
-MAX_PROBLEMS: Final = 20
-"""After so many windows that do not agree, the listing is given up."""
 
+_MAX_PROBLEMS: Final = 20
 _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
 _MIN_LIMIT: Final = 100
 _TRIES: Final = 3
@@ -38,7 +37,7 @@ def walk_windows(ask: Ask, since: datetime | None, until: datetime) -> list[str]
     left = [(first, last)] if first < last else []
     problems: list[str] = []
     limit = MAX_FILES  # the vendor gives as many files a page as were asked for, unless one shows otherwise
-    while left and len(problems) < MAX_PROBLEMS:
+    while left and len(problems) < _MAX_PROBLEMS:
         start, end = left.pop()
         tries = 0
         while True:  # files may come or go between what is counted and what is shown
@@ -61,7 +60,7 @@ def walk_windows(ask: Ask, since: datetime | None, until: datetime) -> list[str]
             left += [(start, cut), (cut, end)]
         elif is_overfull:
             problems.append(f"{total:,} or more files were made in the second {_show(start)}: too many to list")
-    return [*problems, "the rest was not listed"] if len(problems) >= MAX_PROBLEMS else problems
+    return [*problems, "the rest was not listed"] if len(problems) >= _MAX_PROBLEMS else problems
 
 
 def walk_markers(ask: Ask) -> list[str]:
