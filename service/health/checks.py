@@ -47,12 +47,8 @@ class Check(NamedTuple):
 COMMAND: Final = " (a command)"
 """How the name of a leader ends that is no worker, but a command that leads for as long as it runs."""
 
-_RECENT: Final = timedelta(days=7)
-"""Trouble with callbacks that is older stays on record, but needs nobody any more."""
-
-_AT_ONCE: Final = timedelta(minutes=1)
-"""Longer than the worker takes to do what it does at once."""
-
+_RECENT: Final = timedelta(days=7)  # older trouble with callbacks stays on record, but needs nobody any more
+_AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
 _LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
 _OK, _WARNING, _ATTENTION = Status.OK, Status.WARNING, Status.ATTENTION
@@ -63,13 +59,13 @@ Findings: TypeAlias = Iterable[tuple[Status, str, str]]
 
 def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Findings:
     revision, leader = find_current(tx), find_leader(tx)
-    if revision is None and settings.keep is not None:
-        text = f"none yet: ZEGO_RETENTION_KEEP={settings.keep} becomes the first rule set when the service starts"
-        yield _ATTENTION, text, "start `zego-retention serve`, `web` or `worker`"
-        return
     if revision is None:
+        text = "none are in force, so nothing is ever deleted"
         fix = "set ZEGO_RETENTION_KEEP (for example 30d), or `zego-retention rules apply FILE`"
-        yield _ATTENTION, "none are in force, so nothing is ever deleted", fix
+        if settings.keep is not None:
+            text = f"none yet: ZEGO_RETENTION_KEEP={settings.keep} becomes the first rule set when the service starts"
+            fix = "start `zego-retention serve`, `web` or `worker`"
+        yield _ATTENTION, text, fix
         return
     yield _OK, f"revision {revision.number} from {revision.source}, {count_of(len(revision.rules), 'rule')}", ""
     if difference := keep_differs(tx, settings.keep):
@@ -186,15 +182,17 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
         fix = "see `zego-retention files list --state scheduled`; rules and holds can still keep them"
         yield _WARNING, text, fix
     slots = settings.sweep_slots
-    stopped = {plan.app_id for plan in list_plans(tx, only_open=True)}  # by the breaker: reported with the calls
+    stopped = {plan.app_id for plan in list_plans(tx, only_open=True)}
     for due in store.list_due(tx, now):
         what = f"app {due.app_id}: {count_of(due.count, 'file')} whose date has come"
         if settings.app(due.app_id) is None:
             yield _ATTENTION, f"{what}, but the app is not in the settings", "add it"
-        elif due.app_id not in stopped and slots is None:
+        elif due.app_id in stopped:  # by the breaker
+            continue  # reported with the calls
+        elif slots is None:
             fix = "set ZEGO_RETENTION_SWEEP_EVERY, or run `zego-retention sweep`, to delete them"
             yield _ATTENTION, f"{what} would be deleted by now, were sweeps not off", fix
-        elif due.app_id not in stopped and slots and due.oldest < _find_late_slot(slots, settings.claim_lease, now):
+        elif due.oldest < _find_late_slot(slots, settings.claim_lease, now):
             text = f"{what}, and no sweep has deleted them since {describe_moment(due.oldest)}"
             fix = "the other checks or the worker's log say why; `zego-retention sweep` deletes them now"
             yield _ATTENTION, text, fix

@@ -11,8 +11,8 @@ from typing import Final
 from service.database import Database, DatabaseUnavailable
 from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Status
-from service.health.readiness import prove_durable
 from service.health.remedies import find_remedy
+from service.health.store import prove_durable
 from service.model import Vendor
 from service.settings import AppSettings, Settings
 from service.units import count_of

@@ -6,13 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from datetime import datetime
 from typing import Final
 
 import structlog
 
-from service.database import Database, DatabaseUnavailable
-from service.health.store import write_proof
+from service.database import DatabaseUnavailable
 
 _REMEMBERED_S: Final = 1.0
 _MAX_WAIT_S: Final = 0.8
@@ -20,11 +18,6 @@ _NOT_READY: Final = "callbacks cannot be stored at the moment; the log of this p
 """What strangers are told: no user, host or port."""
 
 log = structlog.get_logger(__name__)
-
-
-def prove_durable(database: Database, now: datetime) -> None:
-    """Write and commit a row, as storing a callback does; DatabaseUnavailable if that does not work."""
-    database.transact(lambda tx: write_proof(tx, now))
 
 
 class Readiness:

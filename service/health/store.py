@@ -12,7 +12,7 @@ from sqlalchemy import Column, ColumnElement, Integer, Table, func, or_, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
-from service.database import Transaction
+from service.database import Database, Transaction
 from service.database.schema import UtcDateTime, insert_into, metadata
 from service.files.store import IS_ELIGIBLE, media_files
 from service.listing.store import listings
@@ -30,10 +30,14 @@ readiness: Final = Table(
 )
 
 
-def write_proof(tx: Transaction, now: datetime) -> None:
-    """Write a row, so that the commit proves that this process can store something durably."""
-    row = insert_into(tx, readiness).values(slot=os.getpid() % 32, proved_at=now)
-    tx.execute(row.on_conflict_do_update(index_elements=[readiness.c.slot], set_={"proved_at": now}))
+def prove_durable(database: Database, now: datetime) -> None:
+    """Write and commit a row, as storing a callback does; DatabaseUnavailable if that does not work."""
+
+    def write(tx: Transaction) -> None:
+        row = insert_into(tx, readiness).values(slot=os.getpid() % 32, proved_at=now)
+        tx.execute(row.on_conflict_do_update(index_elements=[readiness.c.slot], set_={"proved_at": now}))
+
+    database.transact(write)
 
 
 @dataclass(frozen=True, slots=True)

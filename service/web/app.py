@@ -14,7 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.database import DatabaseUnavailable
 from service.health.metrics import Metrics
-from service.health.readiness import Readiness, prove_durable
+from service.health.readiness import Readiness
+from service.health.store import prove_durable
 from service.settings import Settings, load_settings
 from service.web.api.build import add_api
 from service.web.api.routes import Backend

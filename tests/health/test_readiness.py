@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from service.database import Database, DatabaseUnavailable
-from service.health.readiness import Readiness, prove_durable
+from service.health.readiness import Readiness
+from service.health.store import prove_durable
 from tests.health.scene import NOW
 
 if TYPE_CHECKING:
