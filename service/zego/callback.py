@@ -153,12 +153,13 @@ def _parse_recording(envelope: Envelope) -> Announcement:
     extra = envelope.fields.get("extra_params")
     if not isinstance(extra, dict):
         raise ValueError("extra_params holds no JSON object, so the file has no id")  # noqa: TRY004  (of the sender)
-    present = [key for key in _ID_KEYS if extra.get(key) not in (None, "")]
-    if len(present) > 1:
-        raise ValueError(f"extra_params names files of several vendors: {', '.join(present)}")
-    if not present:
-        raise ValueError(f"extra_params has none of {', '.join(_ID_KEYS)}, so the file has no id")
-    return _announce(envelope, _ID_KEYS[present[0]], present[0], extra[present[0]])
+    match [key for key in _ID_KEYS if extra.get(key) not in (None, "")]:
+        case [key]:
+            return _announce(envelope, _ID_KEYS[key], key, extra[key])
+        case []:
+            raise ValueError(f"extra_params has none of {', '.join(_ID_KEYS)}, so the file has no id")
+        case several:
+            raise ValueError(f"extra_params names files of several vendors: {', '.join(several)}")
 
 
 def _parse_merged(envelope: Envelope) -> Announcement | NoFile:
@@ -214,23 +215,20 @@ def _read_identity(name: str, value: JsonValue) -> str:
         return ""
     if not isinstance(value, str):
         raise ValueError(f"{name} is neither text nor a number")  # noqa: TRY004  (of the sender)
-    _require_storable(name, value)
-    if not is_text(value):
+    if not _fits(name, value):
         raise ValueError(f"{name} is longer than {MAX_ID_BYTES} bytes")
     return value
 
 
 def _read_url(value: JsonValue) -> str | None:
     """A URL; None where there is none, or one that is too long to be stored."""
-    if not isinstance(value, str) or not value:
-        return None
-    _require_storable("replay_url", value)
-    return value if is_text(value) else None
+    return value if isinstance(value, str) and value and _fits("replay_url", value) else None
 
 
-def _require_storable(name: str, text: str) -> None:
+def _fits(name: str, text: str) -> bool:
     if not is_text(text, max_bytes=4 * len(text)):
         raise ValueError(f"{name} holds a character that no database can store")
+    return is_text(text)
 
 
 def _read_moment(value: JsonValue) -> datetime | None:

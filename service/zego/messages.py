@@ -231,7 +231,9 @@ def _object(holder: _Json, key: str) -> _Json:
 def _entries(holder: _Json, key: str) -> list[JsonValue] | None:
     """The list under a key, empty where there is none; None for anything else."""
     value = holder.get(key)
-    return [] if value is None else value if isinstance(value, list) else None
+    if value is None:
+        return []
+    return value if isinstance(value, list) else None
 
 
 def _read_file(entry: JsonValue, *, is_tencent: bool) -> ListedFile | None:
