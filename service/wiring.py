@@ -21,14 +21,13 @@ from service.callbacks.writer import Writer
 from service.database import Database, DatabaseUnavailable
 from service.database.migrate import pending_migrations, upgrade_database
 from service.files.actions import apply_confirm, apply_erase, apply_retry
-from service.files.deciding import DecidingLoop
-from service.files.policy import PolicyReader
+from service.files.policy import DecidingLoop, PolicyReader
 from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
 from service.listing.reconcile import Reconciler
 from service.orders import ApplyOrders, CatchUp, Handler, take_over
-from service.rules.revisions import apply_revision, ensure_first_rules
+from service.rules.store import apply_revision, ensure_first_rules
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits

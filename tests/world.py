@@ -13,7 +13,7 @@ from service.callbacks.receive import Refused
 from service.files.store import add_files, list_in_range
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.rules.file import parse_rules
-from service.rules.revisions import put_in_force
+from service.rules.store import put_in_force
 from service.sandbox.callbacks import callback_body
 from service.settings import load_settings
 from service.sweep.records import Trigger

@@ -29,8 +29,7 @@ from service.cli.show import (
 from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
 from service.preview.make import Candidate, make_preview
 from service.rules.file import RulesError, catch_all, parse_rules
-from service.rules.revisions import KEEP_SOURCE, keep_differs
-from service.rules.store import find_current_number
+from service.rules.store import KEEP_SOURCE, find_current_number, keep_differs
 from service.units import count_of
 from service.views import rules as views
 from service.views.form import to_json

@@ -12,7 +12,7 @@ from service.database import Transaction
 from service.database.schema import BigId, UtcDateTime
 from service.files.store import find_highest_id, fits_pattern, media_files
 from service.model import END_STATES, Erasure, FileState, Hold, Vendor, Verdict, WaitReason
-from service.rules.patterns import is_pattern
+from service.rules.match import is_pattern
 
 RANGE: Final = 5_000
 """How many numbers of the inventory one transaction looks at, or how many rows it finds through an index."""

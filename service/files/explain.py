@@ -7,8 +7,8 @@ from datetime import datetime
 
 from service.database import Database, Transaction
 from service.files import store
-from service.files.list_store import iterate_stream
 from service.files.policy import Policy, PolicyReader
+from service.files.store import iterate_stream
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, NoSuchThing
 from service.rules.decide import describe_erasure
 from service.rules.explain import Line, LineResult, describe_date, describe_wait, explain, explain_past

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from typing import Any, Final
@@ -17,9 +17,11 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     bindparam,
+    case,
     func,
     insert,
     null,
+    or_,
     select,
     text,
     update,
@@ -27,8 +29,9 @@ from sqlalchemy import (
 
 from service.database import Transaction
 from service.database.schema import BigId, columns_of, metadata, partial_index
+from service.filters import FileFilter
 from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor
-from service.rules.patterns import is_pattern
+from service.rules.match import is_pattern
 
 # The conditions of partial indexes, as text: a query with the same text is seen to be covered, on both databases.
 IS_ELIGIBLE: Final = text("state = 'scheduled'")
@@ -69,7 +72,7 @@ erasures: Final = Table(
 )
 
 COLUMNS: Final = tuple(media_files.c[name] for name in MediaFile._fields)
-"""What to select for `read_file`, in its order."""
+"""What to select for a `MediaFile`, in the order of its fields."""
 
 _NOT_FOR_DECIDING: Final = frozenset(
     {"received_at", "began_at", "replay_url", "adopted_at", "listed_in", "missing_since", "confirmed_at"}
@@ -77,6 +80,11 @@ _NOT_FOR_DECIDING: Final = frozenset(
 )
 COLUMNS_TO_DECIDE: Final = tuple(null() if column.name in _NOT_FOR_DECIDING else column for column in COLUMNS)
 """The same without what no decision looks at: that is None."""
+
+MAX_LOOKED_AT: Final = 10_000
+"""How many files are looked at for one page: it costs the same at any depth, however few fit."""
+
+_PAGE: Final = 100
 
 DECIDED: Final = (
     *("state", "state_reason", "state_at", "rule", "due_at", "wait_until", "wait_reason", "call_after", "revision"),
@@ -93,11 +101,6 @@ _SAVE_FILE: Final = (
     .where(media_files.c.id == bindparam("file"))
     .values({name: bindparam(f"new_{name}") for name in _CHANGING})
 )
-
-
-def read_file(row: Any) -> MediaFile:  # noqa: ANN401  (a row has no better type)
-    """A file from a row of `COLUMNS`."""
-    return MediaFile._make(row)
 
 
 def add_files(tx: Transaction, files: Sequence[MediaFile]) -> list[int]:
@@ -157,14 +160,14 @@ def find_file(tx: Transaction, number: int) -> MediaFile | None:
 def find_files(tx: Transaction, numbers: Iterable[int]) -> dict[int, MediaFile]:
     """Files by number; those that do not exist are left out."""
     query = select(*COLUMNS).where(media_files.c.id.in_(sorted(set(numbers))))
-    return {row.id: read_file(row) for row in tx.execute(query)}
+    return {row.id: MediaFile._make(row) for row in tx.execute(query)}
 
 
 def find_by_identity(tx: Transaction, app_id: str, vendor: Vendor, file_ids: Iterable[str]) -> dict[str, MediaFile]:
     """Files of one app and vendor by the vendor's ids; those that are not known are left out."""
     is_named = media_files.c.file_id.in_(sorted(set(file_ids)))
     query = select(*COLUMNS).where(media_files.c.app_id == app_id, media_files.c.vendor == vendor, is_named)
-    return {row.file_id: read_file(row) for row in tx.execute(query)}
+    return {row.file_id: MediaFile._make(row) for row in tx.execute(query)}
 
 
 def find_highest_id(tx: Transaction) -> int:
@@ -175,7 +178,7 @@ def find_highest_id(tx: Transaction) -> int:
 def list_in_range(tx: Transaction, after: int, limit: int, columns: Sequence[Any] = COLUMNS) -> list[MediaFile]:
     """Files by number, beyond `after`: one chunk of a walk over the whole inventory."""
     query = select(*columns).where(media_files.c.id > after).order_by(media_files.c.id).limit(limit)
-    return [read_file(row) for row in tx.execute(query).all()]
+    return [MediaFile._make(row) for row in tx.execute(query).all()]
 
 
 def list_flagged(tx: Transaction, after: int, limit: int) -> list[MediaFile]:
@@ -185,7 +188,7 @@ def list_flagged(tx: Transaction, after: int, limit: int) -> list[MediaFile]:
     """
     is_free = media_files.c.state != FileState.DELETING
     query = select(*COLUMNS_TO_DECIDE).where(IS_FLAGGED, is_free, media_files.c.id > after)
-    return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit)).all()]
+    return [MediaFile._make(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit)).all()]
 
 
 def flag_files(tx: Transaction, numbers: Iterable[int]) -> None:
@@ -227,6 +230,42 @@ def count_present(tx: Transaction, app_id: str) -> int:
     """How many files of an app are there, as far as is known: all that have not ended."""
     query = select(func.count()).where(media_files.c.app_id == app_id, media_files.c.state.not_in(END_STATES))
     return int(tx.execute(query).scalar_one())
+
+
+def list_page(tx: Transaction, wanted: FileFilter, limit: int, *, after: int = 0) -> tuple[list[MediaFile], int | None]:
+    """Files by number beyond `after`, and where to resume: None at the end.
+
+    No more than `MAX_LOOKED_AT` files are looked at, so a page may hold fewer than fit.
+    """
+    number = media_files.c.id
+    query = select(*COLUMNS).where(*_conditions(tx, wanted), number > after).order_by(number).limit(limit + 1)
+    edge: int | None = None
+    if not _is_one_stream(wanted):
+        looked_at = select(number).where(number > after).order_by(number)
+        if wanted.state is not None:
+            looked_at = looked_at.where(media_files.c.state == wanted.state)
+        edge = tx.execute(looked_at.offset(MAX_LOOKED_AT - 1).limit(1)).scalar()
+    if edge is not None:
+        query = query.where(number <= edge)
+    files = [MediaFile._make(row) for row in tx.execute(query)]
+    return (files[:limit], files[limit - 1].id) if len(files) > limit else (files, edge)
+
+
+def count_files(tx: Transaction, wanted: FileFilter) -> int:
+    """How many files there are to list; looks at all of them, unless nothing but their state is asked for."""
+    query = select(func.count()).select_from(media_files).where(*_conditions(tx, wanted))
+    return int(tx.execute(query).scalar_one())
+
+
+def iterate_stream(tx: Transaction, app_id: str, stream_id: str, rule: str) -> Iterator[MediaFile]:
+    """The files of a stream that a rule decided (not those that it cannot be judged for), the newest first."""
+    columns = media_files.c
+    query = select(*COLUMNS).where(columns.app_id == app_id, columns.stream_id == stream_id, columns.rule == rule)
+    query = query.where(columns.due_at.is_not(None)).order_by(columns.ended_at.desc(), columns.id.desc())
+    skip = 0
+    while rows := tx.execute(query.limit(_PAGE).offset(skip)).all():
+        yield from (MediaFile._make(row) for row in rows)
+        skip += _PAGE
 
 
 def add_erasure(tx: Transaction, erasure: Erasure) -> int:
@@ -274,3 +313,35 @@ def _bind_column(tx: Transaction, name: str, files: Sequence[MediaFile]) -> list
     process = media_files.c[name].type.dialect_impl(tx.dialect).bind_processor(tx.dialect)
     values = _take_column(files, name)
     return values if process is None else list(map(process, values))
+
+
+def _is_one_stream(wanted: FileFilter) -> bool:
+    """It asks for one stream of one app: an index has just those."""
+    return wanted.app_id is not None and bool(wanted.stream) and not is_pattern(wanted.stream or "")
+
+
+def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]]:
+    columns = media_files.c
+    position = func.instr if tx.dialect.name == "sqlite" else func.strpos
+    # An expression, not the column: a database would find all files of the app through an index, and sort them.
+    app: Any = columns.app_id if _is_one_stream(wanted) else columns.app_id.concat("")
+    name = case(
+        (func.coalesce(columns.name, "") != "", columns.name),
+        (columns.vendor != Vendor.TENCENT, columns.file_id),
+        else_="",
+    )
+    make: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+        "state": lambda state: columns.state == state,
+        "app_id": lambda app_id: app == app_id,
+        "vendor": lambda vendor: columns.vendor == vendor,
+        "stream": lambda pattern: fits_pattern(tx, columns.stream_id, pattern),
+        "name": lambda pattern: fits_pattern(tx, name, pattern),
+        "text": lambda part: or_(
+            *(position(column, part) > 0 for column in (columns.file_id, columns.stream_id, columns.name))
+        ),
+        "due_before": lambda moment: columns.due_at < moment,
+        "due_after": lambda moment: columns.due_at > moment,
+        "adopted": lambda is_adopted: (columns.event == "") == is_adopted,
+        "unknown_stream": lambda is_unknown: (columns.stream_id == "") == is_unknown,
+    }
+    return [make[name](value) for name, value in asdict(wanted).items() if value is not None]

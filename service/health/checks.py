@@ -15,8 +15,7 @@ from service.leader.leader import is_dead
 from service.leader.store import find_leader
 from service.listing.store import ENDED, ListingState, find_newest
 from service.model import FileState, Verdict
-from service.rules.revisions import keep_differs
-from service.rules.store import find_current
+from service.rules.store import find_current, keep_differs
 from service.schedule import Slots
 from service.settings import Settings
 from service.sweep.claim_store import count_overdue

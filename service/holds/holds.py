@@ -1,4 +1,4 @@
-"""Holds: placing and releasing them, and letting the files that they cover be decided again (docs/files.md).
+"""Holds: which one keeps a file, placing and releasing them, letting their files be decided again (docs/files.md).
 
 A hold is in force from the commit that stores it: whatever is decided or called afterwards looks at it. Applying its
 order only lets the files be shown as held.
@@ -6,7 +6,8 @@ order only lets the files be shown as held.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,11 +19,52 @@ from service.files.actions_store import find_open, flag_covered
 from service.files.store import find_file
 from service.holds import store
 from service.leader.leader import Leader
-from service.model import Actor, FileState, Hold, NoSuchThing, NotPossible
+from service.model import Actor, FileState, Hold, MediaFile, NoSuchThing, NotPossible
+from service.rules.match import is_pattern, matches
 from service.units import format_moment
 
 MAX_NAMED: Final = 20
 """How many files with an open call the result of placing a hold names."""
+
+
+class HoldBook:
+    """The standing holds of all apps, arranged so that a file is looked up quickly."""
+
+    def __init__(self, holds: Iterable[Hold]) -> None:
+        # By app and stream (the empty name: unknown streams), or by app, vendor and file id; patterns by app.
+        self._by_name: dict[tuple[str | None, ...], list[Hold]] = defaultdict(list)
+        self._by_pattern: dict[str, list[Hold]] = defaultdict(list)
+        for hold in holds:
+            if hold.stream_pattern is None:
+                self._by_name[hold.app_id, hold.vendor, hold.file_id].append(hold)
+                continue
+            # A file of unknown stream may belong to any stream, so any pattern holds it.
+            self._by_name[hold.app_id, ""].append(hold)
+            if is_pattern(hold.stream_pattern):
+                self._by_pattern[hold.app_id].append(hold)
+            else:
+                self._by_name[hold.app_id, hold.stream_pattern].append(hold)
+
+    def find(self, file: MediaFile, now: datetime) -> Hold | None:
+        """The first hold in force on a file; an error while looking for it is one, too."""
+        if not self._by_name:
+            return None
+        try:
+            return next(self.iterate(file, now), None)
+        except Exception as error:  # noqa: BLE001  (whatever it is: the file is held)
+            return Hold(0, file.app_id, f"the holds could not be checked ({type(error).__name__}): report this")
+
+    def iterate(self, file: MediaFile, now: datetime) -> Iterator[Hold]:
+        """All holds in force on a file."""
+        for name in (file.app_id, file.vendor, file.file_id), (file.app_id, file.stream_id):
+            yield from (hold for hold in self._by_name.get(name, ()) if _is_in_force(hold, now))
+        for hold in self._by_pattern.get(file.app_id, ()) if file.stream_id else ():
+            if _is_in_force(hold, now) and matches(hold.stream_pattern or "*", file.stream_id):
+                yield hold
+
+
+def _is_in_force(hold: Hold, now: datetime) -> bool:
+    return hold.released_at is None and (hold.until is None or now < hold.until)
 
 
 def place_hold(  # noqa: PLR0913  (what a hold is made of, each by its own name)
@@ -89,11 +131,10 @@ def apply_hold(tx: Transaction, order: Order, after: int, result: dict[str, Any]
 
     Payload: `hold`, its number; `open`, the files with an open call when it was placed.
     """
-    number = order.payload["hold"]
+    number, is_placed = order.payload["hold"], order.kind is OrderKind.HOLD
     hold = store.find_hold(tx, number)
     if hold is None:
         raise NoSuchThing(f"hold {number} is not on record")
-    is_placed = order.kind is OrderKind.HOLD
     if after == 0:
         result = {"hold": number, "files": 0, "unknown_stream": 0}
         if is_placed:
@@ -141,14 +182,7 @@ def _place_order(
 ) -> int:
     facts = {name: getattr(hold, name) for name in ("app_id", "vendor", "file_id", "stream_pattern", "reason")}
     facts["until"] = None if hold.until is None else format_moment(hold.until)
-    return place_order(
-        tx,
-        actor,
-        kind,
-        f"hold {payload['hold']}",
-        payload,
-        now,
-        action="hold.place" if kind is OrderKind.HOLD else "hold.release",
-        app_id=hold.app_id,
-        detail={name: value for name, value in facts.items() if value is not None},
-    )
+    detail = {name: value for name, value in facts.items() if value is not None}
+    action = "hold.place" if kind is OrderKind.HOLD else "hold.release"
+    about = (kind, f"hold {payload['hold']}", payload)
+    return place_order(tx, actor, *about, now, action=action, app_id=hold.app_id, detail=detail)

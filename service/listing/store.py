@@ -26,7 +26,7 @@ from sqlalchemy import (
 from service.callbacks.store import callbacks
 from service.database import Transaction
 from service.database.schema import BigId, columns_of, count_changed, metadata
-from service.files.store import COLUMNS, find_erasures, media_files, read_file
+from service.files.store import COLUMNS, find_erasures, media_files
 from service.listing.adopt import Known
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
 from service.sweep.store import attempts
@@ -235,7 +235,7 @@ def mark_missing(tx: Transaction, listing: Listing, after: int) -> None:
 def list_to_end(tx: Transaction, listing: Listing, missing_by: datetime, after: int, limit: int) -> list[MediaFile]:
     """Files of one range that are missing since `missing_by` or before."""
     query = select(*COLUMNS).where(*_missing(listing, after), media_files.c.missing_since <= missing_by)
-    return [read_file(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit))]
+    return [MediaFile._make(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit))]
 
 
 def find_unanswered(tx: Transaction, files: Iterable[MediaFile]) -> set[int]:

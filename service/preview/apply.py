@@ -15,8 +15,7 @@ from service.model import Actor, NoSuchThing, NotPossible
 from service.preview.forecast import Change
 from service.preview.make import KEPT_FOR, Candidate, Comparison, find_preview, store_preview
 from service.preview.store import Preview
-from service.rules.revisions import Shown, put_in_force
-from service.rules.store import find_current_number, find_revision
+from service.rules.store import Shown, find_current_number, find_revision, put_in_force
 from service.units import count_of, describe_moment, format_duration
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Suspicion, WaitReason
-from service.rules.match import Judgement, Key, Match, judge
-from service.rules.patterns import matches
+from service.rules.match import Judgement, Key, Match, judge, matches
 from service.units import describe_moment, format_duration
 
 _NEVER_DECIDED: Final = END_STATES | {FileState.DELETING}

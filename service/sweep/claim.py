@@ -15,8 +15,7 @@ from typing import Any, Final
 
 from service.audit.store import find_block
 from service.database import Transaction
-from service.files.deciding import is_news
-from service.files.policy import Policy, PolicyReader
+from service.files.policy import Policy, PolicyReader, is_news
 from service.files.store import find_files, save_decisions
 from service.leader.leader import Leader, Look, read_boot_clock
 from service.leader.store import find_leader

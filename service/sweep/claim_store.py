@@ -16,7 +16,7 @@ from service.audit.store import orders
 from service.callbacks.store import IS_PENDING, callbacks
 from service.database import Transaction
 from service.database.schema import count_changed
-from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files, read_file
+from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files
 from service.model import END_STATES, FileState, MediaFile, Outcome, Vendor, WaitReason
 from service.rules.latest import Span
 from service.rules.store import list_moved_budgets
@@ -92,7 +92,7 @@ def list_due(
         at, number = after
         later = or_(_FILE.call_after > at, and_(_FILE.call_after == at, _FILE.id > number))
         query = query.where(_FILE.call_after >= at, later)
-    return [read_file(row) for row in tx.execute(query.order_by(_FILE.call_after, _FILE.id).limit(limit))]
+    return [MediaFile._make(row) for row in tx.execute(query.order_by(_FILE.call_after, _FILE.id).limit(limit))]
 
 
 def list_due_vendors(tx: Transaction, due: Due) -> list[Vendor]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from service import model
 from service.audit.store import find_block
 from service.database import Database, Transaction
-from service.files import explain, list_store
+from service.files import explain
 from service.files import store as files_store
 from service.files.policy import PolicyReader
 from service.filters import FileFilter, HoldFilter
@@ -220,7 +220,7 @@ def _find_file(tx: Transaction, number: int) -> FileDetail | None:
 
 
 def _list_files(tx: Transaction, wanted: FileFilter, cursor: int, size: int) -> tuple[list[File], int | None]:
-    files, resume = list_store.list_page(tx, wanted, size - 1, after=cursor)
+    files, resume = files_store.list_page(tx, wanted, size - 1, after=cursor)
     return describe_files(tx, files), resume
 
 
@@ -229,7 +229,7 @@ FILES = Listed[FileFilter, File, FileDetail](
     "files list",
     File,
     _list_files,
-    list_store.count_files,
+    files_store.count_files,
     "id, app: app_id, stream: stream_id, vendor, state, rule, due: call_after, size: size_bytes, file id: file_id",
     "size, rule, vendor, app, file id",
     _find_file,

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import psycopg
 
 from service.database import Database
-from service.files.list_store import list_page
 from service.files.policy import PolicyReader
-from service.files.store import count_by_state
+from service.files.store import count_by_state, list_page
 from service.filters import FileFilter
 from service.leader.store import find_leader, lock_leader, set_progress
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules
-from service.rules.revisions import put_in_force
+from service.rules.store import put_in_force
 from service.sweep.claim_store import Due, list_due
 from tests.bench import house
 from tests.bench.figures import Figure

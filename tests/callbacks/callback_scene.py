@@ -20,7 +20,7 @@ from service.filters import CallbackFilter
 from service.leader.leader import Leader
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.rules.file import parse_rules
-from service.rules.revisions import put_in_force
+from service.rules.store import put_in_force
 from service.sandbox.callbacks import Shape, encode_body, sign_fields
 from service.zego.callback import Unreadable
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event, text
 
-from service.files import list_store
-from service.files.list_store import MAX_LOOKED_AT
-from service.files.store import add_files
+from service.files import store
+from service.files.store import MAX_LOOKED_AT, add_files
 from service.filters import FileFilter
 from service.model import FileState, MediaFile, Vendor
 from service.views.files import FILES
@@ -46,7 +45,7 @@ def stocked(house: House) -> House:
 
 def page(house: House, wanted: FileFilter, limit: int, after: int = 0) -> tuple[list[MediaFile], int | None]:
     with house.database.read() as tx:
-        return list_store.list_page(tx, wanted, limit, after=after)
+        return store.list_page(tx, wanted, limit, after=after)
 
 
 def find(house: House, **wanted: Any) -> str:
@@ -90,7 +89,7 @@ def test_a_filter_finds_what_it_says_and_counts_as_much(stocked: House, wanted: 
         found = "e"
     assert find(stocked, **wanted) == found
     with stocked.database.read() as tx:
-        assert list_store.count_files(tx, FileFilter(**wanted)) == len(found)
+        assert store.count_files(tx, FileFilter(**wanted)) == len(found)
 
 
 def test_pages_follow_each_other_without_gap_or_repeat(house: House) -> None:
@@ -139,7 +138,7 @@ def test_a_page_reads_no_whole_table_and_sorts_nothing_but_one_stream(database: 
 
     with database.write() as tx:
         event.listen(database.engine, "before_cursor_execute", remember)
-        list_store.list_page(tx, wanted, 100, after=9)
+        store.list_page(tx, wanted, 100, after=9)
         event.remove(database.engine, "before_cursor_execute", remember)
         if not database.is_sqlite:  # tiny tables would be read whole whatever the indexes
             tx.execute(text("SET LOCAL enable_seqscan = off"))

@@ -20,7 +20,7 @@ from service.leader.leader import identify_process
 from service.listing.store import listings
 from service.model import Actor, FileState, MediaFile, Vendor, Verdict
 from service.rules.file import catch_all
-from service.rules.revisions import put_in_force
+from service.rules.store import put_in_force
 from service.settings import Settings, load_settings
 from service.sweep.store import app_states, plans, runs
 from service.zego.messages import SearchAnswer, Transport

@@ -14,14 +14,13 @@ from service.callbacks.understanding import Understanding
 from service.database import Database
 from service.files import store
 from service.files.actions import apply_confirm, apply_erase, apply_retry
-from service.files.deciding import DecidingLoop
-from service.files.policy import PolicyReader
+from service.files.policy import DecidingLoop, PolicyReader
 from service.holds.holds import apply_hold, flag_ended_holds, place_hold
 from service.leader.leader import Leader, LeadLost
 from service.model import Actor, FileState, MediaFile, Vendor
 from service.orders import ApplyOrders, CatchUp, read_order
 from service.rules.file import parse_rules
-from service.rules.revisions import apply_revision, put_in_force
+from service.rules.store import apply_revision, put_in_force
 from tests.children import Blow, Steps, be_silent
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import pytest
 
 from service.model import FileState
 from service.rules.file import catch_all, parse_rules
-from service.rules.revisions import Shown, ensure_first_rules, keep_differs, put_in_force
-from service.rules.store import find_current
+from service.rules.store import Shown, ensure_first_rules, find_current, keep_differs, put_in_force
 from tests.orders.house import KEEP, START, TESTER, House, open_house
 
 if TYPE_CHECKING:

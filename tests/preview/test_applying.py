@@ -21,8 +21,7 @@ from service.preview.apply import (
 )
 from service.preview.make import Candidate, find_preview, make_preview
 from service.rules.file import parse_rules
-from service.rules.revisions import ensure_first_rules
-from service.rules.store import Revision, find_current, find_current_number
+from service.rules.store import Revision, ensure_first_rules, find_current, find_current_number
 from tests.world import TESTER, World, open_world
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from service.preview.forecast import day_of
 from service.preview.make import KEPT_FOR, Candidate, find_preview, list_sooner, make_forecast, make_preview
 from service.preview.store import Preview, list_previews
 from service.rules.file import parse_rules
-from service.rules.revisions import Shown, put_in_force
+from service.rules.store import Shown, put_in_force
 from tests.world import APP, OTHER_APP, START, TESTER, World, open_world
 
 if TYPE_CHECKING:

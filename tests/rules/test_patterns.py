@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.rules.patterns import matches, pattern_implies
+from service.rules.match import matches, pattern_implies
 
 patterns = st.text("ab?*\n", max_size=10)
 texts = st.text("abx\n.", max_size=10)

@@ -14,15 +14,14 @@ from service.audit.order import OrderKind
 from service.audit.record import place_order
 from service.audit.store import find_head
 from service.database import Database
-from service.files.deciding import DecidingLoop
-from service.files.policy import PolicyReader
+from service.files.policy import DecidingLoop, PolicyReader
 from service.files.store import add_files, flag_files, list_in_range, save_files
 from service.holds.store import add_hold
 from service.leader.leader import Leader
 from service.leader.store import set_progress
 from service.model import Actor, FileState, Hold, MediaFile, Vendor
 from service.rules.file import parse_rules
-from service.rules.revisions import Shown, put_in_force
+from service.rules.store import Shown, put_in_force
 from service.sandbox.storage import StoredFile
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy

@@ -11,8 +11,7 @@ import pytest
 from service.audit.store import find_order, list_entries
 from service.filters import AuditFilter
 from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
-from service.rules.revisions import Shown
-from service.rules.store import find_revision
+from service.rules.store import Shown, find_revision
 from service.sweep import store
 from service.sweep.breaker import Limits
 from service.sweep.dry_run import dry_run

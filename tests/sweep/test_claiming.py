@@ -269,7 +269,7 @@ def test_ranks_are_not_judged_while_files_are_decided_under_older_rules(stage: S
 
     text = '[[rules]]\nname = "big"\nmatch = { min_size = "4MB" }\nkeep = "1d"\nkeep_latest = 1\n'
     from service.rules.file import parse_rules  # noqa: PLC0415
-    from service.rules.revisions import put_in_force  # noqa: PLC0415
+    from service.rules.store import put_in_force  # noqa: PLC0415
 
     stage.database.transact(
         lambda tx: put_in_force(tx, TESTER, parse_rules(text), "a test", stage.clock(), timedelta(0))

@@ -14,8 +14,7 @@ from sqlalchemy.engine import Engine
 
 from service.database.schema import metadata
 from service.leader.leader import LeadLost
-from service.rules.revisions import Shown
-from service.rules.store import find_revision
+from service.rules.store import Shown, find_revision
 from service.sweep.backoff import RetryPolicy
 from service.sweep.calling import SweepApp
 from service.sweep.record import close_open_attempts
