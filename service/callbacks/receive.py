@@ -1,7 +1,6 @@
-"""Callbacks in: verified, stored durably, and only then answered 200 (docs/callbacks.md).
+"""Callbacks in: verified, stored durably, and only then answered 200 (docs/callbacks.md); the leader understands them.
 
-Nothing is understood here: the leader does that, in batches. What is refused is kept in the quarantine, for the day
-when a secret turns out to have been wrong.
+What is refused is kept in the quarantine, for the day when a secret turns out to have been wrong.
 """
 
 from __future__ import annotations
@@ -60,23 +59,13 @@ class Inbox:
         now: Callable[[], datetime],
         limits: QuarantineLimits = QuarantineLimits(),  # noqa: B008  (it is frozen)
     ) -> None:
-        self._database = database
-        self._writer = writer
-        self._secrets = secrets
-        self._now = now
-        self._limits = limits
+        self._database, self._writer, self._secrets, self._now, self._limits = database, writer, secrets, now, limits
         self._quarantine = ThreadPoolExecutor(1, "quarantine")
         self._waiting: list[Future[None]] = []
         self._full_until: dict[str | None, float] = {}
 
     def receive(self, raw: bytes, content_type: str) -> None:
-        """Take one request to the callback URL. When this returns, the callback is durable.
-
-        Raises:
-            Unreadable: no signature can be found in it.
-            Refused: it is not authentic.
-            NotStored: it could not be stored durably, or not in time.
-        """
+        """Take one request; when this returns, the callback is durable. Else Unreadable, Refused or NotStored."""
         stored, late = self._take(raw, content_type)
         try:
             stored.result(MAX_WAIT_S)
@@ -127,10 +116,9 @@ class Inbox:
 
 def find_refusal(secrets: Mapping[str, Sequence[str]], envelope: Envelope) -> Verdict | None:
     """FORGED or UNKNOWN_APP where a callback is not authentic; None if it is."""
-    of_app = secrets.get(envelope.app_id)
-    if of_app is None:
+    if envelope.app_id not in secrets:
         return Verdict.UNKNOWN_APP
-    is_authentic = verify_callback(of_app, envelope.signature, envelope.timestamp, envelope.nonce)
+    is_authentic = verify_callback(secrets[envelope.app_id], envelope.signature, envelope.timestamp, envelope.nonce)
     return None if is_authentic else Verdict.FORGED
 
 

@@ -65,11 +65,8 @@ def apply_replay(
     with_bytes = [callback for callback in found if callback.raw is not None]
     replayed = [callback.id for callback in with_bytes if _is_authentic(secrets, callback)]
     store.set_pending(tx, replayed)
-    counts = {
-        "replayed": len(replayed),
-        "still_refused": len(with_bytes) - len(replayed),
-        "without_bytes": len(found) - len(with_bytes),
-    }
+    refused, dropped = len(with_bytes) - len(replayed), len(found) - len(with_bytes)
+    counts = {"replayed": len(replayed), "still_refused": refused, "without_bytes": dropped}
     so_far = {name: result.get(name, 0) + count for name, count in counts.items()}
     return Step(so_far, found[-1].id if len(found) == _BATCH else None)
 

@@ -110,10 +110,9 @@ _JUDGE: Final = update(callbacks).where(callbacks.c.id == bindparam("number"))
 
 
 def store_callbacks(tx: Transaction, counted: Sequence[tuple[NewCallback, int]]) -> None:
-    """Store authentic callbacks to be understood, each with how many equal ones came with it (1: it alone).
+    """Store authentic callbacks of different keys, each with how many equal ones came with it (1: it alone).
 
-    They have to differ in their keys. One that is stored already is counted as repeated; one that was in the quarantine
-    leaves it.
+    One that is stored already is counted as repeated; one that was in the quarantine leaves it.
     """
     rows = [(new, Verdict.PENDING, _NOT_UNDERSTOOD_YET, count - 1) for new, count in counted]
     _insert(tx, rows, _COUNT_REPEATS + _FREE)
@@ -122,10 +121,7 @@ def store_callbacks(tx: Transaction, counted: Sequence[tuple[NewCallback, int]])
 def store_quarantined(
     tx: Transaction, new: NewCallback, verdict: Verdict, reason: str, max_count: int, max_bytes: int
 ) -> bool:
-    """Store a callback that is not authentic, or count it as repeated; not (False) if its quota is full.
-
-    There is one quota for each known app, and one for all unknown apps.
-    """
+    """Store a callback that is not authentic, or count it as repeated; False: the quota of its verdict is full."""
     used = select(func.count(), func.coalesce(func.sum(func.length(callbacks.c.raw)), 0))
     used = used.where(callbacks.c.verdict == verdict)
     if verdict is Verdict.FORGED:
@@ -195,8 +191,7 @@ def list_to_replay(
 ) -> list[StoredCallback]:
     """Callbacks beyond `after` that are wanted, and among `ids` unless that is None, with their bytes, by id."""
     query = _filter(_STORED_WITH_BODY, wanted).where(callbacks.c.id > after).order_by(callbacks.c.id).limit(limit)
-    if ids is not None:
-        query = query.where(callbacks.c.id.in_(ids))
+    query = query if ids is None else query.where(callbacks.c.id.in_(ids))
     return [StoredCallback(*row) for row in tx.execute(query)]
 
 

@@ -59,7 +59,7 @@ class Reading(NamedTuple):
 
 
 class _Conflict(NamedTuple):
-    """Contents under one signature, by id; since when that is known (None: since now)."""
+    """Contents under one signature, by id, and since when all of them are understood (None: not before now)."""
 
     members: list[StoredCallback]
     since: datetime | None
@@ -118,7 +118,6 @@ def understand(
 
 
 def _find_conflicts(same: Iterable[StoredCallback]) -> dict[str, _Conflict]:
-    """The conflicts by signature. One is as new as the newest of its callbacks."""
     members: dict[str, list[StoredCallback]] = defaultdict(list)
     for each in same:
         members[each.signature].append(each)

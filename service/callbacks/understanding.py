@@ -43,10 +43,7 @@ class Understanding:
     """How many callbacks fit into a transaction, as far as is known."""
 
     def run(self) -> int:
-        """Understand all that was pending when it was called; returns how many callbacks that were.
-
-        Later ones are for the next run: however fast they arrive, this one ends.
-        """
+        """Understand all that was pending when it was called, however fast others arrive; returns how many."""
         total = 0
         with self.leader.database.read() as tx:
             up_to = store.find_highest_id(tx)
@@ -85,7 +82,7 @@ class Understanding:
         """
         try:
             readings = read()
-            took = self.leader.transact(lambda tx: self._understand(tx, readings))
+            took_s = self.leader.transact(lambda tx: self._understand(tx, readings))
         except LeadLost:
             raise
         except Exception as error:
@@ -94,7 +91,7 @@ class Understanding:
             log.exception("callbacks_not_understood", callbacks=[each.id for each in callbacks])
             return type(error).__name__
         if len(readings) >= min(self._fitting, self.max_batch):
-            fits = round(len(readings) * _AIM_S / max(took, 0.001))
+            fits = round(len(readings) * _AIM_S / max(took_s, 0.001))
             self._fitting = max(10, min(fits, 2 * self._fitting, self.max_batch))
         return None
 
@@ -105,21 +102,12 @@ class Understanding:
         known = _load_files(tx, readings, same)
         judged, changed = understand(readings, same, known, now)
         numbers = self._save_files(tx, known, changed, now)
-        store.save_judgements(
-            tx,
-            [
-                callback if identity is None else callback._replace(media_file_id=numbers[identity])
-                for callback, identity in judged
-            ],
-        )
+        named = [each if of is None else each._replace(media_file_id=numbers[of]) for each, of in judged]
+        store.save_judgements(tx, named)
         return time.monotonic() - started
 
     def _save_files(
-        self,
-        tx: Transaction,
-        known: Mapping[Identity, MediaFile],
-        changed: Mapping[Identity, MediaFile],
-        now: datetime,
+        self, tx: Transaction, known: Mapping[Identity, MediaFile], changed: Mapping[Identity, MediaFile], now: datetime
     ) -> dict[Identity, int]:
         """Decide about new and changed files, and store them; returns the numbers of all that are known then."""
         numbers = {identity: file.id for identity, file in known.items()}
@@ -161,14 +149,9 @@ def _load_files(
 
 
 def prune_inbox(leader: Leader, before: datetime, stop: threading.Event | None = None) -> int:
-    """Drop the bytes of understood callbacks that came before a moment, in batches until `stop` is set; how many.
-
-    Those that were not understood, and the quarantine, keep theirs.
-    """
-    total = 0
-    while stop is None or not stop.is_set():
+    """Drop the bytes of understood callbacks that came before a moment, in batches until `stop` is set; how many."""
+    total, dropped = 0, _PRUNED_AT_ONCE
+    while dropped == _PRUNED_AT_ONCE and (stop is None or not stop.is_set()):
         dropped = leader.transact(lambda tx: store.drop_bodies(tx, before, _PRUNED_AT_ONCE))
         total += dropped
-        if dropped < _PRUNED_AT_ONCE:
-            break
     return total

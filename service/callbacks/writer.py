@@ -35,10 +35,7 @@ class _Ticket(Future[None]):
 
 
 class Writer:
-    """Stores callbacks for all requests of a process, many in one transaction.
-
-    Storing starts its thread, also in a process that was forked.
-    """
+    """Stores callbacks for all requests of a process, many at once. Storing starts its thread, also after a fork."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,10 +52,7 @@ class Writer:
             self._thread.join()
 
     def store(self, row: NewCallback) -> Future[None]:
-        """Let a callback be stored; the future is done when it is durable, or fails with `NotStored`.
-
-        Who cancels the future does not want it stored any more; it may be all the same.
-        """
+        """Let a callback be stored; the future is done when it is durable, or fails with `NotStored`."""
         ticket = _Ticket(row)
         if self._is_stopping:
             ticket.set_exception(NotStored("the service is stopping"))
@@ -66,15 +60,15 @@ class Writer:
             ticket.set_exception(NotStored(f"{_MAX_WAITING:,} callbacks wait to be stored already"))
         else:
             self._arrived.put(ticket)
-            if self._thread is None or not self._thread.is_alive():
-                self._start()
+            if not self._is_running():
+                with self._starting:
+                    if not self._is_running():
+                        self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
+                        self._thread.start()
         return ticket
 
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="callbacks writer", daemon=True)
-                self._thread.start()
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
         goes_on, gap_at = True, 0.0

@@ -7,7 +7,7 @@ Files that arrive after the request are not part of it. The sweep carries it out
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -79,20 +79,56 @@ class NotAsExpected(NotPossible):
 def confirm_files(database: Database, actor: Actor, numbers: Sequence[int], now: datetime) -> int:
     """A person confirms unconfirmed files: from now on the rules decide them. All or none; the number of the order.
 
-    The result of the order: `confirmed`, how many; and the numbers of those that were not, `suspected_again` because
-    another stale or conflicting callback was understood after the order was written, `too_late` because they have
-    ended or were confirmed meanwhile. `NotPossible`: one of them does not exist or is not unconfirmed.
+    Its result: `confirmed`, how many; and the numbers of those that were not, `suspected_again` because another stale
+    or conflicting callback was understood after the order was written, `too_late` because they have ended or were
+    confirmed meanwhile.
     """
     return database.transact(lambda tx: _place(tx, actor, OrderKind.CONFIRM, numbers, now))
 
 
 def retry_files(database: Database, actor: Actor, numbers: Sequence[int], now: datetime) -> int:
-    """Start over with files that failed, and end the backoff of those that wait for their next attempt.
+    """Start over with files that failed, and end the backoff of those that wait. All or none; the number of the order.
 
-    All or none; the number of the order. Its result: `retried`, how many; `too_late`, the numbers of those that neither
-    had failed nor waited any more. `NotPossible`: one of them does not exist, or has neither failed nor waits.
+    Its result: `retried`, how many; `too_late`, the numbers of those that neither had failed nor waited any more.
     """
     return database.transact(lambda tx: _place(tx, actor, OrderKind.RETRY, numbers, now))
+
+
+def _place(tx: Transaction, actor: Actor, kind: OrderKind, numbers: Sequence[int], now: datetime) -> int:
+    """Write an order for these files; each of them has to fit its kind."""
+    wanted = check_numbers(numbers)
+    found = store.find_files(tx, wanted)
+    fits, otherwise = _is_unconfirmed, "there is nothing to confirm"
+    if kind is OrderKind.RETRY:
+        fits, otherwise = _may_be_retried, "only failed or waiting files can be retried"
+    for number in wanted:
+        if number not in found:
+            raise NoSuchThing(f"there is no file {number}: see `zego-retention files list`")
+        if not fits(found[number]):
+            raise NotPossible(f"file {number} is {found[number].state}: {otherwise}")
+    payload: dict[str, Any] = {"files": wanted}
+    if kind is OrderKind.CONFIRM:
+        # What is known against them now; whatever is understood later is not cleared by this order.
+        evidence = actions_store.find_evidence(tx, wanted)
+        seen = [(found[number].suspicion, evidence.get(number, ("", now))[0]) for number in wanted]
+        payload |= {"seen": seen, "confirmed_at": format_moment(now)}
+    about = (kind, f"file {wanted[0]}" if len(wanted) == 1 else count_of(len(wanted), "file"), payload)
+    app_id = _find_only({file.app_id for file in found.values()})
+    return place_order(tx, actor, *about, now, action=f"files.{kind}", app_id=app_id, detail={"files": wanted})
+
+
+def _is_unconfirmed(file: MediaFile) -> bool:
+    is_unconfirmed = file.suspicion is not None or file.state is FileState.UNCONFIRMED
+    return is_unconfirmed and file.state not in END_STATES
+
+
+def _may_be_retried(file: MediaFile) -> bool:
+    waits = file.wait_reason is WaitReason.RETRY and file.wait_until is not None
+    return file.state is FileState.FAILED or (waits and file.state not in {*END_STATES, FileState.DELETING})
+
+
+def _find_only(apps: Collection[str]) -> str | None:
+    return next(iter(apps)) if len(apps) == 1 else None
 
 
 def apply_confirm(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
@@ -145,26 +181,29 @@ def preview_erasure(database: Database, request: ErasureRequest, *, known_apps: 
         highest_id = store.find_highest_id(tx)
         if pattern is None:
             numbers = check_numbers(numbers)
-            groups = actions_store.group_numbers(tx, numbers)
+            groups = actions_store.group_files(tx, numbers)
             if sum(group.files for group in groups) < len(numbers):
                 missing = min(set(numbers) - store.find_files(tx, numbers).keys())
                 raise NoSuchThing(f"there is no file {missing}: see `zego-retention files list`")
         else:
             check_pattern(pattern)
             app_id = check_app(request.app_id, known_apps)
-            groups = actions_store.group_pattern(tx, app_id, pattern, highest_id)
+            groups = actions_store.group_streams(tx, app_id, pattern, highest_id)
     apps = {group.app_id for group in groups}
     if request.app_id is not None and apps - {request.app_id}:
         raise BadOrder("app_id", f"not all of these files belong to app {request.app_id}")
-    by_state, by_vendor = Counter[FileState](), Counter[Vendor]()
-    for group in _find_taken(groups, pattern):
-        by_state[group.state] += group.files
-        by_vendor[group.vendor] += group.files
+    by_state, by_vendor, ended = Counter[FileState](), Counter[Vendor](), 0
+    for group in groups:
+        if group.state in END_STATES:
+            ended += group.files
+        elif pattern is None or group.is_stream_known:
+            by_state[group.state] += group.files
+            by_vendor[group.vendor] += group.files
     return ErasurePreview(
         app_ids=tuple(sorted(apps)),
         **_count(groups, pattern),
         failed=by_state.get(FileState.FAILED, 0),
-        ended=sum(group.files for group in groups if group.state in END_STATES),
+        ended=ended,
         by_state=dict(by_state),
         by_vendor=dict(by_vendor),
         highest_id=highest_id,
@@ -210,8 +249,9 @@ def erase_files(
 
     def place(tx: Transaction) -> tuple[int, int]:
         number = store.add_erasure(tx, erasure)
-        subject, payload = f"erasure {number}", {"erasure": number}
-        return number, _place_order(tx, actor, OrderKind.ERASE, subject, payload, now, preview.app_ids, detail)
+        about = (OrderKind.ERASE, f"erasure {number}", {"erasure": number})
+        app_id = _find_only(preview.app_ids)
+        return number, place_order(tx, actor, *about, now, action="files.erase", app_id=app_id, detail=detail)
 
     return database.transact(place)
 
@@ -225,70 +265,25 @@ def apply_erase(tx: Transaction, order: Order, after: int, result: dict[str, Any
     return Step({"erasure": number} | added, resume_after)
 
 
-def _is_unconfirmed(file: MediaFile) -> bool:
-    is_unconfirmed = file.suspicion is not None or file.state is FileState.UNCONFIRMED
-    return is_unconfirmed and file.state not in END_STATES
-
-
-def _may_be_retried(file: MediaFile) -> bool:
-    waits = file.wait_reason is WaitReason.RETRY and file.wait_until is not None
-    return file.state is FileState.FAILED or (waits and file.state not in {*END_STATES, FileState.DELETING})
-
-
 def _next_batch(order: Order, after: int) -> tuple[list[int], int | None]:
     """The next numbers beyond `after` of those that an order names, and where to resume."""
     batch = [number for number in order.payload["files"] if number > after][:_BATCH]
     return batch, batch[-1] if len(batch) == _BATCH else None
 
 
-def _place(tx: Transaction, actor: Actor, kind: OrderKind, numbers: Sequence[int], now: datetime) -> int:
-    """Write an order for these files; each of them has to fit its kind."""
-    wanted = check_numbers(numbers)
-    found = store.find_files(tx, wanted)
-    fits, otherwise = _is_unconfirmed, "there is nothing to confirm"
-    if kind is OrderKind.RETRY:
-        fits, otherwise = _may_be_retried, "only failed or waiting files can be retried"
-    for number in wanted:
-        if number not in found:
-            raise NoSuchThing(f"there is no file {number}: see `zego-retention files list`")
-        if not fits(found[number]):
-            raise NotPossible(f"file {number} is {found[number].state}: {otherwise}")
-    payload: dict[str, Any] = {"files": wanted}
-    if kind is OrderKind.CONFIRM:
-        # What is known against them now; whatever is understood later is not cleared by this order.
-        evidence = actions_store.find_evidence(tx, wanted)
-        seen = [(found[number].suspicion, evidence.get(number, ("", now))[0]) for number in wanted]
-        payload |= {"seen": seen, "confirmed_at": format_moment(now)}
-    apps = {file.app_id for file in found.values()}
-    subject = f"file {wanted[0]}" if len(wanted) == 1 else count_of(len(wanted), "file")
-    return _place_order(tx, actor, kind, subject, payload, now, apps, {"files": wanted})
-
-
-def _place_order(
-    tx: Transaction,
-    actor: Actor,
-    kind: OrderKind,
-    subject: str,
-    payload: dict[str, Any],
-    now: datetime,
-    apps: Collection[str],
-    detail: dict[str, Any],
-) -> int:
-    action, app_id = f"files.{kind}", next(iter(apps)) if len(apps) == 1 else None
-    return place_order(tx, actor, kind, subject, payload, now, action=action, app_id=app_id, detail=detail)
-
-
-def _find_taken(groups: Iterable[Group], pattern: str | None) -> list[Group]:
-    """Of the files that are there, those that an erasure takes: a pattern takes none whose stream is not known."""
-    there = (group for group in groups if group.state not in END_STATES)
-    return [group for group in there if pattern is None or group.is_stream_known]
-
-
 def _count(groups: Sequence[Group], pattern: str | None) -> dict[str, int]:
-    """How many files are taken, what keeps them, and how many are not taken because their stream is not known."""
-    taken = _find_taken(groups, pattern)
-    held = [group.files for group in taken if group.state is FileState.HELD]
-    unconfirmed = [group.files for group in taken if group.state is not FileState.HELD and group.is_unconfirmed]
-    files = sum(group.files for group in taken)
-    there = sum(group.files for group in _find_taken(groups, None))
-    return {"files": files, "held": sum(held), "unconfirmed": sum(unconfirmed), "unknown_stream": there - files}
+    """Of those that are there: how many are taken, what keeps them, and how many a pattern does not take.
+
+    It takes none whose stream is not known.
+    """
+    counts = dict.fromkeys(("files", "held", "unconfirmed", "unknown_stream"), 0)
+    for group in groups:
+        if group.state in END_STATES:
+            continue
+        is_taken = pattern is None or group.is_stream_known
+        counts["files" if is_taken else "unknown_stream"] += group.files
+        if is_taken and group.state is FileState.HELD:
+            counts["held"] += group.files
+        elif is_taken and group.is_unconfirmed:
+            counts["unconfirmed"] += group.files
+    return counts

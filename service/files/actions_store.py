@@ -63,7 +63,11 @@ def flag_covered(tx: Transaction, hold: Hold, after: int, *, held: bool) -> tupl
     """
     covered, resume_after = _covered(tx, hold), None
     to_flag = _FILE.state == FileState.HELD if held else _FILE.state.not_in({*END_STATES, FileState.HELD})
-    if hold.stream_pattern is not None and (after or _is_large(tx, hold, to_flag)):
+    has_many = after > 0 or is_pattern(hold.stream_pattern or "")
+    if hold.stream_pattern is not None and not has_many:
+        few = select(_FILE.id).where(*covered, to_flag).limit(RANGE + 1).subquery()
+        has_many = tx.execute(select(func.count()).select_from(few)).scalar_one() > RANGE
+    if hold.stream_pattern is not None and has_many:
         in_range, resume_after = _next_range(after, hold.app_id, find_highest_id(tx))
         covered = [*in_range, _may_fit(tx, hold.stream_pattern)]
     query = select(func.count(), func.count().filter(_UNKNOWN_STREAM)).where(*covered, _IS_THERE)
@@ -98,12 +102,12 @@ def start_over(tx: Transaction, numbers: Sequence[int]) -> set[int]:
     return set(tx.execute(retried.values(_START_OVER | no_wait)).scalars())
 
 
-def group_numbers(tx: Transaction, numbers: Sequence[int]) -> list[Group]:
+def group_files(tx: Transaction, numbers: Sequence[int]) -> list[Group]:
     """These files in groups."""
     return _group(tx, _FILE.id.in_(numbers))
 
 
-def group_pattern(tx: Transaction, app_id: str, pattern: str, up_to: int) -> list[Group]:
+def group_streams(tx: Transaction, app_id: str, pattern: str, up_to: int) -> list[Group]:
     """The files of an app whose stream fits a pattern, or is not known, in groups; ended ones are left out."""
     return _group(tx, _FILE.app_id == app_id, _may_fit(tx, pattern), _FILE.id <= up_to, _IS_THERE)
 
@@ -139,18 +143,11 @@ def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after:
     is_kept = or_(_FILE.state == FileState.UNCONFIRMED, is_due)
     query = select(_FILE.id).where(is_kept, _FILE.suspicion.is_(None), _FILE.id > after)
     numbers = list(tx.execute(query.order_by(_FILE.id).limit(_BATCH)).scalars())
-    waits_longer = _FILE.wait_until >= until
-    tx.execute(
-        update(media_files)
-        .where(_FILE.id.in_(numbers))
-        .values(
-            decide_again=True,
-            wait_until=case((waits_longer, _FILE.wait_until), else_=literal(until, _FILE.wait_until.type)),
-            wait_reason=case(
-                (waits_longer, _FILE.wait_reason), else_=literal(WaitReason.COOLING_OFF, _FILE.wait_reason.type)
-            ),
-        )
-    )
+    values: dict[str, Any] = {
+        name: case((_FILE.wait_until >= until, _FILE[name]), else_=literal(value, _FILE[name].type))
+        for name, value in (("wait_until", until), ("wait_reason", WaitReason.COOLING_OFF))
+    }
+    tx.execute(update(media_files).where(_FILE.id.in_(numbers)).values(values | {"decide_again": True}))
     return numbers[-1] if len(numbers) == _BATCH else None
 
 
@@ -170,14 +167,6 @@ def _may_fit(tx: Transaction, pattern: str) -> ColumnElement[bool]:
     if pattern == "*":
         return true()
     return or_(_UNKNOWN_STREAM, fits_pattern(tx, _FILE.stream_id, pattern))
-
-
-def _is_large(tx: Transaction, hold: Hold, to_flag: ColumnElement[bool]) -> bool:
-    """Whether there is so much to flag that it takes ranges; of a pattern, that is supposed."""
-    if is_pattern(hold.stream_pattern or ""):
-        return True
-    few = select(_FILE.id).where(*_covered(tx, hold), to_flag).limit(RANGE + 1).subquery()
-    return tx.execute(select(func.count()).select_from(few)).scalar_one() > RANGE
 
 
 def _next_range(after: int, app_id: str | None, up_to: int) -> tuple[list[ColumnElement[bool]], int | None]:

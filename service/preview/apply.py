@@ -73,9 +73,9 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
 ) -> Applied:
     """Put a rule set in force; the leader then decides every file under it.
 
-    It is compared with the inventory once more, before the transaction, and must not make more files due sooner than
-    its preview shows (without one: none). A file that became known after the preview counts only if it would be deleted
-    at once: where callbacks arrive all the time, no preview could be applied otherwise.
+    It is compared with the inventory once more, and must not make more files due sooner than its preview shows (without
+    one: none). A file that became known after the preview counts only if it would be deleted at once: where callbacks
+    arrive all the time, no preview could be applied otherwise.
     """
     moment, count = now(), 0
     preview = None if preview_id is None else find_preview(database, preview_id)

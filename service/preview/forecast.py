@@ -32,9 +32,8 @@ _Amounts: TypeAlias = "defaultdict[tuple[Any, ...], Counter[str]]"
 class Change(NamedTuple):
     """One file under the rules in force (`before`) and as it would be after applying a candidate now (`after`).
 
-    The dates say when the rules delete it, whatever else keeps it: None is never, also where it is among the newest of
-    its stream. `held_until` is when the last of its holds ends (None: it has none, or one without an end). `missing` is
-    the fact for lack of which the candidate keeps it.
+    The dates say when the rules delete it, whatever else keeps it; None is never, also for its rank. `held_until`: the
+    last of its holds ends (None: none does). `missing`: the fact for lack of which the candidate keeps it.
     """
 
     before: MediaFile
@@ -65,10 +64,10 @@ class Change(NamedTuple):
 
 
 def count_changes(changes: Iterable[Change], rules: Iterable[str], now: datetime) -> dict[str, Any]:
-    """What a preview shows (docs/http.md): every category, what each rule of the candidate does, and calls by day.
+    """What a preview shows (docs/http.md): every category, what each of the candidate's rules does, and calls by day.
 
-    `rules` are the names of the candidate's rules: one without effects decides no file; `unjudged` counts those that it
-    keeps for lack of a fact, by that fact. In `emptied_apps` every file is due at once, and was not before.
+    `unjudged` counts the files that a rule keeps for lack of a fact, by that fact. In `emptied_apps` every file is due
+    at once, and was not before.
     """
     amounts: _Amounts = defaultdict(Counter)
     samples: dict[str, list[dict[str, Any]]] = {name: [] for name in CATEGORIES}

@@ -69,7 +69,7 @@ class Comparison:
         """Compare every file that has not ended: stream by stream, the newest first, so that ranks need no second look.
 
         `progress` is given the number of files in each short transaction. `start`: begin behind this place, not within
-        a stream whose recordings a rule counts. NotPossible: other rules came into force meanwhile.
+        a stream whose recordings a rule counts.
         """
         while True:
             with self._database.read() as tx:
@@ -111,10 +111,8 @@ class Comparison:
 
     def _find_rule(self, file: MediaFile, rules: Sequence[RetentionRule]) -> Found:
         """As `find_rule`, with a memo for files of one stream and origin, where the matches look at nothing else."""
-        if not self._remembers:
-            return find_rule(file, rules)
         origin = (file.vendor, file.event)
-        if origin not in self._found:
+        if not self._remembers or origin not in self._found:
             self._found[origin] = find_rule(file, rules)
         return self._found[origin]
 
@@ -131,18 +129,9 @@ class Comparison:
             for app in rule.match.app or ()
             if known_apps is not None and app not in known_apps
         ]
-        return Preview(
-            id=0,
-            as_of=self._now,
-            made_by=actor.name,
-            through=actor.through,
-            base_revision=self.in_force.revision,
-            highest_id=self.highest_id,
-            source=candidate.source,
-            rules_text=format_rules(candidate.rules),
-            sooner_count=result["changes"]["sooner"]["count"],
-            result=result,
-        )
+        rules_text, sooner = format_rules(candidate.rules), result["changes"]["sooner"]["count"]
+        numbers = (self.in_force.revision, self.highest_id)
+        return Preview(0, self._now, actor.name, actor.through, *numbers, candidate.source, rules_text, sooner, result)
 
 
 def make_preview(
@@ -185,9 +174,9 @@ def find_preview(database: Database, number: int) -> Preview:
 def list_sooner(
     database: Database, reader: PolicyReader, preview: Preview, now: datetime, after: int, limit: int
 ) -> list[Change]:
-    """Files that a preview makes due sooner, as they are now: stream by stream, the newest first.
+    """Files that a preview makes due sooner, as they are now, beyond the file `after` (0: from the first one on).
 
-    `after` is the number of the last file of the page before (0: the first page).
+    Stream by stream, the newest first.
     """
     comparison = Comparison(database, reader, Candidate(preview.rules, preview.source), preview.cooling_off, now)
     comparison.highest_id = preview.highest_id
@@ -205,12 +194,13 @@ def list_sooner(
         start = (*start[:2], datetime.max.replace(tzinfo=UTC), 0)
 
     def is_shown(change: Change) -> bool:
-        if change.effect != "sooner" or last is None:
-            return change.effect == "sooner"
         # Other streams come behind this one, in the order of the database; Python's may be another.
         file = change.before
-        is_other = (file.app_id, file.stream_id) != (last.app_id, last.stream_id)
-        return is_other or (file.ended_at, file.id) < (last.ended_at, last.id)
+        is_passed = last is not None and (
+            (file.app_id, file.stream_id) == (last.app_id, last.stream_id)
+            and (file.ended_at, file.id) >= (last.ended_at, last.id)
+        )
+        return change.effect == "sooner" and not is_passed
 
     return list(islice(filter(is_shown, comparison.run(start)), limit))
 

@@ -50,10 +50,9 @@ class RetentionRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules in their order, as one numbered revision; 0 stands for "no rules yet".
+    """Rules in their order, as one numbered revision (0: no rules yet) that can be taken back until `cooling_until`.
 
-    It can be taken back until `cooling_until`. Its preview (None: there was none) had looked at files up to the number
-    `shown_up_to`.
+    Its preview (None: there was none) had looked at files up to the number `shown_up_to`.
     """
 
     revision: int
@@ -78,8 +77,8 @@ class RuleSet:
 class Decision(NamedTuple):
     """What is to happen to one file, and why; its rank is judged later (`rules.latest`), where `keep_latest` is set.
 
-    `due_at` is when its rule deletes it (None: never), also where something else keeps it for now. `missing` is the
-    fact for lack of which the file is kept, if so.
+    `due_at`: its rule deletes it (None: never), also where something else keeps it for now. `missing`: for lack of this
+    fact it is kept.
     """
 
     state: FileState
@@ -210,10 +209,9 @@ def find_call_after(due_at: datetime | None, wait_until: datetime | None) -> dat
 def trust_end(
     began_at: datetime | None, ended_at: datetime | None, received_at: datetime
 ) -> tuple[datetime | None, datetime]:
-    """The begin that a callback claims (None: not trusted), and the end that ages are counted from.
+    """The begin that a callback claims (None: not trusted), and the end that ages count from: if need be, the arrival.
 
-    An end is trusted from 2015 until two minutes after its arrival, unless it lies before the begin; else the arrival
-    counts.
+    An end is trusted from 2015 until two minutes after its arrival, unless it lies before the begin.
     """
     end = received_at
     if ended_at is not None and _EARLIEST_END <= ended_at <= received_at + _MAX_CLOCK_SKEW:

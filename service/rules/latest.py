@@ -46,15 +46,14 @@ class NewestCounter:
     """Counts the recordings of one stream, file by file, newest first: those that belong to the newest are kept.
 
     Two files overlap if each began before the other ended, or if both ended at the same instant; chains of overlaps are
-    one recording, and one that begins when another ends is another. One pass is enough: a span that ends no later than
-    all before it overlaps one of them exactly if it ends after their earliest start, or together with the last.
+    one recording. One pass is enough: a span that ends no later than all before it overlaps one of them exactly if it
+    ends after their earliest start, or together with the last.
     """
 
     __slots__ = ("_earliest", "_keep_latest", "_last", "_recordings")
 
     def __init__(self, keep_latest: int) -> None:
-        self._keep_latest = keep_latest
-        self._recordings = 0
+        self._keep_latest, self._recordings = keep_latest, 0
         self._earliest: datetime | None = None
         self._last: datetime | None = None
 
