@@ -19,7 +19,6 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    Text,
     UniqueConstraint,
     bindparam,
     exists,
@@ -32,7 +31,7 @@ from sqlalchemy import (
 
 from service.callbacks.understand import MAX_CONTENTS, StoredCallback
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, metadata, partial_index
+from service.database.schema import BigId, UtcDateTime, columns_of, count_changed, metadata, partial_index
 from service.files.store import media_files
 from service.filters import CallbackFilter
 from service.model import QUARANTINE_VERDICTS, Suspicion, Verdict
@@ -43,21 +42,19 @@ IS_PRUNABLE: Final = text("raw IS NOT NULL AND verdict NOT IN ('pending', 'not_u
 callbacks: Final = Table(
     "callbacks",
     metadata,
-    Column("id", BigId, primary_key=True),
-    Column("app_id", String(20), nullable=False),
-    Column("signature", String(40), nullable=False),
-    Column("content_hash", String(64), nullable=False),
-    Column("received_at", UtcDateTime, nullable=False),
-    # None: dropped after INBOX_KEEP, or as one of too many contents under one signature.
-    Column("raw", LargeBinary),
-    Column("content_type", String(200), nullable=False),
-    Column("event", String(64), nullable=False),
-    Column("verdict", enum_column(Verdict), nullable=False),
-    Column("reason", Text, nullable=False),
-    # When its present verdict, and a suspicion that follows from it, was reached first; a replay does not move it.
-    Column("understood_at", UtcDateTime),
-    Column("repeats", Integer, nullable=False),
-    Column("media_file_id", BigInteger, ForeignKey("media_files.id")),
+    *columns_of(
+        StoredCallback,
+        id=Column("id", BigId, primary_key=True),
+        app_id=String(20),
+        signature=String(40),
+        content_hash=String(64),
+        # None: dropped after INBOX_KEEP, or as one of too many contents under one signature.
+        raw=Column("raw", LargeBinary),
+        content_type=String(200),
+        event=String(64),
+        repeats=Integer(),
+        media_file_id=Column("media_file_id", BigInteger, ForeignKey("media_files.id")),
+    ),
     UniqueConstraint("signature", "app_id", "content_hash"),
     Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
     Index("ix_callbacks_media_file_id", "media_file_id"),

@@ -42,7 +42,7 @@ class StoredCallback(NamedTuple):
     event: str
     verdict: Verdict
     reason: str
-    understood_at: datetime | None
+    understood_at: datetime | None  # its present verdict was first reached; a replay does not move it
     repeats: int
     media_file_id: int | None
     body_bytes: int | None

@@ -130,7 +130,7 @@ class Understanding:
         files.save_files(tx, [file for identity, file in decided.items() if identity in known])
         if any(rule.keep_latest for rule in policy.rules.rules):
             for app_id, names in streams.items():
-                files.flag_streams(tx, app_id, names, only_state=FileState.KEPT)
+                files.flag_streams(tx, app_id, names)
         return numbers
 
 

@@ -153,7 +153,7 @@ def apply_confirm(tx: Transaction, order: Order, after: int, result: dict[str, A
     store.save_files(tx, confirmed)
     for app_id in {file.app_id for file in confirmed}:  # they count among the newest of their streams now, too
         streams = {file.stream_id for file in confirmed if file.app_id == app_id}
-        store.flag_streams(tx, app_id, streams, only_state=FileState.KEPT)
+        store.flag_streams(tx, app_id, streams)
     counts = {
         "confirmed": result["confirmed"] + len(confirmed),
         "suspected_again": result["suspected_again"] + again,

@@ -130,19 +130,23 @@ def save_decisions(tx: Transaction, files: Sequence[MediaFile], before: Sequence
     `before` are the same rows as this transaction has read them: what is alike in all of them is not written again.
     """
     # By hand, for it is done to all files after a change of rules: each database in the way that is quickest there.
-    names = [name for name in DECIDED if before is None or _take_column(files, name) != _take_column(before, name)]
-    if not files or not names:
+    columns = {name: list(map(attrgetter(name), files)) for name in DECIDED}
+    if before is not None:
+        columns = {name: values for name, values in columns.items() if values != list(map(attrgetter(name), before))}
+    if not files or not columns:
         return
+    for name, values in columns.items():  # as the driver takes them
+        process = media_files.c[name].type.dialect_impl(tx.dialect).bind_processor(tx.dialect)
+        columns[name] = values if process is None else list(map(process, values))
     numbers = [file.id for file in files]
-    columns = {name: _bind_column(tx, name, files) for name in names}
     if tx.dialect.name == "sqlite":
-        values = ", ".join(f"{name} = ?" for name in names)
+        places = ", ".join(f"{name} = ?" for name in columns)
         rows = list(zip(*columns.values(), numbers, strict=True))
-        tx.exec_driver_sql(f"UPDATE media_files SET {values} WHERE id = ?", rows)  # noqa: S608  (our own names)
+        tx.exec_driver_sql(f"UPDATE media_files SET {places} WHERE id = ?", rows)  # noqa: S608  (our own names)
         return
-    types = {name: media_files.c[name].type.compile(tx.dialect) for name in names}
+    types = {name: media_files.c[name].type.compile(tx.dialect) for name in columns}
     same = [name for name, values in columns.items() if values.count(values[0]) == len(values)]
-    listed = [name for name in names if name not in same]
+    listed = [name for name in columns if name not in same]
     sources = [f"{name} = %s::{types[name]}" for name in same] + [f"{name} = v.{name}" for name in listed]
     lists = ["%s::bigint[]", *(f"%s::{types[name]}[]" for name in listed)]
     tx.exec_driver_sql(
@@ -196,18 +200,19 @@ def flag_files(tx: Transaction, numbers: Iterable[int]) -> None:
     _flag(tx, media_files.c.id.in_(sorted(set(numbers))))
 
 
-def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str], *, only_state: FileState | None = None) -> None:
-    """Let all files of these streams of an app be decided again, or only those in one state.
+def flag_streams(tx: Transaction, app_id: str, streams: Iterable[str]) -> None:
+    """Let the files of these streams of an app be decided again that are kept for their rank.
 
-    Of the kept ones only those with a date, which are kept for their rank: to the others their stream means nothing.
     The empty name, which stands for unknown streams, is left out: those files share nothing.
     """
-    conditions = [media_files.c.app_id == app_id, media_files.c.stream_id.in_(sorted(set(streams) - {""}))]
-    if only_state is not None:
-        conditions.append(media_files.c.state == only_state)
-    if only_state is FileState.KEPT:
-        conditions.append(media_files.c.due_at.is_not(None))
-    _flag(tx, *conditions)
+    names, is_kept = sorted(set(streams) - {""}), media_files.c.state == FileState.KEPT
+    has_date = media_files.c.due_at.is_not(None)
+    _flag(tx, media_files.c.app_id == app_id, media_files.c.stream_id.in_(names), is_kept, has_date)
+
+
+def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> None:
+    is_there = media_files.c.state.not_in(END_STATES)
+    tx.execute(update(media_files).where(*conditions, is_there).values(decide_again=True))
 
 
 def fits_pattern(tx: Transaction, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
@@ -297,22 +302,6 @@ def count_erasures(tx: Transaction) -> int:
 def count_erased(tx: Transaction, erasure_id: int) -> dict[FileState, int]:
     """How many of the files that an erasure took are in each state."""
     return count_by_state(tx, _IS_TO_ERASE, media_files.c.erasure_id == erasure_id)
-
-
-def _flag(tx: Transaction, *conditions: ColumnElement[bool]) -> None:
-    is_there = media_files.c.state.not_in(END_STATES)
-    tx.execute(update(media_files).where(*conditions, is_there).values(decide_again=True))
-
-
-def _take_column(files: Sequence[MediaFile], name: str) -> list[Any]:
-    return list(map(attrgetter(name), files))
-
-
-def _bind_column(tx: Transaction, name: str, files: Sequence[MediaFile]) -> list[Any]:
-    """One column of files, as the driver takes it."""
-    process = media_files.c[name].type.dialect_impl(tx.dialect).bind_processor(tx.dialect)
-    values = _take_column(files, name)
-    return values if process is None else list(map(process, values))
 
 
 def _is_one_stream(wanted: FileFilter) -> bool:

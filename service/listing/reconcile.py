@@ -294,7 +294,7 @@ class _Comparison:
             ranks = [(file.stream_id, span_of(file), counts_as_recording(file, now)) for file in (old, new)]
             if ranks[0] != ranks[1]:
                 streams |= {old.stream_id, new.stream_id}
-        flag_streams(tx, self.listing.app_id, streams, only_state=FileState.KEPT)
+        flag_streams(tx, self.listing.app_id, streams)
 
     def end_missing(self) -> str | None:
         """End what this complete listing and one before it lack; returns why it ends none, if so."""
@@ -331,7 +331,7 @@ class _Comparison:
         unanswered = store.find_unanswered(tx, files)
         ended = [end_missing(file, listing.started_at, now, was_asked_for=file.id in unanswered) for file in files]
         save_files(tx, ended)
-        flag_streams(tx, listing.app_id, {file.stream_id for file in files}, only_state=FileState.KEPT)
+        flag_streams(tx, listing.app_id, {file.stream_id for file in files})
         return Counter(gone=len(files))
 
     def count(self, **counts: int) -> None:
