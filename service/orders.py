@@ -52,8 +52,7 @@ class ApplyOrders:
     def run(self) -> int:
         """Apply every order that was written before this call, however fast people order; returns how many.
 
-        An order that raises changes nothing, is marked with the reason, and is tried again once a minute; later ones
-        are applied all the same.
+        One that raises changes nothing, is marked with the reason, and is tried again once a minute.
         """
         failed: list[Order] = []
         with self.leader.database.read() as tx:
@@ -134,8 +133,8 @@ def take_over(
 ) -> None:
     """Repair what the last leader left open, then catch up, then wait until nothing of it can be under way.
 
-    Open attempts become `unknown`, to be asked again by `retry_policy`; running runs and listings are marked as not
-    finished. `confirm` is the setting CONFIRM. It can be killed and started again at any point.
+    Open attempts become `unknown`, to be asked again; running runs and listings are marked as not finished. It can be
+    killed and started again at any point.
     """
     leader.transact(lambda tx: close_open_attempts(tx, now(), retry_policy, jitter))
     leader.transact(lambda tx: interrupt_running(tx, now()))
@@ -151,10 +150,8 @@ def _note_confirm(tx: Transaction, confirm: str, after: int, now: datetime, cool
     leader = find_leader(tx)
     if leader is None or leader.confirm == confirm:
         return None
-    if leader.confirm == "all":
-        resume_after = let_unconfirmed_wait(tx, now, now + cooling_off, after)
-        if resume_after is not None:
-            return resume_after
+    if leader.confirm == "all" and (resume_after := let_unconfirmed_wait(tx, now, now + cooling_off, after)):
+        return resume_after
     set_progress(tx, confirm=confirm)
     log.info("confirm_changed", before=leader.confirm, now=confirm)
     return None

@@ -49,8 +49,8 @@ class ErasureRequest:
 class ErasurePreview:
     """What a request would take: `files` in all, of which `held` and `unconfirmed` ones stay until that ends.
 
-    `unknown_stream` files of the app are not taken, because no pattern takes a file whose stream is not known;
-    `ended` ones were named, but are not there any more. Files with numbers beyond `highest_id` are not part of it.
+    No pattern takes files of `unknown_stream`; `ended` ones were named, but are not there any more. Files with numbers
+    beyond `highest_id` are not part of it.
     """
 
     app_ids: tuple[str, ...]
@@ -219,11 +219,10 @@ def erase_files(
     known_apps: Collection[str] = (),
     expect: int | None = None,
 ) -> tuple[int, int]:
-    """Order files to be deleted by the next sweep; `expect` is how many a preview has shown.
+    """Order files to be deleted by the next sweep; `expect` is how many a preview has shown (else `NotAsExpected`).
 
-    Returns the number of the erasure, and that of the order. The result of the order: `files` that it takes, `held` and
-    `unconfirmed` of them, and how many of the app it does not take because their stream is not known
-    (`unknown_stream`). `NotPossible`: it is not valid or none of its files is there; `NotAsExpected`.
+    Returns the number of the erasure, and that of the order. Its result: `files` that it takes, `held` and
+    `unconfirmed` of them, and `unknown_stream`, those of the app that it does not take for that.
     """
     preview = preview_erasure(database, request, known_apps=known_apps)
     if expect is not None and preview.files != expect:

@@ -58,8 +58,8 @@ def find_open(tx: Transaction, hold: Hold) -> list[int]:
 def flag_covered(tx: Transaction, hold: Hold, after: int, *, held: bool) -> tuple[int, int, int | None]:
     """Let files that a hold covers be decided again: those that are held, or else all others that have not ended.
 
-    Where it may cover many, those in the range of the inventory beyond `after`. Returns how many it covers there that
-    have not ended, how many of them because their stream is not known, and where the next range begins (None: nowhere).
+    Where it may cover many, those in the range of the inventory beyond `after`. Returns how many it covers there, how
+    many of them because their stream is not known, and where the next range begins (None: nowhere).
     """
     covered, resume_after = _covered(tx, hold), None
     to_flag = _FILE.state == FileState.HELD if held else _FILE.state.not_in({*END_STATES, FileState.HELD})
@@ -77,10 +77,7 @@ def flag_covered(tx: Transaction, hold: Hold, after: int, *, held: bool) -> tupl
 
 
 def find_evidence(tx: Transaction, numbers: Collection[int]) -> dict[int, tuple[str, datetime | None]]:
-    """The stale and conflicting callbacks of files that have any: a text that changes with each, and the last moment.
-
-    That is when the last one was understood, by the leader's clock.
-    """
+    """Of files with stale or conflicting callbacks: a text that changes with each of them, and the last moment."""
     is_of = [_callbacks.c.verdict == verdict.value for verdict in (Verdict.STALE, Verdict.CONFLICT)]
     counts = (func.count().filter(each) for each in is_of)
     query = select(_callbacks.c.media_file_id, *counts, func.max(_callbacks.c.understood_at))
@@ -115,8 +112,7 @@ def group_streams(tx: Transaction, app_id: str, pattern: str, up_to: int) -> lis
 def take_files(tx: Transaction, erasure: Erasure, after: int) -> tuple[list[Group], int | None]:
     """Let an erasure take its files beyond the number `after`; what an earlier erasure has taken stays with that one.
 
-    Returns the files of one range, those of unknown stream that a pattern does not take as well, and where the next
-    range begins (None: nowhere).
+    Returns the groups of one range, those of unknown stream as well, and where the next one begins (None: nowhere).
     """
     if erasure.stream_pattern is None:
         numbers = [number for number in erasure.file_ids if number > after][:RANGE]
@@ -133,10 +129,9 @@ def take_files(tx: Transaction, erasure: Erasure, after: int) -> tuple[list[Grou
 
 
 def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after: int) -> int | None:
-    """Let files wait that only CONFIRM=all kept at `now` (nothing is suspicious), the next ones beyond `after`.
+    """Let files wait that only CONFIRM=all kept at `now`, the next beyond `after`; where to resume (None: nowhere).
 
-    They are unconfirmed, or will be when they are taken for a call: a decision, as after a change of rules or a hold,
-    leaves that to the next sweep. Returns where to resume (None: nowhere).
+    They are unconfirmed, or will be when they are taken for a call; nothing is suspicious about them.
     """
     may_be_due = _FILE.state.in_((FileState.SCHEDULED, FileState.HELD, FileState.KEPT))
     is_due = and_(_FILE.confirmed_at.is_(None), _FILE.due_at <= now, may_be_due)

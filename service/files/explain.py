@@ -27,10 +27,9 @@ _NEXT_BY_STATE = {
 class Explanation:
     """Why a file is where it is.
 
-    `decided` is its row as it would be decided now; of an ended file, and one with an open call, the row as it is.
-    `revision` is the one that it was decided under (None: no rules), `in_force` the number of the one in force.
-    `lines` is what counts, in the order in which it counts (of an ended file: what counted then), `date` how its date
-    comes about, `wait` what it waits for, `latest` why its rank keeps it.
+    `decided` is its row as it would be decided now, if it can be. `revision` is the one that it was decided under,
+    `in_force` the number of today's. `lines` is what counts, or counted when it ended; `date` how its date comes about;
+    `wait` what it waits for; `latest` why its rank keeps it.
     """
 
     file: MediaFile
@@ -49,10 +48,7 @@ class Explanation:
 def explain_file(
     database: Database, reader: PolicyReader, number: int, now: datetime, *, sweeps: bool = True
 ) -> Explanation:
-    """Say why a file is where it is, and what happens next; of one that has ended, why it was deleted then.
-
-    `sweeps` is whether sweeps run by themselves.
-    """
+    """Say why a file is where it is, and what happens next; `sweeps`: whether sweeps run by themselves."""
     with database.read() as tx:
         file = store.find_file(tx, number)
         if file is None:
@@ -82,10 +78,9 @@ def explain_file(
 
 def _explain_end(tx: Transaction, file: MediaFile) -> Explanation:
     """What decided it then; nothing did where it ended without having been asked for."""
-    revision, erasure = find_revision(tx, file.revision), None
+    revision, erasure, date = find_revision(tx, file.revision), None, None
     rules = NO_RULES if revision is None else revision.rule_set
     lines: tuple[Line, ...] = ()
-    date = None
     if file.last_outcome is not None:
         if file.erasure_id is not None and file.rule is None:
             erasure = store.find_erasures(tx, [file.erasure_id])[file.erasure_id]

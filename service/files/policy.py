@@ -33,8 +33,7 @@ _decided_facts: Final = attrgetter(*(name for name in store.DECIDED if name != "
 class Policy:
     """What was in force at one number of the audit.
 
-    `older` are the rule sets before, by revision, as far as files that were decided under them have been looked at;
-    `erasures` likewise. Both never change once they are stored.
+    `older` rule sets, by revision, and `erasures` are there as far as files that they decided have been looked at.
     """
 
     number: int
@@ -44,11 +43,10 @@ class Policy:
     erasures: dict[int, Erasure]
 
     def decide_file(self, file: MediaFile, now: datetime) -> MediaFile:
-        """The row of a file after a decision; everything that it needs was loaded by `PolicyReader.read`.
+        """The row of a file after a decision; `PolicyReader.read` has loaded everything that it needs.
 
         A file that is kept for its rank stays so while rules and date are the same and it is not flagged: its rank is
-        looked at again only if something changed in its stream. (Under other rules, its own may decide other files.)
-        Whoever changes facts of a file flags it first.
+        looked at again only if something changed in its stream. Whoever changes facts of a file flags it first.
         """
         erasure = None if file.erasure_id is None else self.erasures[file.erasure_id]
         decision = decide(file, self.rules, self.holds.find(file, now), erasure, now)
@@ -73,10 +71,7 @@ class Policy:
 
 @dataclass(slots=True)
 class PolicyReader:
-    """Reads the policy in force; what was read before is used again while the audit has no new entry.
-
-    One for each process and database.
-    """
+    """Reads the policy in force, again only where the audit has a new entry. One for each process and database."""
 
     _last: Policy | None = None
 
@@ -155,8 +150,7 @@ class DecidingLoop:
     def _decide_older(self, tx: Transaction, _after: int) -> list[MediaFile]:
         """Decide the next range of files under the revision in force; none are left when all were.
 
-        How far it has come is written down with the decisions. Files that arrive meanwhile are decided under the newest
-        rules already.
+        How far it has come is written down with the decisions; files that arrive meanwhile are decided already.
         """
         row, revision = lock_leader(tx), find_current_number(tx)
         if row.decided_revision == revision:
@@ -178,13 +172,10 @@ class DecidingLoop:
 
 
 def is_news(old: MediaFile, new: MediaFile, policy: Policy) -> bool:
-    """Whether a decision changed more than the revision that it was made under.
-
-    The revision alone is news if the rule counts recordings under one of the two only: that is asked of it later.
-    """
+    """Whether a decision changed more than its revision, which is news if the rule counts recordings under one only."""
     if _decided_facts(old) != _decided_facts(new):
         return True
-    return old.revision != new.revision and (
-        policy.find_rules(old.revision).counts_recordings(new.rule)
-        != policy.find_rules(new.revision).counts_recordings(new.rule)
-    )
+    if old.revision == new.revision:
+        return False
+    before, after = policy.find_rules(old.revision), policy.find_rules(new.revision)
+    return before.counts_recordings(new.rule) != after.counts_recordings(new.rule)

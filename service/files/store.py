@@ -186,10 +186,7 @@ def list_in_range(tx: Transaction, after: int, limit: int, columns: Sequence[Any
 
 
 def list_flagged(tx: Transaction, after: int, limit: int) -> list[MediaFile]:
-    """Files that have to be decided again, by number, beyond `after`; those with an open call wait for its answer.
-
-    As far as `COLUMNS_TO_DECIDE` goes.
-    """
+    """Files to be decided again, beyond a number, with `COLUMNS_TO_DECIDE`; an open call is waited for."""
     is_free = media_files.c.state != FileState.DELETING
     query = select(*COLUMNS_TO_DECIDE).where(IS_FLAGGED, is_free, media_files.c.id > after)
     return [MediaFile._make(row) for row in tx.execute(query.order_by(media_files.c.id).limit(limit)).all()]

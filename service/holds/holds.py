@@ -81,9 +81,8 @@ def place_hold(  # noqa: PLR0913  (what a hold is made of, each by its own name)
 ) -> tuple[int, int]:
     """Hold one file by its number, or every file of an app whose stream may fit a pattern; in force at once.
 
-    Returns the number of the hold, and that of the order. The result of the order: `files` that it covers,
-    `unknown_stream` of them because their stream is not known, and `open_calls` (`count`, and the numbers `files` of
-    the first 20): a request that has left cannot be called back. `BadOrder`: it is not valid; nothing was done.
+    Returns the number of the hold, and that of the order. Its result: `files` that it covers, `unknown_stream` of them
+    because their stream is not known, and `open_calls` (`count`, and the first `files`), which cannot be called back.
     """
     check_reason(reason)
     if (file is None) == (stream_pattern is None):
@@ -109,11 +108,7 @@ def place_hold(  # noqa: PLR0913  (what a hold is made of, each by its own name)
 
 
 def release_hold(database: Database, actor: Actor, number: int, now: datetime) -> int:
-    """End a hold; returns the number of the order. Other holds, suspicions, erasures and the rules count again.
-
-    The result of the order: `files` that it covered, `unknown_stream` of them because their stream is not known.
-    `NotPossible`: there is no such hold, or it was released before.
-    """
+    """End a hold; returns the number of the order, whose result is as that of placing it, without open calls."""
 
     def release(tx: Transaction) -> int:
         hold = store.find_hold(tx, number)

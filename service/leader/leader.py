@@ -48,7 +48,8 @@ class Leader:
     """One process that leads, or would like to; what it does raises `LeadLost` once another one leads.
 
     A standby takes over when it has watched an unchanged sign of life for `lease` on its own clock, or at once when the
-    holder is a dead process of the same machine, or has released the lead.
+    holder is a dead process of the same machine, or has released the lead. `is_ready`: it leads and has done what a new
+    leader does first, so calls may be made.
     """
 
     database: Database
@@ -57,7 +58,6 @@ class Leader:
     now: Callable[[], datetime]
     token: int | None = None
     is_ready: bool = False
-    """This process leads and has done what a new leader does first: calls may be made."""
     _watched: tuple[int, int] | None = None
     _watched_since: float = 0.0
     _renewed: float = 0.0
@@ -77,10 +77,7 @@ class Leader:
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Bind this thread to the present token: if the lead is lost, it stays lost for the work in this block.
-
-        For long work, during which another thread of this process may become the leader again.
-        """
+        """Bind this thread to the present token: if the lead is lost, it stays lost for the long work in this block."""
         token, before = self.token, getattr(self._bound, "token", None)
         if token is None:
             raise LeadLost("this process does not lead")
@@ -141,10 +138,7 @@ class Leader:
 
 
 def identify_process() -> dict[str, Any]:
-    """This process: the boot of its machine, its process namespace, its number there, and when it was started.
-
-    `boot` and `namespace` are empty where the system does not say; then nobody can tell that the process is dead.
-    """
+    """This process: the boot of its machine and its process namespace (empty: unknown), its number, and its start."""
     boot, namespace = _read_machine()
     return {"boot": boot, "namespace": namespace, "pid": os.getpid(), "started": _read_start(os.getpid()) or ""}
 

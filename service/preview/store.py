@@ -73,10 +73,7 @@ def find_place(file: MediaFile) -> Place:
 
 
 def list_by_stream(tx: Transaction, before: Place | None, up_to: int, limit: int) -> list[MediaFile]:
-    """Files that have not ended, with numbers up to `up_to`: stream by stream, the newest first, behind a place.
-
-    Only what deciding looks at is filled in; the other fields are None.
-    """
+    """Files that have not ended, up to a number: stream by stream, the newest first, behind a place, in short."""
     app_id, stream_id, ended_at, number = place = tuple(media_files.c[name] for name in _PLACE)
     query = select(*_LIGHT).where(media_files.c.state.not_in(END_STATES), number <= up_to)
     ranges: list[list[Any]] = [[]]

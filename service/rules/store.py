@@ -33,8 +33,8 @@ NO_RULES: Final = RuleSet(revision=0, rules=())
 class Revision:
     """One rule set that was put in force; a row of `rule_revisions`. `rules_text` is a rules file.
 
-    `by_person` is False where the setting KEEP applied it. `moved_count` files, up to `preview_highest_id`, become due
-    sooner by it, as its preview showed; `moved_called` of them have been called. Beyond that the breaker counts them.
+    `by_person`: not by the setting KEEP. `moved_count` files, up to `preview_highest_id`, become due sooner by it, as
+    its preview showed; `moved_called` of them have been called. Beyond that the breaker counts them.
     """
 
     number: int
@@ -132,8 +132,7 @@ def put_in_force(
 ) -> tuple[int, int]:
     """Make rules the next revision, in force when the transaction commits; returns it, and the number of the order.
 
-    `source` is where they come from, for people. To be called last in the transaction: from here on it holds the head
-    of the audit, so that revisions get their numbers one after the other.
+    `source` is where they come from. To be called last in the transaction: it holds the head of the audit.
     """
     lock_head(tx)
     number = find_current_number(tx) + 1
