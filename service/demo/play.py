@@ -28,8 +28,7 @@ from service.demo.recordings import NOT_STORED, RECORDINGS, RULES, SHAPES, TROUB
 from service.filters import FileFilter
 from service.logs import configure_logging
 from service.model import END_STATES, Actor, Vendor
-from service.preview.apply import apply_rules
-from service.preview.make import Candidate
+from service.preview.make import Candidate, apply_rules
 from service.rules.file import parse_rules
 from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body

@@ -1,4 +1,4 @@
-"""Previews: what a candidate would do to every file, and stored so that applying it is bound to that.
+"""Previews: what a candidate would do to every file, and putting it in force, bound to that (docs/rules.md).
 
 One walk over the inventory compares the rules in force with the candidate, deciding each file as a leader would.
 """
@@ -10,7 +10,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from service.database import Database
+import structlog
+
+from service.audit.store import lock_head
+from service.database import Database, Transaction
 from service.files.policy import Policy, PolicyReader
 from service.files.store import find_file, find_highest_id
 from service.leader.store import find_leader
@@ -21,7 +24,8 @@ from service.preview.store import Place, Preview
 from service.rules.decide import Found, RetentionRule, RuleSet, apply_decision, decide, find_rule
 from service.rules.file import format_rules
 from service.rules.latest import NewestCounter, counts_as_recording, span_of
-from service.units import format_duration, format_moment
+from service.rules.store import Shown, find_current_number, find_revision, put_in_force
+from service.units import count_of, describe_moment, format_duration, format_moment
 
 KEPT_FOR: Final = timedelta(days=30)
 """How long a preview can be applied, and how long one is remembered that was not."""
@@ -29,12 +33,37 @@ KEPT_FOR: Final = timedelta(days=30)
 _CHUNK: Final = 2_000
 """Files read in one transaction."""
 
+log = structlog.get_logger(__name__)
+
 
 class Candidate(NamedTuple):
     """Rules that may be put in force, and where they come from."""
 
     rules: tuple[RetentionRule, ...]
     source: str
+
+
+class Applied(NamedTuple):
+    """The revision in force, and the order that put it in force (None: the same rules were in force already).
+
+    `sooner_count` files become due sooner by it; none of them is called before `cooling_until` (None: at once).
+    """
+
+    revision: int
+    order: int | None
+    sooner_count: int = 0
+    cooling_until: datetime | None = None
+
+
+class PreviewNeeded(NotPossible):
+    """The rules make more files due sooner than a person has looked at; `preview` shows them, and was just stored."""
+
+    def __init__(self, why: str, preview: Preview) -> None:
+        super().__init__(
+            f"nothing was applied: {why}; look at preview {preview.id}, then put them in force with "
+            f"`zego-retention rules apply --preview {preview.id}`"
+        )
+        self.preview = preview
 
 
 class Comparison:
@@ -210,6 +239,100 @@ def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> di
     comparison = Comparison(database, reader, None, timedelta(0), now)
     counted = count_forecast(comparison.run(), now)
     return {"as_of": format_moment(now), "revision": comparison.in_force.revision, **counted}
+
+
+def candidate_of_preview(database: Database, number: int) -> Candidate:
+    """The rules that a preview shows."""
+    preview = find_preview(database, number)
+    return Candidate(preview.rules, preview.source)
+
+
+def candidate_of_revision(database: Database, number: int) -> Candidate:
+    """The rules of an earlier revision, to be put in force again."""
+    with database.read() as tx:
+        revision = find_revision(tx, number)
+    if revision is None:
+        raise NoSuchThing(f"there is no revision {number}: see `zego-retention rules history`")
+    return Candidate(revision.rules, f"revision {number}")
+
+
+def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
+    database: Database,
+    reader: PolicyReader,
+    candidate: Candidate,
+    actor: Actor,
+    cooling_off: timedelta,
+    now: Callable[[], datetime],
+    *,
+    preview_id: int | None = None,
+    known_apps: Collection[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Applied:
+    """Put a rule set in force; the leader then decides every file under it.
+
+    It is compared with the inventory once more, and must not make more files due sooner than its preview shows (without
+    one: none). A file that became known after the preview counts only if it would be deleted at once: where callbacks
+    arrive all the time, no preview could be applied otherwise.
+    """
+    moment, count = now(), 0
+    preview = None if preview_id is None else find_preview(database, preview_id)
+    if preview is not None:
+        _check_fit(preview, candidate, cooling_off, moment)
+    comparison = Comparison(database, reader, candidate, cooling_off, moment)
+    in_force = comparison.in_force
+    if in_force.revision and in_force.applied_by_person and in_force.rules == candidate.rules:
+        return Applied(in_force.revision, None)
+
+    def count_changes() -> Iterator[Change]:
+        nonlocal count
+        for change in comparison.run(progress=progress):
+            is_due = change.date_after is not None and change.date_after <= moment
+            must_be_shown = preview is None or change.before.id <= preview.highest_id or is_due
+            count += must_be_shown and change.effect == "sooner"
+            yield change
+
+    found = comparison.sum_up(count_changes(), candidate, actor, known_apps)
+    if why := _find_difference(found, count, preview):
+        raise PreviewNeeded(why, store_preview(database, found))
+    shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)
+
+    def put(tx: Transaction) -> Applied:
+        lock_head(tx)
+        if find_current_number(tx) != in_force.revision:
+            raise NotPossible("nothing was applied: others change the rules; see `zego-retention rules history`")
+        at = now()
+        numbers = put_in_force(tx, actor, candidate.rules, candidate.source, at, cooling_off, preview=shown)
+        return Applied(*numbers, found.sooner_count, at + cooling_off if cooling_off and found.sooner_count else None)
+
+    applied = database.transact(put)
+    log.info("rules_applied", revision=applied.revision, source=candidate.source, rules=len(candidate.rules))
+    return applied
+
+
+def _find_difference(found: Preview, count: int, preview: Preview | None) -> str | None:
+    """What nobody was shown; `count` files must have been."""
+    if preview is None:
+        return f"these rules would make {count_of(count, 'file')} due sooner" if count else None
+    if preview.base_revision != found.base_revision:
+        compared = f"preview {preview.id} was compared with revision {preview.base_revision}"
+        return f"revision {found.base_revision} is in force, and {compared}"
+    if count > preview.sooner_count:
+        now = f"these rules would now make {count_of(count, 'file')} due sooner"
+        return f"{now}, and preview {preview.id} showed {preview.sooner_count:,}"
+    return None
+
+
+def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, now: datetime) -> None:
+    if preview.rules != candidate.rules:
+        problem = f"of other rules, from {preview.source}"
+    elif abs(now - preview.as_of) > KEPT_FOR:
+        problem = f"of {describe_moment(preview.as_of)}, too old"
+    elif preview.cooling_off != cooling_off:
+        was, is_now = format_duration(preview.cooling_off), format_duration(cooling_off)
+        problem = f"for a cooling-off of {was}, and ZEGO_RETENTION_COOLING_OFF is {is_now}"
+    else:
+        return
+    raise NotPossible(f"preview {preview.id} is {problem}: make a new one with `zego-retention rules preview FILE`")
 
 
 def _start_counting(rules: RuleSet) -> dict[str | None, NewestCounter]:

@@ -12,14 +12,16 @@ from service.audit.store import find_order
 from service.database import Database
 from service.files.store import save_files
 from service.model import NoSuchThing, NotPossible
-from service.preview.apply import (
+from service.preview.make import (
     Applied,
+    Candidate,
     PreviewNeeded,
     apply_rules,
     candidate_of_preview,
     candidate_of_revision,
+    find_preview,
+    make_preview,
 )
-from service.preview.make import Candidate, find_preview, make_preview
 from service.rules.file import parse_rules
 from service.rules.store import Revision, ensure_first_rules, find_current, find_current_number
 from tests.world import TESTER, World, open_world

@@ -22,8 +22,7 @@ from service.listing.reconcile import place_reconcile
 from service.listing.store import Listing
 from service.model import NoSuchThing, Role, Vendor, Verdict
 from service.orders import read_order
-from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
-from service.preview.make import Candidate, make_preview
+from service.preview.make import Candidate, apply_rules, candidate_of_preview, candidate_of_revision, make_preview
 from service.rules.file import parse_rules
 from service.sweep.dry_run import dry_run
 from service.sweep.orders import place_approval, place_sweep
