@@ -31,7 +31,6 @@ from service.rules.store import apply_revision, ensure_first_rules
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
-from service.sweep.calling import SweepApp
 from service.sweep.run import Sweeper
 from service.units import count_of
 from service.zego.client import ZegoClient
@@ -102,7 +101,7 @@ class Service:
             database=database,
             leader=leader,
             reader=reader,
-            apps={app_id: SweepApp(client, client.calls_per_second) for app_id, client in self.clients.items()},
+            apps=self.clients,
             limits=Limits(settings.breaker_files, settings.breaker_share),
             retry_policy=self.retry_policy,
             confirm_all=settings.confirm == "all",

@@ -22,14 +22,6 @@ _RECOVERY: Final = 0.9
 _LEARNING: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class SweepApp:
-    """An app as the sweep sees it: how to reach it, and how many calls a second ZEGO allows it."""
-
-    client: ZegoClient
-    calls_per_second: int = 20
-
-
 @dataclass(slots=True)
 class Departure:
     """When a call left, or, if it took unusually long, when it may have reached ZEGO; in monotonic seconds."""
@@ -105,7 +97,7 @@ def send_call(leader: Leader, client: ZegoClient, pace: Pace, call: OpenCall) ->
     def may_send() -> bool:
         nonlocal departure, is_held_back
         departure = pace.wait_for_window()
-        is_held_back = not (call.look.is_recent or _has_not_changed(leader, call.look))
+        is_held_back = not (call.look.is_recent or _is_unchanged(leader, call.look))
         return not is_held_back
 
     answer = client.delete_media(call.vendor, list(call.files.values()), may_send=may_send)
@@ -114,7 +106,7 @@ def send_call(leader: Leader, client: ZegoClient, pace: Pace, call: OpenCall) ->
     return None if is_held_back else answer
 
 
-def _has_not_changed(leader: Leader, look: Look) -> bool:
+def _is_unchanged(leader: Leader, look: Look) -> bool:
     try:
         newer = leader.look()
     except DatabaseUnavailable:

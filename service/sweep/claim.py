@@ -29,7 +29,6 @@ from service.sweep.store import use_plan
 from service.zego.client import url_cost
 
 _NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
-_AT_ONCE: Final = 200
 _STREAMS_AT_ONCE: Final = 50
 
 ROOM: Final = "the breaker's room"
@@ -173,11 +172,8 @@ def set_aside(
     for start in range(0, len(streams), _STREAMS_AT_ONCE):
         batch = streams[start : start + _STREAMS_AT_ONCE]
         leader.transact(lambda tx: _keep_newest(tx, reader, due, batch, now()))  # noqa: B023  (called at once)
-    for vendor in Vendor if confirm_all else ():
-        while leader.transact(
-            lambda tx: claim_store.refuse_unconfirmed(tx, due, vendor, _AT_ONCE, _NOT_CONFIRMED, now())  # noqa: B023
-        ):
-            pass
+    while confirm_all and leader.transact(lambda tx: claim_store.refuse_unconfirmed(tx, due, _NOT_CONFIRMED, now())):
+        pass
 
 
 def _keep_newest(

@@ -26,6 +26,7 @@ from service.sweep.store import IS_OPEN, attempts, calls, list_plans, runs
 from service.zego.messages import DeleteAnswer
 
 _PAGE: Final = 20
+_AT_ONCE: Final = 200
 _NOTHING_COUNTS: Final = END_STATES | {FileState.DELETING, FileState.UNCONFIRMED}
 _FILE: Final = media_files.c
 _IS_BASE: Final = and_(_FILE.erasure_id.is_(None), _FILE.last_outcome.is_(None))  # as `is_base`
@@ -193,11 +194,13 @@ def flag_outranked(tx: Transaction, app_id: str, stream_id: str, rule: str, newe
     tx.execute(kept.values(decide_again=True))
 
 
-def refuse_unconfirmed(tx: Transaction, due: Due, vendor: Vendor, limit: int, reason: str, now: datetime) -> int:
-    """Let due files that neither a listing nor a person has confirmed wait for that; returns how many."""
-    batch = select(_FILE.id).where(*_is_due(due, vendor), _FILE.confirmed_at.is_(None)).limit(limit)
-    refused = update(media_files).where(_FILE.id.in_(batch))
-    return count_changed(tx.execute(refused.values(state=FileState.UNCONFIRMED, state_reason=reason, state_at=now)))
+def refuse_unconfirmed(tx: Transaction, due: Due, reason: str, now: datetime) -> int:
+    """Let the next due files that neither a listing nor a person has confirmed wait for that; returns how many."""
+    refused, values = 0, {"state": FileState.UNCONFIRMED, "state_reason": reason, "state_at": now}
+    for vendor in Vendor:
+        batch = select(_FILE.id).where(*_is_due(due, vendor), _FILE.confirmed_at.is_(None)).limit(_AT_ONCE)
+        refused += count_changed(tx.execute(update(media_files).where(_FILE.id.in_(batch)).values(values)))
+    return refused
 
 
 def open_call(

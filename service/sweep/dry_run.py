@@ -82,8 +82,12 @@ def dry_run(
         for state, reason, count, until in claim_store.count_kept_back(tx, now):
             result.kept_back.add(state, reason, until, count)
         for app_id in sorted(app_ids):
-            due = Due(app_id, now, highest_id)
-            files = list(_list_deleted(tx, reader, due, result.kept_back, confirm_all=confirm_all))
+            files = []
+            for file in _judge_due(tx, reader, Due(app_id, now, highest_id), confirm_all=confirm_all):
+                if file.state is FileState.SCHEDULED and file.call_after and file.call_after <= now:
+                    files.append(file)
+                elif file.due_at is not None and file.due_at <= now:
+                    result.kept_back.add(file.state, file.wait_reason, file.wait_until)
             budgets = claim_store.read_budgets(tx, app_id, revision)
             counted = Counter((file.moved_by, budgets.is_in_plan(file)) for file in files if claim_store.is_base(file))
             _, stop = ask_breaker(tx, limits, app_id, revision, counted, budgets)
@@ -97,16 +101,10 @@ def dry_run(
     return result
 
 
-def _list_deleted(
-    tx: Transaction, reader: PolicyReader, due: Due, kept_back: KeptBack, *, confirm_all: bool
-) -> Iterator[MediaFile]:
+def _judge_due(tx: Transaction, reader: PolicyReader, due: Due, *, confirm_all: bool) -> Iterator[MediaFile]:
     for vendor in Vendor:
         after = None
         while files := claim_store.list_due(tx, due, vendor, _BATCH, after=after):
             after = (files[-1].call_after or due.moment, files[-1].id)
             judge = Judge(tx, reader.read(tx, files), due.moment, confirm_all=confirm_all)
-            for file in map(judge.judge, files):
-                if file.state is FileState.SCHEDULED and file.call_after and file.call_after <= due.moment:
-                    yield file
-                elif file.due_at is not None and file.due_at <= due.moment:
-                    kept_back.add(file.state, file.wait_reason, file.wait_until)
+            yield from map(judge.judge, files)

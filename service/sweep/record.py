@@ -69,18 +69,17 @@ class Recorder:
 
     def _release(self, file: MediaFile, result: FileResult, retry_at: datetime | None) -> MediaFile:
         """The row of a file that has not ended: it waits for the next attempt, or has failed."""
-        file = file._replace(last_outcome=result.outcome, state_at=self.now)
+        file, failure = file._replace(last_outcome=result.outcome, state_at=self.now), None
         if result.charged:
             first = file.first_attempt_at or self.now
             file = file._replace(attempts=file.attempts + 1, first_attempt_at=first)
             retry_at = self.now + self.policy.find_delay(file.attempts, self.jitter())
             if self.policy.is_given_up(first, self.now):
-                given_up = f"given up after {file.attempts} attempts since {describe_moment(first)}: {result.summary}"
-                file = file._replace(state=FileState.FAILED, state_reason=given_up)
+                failure = f"given up after {file.attempts} attempts since {describe_moment(first)}"
         if result.outcome is Outcome.REJECTED:
-            file = file._replace(state=FileState.FAILED, state_reason=f"refused: {result.summary}")
-        if file.state is FileState.FAILED:
-            return file
+            failure = "refused"
+        if failure:
+            return file._replace(state=FileState.FAILED, state_reason=f"{failure}: {result.summary}")
         when = f"after {describe_moment(retry_at)}" if retry_at else "once ZEGO accepts calls"
         reason = f"last attempt {result.outcome.value} ({result.summary}); asked for again {when}"
         if retry_at is not None and (file.wait_until is None or file.wait_until < retry_at):
@@ -94,11 +93,10 @@ class Recorder:
 
         None: that is for each file to say, or only a probe can.
         """
-        effect = reading.effect
+        effect, code, message = reading.effect, reading.code, reading.answer.message
         if reading.is_about_files:
             # Code 1000 is unspecific: alone, it does not show that the app is out of trouble.
-            is_proof = may_clear and reading.code != CODE_FAILED
-            if is_proof and store.clear_app_states(tx, call.app_id, call.vendor):
+            if may_clear and code != CODE_FAILED and store.clear_app_states(tx, call.app_id, call.vendor):
                 log.info("app_is_called_again", app=call.app_id, vendor=call.vendor.value)
             return None
         if effect is Effect.SPLIT:  # meanwhile its files wait; the bisection asks for them all the same
@@ -110,20 +108,15 @@ class Recorder:
             return before.until  # calls that were in flight together count as one failure
         failures, since, until = (before.failures if before else 0) + 1, self.now, None
         if not blocks:
-            until = self.now + self.policy.find_pause(
-                failures,
-                self.jitter(),
-                throttled=effect is Effect.THROTTLE,
-                retry_after_s=reading.answer.retry_after_s,
-            )
-            log.warning("app_paused", app=call.app_id, until=until.isoformat(), code=reading.code)
+            throttled, retry_after_s = effect is Effect.THROTTLE, reading.answer.retry_after_s
+            pause = self.policy.find_pause(failures, self.jitter(), throttled=throttled, retry_after_s=retry_after_s)
+            until = self.now + pause
+            log.warning("app_paused", app=call.app_id, until=until.isoformat(), code=code)
         elif before is not None and before.blocked:
             since = before.since
         else:
-            log.error("app_blocked", app=call.app_id, vendor=vendor, code=reading.code, message=reading.answer.message)
-        message = reading.answer.message
-        state = AppState(call.app_id, vendor, blocks, since, until, failures, reading.code, message)
-        store.save_app_state(tx, state)
+            log.error("app_blocked", app=call.app_id, vendor=vendor, code=code, message=message)
+        store.save_app_state(tx, AppState(call.app_id, vendor, blocks, since, until, failures, code, message))
         return until
 
 

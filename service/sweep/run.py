@@ -29,11 +29,12 @@ from service.sweep.answers import SPLITTING_CODES, Effect, Reading, read_answer,
 from service.sweep.backoff import RetryPolicy
 from service.sweep.batches import MAX_FILES_PER_CALL, bisect
 from service.sweep.breaker import Limits, ask_breaker
-from service.sweep.calling import Pace, SweepApp, send_call
+from service.sweep.calling import Pace, send_call
 from service.sweep.claim import ROOM, NoCall, OpenCall, Want, claim_call, drop_call, set_aside
 from service.sweep.claim_store import Due
 from service.sweep.record import Recorder, close_open_attempts
 from service.sweep.records import AppState, Plan, PlanState, RunState, Trigger, describe_remedy
+from service.zego.client import ZegoClient
 from service.zego.messages import DeleteAnswer
 
 _MAX_CALLS_IN_FLIGHT: Final = 8
@@ -60,7 +61,7 @@ class Sweeper:
     database: Database
     leader: Leader
     reader: PolicyReader
-    apps: Mapping[str, SweepApp]
+    apps: Mapping[str, ZegoClient]
     limits: Limits
     retry_policy: RetryPolicy
     confirm_all: bool
@@ -298,7 +299,7 @@ class AppPass:
 
     def _claim(self, vendor: Vendor, numbers: tuple[int, ...] = ()) -> NoCall | None:
         """Claim the next call, or one for these files, and send it; else why there is none."""
-        app, client = self.states.get(None), self.sweeper.apps[self.want.due.app_id].client
+        app, client = self.states.get(None), self.sweeper.apps[self.want.due.app_id]
         is_probe = vendor in self.states or (app is not None and app.blocked)
         limit = 1 if is_probe else MAX_FILES_PER_CALL if numbers else self.limit
         overhead = client.url_overhead(vendor)

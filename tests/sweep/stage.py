@@ -26,7 +26,6 @@ from service.sandbox.storage import StoredFile
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
-from service.sweep.calling import SweepApp
 from service.sweep.records import Trigger
 from service.sweep.run import Sweeper
 from service.zego.client import ZegoClient
@@ -180,14 +179,17 @@ def open_actor(
     with ExitStack() as stack:
         database = Database(database_url)
         stack.callback(database.dispose)
-        clients = {app: stack.enter_context(ZegoClient(app, SECRET, sandbox_url, now=clock)) for app in apps}
+        clients = {
+            app: stack.enter_context(ZegoClient(app, SECRET, sandbox_url, now=clock, calls_per_second=rate))
+            for app in apps
+        }
         leader, reader = Leader(database, f"stage/{os.getpid()}", lease, clock), PolicyReader()
         slept: list[float] = []
         sweeper = Sweeper(
             database=database,
             leader=leader,
             reader=reader,
-            apps={app: SweepApp(client, rate) for app, client in clients.items()},
+            apps=clients,
             limits=Limits(10_000, 1.0),
             retry_policy=RetryPolicy(timedelta(minutes=1), timedelta(hours=6), 7 * DAY),
             confirm_all=False,

@@ -202,7 +202,7 @@ def test_throttling_slows_down_and_continues_within_the_pass(stage: Stage, fault
 def test_a_refused_connection_is_retryable(stage: Stage) -> None:
     due(stage)
     for app in stage.sweeper.apps.values():
-        app.client.api_url = "http://127.0.0.1:9/"
+        app.api_url = "http://127.0.0.1:9/"
     stage.sweep()
     assert outcomes(stage) == {("scheduled", 0, "retryable")}
 
@@ -262,7 +262,7 @@ def test_a_file_that_fails_every_call_with_it_does_not_hold_up_the_others(sqlite
 
 def test_what_the_cache_of_a_vendor_did_is_kept_with_the_call(database_url: str) -> None:
     with open_stage(database_url) as stage:
-        stage.sweeper.apps[APP].client.clear_cache = True
+        stage.sweeper.apps[APP].clear_cache = True
         due(stage, 2, vendor=Vendor.WANGSU)
         stage.sandbox.purge_code = 7
         run_id = stage.sweep()

@@ -12,7 +12,6 @@ from service.database import DatabaseUnavailable
 from service.model import FileState, Outcome, WaitReason
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
-from service.sweep.calling import SweepApp
 from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
 from service.sweep.store import attempts, calls, prune_history, runs
@@ -38,6 +37,7 @@ def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
     class Dying:
         def __init__(self, client: Any) -> None:
             self.client = client
+            self.calls_per_second = 2_000
 
         def url_overhead(self, vendor: Any) -> int:
             return int(self.client.url_overhead(vendor))
@@ -46,8 +46,8 @@ def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
             raise Died
 
     kept = stage.sweeper.apps
-    dying: dict[str, Any] = {app_id: Dying(app.client) for app_id, app in kept.items()}
-    stage.sweeper.apps = {app_id: SweepApp(client, 2_000) for app_id, client in dying.items()}
+    dying: dict[str, Any] = {app_id: Dying(client) for app_id, client in kept.items()}
+    stage.sweeper.apps = dying
     with pytest.raises(Died):
         stage.sweep()
     stage.sweeper.apps = kept
@@ -59,6 +59,8 @@ def test_a_pass_that_fails_gives_back_what_it_had_claimed(stage: Stage) -> None:
     stage.add("file")
 
     class Broken:
+        calls_per_second = 2_000
+
         def url_overhead(self, _: Any) -> int:
             return 100
 
@@ -66,7 +68,7 @@ def test_a_pass_that_fails_gives_back_what_it_had_claimed(stage: Stage) -> None:
             raise RuntimeError("a defect")
 
     client: Any = Broken()
-    stage.sweeper.apps = {"1234567890": SweepApp(client, 2_000)}
+    stage.sweeper.apps = {"1234567890": client}
     with pytest.raises(RuntimeError, match="a defect"):
         stage.sweep()
     assert (stage.states(), stage.attempts("file")) == ({"file": "scheduled"}, [("unknown", False)])

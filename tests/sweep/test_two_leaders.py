@@ -16,7 +16,6 @@ from service.database.schema import metadata
 from service.leader.leader import LeadLost
 from service.rules.store import Shown, find_revision
 from service.sweep.backoff import RetryPolicy
-from service.sweep.calling import SweepApp
 from service.sweep.record import close_open_attempts
 from tests.children import be_silent, start_child
 from tests.sweep.stage import APP, DAY, Stage, open_actor, open_stage
@@ -101,6 +100,8 @@ def test_a_leader_that_wakes_up_after_its_lease_does_nothing(postgres_url: str, 
 class SlowToConnect:
     """A way to ZEGO whose connection stands only after a while."""
 
+    calls_per_second = 20
+
     def __init__(self, client: Any, meanwhile: Callable[[], object]) -> None:
         self._client, self._meanwhile = client, meanwhile
 
@@ -132,8 +133,8 @@ def test_a_call_whose_look_is_old_is_held_back_if_an_order_came_meanwhile(databa
                 stage.hold("held")
                 time.sleep(1.1)
 
-        client: Any = SlowToConnect(stage.sweeper.apps[APP].client, meanwhile)
-        stage.sweeper.apps = {APP: SweepApp(client)}
+        client: Any = SlowToConnect(stage.sweeper.apps[APP], meanwhile)
+        stage.sweeper.apps = {APP: client}
         stage.sweep()
         assert stage.states() == {"held": "held", "moved": "held", "free": "deleted", "counted": "deleted"}
         assert [set(call.file_ids) for call in stage.sandbox.calls] == [{"counted", "free"}]
@@ -150,8 +151,8 @@ def test_a_call_whose_look_is_old_is_sent_if_nothing_has_changed(sqlite_url: str
     with open_stage(sqlite_url) as stage:
         stage.keep("1d")
         stage.add("file")
-        client: Any = SlowToConnect(stage.sweeper.apps[APP].client, lambda: time.sleep(1.1))
-        stage.sweeper.apps = {APP: SweepApp(client)}
+        client: Any = SlowToConnect(stage.sweeper.apps[APP], lambda: time.sleep(1.1))
+        stage.sweeper.apps = {APP: client}
         stage.sweep()
         assert stage.states() == {"file": "deleted"}
         assert stage.attempts("file") == [("deleted", True)]
