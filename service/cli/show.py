@@ -20,8 +20,7 @@ from rich.text import Text
 from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
 from service.units import describe_moment
-from service.views.form import to_form, to_json
-from service.views.listed import Listed, columns_of
+from service.views.form import Listed, columns_of, to_form, to_json
 
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""

@@ -14,8 +14,7 @@ from service.audit.order import Order
 from service.audit.store import Entry, Head, Token
 from service.database import Database, Transaction
 from service.filters import AuditFilter
-from service.views.form import show_as, take
-from service.views.listed import Listed
+from service.views.form import Listed, show_as, take
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ from service.callbacks.understand import StoredCallback
 from service.database import Database
 from service.filters import CallbackFilter
 from service.model import Role, Verdict, may
-from service.views.form import Known, show_as, take
-from service.views.listed import Listed
+from service.views.form import Known, Listed, show_as, take
 from service.zego.callback import Unreadable, read_envelope
 
 

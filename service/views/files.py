@@ -19,8 +19,7 @@ from service.rules.explain import Line
 from service.rules.store import Revision
 from service.sweep import records
 from service.sweep import store as sweep_store
-from service.views.form import Known, show_as, take
-from service.views.listed import Listed
+from service.views.form import Known, Listed, show_as, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,8 @@ class File:
     """A media file.
 
     `due_at` is when its rule deletes it (None: never, as things stand), whatever it waits for; `revision` the rule set
-    that it was decided under, `attempts` the charged ones since it was first asked for or retried.
+    that it was decided under, `attempts` the charged ones since it was first asked for or retried,
+    `call_after` the later of its date and the end of its wait.
     """
 
     id: int
@@ -72,13 +72,7 @@ class File:
     listed_in: int | None
     missing_since: datetime | None
     last_outcome: LastOutcome | None
-
-    @property
-    def call_after(self) -> datetime | None:
-        """When it may be called: the later of its date and the end of its wait; None: never."""
-        if self.due_at is None or self.wait_until is None or self.state in END_STATES:
-            return None if self.state in END_STATES else self.due_at
-        return max(self.due_at, self.wait_until)
+    call_after: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ class Explanation:
     obstacles: list[str]
 
 
-show_as(File, stream_id=Known, event=Known)
+show_as(File, stream_id=Known, event=Known, call_after=None)
 show_as(model.Erasure, file_numbers="file_ids", files="files_count")
 
 
@@ -173,6 +167,7 @@ def _describe(file: MediaFile, last: records.Attempt | None) -> File:
         ended_at=None if file.is_adopted and file.vendor_created_at is None else file.ended_at,
         # A file that is kept for its rank has a date, which does not count as long as it is.
         due_at=None if file.state is FileState.KEPT else file.due_at,
+        call_after=None if file.state in (FileState.KEPT, *END_STATES) else file.call_after,
         revision=file.revision if file.revision >= 0 else None,
         held=file.state is FileState.HELD,
         last_outcome=outcome,

@@ -17,8 +17,7 @@ from service.model import FileState, Vendor
 from service.preview import make
 from service.preview import store as preview_store
 from service.rules import store
-from service.views.form import show_as, take
-from service.views.listed import Listed, Page
+from service.views.form import Listed, Page, show_as, take
 
 _BATCH = 500
 

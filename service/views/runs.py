@@ -12,8 +12,7 @@ from service.listing import store as listing_store
 from service.listing.store import Listing
 from service.model import Outcome, Vendor
 from service.sweep import records, store
-from service.views.form import Known, show_as, take
-from service.views.listed import Listed
+from service.views.form import Known, Listed, show_as, take
 
 
 @dataclass(frozen=True, slots=True)

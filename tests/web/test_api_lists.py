@@ -20,7 +20,7 @@ from tests.web.api_scene import fill
 from tests.world import OTHER_APP
 
 if TYPE_CHECKING:
-    from service.views.listed import Listed
+    from service.views.form import Listed
     from tests.web.api_scene import Api
 
 # (path, how many there are after `fill`, whether the newest comes first: None where another order counts)

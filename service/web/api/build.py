@@ -22,8 +22,7 @@ from service.files.actions import NotAsExpected
 from service.model import Actor, NoSuchThing, NotPossible, Role, may
 from service.preview.make import PreviewNeeded
 from service.rules.file import RulesError
-from service.views.form import to_json
-from service.views.listed import MAX_NUMBER, Page
+from service.views.form import MAX_NUMBER, Page, to_json
 from service.views.rules import describe_preview
 from service.web.api import openapi, resources  # noqa: F401  (they declare the routes)
 from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route, Strict

@@ -27,8 +27,7 @@ from service.rules.file import parse_rules
 from service.sweep.dry_run import dry_run
 from service.sweep.orders import place_approval, place_sweep
 from service.views import audit, callbacks, figures, files, rules, runs
-from service.views.form import take
-from service.views.listed import MAX_NUMBER, Page
+from service.views.form import MAX_NUMBER, Page, take
 from service.web.api.routes import (
     AppId,
     Call,

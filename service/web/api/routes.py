@@ -25,8 +25,7 @@ from service.database import Database
 from service.model import Actor, Role
 from service.orders import wait_for_order
 from service.units import parse_moment
-from service.views.form import Form, form_of
-from service.views.listed import MAX_NUMBER, Listed, Page
+from service.views.form import MAX_NUMBER, Form, Listed, Page, form_of
 from service.views.rules import Forecast
 from service.web.problems import problem
 from service.wiring import Service
