@@ -116,12 +116,13 @@ def finish_run(tx: Transaction, run_id: int, state: RunState, now: datetime, not
 
 def find_run(tx: Transaction, run_id: int) -> Run | None:
     """One run."""
-    return next(iter(list_runs(tx, 1, before=run_id + 1, after=run_id - 1)), None)
+    row = tx.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    return None if row is None else Run(*row)
 
 
-def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None, after: int = 0) -> list[Run]:
-    """Runs, the newest first, between these numbers."""
-    query = select(runs).where(runs.c.id > after).order_by(runs.c.id.desc()).limit(limit)
+def list_runs(tx: Transaction, limit: int | None = None, *, before: int | None = None) -> list[Run]:
+    """Runs, the newest first, those below `before`."""
+    query = select(runs).order_by(runs.c.id.desc()).limit(limit)
     return [Run(*row) for row in tx.execute(query if before is None else query.where(runs.c.id < before))]
 
 
