@@ -39,22 +39,24 @@ from service.model import QUARANTINE_VERDICTS, Suspicion, Verdict
 IS_PENDING: Final = text("verdict = 'pending'")
 IS_PRUNABLE: Final = text("raw IS NOT NULL AND verdict NOT IN ('pending', 'not_understood', 'forged', 'unknown_app')")
 
+_COLUMNS: Final = columns_of(
+    StoredCallback,
+    id=Column("id", BigId, primary_key=True),
+    app_id=String(20),
+    signature=String(40),
+    content_hash=String(64),
+    # None: dropped after INBOX_KEEP, or as one of too many contents under one signature.
+    raw=Column("raw", LargeBinary),
+    content_type=String(200),
+    event=String(64),
+    repeats=Integer(),
+    media_file_id=Column("media_file_id", BigInteger, ForeignKey("media_files.id")),
+)
+
 callbacks: Final = Table(
     "callbacks",
     metadata,
-    *columns_of(
-        StoredCallback,
-        id=Column("id", BigId, primary_key=True),
-        app_id=String(20),
-        signature=String(40),
-        content_hash=String(64),
-        # None: dropped after INBOX_KEEP, or as one of too many contents under one signature.
-        raw=Column("raw", LargeBinary),
-        content_type=String(200),
-        event=String(64),
-        repeats=Integer(),
-        media_file_id=Column("media_file_id", BigInteger, ForeignKey("media_files.id")),
-    ),
+    *(column for column in _COLUMNS if column.name != "body_bytes"),  # that is computed
     UniqueConstraint("signature", "app_id", "content_hash"),
     Index("ix_callbacks_verdict", "verdict", "app_id", "id"),
     Index("ix_callbacks_media_file_id", "media_file_id"),
