@@ -183,8 +183,8 @@ def _parse_other(envelope: Envelope) -> NoFile:
         )
     if not envelope.event:
         raise ValueError("the field event is missing")
-    # (A procedure announces renditions of a file that is known by itself.)
-    return NoFile(Verdict.IGNORED, f"the event {envelope.event!a} announces no recording")
+    what = "renditions of a file that is known by itself" if envelope.event == "procedure" else "no recording"
+    return NoFile(Verdict.IGNORED, f"the event {envelope.event!a} announces {what}")
 
 
 def _announce(envelope: Envelope, vendor: Vendor, id_name: str, id_value: JsonValue) -> Announcement:
