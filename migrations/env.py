@@ -58,7 +58,7 @@ def _run_with_settings() -> None:
         database = Database(load_settings(os.environ).database_url)
     except SettingsError as error:
         raise SystemExit(str(error)) from None
-    database.create_folder()
+    database.create_file()
     with database.engine.begin() as connection:
         _run(connection)
 

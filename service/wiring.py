@@ -133,13 +133,13 @@ class Service:
         MigrationsPending that a PostgreSQL database has to be migrated first: other processes may be using it.
         """
         database, path = self.database, self.database.path
-        if path is not None and not path.exists():
+        if path is not None and not (path.exists() and path.stat().st_size):
             if not creates_database:
                 raise DatabaseUnavailable(
                     f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
                     " or make a new one with `zego-retention migrate` (or `serve`)"
                 )
-            database.create_folder()
+            database.create_file()
             log.warning("database_created", path=str(path))
         if pending := pending_migrations(database):
             if not database.is_sqlite:

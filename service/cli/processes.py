@@ -55,7 +55,7 @@ def migrate(invocation: Invocation) -> None:
     database = Database(invocation.read_settings().database_url)
     is_new = database.path is not None and not database.path.exists()
     try:
-        database.create_folder()
+        database.create_file()
         pending = pending_migrations(database)
         if pending:
             upgrade_database(database)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
+from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 _MAX_BUSY_S: Final = 10.0
 """How long a transaction waits for another one's lock before it fails."""
@@ -61,14 +63,18 @@ class Database:
         else:
             self.engine = self._reader = _create_postgresql_engine(self.url)
 
-    def create_folder(self) -> None:
-        """Create the folder of an SQLite file, readable by its owner only."""
+    def create_file(self) -> None:
+        """Create the file of an SQLite database, and its folder, for its owner only, unless it is there.
+
+        Connecting never does: a file that was moved away or deleted must not be replaced by an empty one.
+        """
         if self.path is not None:
             folder = self.path.parent
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.path.touch(mode=0o600)
             except OSError as error:
-                text = f"cannot create the database's folder {folder}: {error.strerror}"
+                text = f"cannot create the database {self.path}: {error.strerror}"
                 raise DatabaseUnavailable(text) from None
 
     def write(self) -> AbstractContextManager[Transaction]:
@@ -122,12 +128,19 @@ def describe_error(error: SQLAlchemyError) -> str:
 
 
 def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _MAX_BUSY_S}, pool_size=16, max_overflow=16)
+    path = str(url.database)
+
+    def connect() -> sqlite3.Connection:
+        address = f"file:{quote(path)}?mode=rw"
+        return sqlite3.connect(address, _MAX_BUSY_S, uri=True, isolation_level=None, check_same_thread=False)
+
+    # isolation_level=None: the driver's own transaction control starts transactions too late (updates lost without an
+    # error).
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=16, max_overflow=16)
 
     @event.listens_for(engine, "connect")
-    def _connect(connection: DBAPIConnection, _record: object) -> None:
-        # The driver's own transaction control starts transactions too late (updates lost without an error).
-        connection.isolation_level = None
+    def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["file"] = _identify_file(path)
         for setting in (
             f"busy_timeout = {round(_MAX_BUSY_S * 1000)}",
             "journal_mode = WAL",
@@ -138,8 +151,22 @@ def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_
         ):
             connection.execute(f"PRAGMA {setting}")
 
-    event.listen(engine, "begin", begin)
+    def _begin(connection: Connection) -> None:
+        if connection.info["file"] != _identify_file(path):
+            connection.invalidate()
+            raise DatabaseUnavailable(f"the database {path} was moved, deleted or replaced while it was in use")
+        begin(connection)
+
+    event.listen(engine, "begin", _begin)
     return engine
+
+
+def _identify_file(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  (asked before every transaction: quicker)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _begin_writing(connection: Connection) -> None:

@@ -30,6 +30,11 @@ def pending_migrations(database: Database) -> list[str]:
     with database.read() as tx:
         has_table = tx.dialect.has_table(tx, "alembic_version")
         current = tx.execute(text("SELECT version_num FROM alembic_version")).scalar() if has_table else None
+        if current is None and not has_table and tx.dialect.get_table_names(tx):
+            raise DatabaseUnavailable(
+                f"database {database.name} holds tables of another program: name one of its own in"
+                " ZEGO_RETENTION_DATABASE_URL"
+            )
     if current is not None and current not in known:
         raise DatabaseUnavailable(
             f"database {database.name} was migrated by a newer release (revision {current}): start that release instead"
@@ -39,6 +44,9 @@ def pending_migrations(database: Database) -> list[str]:
 
 def upgrade_database(database: Database) -> None:
     """Bring the database to this release's schema; several processes may ask for it at once."""
+    database.create_file()
+    if not pending_migrations(database):
+        return
     try:
         with database.engine.connect() as connection:
             # Rebuilding a table on SQLite drops the old one, which would cascade; it can be switched off only outside a

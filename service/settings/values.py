@@ -88,13 +88,19 @@ def parse_timezone(text: str) -> ZoneInfo:
 
 
 def parse_database_url(text: str) -> str:
-    """Read the URL of an SQLite file or a PostgreSQL database; spell out the path of the one, the driver of the other.
+    """Read the URL of an SQLite file or a PostgreSQL database; spell out the driver of the latter.
 
     The text may hold a password: no error repeats any of it.
     """
     if _SQLITE_FILE.fullmatch(text):
-        path, mark, options = text.removeprefix("sqlite:///").partition("?")
-        return f"sqlite:///{Path(path).absolute()}{mark}{options}"
+        path, _, options = text.removeprefix("sqlite:///").partition("?")
+        if options:
+            raise ValueError("the URL of an SQLite file takes nothing after a question mark")
+        if not Path(path).is_absolute():
+            raise ValueError(
+                f"{path!r} is relative; write the whole path, for example sqlite:///{Path(path).absolute()}"
+            )
+        return text
     found = _POSTGRES.fullmatch(text)
     if found is None or not _can_be_split(text):
         raise ValueError(

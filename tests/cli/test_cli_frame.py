@@ -129,7 +129,7 @@ def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path)
 
 def test_migrate_creates_a_database_and_says_where(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.db"
-    first = start("migrate", cwd=tmp_path, DATABASE_URL="sqlite:///new/x.db")
+    first = start("migrate", cwd=tmp_path, DATABASE_URL=f"sqlite:///{path}")
     assert (first.returncode, first.stderr) == (0, f"created a new database: {path}\n")
     assert first.stdout.startswith(f"database sqlite:///{path}: migrated, ")
     again = start("migrate", cwd=tmp_path, DATABASE_URL=f"sqlite:///{path}")

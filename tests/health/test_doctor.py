@@ -276,8 +276,7 @@ def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path)
 
 def test_pending_migrations_are_named(empty_database_url: str) -> None:
     database = Database(empty_database_url)
-    with database.engine.connect():  # an SQLite file is there then
-        pass
+    database.create_file()
     migrations = Scene(database).troubles()[0]
     assert (migrations.name, migrations.fix) == ("migrations", "run `zego-retention migrate`")
     assert migrations.status is (Status.WARNING if database.is_sqlite else Status.PROBLEM)

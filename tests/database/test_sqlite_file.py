@@ -1,0 +1,53 @@
+"""An SQLite database is the file at its path, and no other: nothing is acknowledged into one that nobody will find."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from service.database import Database, DatabaseUnavailable
+from service.database.migrate import pending_migrations, upgrade_database
+
+
+def test_a_file_that_was_deleted_takes_nothing_more(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    with database.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM callbacks")).scalar_one() == 0
+    path = Path(str(database.path))
+    path.unlink()
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable, match=r"moved, deleted or replaced|unable to open"):
+            database.transact(lambda tx: tx.execute(text("SELECT 1")))
+        with pytest.raises(DatabaseUnavailable), database.read():
+            pass
+    assert not path.exists(), "it is not made anew"
+    database.dispose()
+
+
+def test_a_file_that_was_replaced_is_noticed(sqlite_url: str, tmp_path: Path) -> None:
+    database = Database(sqlite_url)
+    database.transact(lambda tx: tx.execute(text("CREATE TABLE old (a)")))
+    other = tmp_path / "backup.db"
+    with sqlite3.connect(other) as backup:
+        backup.execute("CREATE TABLE new (a)")
+    backup.close()
+    other.replace(str(database.path))
+    with pytest.raises(DatabaseUnavailable, match="moved, deleted or replaced"):
+        database.transact(lambda tx: tx.execute(text("SELECT * FROM old")))
+    database.dispose()
+
+
+def test_a_database_of_another_program_is_left_alone(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    database.create_file()
+    with database.write() as tx:
+        tx.execute(text("CREATE TABLE foo (a INTEGER)"))
+    for ask in (pending_migrations, upgrade_database):
+        with pytest.raises(DatabaseUnavailable, match="tables of another program"):
+            ask(database)
+    with database.read() as tx:
+        assert list(tx.dialect.get_table_names(tx)) == ["foo"]
+    database.dispose()
