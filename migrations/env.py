@@ -11,7 +11,7 @@ from sqlalchemy import Enum
 from service.audit import store as audit
 from service.callbacks import store as callbacks
 from service.database import Database
-from service.database.schema import UtcDateTime, metadata
+from service.database.columns import UtcDateTime, metadata
 from service.files import store as files
 from service.health import store as health
 from service.holds import store as holds

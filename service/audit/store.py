@@ -12,7 +12,15 @@ from sqlalchemy import text as sql
 
 from service.audit.order import RUN_REQUESTS, Order, OrderKind
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, count_changed, enum_column, insert_into, metadata, partial_index
+from service.database.columns import (
+    BigId,
+    UtcDateTime,
+    count_changed,
+    enum_column,
+    insert_into,
+    metadata,
+    partial_index,
+)
 from service.filters import AuditFilter
 from service.model import Role
 

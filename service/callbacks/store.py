@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from service.callbacks.understand import MAX_CONTENTS, StoredCallback
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, columns_of, count_changed, metadata, partial_index
+from service.database.columns import BigId, UtcDateTime, columns_of, count_changed, metadata, partial_index
 from service.files.store import media_files
 from service.filters import CallbackFilter
 from service.model import QUARANTINE_VERDICTS, Suspicion, Verdict

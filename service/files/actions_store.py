@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, String, and_, case, column, func, literal, or_, select, table, true, update
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime
+from service.database.columns import BigId, UtcDateTime
 from service.files.store import find_highest_id, fits_pattern, media_files
 from service.model import END_STATES, Erasure, FileState, Hold, Vendor, Verdict, WaitReason
 from service.rules.match import is_pattern

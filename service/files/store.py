@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from service.database import Transaction
-from service.database.schema import BigId, columns_of, metadata, partial_index
+from service.database.columns import BigId, columns_of, metadata, partial_index
 from service.filters import FileFilter
 from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor
 from service.rules.match import is_pattern

@@ -13,7 +13,7 @@ from sqlalchemy import Column, ColumnElement, Integer, Table, func, or_, select
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
 from service.database import Database, Transaction
-from service.database.schema import UtcDateTime, insert_into, metadata
+from service.database.columns import UtcDateTime, insert_into, metadata
 from service.files.store import IS_ELIGIBLE, media_files
 from service.listing.store import listings
 from service.model import FileState, Verdict, WaitReason

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Select, String, Table, and_, func, insert, or_, select, text, update
 
 from service.database import Transaction
-from service.database.schema import BigId, UtcDateTime, columns_of, count_changed, metadata, partial_index
+from service.database.columns import BigId, UtcDateTime, columns_of, count_changed, metadata, partial_index
 from service.model import Hold
 
 _IS_STANDING: Final = text("released_at IS NULL")

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, String, Table, select, update
 
 from service.audit.store import audit_head
 from service.database import Transaction
-from service.database.schema import BigId, columns_of, insert_into, metadata
+from service.database.columns import BigId, columns_of, insert_into, metadata
 
 
 class LeaderRow(NamedTuple):

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from service.callbacks.store import callbacks
 from service.database import Transaction
-from service.database.schema import BigId, columns_of, count_changed, metadata
+from service.database.columns import BigId, columns_of, count_changed, metadata
 from service.files.store import COLUMNS, find_erasures, media_files
 from service.listing.adopt import Known
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict

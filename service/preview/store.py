@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import JSON, Column, Integer, Table, Text, delete, insert, literal, null, select, tuple_
 
 from service.database import Transaction
-from service.database.schema import BigId, columns_of, metadata
+from service.database.columns import BigId, columns_of, metadata
 from service.files.store import COLUMNS, media_files
 from service.model import END_STATES, MediaFile
 from service.rules.decide import RetentionRule

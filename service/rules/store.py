@@ -15,7 +15,7 @@ from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.audit.store import lock_head
 from service.database import Database, Transaction
-from service.database.schema import BigId, columns_of, metadata
+from service.database.columns import BigId, columns_of, metadata
 from service.model import Actor
 from service.rules.decide import RetentionRule, RuleSet
 from service.rules.file import catch_all, format_rules, parse_rules

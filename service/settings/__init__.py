@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.settings.load import AppSettings, Settings, load_settings, setting_names
-from service.settings.sources import SettingsError
+from service.settings.names import SettingsError
 from service.settings.values import Listen
 
 __all__ = ["AppSettings", "Listen", "Settings", "SettingsError", "load_settings", "setting_names"]

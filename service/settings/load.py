@@ -21,7 +21,7 @@ from pydantic import (
 
 from service.schedule import Cron, Every, Slots
 from service.settings import values
-from service.settings.sources import PREFIX, Place, SettingsError, make_keys, read_config, read_environment
+from service.settings.names import PREFIX, Place, SettingsError, make_keys, read_config, read_environment
 from service.settings.values import Listen
 from service.units import FOREVER, parse_duration
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from service.schedule import Cron
-from service.settings.sources import PREFIX, SettingsError
+from service.settings.names import PREFIX, SettingsError
 from service.units import parse_duration, parse_keep
 
 CALLBACK_PATH: Final = "/zego/callback"

@@ -15,7 +15,7 @@ from service.audit.order import RUN_REQUESTS
 from service.audit.store import orders
 from service.callbacks.store import IS_PENDING, callbacks
 from service.database import Transaction
-from service.database.schema import count_changed
+from service.database.columns import count_changed
 from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files
 from service.model import END_STATES, FileState, MediaFile, Outcome, Vendor, WaitReason
 from service.rules.latest import Span

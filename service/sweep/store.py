@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 
 from service.database import Transaction
-from service.database.schema import BigId, columns_of, count_changed, insert_into, metadata, partial_index
+from service.database.columns import BigId, columns_of, count_changed, insert_into, metadata, partial_index
 from service.leader.leader import Leader
 from service.model import Outcome, Vendor
 from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger

@@ -15,8 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from service.database import Database, DatabaseUnavailable
+from service.database.columns import metadata
 from service.database.migrate import migrations_folder, pending_migrations, upgrade_database
-from service.database.schema import metadata
 from tests.world import open_world
 
 if TYPE_CHECKING:

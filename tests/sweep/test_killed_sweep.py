@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from sqlalchemy import delete, insert, select
 
-from service.database.schema import metadata
+from service.database.columns import metadata
 from service.model import FileState, Outcome, Vendor
 from service.sweep import store
 from service.sweep.records import RunState, Trigger

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
-from service.database.schema import metadata
+from service.database.columns import metadata
 from service.leader.leader import LeadLost
 from service.rules.store import Shown, find_revision
 from service.sweep.backoff import RetryPolicy

@@ -1,4 +1,4 @@
-"""Where settings come from: environment variables, a TOML file, and files that hold secrets."""
+"""Names of settings: where their values stand (environment, TOML file, files of secrets), and which are misspelt."""
 
 from __future__ import annotations
 

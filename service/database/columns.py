@@ -1,4 +1,4 @@
-"""What every table is made of, the same on SQLite and PostgreSQL."""
+"""What columns are made of, the same on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
