@@ -23,7 +23,7 @@ from service.model import FileState, MediaFile, Vendor, WaitReason
 from service.rules.latest import NewestCounter, Span, describe_latest, find_kept_as_latest, keep_as_latest, newest
 from service.rules.store import use_moved_budget
 from service.sweep import claim_store
-from service.sweep.batches import MAX_FILES_PER_CALL, count_fitting
+from service.sweep.bisect import MAX_FILES_PER_CALL, count_fitting
 from service.sweep.claim_store import Budgets, Due
 from service.sweep.store import use_plan
 from service.zego.client import url_cost

@@ -27,11 +27,11 @@ from service.rules.store import find_current_number
 from service.sweep import claim_store, store
 from service.sweep.answers import SPLITTING_CODES, Effect, Reading, read_answer, spare_files
 from service.sweep.backoff import RetryPolicy
-from service.sweep.batches import MAX_FILES_PER_CALL, bisect
+from service.sweep.bisect import MAX_FILES_PER_CALL, bisect
 from service.sweep.breaker import Limits, ask_breaker
-from service.sweep.calling import Pace, send_call
 from service.sweep.claim import ROOM, NoCall, OpenCall, Want, claim_call, drop_call, set_aside
 from service.sweep.claim_store import Due
+from service.sweep.pace import Pace, send_call
 from service.sweep.record import Recorder, close_open_attempts
 from service.sweep.records import AppState, Plan, PlanState, RunState, Trigger, describe_remedy
 from service.zego.client import ZegoClient

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sweep.batches import MAX_URL_BYTES, bisect, count_fitting
+from service.sweep.bisect import MAX_URL_BYTES, bisect, count_fitting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from service.model import Vendor
-from service.sweep.calling import Pace
+from service.sweep.pace import Pace
 from tests import faults
 from tests.sweep.stage import APP, OTHER, open_stage
 
