@@ -17,8 +17,9 @@ from service.holds.store import list_holds
 from service.leader.leader import Leader
 from service.leader.store import lock_leader, set_progress
 from service.model import END_STATES, Erasure, FileState, MediaFile
-from service.rules.decide import RuleSet, apply_decision, decide
+from service.rules.decide import RuleSet, decide
 from service.rules.store import NO_RULES, find_current, find_current_number, find_revision
+from service.rules.waiting import apply_decision
 
 MAX_BATCH: Final = 2_000
 """Most files decided in one transaction."""

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from service.model import END_STATES, Erasure, FileState, MediaFile, Vendor, WaitReason
-from service.rules.decide import find_call_after, leaves_erasure
+from service.rules.decide import leaves_erasure
+from service.rules.waiting import find_call_after
 from service.units import describe_moment
 from service.zego.messages import ListedFile
 

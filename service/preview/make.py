@@ -21,10 +21,11 @@ from service.model import Actor, FileState, MediaFile, NoSuchThing, NotPossible,
 from service.preview import store
 from service.preview.forecast import Change, count_changes, count_forecast
 from service.preview.store import Place, Preview
-from service.rules.decide import Found, RetentionRule, RuleSet, apply_decision, decide, find_rule
+from service.rules.decide import Found, RetentionRule, RuleSet, decide, find_rule
 from service.rules.file import format_rules
 from service.rules.latest import NewestCounter, counts_as_recording, span_of
 from service.rules.store import Shown, find_current_number, find_revision, put_in_force
+from service.rules.waiting import apply_decision
 from service.units import count_of, describe_moment, format_duration, format_moment
 
 KEPT_FOR: Final = timedelta(days=30)

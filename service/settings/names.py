@@ -83,7 +83,7 @@ def _read_table(table: Mapping[str, object], keys: Keys, where: str) -> Place:
     for key in table:
         if key not in keys:
             near = _find_nearest(key.lower(), [*keys, "apps"])
-            hint = f"did you mean {' or '.join(near)}?" if near else "the README lists all settings"
+            hint = f"did you mean {' or '.join(near)}?" if near else "docs/settings.md lists all"
             raise SettingsError(f"{key[:40]!r} {where}: there is no such setting; {hint}")
     return _read_place(table, keys, lambda key: f"{key} {where}")
 

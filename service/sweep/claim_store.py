@@ -48,7 +48,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """What covers files so that the breaker does not count them: what is left of previews, by revision, and an approved plan.
+    """What covers files that the breaker does not count: what is left of previews, by revision, and an approved plan.
 
     With `only_plan`, nothing but what the plan covers may go.
     """

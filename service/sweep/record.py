@@ -12,7 +12,7 @@ import structlog
 from service.database import Transaction
 from service.files.store import find_files, save_files
 from service.model import END_STATES, FileState, MediaFile, Outcome, WaitReason
-from service.rules.decide import find_call_after
+from service.rules.waiting import find_call_after
 from service.sweep import claim_store, store
 from service.sweep.answers import CODE_FAILED, Effect, FileResult, Reading, credit_earlier_attempt
 from service.sweep.backoff import RetryPolicy

@@ -14,8 +14,9 @@ from service.files.store import add_erasure, list_in_range, save_files
 from service.holds.store import add_hold
 from service.model import END_STATES, Erasure, FileState, Hold, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.preview.forecast import CATEGORIES, HORIZON_DAYS
-from service.rules.decide import RetentionRule, RuleSet, apply_decision, decide
+from service.rules.decide import RetentionRule, RuleSet, decide
 from service.rules.file import RulesError, parse_rules
+from service.rules.waiting import apply_decision
 from tests.world import APP, OTHER_APP, TESTER
 
 if TYPE_CHECKING:

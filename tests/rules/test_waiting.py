@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.model import Erasure, FileState, Hold, MediaFile, Vendor, WaitReason
-from service.rules.decide import RetentionRule, RuleSet, apply_decision, decide, find_call_after
+from service.rules.decide import RetentionRule, RuleSet, decide
 from service.rules.match import Match
+from service.rules.waiting import apply_decision, find_call_after
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

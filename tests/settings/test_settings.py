@@ -269,7 +269,7 @@ APP = '[[apps]]\napp_id = "111"\nserver_secret = "hush"\ncallback_secrets = ["hu
         ('databse_url = "hush"', "'databse_url' in {path}: there is no such setting; did you mean database_url?"),
         ('KEEP = "1d"', "did you mean keep?"),
         ("[[app]]\napp_id = 1", "did you mean apps?"),
-        ("colour = 1", "'colour' in {path}: there is no such setting; the README"),
+        ("colour = 1", "'colour' in {path}: there is no such setting; docs/settings.md"),
         ('config = "/x"', "'config' in {path}"),
         (APP + 'callback_secret = "hush"', "of [[apps]] number 1 in {path}: there is no such setting; did you mean"),
         (APP + APP, "app 111 is given twice"),
