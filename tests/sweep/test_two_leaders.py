@@ -34,23 +34,25 @@ POLICY = RetryPolicy(timedelta(minutes=1), timedelta(hours=6), timedelta(days=7)
 def sweep_and_stop(report: Connection, url: str, sandbox_url: str, number: int, when: str) -> None:
     """A pass that comes to a standstill right after it has written down its n-th call, or recorded it."""
     be_silent()
-    opened = recorded = 0
+    begins = "INSERT INTO calls" if when == "claimed" else "UPDATE calls"
+    count, writer = 0, None
 
-    def watch(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        nonlocal opened, recorded
-        opened += statement.startswith("INSERT INTO calls")
-        recorded += statement.startswith("UPDATE calls")
+    def watch(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+        nonlocal count, writer
+        count += statement.startswith(begins)
+        if count == number and writer is None:
+            writer = cursor.connection
 
-    def stop(*_: object) -> None:
-        nonlocal number
-        if number and (opened if when == "claimed" else recorded) >= number:
-            number = 0
+    def stop(connection: object, *_: object) -> None:
+        nonlocal writer
+        if connection is writer:  # its own commit is done; another thread may have read something meanwhile
+            writer = object()
             os.kill(os.getpid(), signal.SIGSTOP)
 
     with open_actor(url, sandbox_url) as stage:
         assert stage.leader.try_to_lead()
         event.listen(Engine, "before_cursor_execute", watch)
-        event.listen(Engine, "checkin", stop)  # the commit is done
+        event.listen(Engine, "checkin", stop)
         try:
             stage.sweep()
         except LeadLost:
