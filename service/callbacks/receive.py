@@ -70,6 +70,7 @@ class Inbox:
         try:
             stored.result(MAX_WAIT_S)
         except TimeoutError:
+            stored.cancel()
             raise late from None
 
     async def receive_async(self, raw: bytes, content_type: str) -> None:

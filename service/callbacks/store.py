@@ -78,7 +78,7 @@ class NewCallback(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells it from other callbacks (signature, app, content); one with the same key is a repeat."""
+        """Its identity (signature, app, content): one with the same key is a repeat."""
         return self[:3]
 
 

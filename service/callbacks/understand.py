@@ -19,7 +19,7 @@ from service.units import describe_moment
 from service.zego.callback import NoFile, parse_callback, read_envelope
 
 Identity: TypeAlias = tuple[str, Vendor, str]
-"""What tells files apart: app, vendor and the vendor's file id."""
+"""The identity of a file: app, vendor and the vendor's file id."""
 
 MAX_CONTENTS: Final = 8
 """Contents under one signature whose bytes are kept once they are understood; the verdicts of all are."""

@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from service.callbacks.receive import Inbox
 from service.settings.values import CALLBACK_PATH
+from service.web.api import build as api
 from service.web.callback import MAX_BODY_BYTES, STORED, refuse
 from service.web.problems import harden, problem
 
@@ -27,7 +28,6 @@ THREADS: Final = 16
 _THREADS_OF_PROBES: Final = 2
 _PROBES: Final = frozenset({"/readyz"})
 _MAX_WAIT_S: Final = 0.2
-_MAX_BYTES: Final = 4 * 1024 * 1024  # of any other body; the application has its own, lower limits
 _STORED: Final = (
     {
         "type": "http.response.start",
@@ -90,11 +90,11 @@ class Front:
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to a thread once it has arrived whole: no slow client holds one."""
         try:
-            raw = await _read_body(receive, _MAX_BYTES)
+            raw = await _read_body(receive, api.MAX_BODY_BYTES)
         except ClientDisconnected:
             return
         except RequestEntityTooLarge:
-            await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large"))
+            await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body has at most 1 MiB"))
             return
         headers = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
         whole = scope | {"headers": [*headers, (b"content-length", str(len(raw)).encode())]}
