@@ -50,8 +50,8 @@ class _Protocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
 
-def build_server(front: Front) -> uvicorn.Server:
-    """A server; its `run(sockets)` serves until SIGTERM or SIGINT."""
+def build_server(front: Front, max_idle_s: int = _MAX_IDLE_S) -> uvicorn.Server:
+    """A server; its `run(sockets)` serves until SIGTERM or SIGINT. It waits `max_idle_s` for the rest of a request."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
         front,
@@ -65,7 +65,7 @@ def build_server(front: Front) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_raise_limit_of_files() - _FILES_FOR_OTHERS,
-        timeout_keep_alive=_MAX_IDLE_S,
+        timeout_keep_alive=max_idle_s,
         timeout_graceful_shutdown=_MAX_FINISH_S,
     )
     return uvicorn.Server(config)
@@ -82,9 +82,9 @@ def run_web(settings: Settings) -> None:
         app.extensions["zego-retention"].close()
 
 
-def serve(front: Front, listen: Listen, sockets: list[socket.socket]) -> None:
+def serve(front: Front, listen: Listen, sockets: list[socket.socket], max_idle_s: int = _MAX_IDLE_S) -> None:
     """Serve until SIGTERM or SIGINT; requests that have arrived whole are finished. In the main thread only."""
-    server = build_server(front)
+    server = build_server(front, max_idle_s)
     sys.setswitchinterval(_MAX_SWITCH_S)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SLOW_S = 2.0
 
 
-def serve_callbacks(report: Connection, url: str, port: int) -> None:
+def serve_callbacks(report: Connection, url: str, port: int, max_idle_s: int | None = None) -> None:
     """Serve until SIGTERM; reports that it ended by itself."""
     be_silent()
     listen = Listen("127.0.0.1", port)
@@ -31,7 +31,9 @@ def serve_callbacks(report: Connection, url: str, port: int) -> None:
     writer = Writer(database)
     app = Flask("a test", static_folder=None)
     app.add_url_rule("/slow", view_func=wait, endpoint="slow")
-    serve(Front(app, Inbox(database, writer, {APP: [SECRET]}, lambda: START), lambda *_: None), listen, bind(listen))
+    front = Front(app, Inbox(database, writer, {APP: [SECRET]}, lambda: START), lambda *_: None)
+    more = {} if max_idle_s is None else {"max_idle_s": max_idle_s}
+    serve(front, listen, bind(listen), **more)
     writer.stop()
     report.send("ended")
 

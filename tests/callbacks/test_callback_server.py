@@ -66,6 +66,29 @@ def test_hundreds_of_half_sent_requests_do_not_shut_the_callback_url(server: tup
         connection.close()
 
 
+def test_a_request_whose_rest_does_not_come_is_closed_and_one_that_waits_for_us_is_not(
+    database_url: str, free_port: int, scene: Scene
+) -> None:
+    child = start_child(serve_callbacks, database_url, free_port, 1)
+    try:
+        wait_until(lambda: answers(free_port) or not child.process.is_alive())
+        started = (b"", b"POST /zego/callback HT", HALF_SENT)
+        connections = [socket.create_connection(("127.0.0.1", free_port), 10) for _ in started]
+        for connection, part in zip(connections, started, strict=True):
+            connection.sendall(part)
+        with ThreadPoolExecutor(1) as pool:
+            with held(scene.database):
+                sending = pool.submit(send, free_port, scene, 1)
+                for connection in connections:
+                    with connection:
+                        received = connection.recv(1_000)
+                        assert not received.startswith(b"HTTP/1.1 200")
+                time.sleep(2)
+            assert sending.result() == 200
+    finally:
+        child.end()
+
+
 def test_it_is_alive_within_a_second_whatever_the_database_does(server: tuple[Child, int], scene: Scene) -> None:
     """Defect 2 of the first house: it did not answer for over 15 s."""
     _, port = server
