@@ -72,12 +72,18 @@ def count_beyond(due: Mapping[tuple[int | None, bool], int], moved: Mapping[int,
     `due` are those that no erasure names and that were not asked for before, by the previewed revision that moved them
     and by whether the approved plan covers them; `moved` and `planned` are what is left of budgets.
     """
-    by_revision, covered = Counter[int | None](), 0
-    for (moved_by, is_in_plan), count in due.items():
-        by_revision[moved_by] += count
-        covered += count * is_in_plan
-    beyond = sum(max(count - moved.get(moved_by or 0, 0), 0) for moved_by, count in by_revision.items())
+    covered = sum(count for (_, is_in_plan), count in due.items() if is_in_plan)
+    beyond = sum(due.values()) - share_moved(due, moved).total()
     return max(beyond - min(planned, covered), 0)
+
+
+def share_moved(due: Mapping[tuple[int | None, bool], int], moved: Mapping[int, int]) -> Counter[int]:
+    """How many due files (as for `count_beyond`) budgets of previews cover, by revision: an app's part in a pass."""
+    shares = Counter[int]()
+    for (moved_by, _), count in due.items():
+        if moved_by is not None:
+            shares[moved_by] += min(count, max(moved.get(moved_by, 0) - shares[moved_by], 0))
+    return shares
 
 
 def ask_breaker(

@@ -7,7 +7,7 @@ index of what is due.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -41,7 +41,8 @@ class Want:
 
     `revision` is that of the rules when the pass began, `room` how many files that count the breaker allows;
     `approved_run` allows only what the plan of that run covers. If `number` is set, nothing is claimed while the audit
-    has newer entries than that: orders up to it have been applied.
+    has newer entries than that: orders up to it have been applied. `shares` is how much of previews' budgets, by
+    revision, is left for the app in this pass (None: all).
     """
 
     run_id: int
@@ -55,6 +56,7 @@ class Want:
     limit: int = MAX_FILES_PER_CALL
     numbers: tuple[int, ...] = ()
     number: int | None = None
+    shares: Mapping[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def claim_call(tx: Transaction, reader: PolicyReader, token: int, want: Want, no
     if _is_behind(tx, policy, want.number):
         return NoCall.BEHIND
     revision = policy.rules.revision
-    budgets = claim_store.read_budgets(tx, app_id, revision, approved_run=want.approved_run)
+    budgets = claim_store.read_budgets(tx, app_id, revision, approved_run=want.approved_run, shares=want.shares)
     if want.numbers:
         files = [file for file in find_files(tx, want.numbers).values() if file.state is FileState.SCHEDULED]
     else:

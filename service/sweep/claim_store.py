@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, false, func, insert, literal, or_, select, update
@@ -67,13 +68,27 @@ def is_base(file: MediaFile) -> bool:
     return file.erasure_id is None and file.last_outcome is None
 
 
-def read_budgets(tx: Transaction, app_id: str, revision: int, *, approved_run: int | None = None) -> Budgets:
-    """What covers files of an app under these rules; with `approved_run`, only what was approved of that run."""
+def read_budgets(
+    tx: Transaction,
+    app_id: str,
+    revision: int,
+    *,
+    approved_run: int | None = None,
+    shares: Mapping[int, int] | None = None,
+    others: Mapping[int, int] = MappingProxyType({}),
+) -> Budgets:
+    """What covers files of an app under these rules; with `approved_run`, only what was approved of that run.
+
+    Apps share the budgets of previews: this one has no more of them than `shares`, nor what is the part of `others`.
+    """
     approved = None
     for plan in list_plans(tx, app_id=app_id, run_id=approved_run):
         if plan.state is PlanState.APPROVED and plan.revision == revision and plan.budget:
             approved = plan
-    return Budgets(list_moved_budgets(tx), approved, only_plan=approved_run is not None)
+    moved = {number: left - others.get(number, 0) for number, left in list_moved_budgets(tx).items()}
+    if shares is not None:
+        moved = {number: min(left, shares.get(number, 0)) for number, left in moved.items()}
+    return Budgets(moved, approved, only_plan=approved_run is not None)
 
 
 def list_due(

@@ -13,7 +13,7 @@ from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
 from service.model import FileState, MediaFile, Vendor, WaitReason
 from service.sweep import claim_store
-from service.sweep.breaker import Limits, WouldStop, ask_breaker
+from service.sweep.breaker import Limits, WouldStop, ask_breaker, share_moved
 from service.sweep.claim import Judge
 from service.sweep.claim_store import Due
 
@@ -81,6 +81,7 @@ def dry_run(
         highest_id, revision = find_highest_id(tx), reader.read(tx).rules.revision
         for state, reason, count, until in claim_store.count_kept_back(tx, now):
             result.kept_back.add(state, reason, until, count)
+        others = Counter[int]()
         for app_id in sorted(app_ids):
             files = []
             for file in _judge_due(tx, reader, Due(app_id, now, highest_id), confirm_all=confirm_all):
@@ -88,12 +89,13 @@ def dry_run(
                     files.append(file)
                 elif file.due_at is not None and file.due_at <= now:
                     result.kept_back.add(file.state, file.wait_reason, file.wait_until)
-            budgets = claim_store.read_budgets(tx, app_id, revision)
+            budgets = claim_store.read_budgets(tx, app_id, revision, others=others)
             counted = Counter((file.moved_by, budgets.is_in_plan(file)) for file in files if claim_store.is_base(file))
             _, stop = ask_breaker(tx, limits, app_id, revision, counted, budgets)
             if stop:
                 result.stops.append(stop)
                 continue
+            others += share_moved(counted, budgets.moved)
             result.total += len(files)
             result.by_rule.update(file.rule or "" for file in files)
             result.by_vendor.update((app_id, file.vendor) for file in files)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
@@ -28,7 +29,7 @@ from service.sweep import claim_store, store
 from service.sweep.answers import SPLITTING_CODES, Effect, Reading, read_answer, spare_files
 from service.sweep.backoff import RetryPolicy
 from service.sweep.bisect import MAX_FILES_PER_CALL, bisect
-from service.sweep.breaker import Limits, ask_breaker
+from service.sweep.breaker import Limits, ask_breaker, share_moved
 from service.sweep.claim import ROOM, NoCall, OpenCall, Want, claim_call, drop_call, set_aside
 from service.sweep.claim_store import Due
 from service.sweep.pace import Pace, send_call
@@ -131,15 +132,15 @@ class Sweeper:
 
     def _call_apps(self, want: Want, stop: threading.Event, *, is_whole: bool) -> list[str]:
         """Call ZEGO for all apps side by side; returns why the breaker stops some, where it is asked."""
-        has_failed, apps, stops = threading.Event(), list[AppPass](), list[str]()
+        has_failed, apps, stops, others = threading.Event(), list[AppPass](), list[str](), Counter[int]()
         for app_id in self.apps:
             want = replace(want, due=replace(want.due, app_id=app_id), room=0)
             if is_whole:
-                room, reason = self._count_due(want)
+                room, shares, reason = self._count_due(want, others)
                 if reason:
                     stops.append(reason)
                     continue
-                want = replace(want, room=room)
+                want, others = replace(want, room=room, shares=shares), others + shares
             now = self.now()
             with self.database.read() as tx:
                 vendors = _find_vendors(tx, want.due, now, may_probe=is_whole)
@@ -158,15 +159,16 @@ class Sweeper:
                 has_failed.set()  # or all are done
         return stops
 
-    def _count_due(self, want: Want) -> tuple[int, str | None]:
-        """How many due files of an app count for the breaker, and why it stops the app.
+    def _count_due(self, want: Want, others: Mapping[int, int]) -> tuple[int, Counter[int], str | None]:
+        """How many due files of an app count for the breaker, its shares of previews' budgets, and why it is stopped.
 
+        `others` are the shares of the apps before it: together they have no more than there is.
         A plan is written down if it does, and the open plan of the app ended if it does not.
         """
         due, run_id = want.due, want.run_id
         set_aside(self.leader, self.reader, due, self.now, confirm_all=self.confirm_all)
         with self.database.read() as tx:
-            budgets = claim_store.read_budgets(tx, due.app_id, want.revision)
+            budgets = claim_store.read_budgets(tx, due.app_id, want.revision, others=others)
             base = claim_store.count_base(tx, due, budgets.plan)
             counted, stop = ask_breaker(tx, self.limits, due.app_id, want.revision, base, budgets)
 
@@ -179,10 +181,10 @@ class Sweeper:
         if stop is None or stop.plan_run is None:
             self.leader.transact(keep_plan)
         if stop is None:
-            return counted, None
+            return counted, share_moved(base, budgets.moved), None
         log.error("sweep_stopped", app=due.app_id, run=run_id, due=counted)
         remedy = describe_remedy(stop.plan_run or run_id)
-        return 0, f"the breaker stopped app {due.app_id}, nothing of it was called: {stop.reason}; {remedy}"
+        return 0, Counter(), f"the breaker stopped app {due.app_id}, nothing of it was called: {stop.reason}; {remedy}"
 
 
 def _find_vendors(tx: Transaction, due: Due, now: datetime, *, may_probe: bool) -> list[Vendor]:
@@ -315,7 +317,7 @@ class AppPass:
             self.is_stopped = True
         if isinstance(claim, NoCall):
             return claim
-        self.want = replace(self.want, room=self.want.room - claim.used[ROOM])
+        self._use(claim, 1)
         self._last_call = claim.id
         self.may_probe -= {None, vendor}
         self.pace.take_slot()
@@ -326,6 +328,12 @@ class AppPass:
         sweeper, token = self.sweeper, self.sweeper.leader.token or 0
         return sweeper.leader.transact(lambda tx: claim_call(tx, sweeper.reader, token, want, sweeper.now()))
 
+    def _use(self, call: OpenCall, sign: int) -> None:
+        room, shares = self.want.room - sign * call.used[ROOM], self.want.shares
+        if shares is not None:
+            shares = {number: left - sign * call.used[number] for number, left in shares.items()}
+        self.want = replace(self.want, room=room, shares=shares)
+
     def _take_answers(self) -> list[Answered]:
         """What was answered by now; calls that were held back are forgotten, and their files due as before."""
         answered = []
@@ -333,7 +341,7 @@ class AppPass:
             call, answer = self._in_flight.pop(sent), sent.result()
             if answer is None:
                 self._transact_surely(lambda tx: drop_call(tx, call, self.sweeper.now()))  # noqa: B023  (called at once)
-                self.want = replace(self.want, room=self.want.room + call.used[ROOM])
+                self._use(call, -1)
                 self.vendors += [call.vendor] if call.vendor not in self.vendors else []
                 continue
             reading = read_answer(list(call.files.values()), answer)

@@ -70,7 +70,10 @@ def test_a_preview_equals_what_each_file_is_decided(database: Database, seed: in
     assert set(pages) == by_hand.found["sooner"]
 
 
-@pytest.mark.parametrize("seed", [*range(200, 208), *(pytest.param(seed, marks=LONG) for seed in range(208, 350))])
+# 337: two apps, and one of a preview's files more than the budget that they share.
+@pytest.mark.parametrize(
+    "seed", [*range(200, 208), 337, *(pytest.param(seed, marks=LONG) for seed in range(208, 350) if seed != 337)]
+)
 def test_what_is_due_now_is_what_apply_and_sweep_delete(database_url: str, seed: int) -> None:
     chance = Chance(seed)
     with open_world(database_url, COOLING_OFF="0s") as world:
