@@ -58,8 +58,11 @@ class Inbox:
         secrets: Mapping[str, Sequence[str]],
         now: Callable[[], datetime],
         limits: QuarantineLimits = QuarantineLimits(),  # noqa: B008  (it is frozen)
+        *,
+        max_wait_s: float = MAX_WAIT_S,
     ) -> None:
         self._database, self._writer, self._secrets, self._now, self._limits = database, writer, secrets, now, limits
+        self._max_wait_s = max_wait_s
         self._quarantine = ThreadPoolExecutor(1, "quarantine")
         self._waiting: list[Future[None]] = []
         self._full_until: dict[str | None, float] = {}
@@ -68,7 +71,7 @@ class Inbox:
         """Take one request; when this returns, the callback is durable. Else Unreadable, Refused or NotStored."""
         stored, late = self._take(raw, content_type)
         try:
-            stored.result(MAX_WAIT_S)
+            stored.result(self._max_wait_s)
         except TimeoutError:
             stored.cancel()
             raise late from None
@@ -80,7 +83,7 @@ class Inbox:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         stored.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
-        timer = loop.call_later(MAX_WAIT_S, ended.set)
+        timer = loop.call_later(self._max_wait_s, ended.set)
         await ended.wait()
         timer.cancel()
         if not stored.done():
@@ -95,7 +98,7 @@ class Inbox:
         new = NewCallback(*names, raw, _plain(content_type, 200), _plain(envelope.event, 64), self._now())
         verdict = find_refusal(self._secrets, envelope)
         if verdict is None:
-            return self._writer.store(new), NotStored(f"it was not stored within {MAX_WAIT_S:g} s")
+            return self._writer.store(new), NotStored(f"it was not stored within {self._max_wait_s:g} s")
         refusal, quota = Refused(_REASONS[verdict]), new.app_id if verdict is Verdict.FORGED else None
         self._waiting = [each for each in self._waiting if not each.done()]
         if self._full_until.get(quota, 0.0) > time.monotonic() or len(self._waiting) >= _MAX_WAITING:

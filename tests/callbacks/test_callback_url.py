@@ -155,6 +155,20 @@ def test_what_cannot_be_stored_is_asked_for_again(web: Web) -> None:
     assert web.counts == {"unavailable": 1, "stored": 1}
 
 
+def test_what_is_not_stored_in_time_is_asked_for_again(scene: Scene, way: str) -> None:
+    """Never 200 for what may not have been stored."""
+    inbox = Inbox(scene.database, scene.writer, scene.secrets, scene.clock, max_wait_s=0.3)
+    web, body = Web(scene, way, inbox), scene.body(recording())[0]
+    with capture_logs():
+        with scene.database.write() as tx:
+            if not scene.database.is_sqlite:
+                tx.execute(text("LOCK TABLE callbacks IN EXCLUSIVE MODE"))
+            assert_problem(web.post(body), 503, "send it again")
+        assert web.post(body).status == 200
+    assert web.counts == {"unavailable": 1, "stored": 1}
+    assert len(scene.callbacks()) == 1
+
+
 def test_an_error_that_nobody_expected_is_answered_503_and_logged(scene: Scene, way: str) -> None:
     def fail() -> Any:
         raise ZeroDivisionError
