@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,8 @@ def sweep_and_stop(report: Connection, url: str, sandbox_url: str, number: int, 
         nonlocal writer
         if connection is writer:  # its own commit is done; another thread may have read something meanwhile
             writer = object()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread: a signal to the process may reach another one first, and this one open a transaction.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     with open_actor(url, sandbox_url) as stage:
         assert stage.leader.try_to_lead()
