@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import uuid
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 HOW_TO_GET_POSTGRES = (
     "set TEST_POSTGRES_URL=postgresql://user:password@host/postgres to a server on which that user may create databases"
 )
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; processes that tests interrupt would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
