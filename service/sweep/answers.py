@@ -27,13 +27,19 @@ SPLITTING_CODES: Final = frozenset(_ON_SINGLE_FILE)
 """What one bad id can bring upon a whole call; alone, it means the above for that id."""
 
 _FILE_ERRORS: Final = {
-    Outcome.GONE: re.compile(r"(nosuchkey|41003|404|612)$|resourcenotfound"),
+    Outcome.GONE: re.compile(r"(nosuchkey|41003|404|612|resourcenotfound(\.filenotexist)?)$"),
+    Outcome.BLOCKED: re.compile(
+        r"(resourcenotfound\.(service|user)notexist|failedoperation\.(invalidvoduser|invalidaccount|userstatusinavlid)"
+        r"|nosuchbucket|accountproblem|allaccessdisabled|deregisteruserid|frozenuserid|inarrearorinsufficientbalance"
+        r"|invalidaccesskeyid|signaturedoesnotmatch)$|authfailure"
+    ),
     Outcome.REJECTED: re.compile(
         r"(403|400)$|accessdenied|unauthorizedoperation|forbidden|invalidparameter|invalidfileid|invalidargument"
     ),
 }
 """Per-file codes are the CDN vendor's own and ZEGO lists none of them (docs/protocol.md, "DeleteMedia"): these are
-known or plausible. Whatever does not begin like one of them is tried again."""
+known or plausible. BLOCKED: they speak of the account at the vendor, not of the file. Whatever does not begin like one
+of them is tried again: an end is believed only of a code that is known to speak of the file."""
 
 
 class Effect(StrEnum):
@@ -79,11 +85,12 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer, understood: what it means for the app, by which code, and the result of every id asked for."""
+    """An answer, understood: what it means for the app, by which code and words, and the result of every id asked for."""
 
     answer: DeleteAnswer
     effect: Effect
     code: str
+    message: str
     results: dict[str, FileResult]
 
     @property
@@ -96,13 +103,17 @@ def read_answer(asked: Sequence[str], answer: DeleteAnswer) -> Reading:
     """Say what one answer means for every id in `asked` and for the app. Total: every answer has a meaning."""
     code = _find_code(answer)
     if code == CODE_DONE:
-        return Reading(answer, Effect.TOOK_CALL, code, {file_id: _read_file(file_id, answer) for file_id in asked})
+        results = {file_id: _read_file(file_id, answer) for file_id in asked}
+        trouble = next((each for each in results.values() if each.outcome is Outcome.BLOCKED), None)
+        if trouble is not None:
+            return Reading(answer, Effect.BLOCK_VENDOR, trouble.code, trouble.message, results)
+        return Reading(answer, Effect.TOOK_CALL, code, answer.message, results)
     outcome, effect = _EFFECTS.get(code, (Outcome.UNKNOWN, Effect.BACK_OFF))
     if code in SPLITTING_CODES:
         is_single = len(asked) == 1
         outcome, effect = (_ON_SINGLE_FILE[code], Effect.FILE) if is_single else (Outcome.RETRYABLE, Effect.SPLIT)
     result = FileResult(outcome, effect is Effect.FILE, code, answer.message, answer.request_id)
-    return Reading(answer, effect, code, dict.fromkeys(asked, result))
+    return Reading(answer, effect, code, answer.message, dict.fromkeys(asked, result))
 
 
 def spare_files(reading: Reading) -> Reading:
@@ -138,7 +149,8 @@ def _read_file(file_id: str, answer: DeleteAnswer) -> FileResult:
     if errors:
         code, message, request_id = errors[0].code, errors[0].message, errors[0].request_id or request_id
     if len(outcomes) == 1:
-        return FileResult(outcomes.pop(), True, code, message, request_id)
+        outcome = outcomes.pop()
+        return FileResult(outcome, outcome is not Outcome.BLOCKED, code, message, request_id)
     message = "the answer contradicts itself about this file" if outcomes else "the answer does not mention this file"
     return FileResult(Outcome.UNKNOWN, True, code, message, request_id)
 

@@ -93,7 +93,7 @@ class Recorder:
 
         None: that is for each file to say, or only a probe can.
         """
-        effect, code, message = reading.effect, reading.code, reading.answer.message
+        effect, code, message = reading.effect, reading.code, reading.message
         if reading.is_about_files:
             # Code 1000 is unspecific: alone, it does not show that the app is out of trouble.
             if may_clear and code != CODE_FAILED and store.clear_app_states(tx, call.app_id, call.vendor):

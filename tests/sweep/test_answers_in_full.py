@@ -225,6 +225,29 @@ def test_a_blocked_app_stops_and_is_probed_with_one_file_a_sweep(stage: Stage, c
     assert outcomes(stage) == {("deleted", 1, "deleted")}, "the probe worked, and the others followed at once"
 
 
+@pytest.mark.parametrize("code", ["ResourceNotFound.ServiceNotExist", "ResourceNotFound.UserNotExist"])
+def test_a_vendor_that_does_not_know_the_account_ends_no_file(stage: Stage, code: str) -> None:
+    ids = due(stage, 250)
+    stage.add("ws", vendor=Vendor.WANGSU)
+    for file_id in ids:
+        stage.sandbox.fail_file(file_id, code, "of the account")
+    stage.sweep()
+    calls = [call for call in stage.sandbox.calls if call.vendor == Vendor.TENCENT]
+    assert stage.states() == {"ws": "deleted"} | dict.fromkeys(ids, "scheduled")
+    assert {(f.attempts, f.last_outcome) for f in stage.files().values()} <= {(1, "deleted"), (0, "blocked"), (0, None)}
+    with stage.database.read() as tx:
+        [state] = store.list_app_states(tx)
+    assert (state.vendor, state.blocked, state.code, state.message) == (Vendor.TENCENT, True, code, "of the account")
+    assert "was not there" not in stage.file(ids[0]).state_reason
+    stage.clock.move(hours=1)
+    stage.sweep()
+    probes = [call for call in stage.sandbox.calls if call.vendor == Vendor.TENCENT][len(calls) :]
+    assert [len(call.file_ids) for call in probes] == [1], "one file a sweep finds out whether that has changed"
+    stage.sandbox.troubles.clear()
+    stage.sweep()
+    assert set(stage.states().values()) == {"deleted"}
+
+
 def test_an_app_that_is_blocked_halfway_is_asked_no_more(stage: Stage) -> None:
     due(stage, 3_000)
     stage.sandbox.next(*[faults.Fault(acts=True)] * 3)

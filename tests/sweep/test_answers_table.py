@@ -24,7 +24,25 @@ def failed(code: str) -> DeleteAnswer:
 # Each row of docs/sweep.md: what was asked, the answer, and outcome, charge and effect that follow.
 ROWS = [
     ("deleted", ONE, DONE, Outcome.DELETED, True, Effect.TOOK_CALL),
-    ("not found, Tencent", ONE, failed("ResourceNotFound.FileId"), Outcome.GONE, True, Effect.TOOK_CALL),
+    *(
+        (f"not found, {code}", ONE, failed(code), Outcome.GONE, True, Effect.TOOK_CALL)
+        for code in ("ResourceNotFound", "ResourceNotFound.FileNotExist", "404")
+    ),
+    *(
+        (f"of the account, {code}", ONE, failed(code), Outcome.BLOCKED, False, Effect.BLOCK_VENDOR)
+        for code in (
+            "ResourceNotFound.ServiceNotExist",
+            "ResourceNotFound.UserNotExist",
+            "FailedOperation.InvalidVodUser",
+            "AuthFailure.SecretIdNotFound",
+            "NoSuchBucket",
+            "InArrearOrInsufficientBalance",
+        )
+    ),
+    *(
+        (f"of something else, {code}", ONE, failed(code), Outcome.RETRYABLE, True, Effect.TOOK_CALL)
+        for code in ("ResourceNotFound.TemplateNotExist", "ResourceNotFound.Whatever", "NoSuchKeyPair", "4040")
+    ),
     ("not found, Huawei", ONE, failed("NoSuchKey"), Outcome.GONE, True, Effect.TOOK_CALL),
     ("not found, Wangsu", ONE, failed("612"), Outcome.GONE, True, Effect.TOOK_CALL),
     ("41003 for one file", ONE, failed("41003"), Outcome.GONE, True, Effect.TOOK_CALL),
