@@ -85,7 +85,7 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer, understood: what it means for the app, by which code and words, and the result of every id asked for."""
+    """An answer, understood: what it means for the app, by which code and words, and the result of every id asked."""
 
     answer: DeleteAnswer
     effect: Effect
