@@ -64,10 +64,11 @@ class Verdict(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     FORGED = "forged"
     UNKNOWN_APP = "unknown_app"
+    WRONG_PATH = "wrong_path"
 
 
-QUARANTINE_VERDICTS: Final = frozenset({Verdict.FORGED, Verdict.UNKNOWN_APP})
-"""Callbacks that were answered 401: kept apart, capped, never in the inventory."""
+QUARANTINE_VERDICTS: Final = frozenset({Verdict.FORGED, Verdict.UNKNOWN_APP, Verdict.WRONG_PATH})
+"""Callbacks that were answered 401, or 404: kept apart, capped, never in the inventory."""
 
 
 class Outcome(StrEnum):

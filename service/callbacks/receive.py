@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ MAX_WAIT_S: Final = 10.0
 _REASONS: Final = {
     Verdict.UNKNOWN_APP: "no app with this appid is configured: add it to the settings",
     Verdict.FORGED: "the signature fits none of this app's callback secrets: compare them with ZEGO's console",
+    Verdict.WRONG_PATH: "it came to another path than the callback URL's: correct the URL in ZEGO's console",
 }
 _MAX_WAITING: Final = 8
 """Callbacks that may wait for the quarantine at once; a flood beyond that is refused without being kept."""
@@ -65,11 +67,11 @@ class Inbox:
         self._max_wait_s = max_wait_s
         self._quarantine = ThreadPoolExecutor(1, "quarantine")
         self._waiting: list[Future[None]] = []
-        self._full_until: dict[str | None, float] = {}
+        self._full_until: dict[tuple[Verdict, str | None], float] = {}
 
     def receive(self, raw: bytes, content_type: str) -> None:
         """Take one request; when this returns, the callback is durable. Else Unreadable, Refused or NotStored."""
-        stored, late = self._take(raw, content_type)
+        stored, late = self._take(raw, content_type, read_envelope(raw, content_type))
         try:
             stored.result(self._max_wait_s)
         except TimeoutError:
@@ -78,7 +80,7 @@ class Inbox:
 
     async def receive_async(self, raw: bytes, content_type: str) -> None:
         """As `receive`, for an event loop: no thread waits."""
-        stored, late = self._take(raw, content_type)
+        stored, late = self._take(raw, content_type, read_envelope(raw, content_type))
         # (asyncio.wait_for and wrap_future would cost as much as all the rest of this method.)
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -91,26 +93,41 @@ class Inbox:
             raise late
         stored.result()
 
-    def _take(self, raw: bytes, content_type: str) -> tuple[Future[None], Exception]:
-        """What to wait for, and what to raise if that takes too long."""
+    def refuse_misplaced(self, raw: bytes, content_type: str) -> str:
+        """Keep a callback that came to another path in the quarantine, as `_take` does, and do not wait for that.
+
+        Returns the AppID that it names; Unreadable if it is none.
+        """
         envelope = read_envelope(raw, content_type)
+        with suppress(Refused):  # (there is no room)
+            self._take(raw, content_type, envelope, is_misplaced=True)
+        return _plain(envelope.app_id, 20)
+
+    def _take(
+        self, raw: bytes, content_type: str, envelope: Envelope, *, is_misplaced: bool = False
+    ) -> tuple[Future[None], Exception]:
+        """What to wait for, and what to raise if that takes too long."""
         names = _plain(envelope.signature, 40), _plain(envelope.app_id, 20), envelope.content_hash
         new = NewCallback(*names, raw, _plain(content_type, 200), _plain(envelope.event, 64), self._now())
         verdict = find_refusal(self._secrets, envelope)
+        if verdict is None and is_misplaced:
+            verdict = Verdict.WRONG_PATH
         if verdict is None:
             return self._writer.store(new), NotStored(f"it was not stored within {self._max_wait_s:g} s")
-        refusal, quota = Refused(_REASONS[verdict]), new.app_id if verdict is Verdict.FORGED else None
+        refusal, quota = Refused(_REASONS[verdict]), (verdict, None if verdict is Verdict.UNKNOWN_APP else new.app_id)
         self._waiting = [each for each in self._waiting if not each.done()]
         if self._full_until.get(quota, 0.0) > time.monotonic() or len(self._waiting) >= _MAX_WAITING:
             raise refusal
-        keeping = self._quarantine.submit(self._keep, new, verdict, quota, refusal)
+        keeping = self._quarantine.submit(self._keep, new, quota, refusal)
         self._waiting.append(keeping)
         return keeping, refusal
 
-    def _keep(self, new: NewCallback, verdict: Verdict, quota: str | None, refusal: Refused) -> None:
+    def _keep(self, new: NewCallback, quota: tuple[Verdict, str | None], refusal: Refused) -> None:
         """Keep a callback in the quarantine if that has room; the oldest stay, whatever a flood does. Always raises."""
         try:
-            if not self._database.transact(lambda tx: store_quarantined(tx, new, verdict, str(refusal), *self._limits)):
+            if not self._database.transact(
+                lambda tx: store_quarantined(tx, new, quota[0], str(refusal), *self._limits)
+            ):
                 self._full_until[quota] = time.monotonic() + _REMEMBERED_S
                 log.warning("quarantine_full", app=new.app_id)
         except DatabaseUnavailable as error:

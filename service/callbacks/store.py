@@ -99,7 +99,7 @@ _FROM_JSON: Final = """
 _COUNT_REPEATS: Final = (
     " ON CONFLICT (signature, app_id, content_hash) DO UPDATE SET repeats = callbacks.repeats + excluded.repeats + 1"
 )
-_WAS_REFUSED: Final = "callbacks.verdict IN ('forged', 'unknown_app')"
+_WAS_REFUSED: Final = "callbacks.verdict IN ('forged', 'unknown_app', 'wrong_path')"
 _FREE: Final = "".join(
     f", {name} = CASE WHEN {_WAS_REFUSED} THEN excluded.{name} ELSE callbacks.{name} END"
     for name in ("verdict", "reason")
@@ -123,7 +123,7 @@ def store_quarantined(
     """Store a callback that is not authentic, or count it as repeated; False: the quota of its verdict is full."""
     used = select(func.count(), func.coalesce(func.sum(func.length(callbacks.c.raw)), 0))
     used = used.where(callbacks.c.verdict == verdict)
-    if verdict is Verdict.FORGED:
+    if verdict is not Verdict.UNKNOWN_APP:
         used = used.where(callbacks.c.app_id == new.app_id)
     count, size = tx.execute(used).one()
     has_room = count < max_count and size + len(new.raw) <= max_bytes
@@ -135,6 +135,17 @@ def store_quarantined(
 def find_highest_id(tx: Transaction) -> int:
     """The highest number of the inbox; 0 while it is empty."""
     return tx.execute(select(func.max(callbacks.c.id))).scalar() or 0
+
+
+def find_authentic_at(tx: Transaction, app_id: str, *, newest: bool = False) -> datetime | None:
+    """When an app's first (or newest) authentic callback was received; None before there was any."""
+    found = []
+    for verdict in set(Verdict) - QUARANTINE_VERDICTS:  # one by one, as the index has them
+        query = select(callbacks.c.received_at).where(callbacks.c.verdict == verdict, callbacks.c.app_id == app_id)
+        order = callbacks.c.id.desc() if newest else callbacks.c.id
+        found.append(tx.execute(query.order_by(order).limit(1)).scalar())
+    known = [moment for moment in found if moment is not None]
+    return (max if newest else min)(known, default=None)
 
 
 def list_pending(tx: Transaction, limit: int, up_to: int) -> list[StoredCallback]:

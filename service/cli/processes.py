@@ -81,7 +81,7 @@ def doctor(invocation: Invocation) -> ExitCode:
         show(line)
     if Status.PROBLEM in statuses:
         return ExitCode.FAILED
-    return ExitCode.DONE if statuses <= {Status.OK} else ExitCode.NEEDS_PERSON
+    return ExitCode.DONE if statuses <= {Status.OK, Status.NOTE} else ExitCode.NEEDS_PERSON
 
 
 def _examine(invocation: Invocation) -> Iterator[Check]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from service.audit.store import list_failed_orders
+from service.callbacks.store import find_authentic_at
 from service.database import Transaction
 from service.files.store import IS_FLAGGED, count_by_state
 from service.health import store
@@ -18,6 +19,7 @@ from service.model import FileState, Verdict
 from service.rules.store import find_current, keep_differs
 from service.schedule import Slots
 from service.settings import Settings
+from service.settings.values import CALLBACK_PATH
 from service.sweep.claim_store import count_overdue
 from service.sweep.records import RunState
 from service.sweep.store import list_plans
@@ -28,6 +30,7 @@ class Status(StrEnum):
     """How a check ended."""
 
     OK = "ok"
+    NOTE = "note"  # nothing is wrong, but it is good to know
     WARNING = "warning"  # something may be wrong
     ATTENTION = "attention"  # the service works, but files or an app wait for a person
     PROBLEM = "problem"  # it does not work
@@ -46,11 +49,17 @@ class Check(NamedTuple):
 COMMAND: Final = " (a command)"
 """How the name of a leader ends that is no worker, but a command that leads for as long as it runs."""
 
-_RECENT: Final = timedelta(days=7)  # older trouble with callbacks stays on record, but needs nobody any more
+# Trouble with callbacks that lie a day back is a note only: anybody can send them, and nobody can take them back.
+_RECENT: Final = timedelta(days=1)
+_SHOWN: Final = timedelta(days=7)
 _AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
 _LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
-_OK, _WARNING, _ATTENTION = Status.OK, Status.WARNING, Status.ATTENTION
+_LOOK_FOR_THEM: Final = (
+    "look for them in ZEGO's console: if somebody deleted them there, each ends as gone when it is due; if they are"
+    " there, ask ZEGO's support why SearchMedia lists none"
+)
+_OK, _NOTE, _WARNING, _ATTENTION = Status.OK, Status.NOTE, Status.WARNING, Status.ATTENTION
 
 Findings: TypeAlias = Iterable[tuple[Status, str, str]]
 """What a check found: status, text, fix."""
@@ -80,14 +89,17 @@ def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Finding
 
 
 _REPLAY: Final = "then `zego-retention callbacks replay --verdict"
+_COPY_AGAIN: Final = "copy the callback secret again from ZEGO's console into ZEGO_RETENTION_CALLBACK_SECRET, restart"
+_IN_CONSOLE: Final = "in ZEGO's console: Project → Server callback → Recording file"
 _CALLBACKS: Final = {
     Verdict.FORGED: (
         "refused: the signature fits none of the app's callback secrets",
-        f"if ZEGO sent them, correct ZEGO_RETENTION_CALLBACK_SECRET, {_REPLAY} forged`",
+        f"if ZEGO sent them, {_COPY_AGAIN}, {_REPLAY} forged`",
     ),
+    Verdict.WRONG_PATH: ("refused: they came to another path than the callback URL's", f"{{}}, {_REPLAY} wrong_path`"),
     Verdict.UNKNOWN_APP: (
         "refused: of an app that is not configured",
-        f"if it is yours, add it to the settings, {_REPLAY} unknown_app`",
+        f"if it is yours, add it to the settings, restart, {_REPLAY} unknown_app`",
     ),
     Verdict.NOT_UNDERSTOOD: (
         "authentic, but not understood",
@@ -101,13 +113,35 @@ _CALLBACKS: Final = {
 }
 
 
-def _check_callbacks(_settings: Settings, tx: Transaction, now: datetime) -> Findings:
-    for verdict, count in store.count_troubled_callbacks(tx, _CALLBACKS, now - _RECENT, now - _AT_ONCE).items():
-        text, fix = _CALLBACKS[verdict]
-        yield _WARNING, f"{count_of(count, 'callback')} {text}", fix
-    for app_id, count in store.count_lost_callbacks(tx, now - _RECENT).items():
+def describe_callback_url(settings: Settings) -> str:
+    """What to register with ZEGO."""
+    return f"{settings.public_url or '<where ZEGO reaches this service>'}{CALLBACK_PATH}"
+
+
+def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Findings:
+    register = (
+        f"register {describe_callback_url(settings)} in ZEGO's console (Project → Server callback → Recording file)"
+    )
+    last_good = {app.app_id: find_authentic_at(tx, app.app_id, newest=True) for app in settings.apps}
+    for trouble in store.list_troubled_callbacks(tx, _CALLBACKS, now - _SHOWN, now - _AT_ONCE):
+        text, fix = _CALLBACKS[trouble.verdict]
+        text = f"{count_of(trouble.number, 'callback')} {text}"
+        good_at = last_good.get(trouble.app_id or "")
+        is_over = good_at is not None and good_at > trouble.newest
+        status = _NOTE if is_over or trouble.newest < now - _RECENT else _WARNING
+        if trouble.app_id is not None:
+            text = f"app {trouble.app_id}: {text}{'; good ones have come since' if is_over else ''}"
+        yield _WARNING if trouble.verdict is Verdict.PENDING else status, text, fix.format(register)
+    yield from (
+        (_NOTE, f"app {app_id}: no callback has arrived yet", register)
+        for app_id, at in last_good.items()
+        if at is None
+    )
+    lost_today = store.count_lost_callbacks(tx, now - _RECENT)
+    for app_id, count in store.count_lost_callbacks(tx, now - _SHOWN).items():
         text = f"app {app_id}: {count_of(count, 'file')} whose callback never arrived, found by a listing this week"
-        yield _WARNING, text, "check that ZEGO reaches the callback URL, and that no secret was changed at ZEGO"
+        fix = "check that ZEGO reaches the callback URL, and that no secret was changed at ZEGO"
+        yield _WARNING if app_id in lost_today else _NOTE, text, fix
 
 
 def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -158,7 +192,7 @@ def _check_calls(_settings: Settings, tx: Transaction, now: datetime) -> Finding
         said = f"ZEGO answered {state.code} {state.message}".rstrip()
         if state.blocked:
             text = f"{what} is blocked since {describe_moment(state.since)}: {said}"
-            yield _ATTENTION, text, "correct that; the next sweep tries one file"
+            yield _ATTENTION, text, state.advice
         elif state.until is not None:
             text = f"{what} pauses until {describe_moment(state.until)}: {count_of(state.failures, 'failure')}, {said}"
             yield _WARNING, text, "ZEGO's trouble passes by itself; ask ZEGO if it stays"
@@ -179,7 +213,7 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
     if waiting and until is not None:
         text = f"{count_of(waiting, 'file')} whose date has come, waiting until {describe_moment(until)} at most"
         fix = "see `zego-retention files list --state scheduled`; rules and holds can still keep them"
-        yield _WARNING, text, fix
+        yield _NOTE, text, fix
     slots = settings.sweep_slots
     stopped = {plan.app_id for plan in list_plans(tx, only_open=True)}
     for due in store.list_due(tx, now):
@@ -216,7 +250,12 @@ def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Findi
                 yield _ATTENTION, text, _READ_LISTINGS
             elif listing.needs_person or listing.state is ListingState.INTERRUPTED:
                 text = f"{what}: listing {listing.id} is {listing.state}: {listing.note or 'no reason is on record'}"
-                yield _WARNING, text, _READ_LISTINGS
+                if listing.state is not ListingState.COMPLETE:
+                    yield _WARNING, text, _READ_LISTINGS
+                elif listing.listed:  # the note says what to do
+                    yield _WARNING, text, ""
+                else:
+                    yield _NOTE, text, _LOOK_FOR_THEM
 
 
 Look: TypeAlias = Callable[[Settings, Transaction, datetime], Findings]

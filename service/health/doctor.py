@@ -10,7 +10,7 @@ from typing import Final
 
 from service.database import Database, DatabaseUnavailable
 from service.database.migrate import pending_migrations
-from service.health.checks import CHECKS, Check, Status
+from service.health.checks import CHECKS, Check, Status, describe_callback_url
 from service.health.remedies import find_remedy
 from service.health.store import prove_durable
 from service.model import Vendor
@@ -18,6 +18,7 @@ from service.settings import AppSettings, Settings
 from service.units import count_of
 from service.zego.client import ZegoClient
 from service.zego.messages import Query, SearchAnswer, Transport
+from service.zego.refusals import ENABLE_API, advise_on_code
 
 _MAX_APPS_AT_ONCE: Final = 8
 _CLOCK_WARNING_S: Final = 60
@@ -30,16 +31,6 @@ _OF_VENDOR: Final = frozenset({3, 4, 5, 8})
 _BUSY: Final = (6, 429)
 _UNKNOWN_ACTION: Final = 100_000_007
 _REFUSED: Final = frozenset({7, *range(100_000_000, 100_000_100)})
-_ENABLE_API: Final = "ask ZEGO's support to enable the recording API (DeleteMedia, SearchMedia) for this AppID"
-_CORRECT: Final = (
-    "copy AppID and ServerSecret again from ZEGO's console (Project → Basic information), or correct"
-    " ZEGO_RETENTION_API_URL"
-)
-_REMEDIES: Final = {
-    100_000_004: "set this machine's clock (ZEGO takes 10 minutes of difference)",
-    100_000_016: "projects made up to 2021-11-16 need is_test = true or false, as ZEGO's console says",
-    100_000_017: _ENABLE_API,
-}
 
 
 def examine(
@@ -93,10 +84,9 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
         )
         yield Check("settings", Status.PROBLEM, "no app is configured, so every callback is refused", fix)
     yield from (Check("settings", Status.WARNING, text, "remove or correct it") for text in settings.warnings)
-    url = f"{settings.public_url or '<where ZEGO reaches this service>'}/zego/callback"
     hint = "" if settings.public_url else "; set ZEGO_RETENTION_PUBLIC_URL to see it whole"
     where = "to be entered in ZEGO's console: Project → Server callback → Recording file"
-    yield Check("callback URL", Status.OK, f"{url}, {where}{hint}")
+    yield Check("callback URL", Status.OK, f"{describe_callback_url(settings)}, {where}{hint}")
 
 
 def _check_database(database: Database, now: datetime) -> Iterator[Check]:
@@ -132,7 +122,7 @@ def _check_access(app: AppSettings, client: ZegoClient, now: Callable[[], dateti
         if answer.code not in _OF_VENDOR:
             return Check(name, *_judge(app, answer, said)), ahead
         refusals.append(f"{vendor}: {said}")
-    return Check(name, Status.PROBLEM, f"ZEGO refuses every vendor ({', '.join(refusals)})", _ENABLE_API), ahead
+    return Check(name, Status.PROBLEM, f"ZEGO refuses every vendor ({', '.join(refusals)})", ENABLE_API), ahead
 
 
 def _judge(app: AppSettings, answer: SearchAnswer, said: str) -> tuple[Status, str, str]:
@@ -148,7 +138,7 @@ def _judge(app: AppSettings, answer: SearchAnswer, said: str) -> tuple[Status, s
         text = f"SearchMedia is not offered here, so the credentials cannot be tried ({said})"
         return Status.WARNING, text, "the first sweep that has something due shows whether they work"
     if answer.code in _REFUSED:
-        return Status.PROBLEM, f"ZEGO refuses it: {said}", _REMEDIES.get(answer.code, _CORRECT)
+        return Status.PROBLEM, f"ZEGO refuses it: {said}", advise_on_code(answer.code)
     return Status.WARNING, f"ZEGO answered {said}", "run doctor again; if it stays, ask ZEGO"
 
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Integer, Table, func, or_, select
+from sqlalchemy import Column, Integer, Table, case, func, or_, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
@@ -74,18 +74,33 @@ def count_adopted_kept(tx: Transaction) -> int:
     return int(tx.execute(select(func.count()).where(*adopted)).scalar_one())
 
 
-def count_callbacks(tx: Transaction, *conditions: ColumnElement[bool]) -> dict[Verdict, int]:
+def count_callbacks(tx: Transaction) -> dict[Verdict, int]:
     """Stored callbacks by verdict."""
-    query = select(callbacks.c.verdict, func.count()).where(*conditions).group_by(callbacks.c.verdict)
+    query = select(callbacks.c.verdict, func.count()).group_by(callbacks.c.verdict)
     return {verdict: count for verdict, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
-def count_troubled_callbacks(
+class Troubled(NamedTuple):
+    """Callbacks of one verdict; of one app, where a good one of it shows that the trouble is over, else of any."""
+
+    verdict: Verdict
+    app_id: str | None
+    number: int
+    newest: datetime
+
+
+def list_troubled_callbacks(
     tx: Transaction, verdicts: Collection[Verdict], since: datetime, until: datetime
-) -> dict[Verdict, int]:
+) -> list[Troubled]:
     """Callbacks of these verdicts that were received between two moments; those pending whenever they came before."""
-    is_recent = or_(callbacks.c.received_at >= since, callbacks.c.verdict == Verdict.PENDING)
-    return count_callbacks(tx, callbacks.c.verdict.in_(sorted(verdicts)), callbacks.c.received_at <= until, is_recent)
+    columns = callbacks.c
+    is_recent = or_(columns.received_at >= since, columns.verdict == Verdict.PENDING)
+    of_app = case((columns.verdict.in_([Verdict.FORGED, Verdict.WRONG_PATH]), columns.app_id))
+    query = select(columns.verdict, of_app.label("of_app"), func.count(), func.max(columns.received_at)).where(
+        columns.verdict.in_(sorted(verdicts)), columns.received_at <= until, is_recent
+    )
+    rows = tx.execute(query.group_by(columns.verdict, "of_app").order_by(columns.verdict, "of_app"))
+    return [Troubled(*row) for row in rows]
 
 
 def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None:

@@ -19,6 +19,7 @@ import structlog
 
 from service.audit.order import Order, OrderKind
 from service.audit.record import place_order
+from service.callbacks.store import find_authentic_at
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.policy import PolicyReader, decide_files
 from service.files.store import add_files, find_by_identity, find_highest_id, flag_streams, save_files
@@ -32,6 +33,7 @@ from service.rules.latest import counts_as_recording, span_of
 from service.units import count_of, describe_moment
 from service.zego.client import ZegoClient
 from service.zego.messages import ListedFile, Query, SearchAnswer
+from service.zego.refusals import advise_on_code
 
 APART: Final = timedelta(hours=1)
 """How far apart two complete listings must have begun, for what both lack to be gone."""
@@ -53,13 +55,7 @@ _UNUSED_CODES: Final = frozenset({3, 4, 5})
 """The app does not use this vendor, if no file of it is known either."""
 _FINAL_CODES: Final = frozenset({2, 7, 8, *_UNUSED_CODES, *range(100_000_000, 100_000_100)})
 _ENABLE: Final = "ask ZEGO's support to enable SearchMedia for this AppID, or set ZEGO_RETENTION_RECONCILE_EVERY=off"
-_COMPARE: Final = (
-    "compare AppID and ServerSecret with ZEGO's console (Project → Basic information), and this machine's clock"
-)
-_REMEDIES: Final = dict.fromkeys((3, 5, 8, 100_000_007), _ENABLE) | {
-    2: "report this as a defect",
-    4: "ask ZEGO's support which CDN stores the project's recordings, and whether that was changed",
-}
+_ENABLED_BY_ZEGO: Final = (3, 5, 8, 100_000_007)
 
 log = structlog.get_logger(__name__)
 
@@ -179,7 +175,7 @@ class _Comparison:
         listing = self.listing
         try:
             with self.parts.database.read() as tx:
-                self.first_callback_at = store.find_first_callback_at(tx, listing.app_id)
+                self.first_callback_at = find_authentic_at(tx, listing.app_id)
             if listing.vendor is Vendor.TENCENT:
                 problems = walk_windows(self.list_page, listing.since, listing.started_at)
             else:
@@ -229,7 +225,7 @@ class _Comparison:
 
     def judge_refusal(self, answer: SearchAnswer) -> _Ended:
         refusal = f"ZEGO refuses to list: {answer.code} {answer.message}".rstrip()
-        said = f"{refusal}; {_REMEDIES.get(answer.code or 0, _COMPARE)}"
+        said = f"{refusal}; {_ENABLE if answer.code in _ENABLED_BY_ZEGO else advise_on_code(answer.code)}"
         with self.parts.database.read() as tx:
             present, _, _ = store.count_missing(tx, self.listing, self.listing.started_at)
         if answer.code in _UNUSED_CODES and not present:

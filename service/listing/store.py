@@ -28,7 +28,7 @@ from service.database import Transaction
 from service.database.columns import BigId, columns_of, count_changed, metadata
 from service.files.store import COLUMNS, find_erasures, media_files
 from service.listing.adopt import Known
-from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, MediaFile, Outcome, Vendor, Verdict
+from service.model import END_STATES, FileState, MediaFile, Outcome, Vendor, Verdict
 from service.sweep.store import attempts
 
 
@@ -196,15 +196,6 @@ def describe_known(tx: Transaction, files: Sequence[MediaFile]) -> list[Known]:
         Known(file, file.id in announced, suspected_at.get(file.id), erasures.get(file.erasure_id or 0))
         for file in files
     ]
-
-
-def find_first_callback_at(tx: Transaction, app_id: str) -> datetime | None:
-    """When the app's first authentic callback was received."""
-    firsts = []
-    for verdict in set(Verdict) - QUARANTINE_VERDICTS:  # one by one, as the index has them
-        query = select(callbacks.c.received_at).where(callbacks.c.verdict == verdict, callbacks.c.app_id == app_id)
-        firsts.append(tx.execute(query.order_by(callbacks.c.id).limit(1)).scalar())
-    return min((first for first in firsts if first is not None), default=None)
 
 
 def mark_seen(tx: Transaction, listing: int, files: Iterable[MediaFile], at: datetime) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from service.model import MediaFile, Outcome, Vendor
 from service.units import describe_moment
+from service.zego.refusals import advise_on_code
 
 
 class RunState(StrEnum):
@@ -156,10 +157,12 @@ class AppState:
         if not self.blocked:
             until = "" if self.until is None else f" until {describe_moment(self.until)}"
             return f"{what} pauses{until}: {why}"
-        return (
-            f"{what} is blocked since {describe_moment(self.since)}: {why}; fix it, then `zego-retention doctor` shows"
-            " whether it works (the next sweep tries one file)"
-        )
+        return f"{what} is blocked since {describe_moment(self.since)}: {why}; {self.advice}"
+
+    @property
+    def advice(self) -> str:
+        """What a person can do where it is blocked."""
+        return f"{advise_on_code(self.code)}; the next sweep tries one file"
 
 
 def describe_remedy(plan_run: int) -> str:

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 from flask import Flask, Response, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from service.callbacks.receive import Inbox, Refused
 from service.callbacks.writer import NotStored
 from service.settings.values import CALLBACK_PATH
-from service.web.problems import problem
+from service.web.problems import answer_http_error, problem
 from service.zego.callback import Unreadable
 
 MAX_BODY_BYTES: Final = 64 * 1024
+CALLBACK_PATHS: Final = (CALLBACK_PATH, f"{CALLBACK_PATH}/")
 STORED: Final = "stored"
 """How a callback is counted that was answered 200."""
 
+_MAX_PATH_SHOWN: Final = 200
 _REFUSALS: Final[dict[type[Exception], tuple[str, HTTPStatus, str]]] = {
     Refused: ("refused", HTTPStatus.UNAUTHORIZED, ""),
     Unreadable: ("unreadable", HTTPStatus.BAD_REQUEST, ""),
@@ -56,7 +59,26 @@ def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], Non
         count(result, time.monotonic() - began)
         return answer
 
-    app.add_url_rule(CALLBACK_PATH, view_func=receive_callback, methods=["POST"], provide_automatic_options=False)
+    def answer_elsewhere(error: HTTPException) -> Response:
+        """Answer for a path that nobody serves, or not so; a callback is kept, and reported with the right path."""
+        if request.method == "POST" and request.routing_exception is not None:
+            began = time.monotonic()
+            request.max_content_length = MAX_BODY_BYTES
+            with suppress(HTTPException, Unreadable):
+                app_id = inbox.refuse_misplaced(request.get_data(cache=False), request.content_type or "")
+                path = request.path[:_MAX_PATH_SHOWN]
+                log.warning(
+                    "callback_at_wrong_path", path=path, right=CALLBACK_PATH, app=app_id, client=request.remote_addr
+                )
+                count("wrong_path", time.monotonic() - began)
+                return problem(HTTPStatus.NOT_FOUND, f"callbacks are taken at {CALLBACK_PATH}: register that path")
+        return answer_http_error(error)
+
+    app.url_map.merge_slashes = False  # (it would answer //callback with a redirect)
+    for path in CALLBACK_PATHS:
+        app.add_url_rule(path, view_func=receive_callback, methods=["POST"], provide_automatic_options=False)
+    for status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        app.register_error_handler(status, answer_elsewhere)
 
 
 def refuse(error: Exception, client: str | None) -> tuple[str, Response]:

@@ -17,9 +17,8 @@ from flask import Flask, Response
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from service.callbacks.receive import Inbox
-from service.settings.values import CALLBACK_PATH
 from service.web.api import build as api
-from service.web.callback import MAX_BODY_BYTES, STORED, refuse
+from service.web.callback import CALLBACK_PATHS, MAX_BODY_BYTES, STORED, refuse
 from service.web.problems import harden, problem
 
 THREADS: Final = 16
@@ -65,7 +64,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["path"] == CALLBACK_PATH and scope["method"] == "POST":
+        if scope["path"] in CALLBACK_PATHS and scope["method"] == "POST":
             await self._answer_callback(scope, receive, send)
         elif scope["path"] == "/healthz":
             await _send(send, Response("alive\n", content_type="text/plain; charset=utf-8"))

@@ -46,11 +46,12 @@ def harden(response: Response) -> Response:
 
 def register_problems(app: Flask) -> None:
     """Let every error of `app` be answered as a problem; what nobody expected is logged and stays unexplained."""
-    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
 
 
-def _answer_http_error(error: HTTPException) -> Response:
+def answer_http_error(error: HTTPException) -> Response:
+    """An error of the framework as a problem."""
     methods = getattr(error, "valid_methods", None)
     headers = None if methods is None else {"Allow": ", ".join(sorted(methods))}
     return problem(HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR), headers=headers)

@@ -18,6 +18,7 @@ from service.web.callback import MAX_BODY_BYTES, add_callback_url
 from service.web.front import Front
 from service.web.problems import register_problems
 from tests.callbacks.callback_scene import SECRET, Scene, recording
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,24 +49,24 @@ class Web:
     def _count(self, answer: str, _seconds: float) -> None:
         self.counts[answer] += 1
 
-    def post(self, body: bytes, framing: str = "length") -> Answered:
+    def post(self, body: bytes, framing: str = "length", path: str = "/zego/callback") -> Answered:
         """Send a body: of a known `length`, `chunked`, or `cut` by a byte."""
-        return self.ask("POST", body, framing)
+        return self.ask("POST", body, framing, path)
 
-    def ask(self, method: str, body: bytes = b"", framing: str = "length") -> Answered:
+    def ask(self, method: str, body: bytes = b"", framing: str = "length", path: str = "/zego/callback") -> Answered:
         if self._way == "front":
-            return asyncio.run(self._ask_front(method, body, framing))
+            return asyncio.run(self._ask_front(method, body, framing, path))
         environ: dict[str, Any] = {}
         if framing == "chunked":
             environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
         if framing == "cut":
             environ = {"CONTENT_LENGTH": str(len(body) + 1)}
         response = self._client.open(
-            "/zego/callback", method=method, data=body, content_type="application/json", environ_overrides=environ
+            path, method=method, data=body, content_type="application/json", environ_overrides=environ
         )
         return Answered(response.status_code, dict(response.headers), response.data)
 
-    async def _ask_front(self, method: str, body: bytes, framing: str) -> Answered:
+    async def _ask_front(self, method: str, body: bytes, framing: str, path: str) -> Answered:
         half = len(body) // 2
         messages = [{"type": "http.request", "body": part, "more_body": True} for part in (body[:half], body[half:])]
         end = {"type": "http.disconnect"} if framing == "cut" else {"type": "http.request", "more_body": False}
@@ -73,7 +74,9 @@ class Web:
         answered = Answered(0)
 
         async def receive() -> dict[str, Any]:
-            return next(incoming)
+            for message in incoming:
+                return message
+            return await asyncio.Future[dict[str, Any]]()  # a disconnect that does not come
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -82,7 +85,7 @@ class Web:
             answered.body += message.get("body", b"")
 
         headers = [(b"content-type", b"application/json")]
-        scope = {"type": "http", "method": method, "path": "/zego/callback", "headers": headers, "client": ("::1", 1)}
+        scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": ("::1", 1)}
         scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http", "server": ("localhost", 80)}
         await self._front(scope, receive, send)
         return answered
@@ -132,6 +135,36 @@ def test_a_body_has_at_most_64_kib_however_it_is_framed(web: Web) -> None:
             assert web.post(body + b" " * (size - len(body)), framing).status == status, (size, framing)
     assert web.counts["too_large"] == 6
     assert len(web.scene.verdicts()) == 2
+
+
+def test_a_slash_at_the_end_is_the_same_path(web: Web) -> None:
+    assert web.post(web.scene.body(recording())[0], path="/zego/callback/").status == 200
+    assert web.counts == {"stored": 1}
+
+
+NEARLY = ("/zego//callback", "/ZEGO/Callback", "/zego/callbacks", "/callback", "/zego", "/", "/zego/callback//")
+
+
+@pytest.mark.parametrize("path", NEARLY)
+def test_a_callback_at_another_path_is_answered_404_kept_and_named(scene: Scene, way: str, path: str) -> None:
+    with capture_logs() as logs:
+        web = Web(scene, way)
+        body = scene.body(recording())[0]
+        assert_problem(web.post(body, path=path), 404, "callbacks are taken at /zego/callback")
+        wait_until(lambda: scene.verdicts() == ["wrong_path"])
+        assert_problem(web.post(b"{}", path=path), 404, "nothing at this path")
+        assert_problem(web.post(b" " * MAX_BODY_BYTES + body, path=path), 404, "nothing at this path")
+    assert web.counts == {"wrong_path": 1}
+    [line] = [line for line in logs if line["event"] == "callback_at_wrong_path"]
+    assert (line["path"], line["right"], line["app"]) == (path, "/zego/callback", "1234567890")
+    # Kept, it can be judged again; and sent again to the right path, it counts.
+    assert web.post(body).status == 200
+    assert scene.verdicts() == ["pending"]
+
+
+def test_a_forged_callback_at_another_path_is_kept_as_forged(web: Web) -> None:
+    assert_problem(web.post(web.scene.body(recording(), secret="wrong")[0], path="/zego"), 404, "/zego/callback")
+    wait_until(lambda: web.scene.verdicts() == ["forged"])
 
 
 def test_a_body_that_was_cut_is_not_taken_for_whole(web: Web) -> None:

@@ -15,6 +15,7 @@ from service.callbacks.replay import apply_replay, place_replay
 from service.callbacks.understanding import prune_inbox
 from service.model import FileState, NoSuchThing, NotPossible, Verdict
 from tests.callbacks.callback_scene import APP, DAY, OTHER_APP, TESTER, Scene, recording
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +52,14 @@ def test_after_a_secret_was_corrected_the_quarantine_is_verified_again(scene: Sc
     assert set(scene.states().values()) == {"scheduled"}
     assert replay(scene, corrected) == {"replayed": 4, "still_refused": 1, "without_bytes": 0}
     assert set(scene.files()) == {"f0", "f1", "f2", "of an unknown app"}
+
+
+def test_what_came_to_a_wrong_path_can_be_judged_again(scene: Scene) -> None:
+    assert scene.inbox.refuse_misplaced(*scene.body(recording())) == APP
+    wait_until(lambda: scene.verdicts() == ["wrong_path"])
+    assert replay(scene, verdict=Verdict.WRONG_PATH)["replayed"] == 1
+    assert scene.verdicts() == ["accepted"]
+    assert set(scene.files()) == {"f1"}
 
 
 def test_a_replay_of_everything_doubles_nothing(scene: Scene) -> None:

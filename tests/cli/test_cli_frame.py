@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from service.cli import main
 from service.cli.commands import cli
 from service.cli.options import load, number
 from service.cli.show import make_table
+from service.model import Verdict
+from tests.health.scene import Scene
 from tests.processes import MAX_WAIT_S
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Run
+    from tests.world import World
 
 SLOW_TO_LOAD = ("alembic", "flask", "pydantic", "requests", "sqlalchemy", "structlog")
 START_AND_SAY_SO = "import sys; from service.cli import main; print('up', flush=True); sys.exit(main())"
@@ -231,6 +235,17 @@ def test_doctor_ends_with_3_for_whatever_is_not_ok(run: Run) -> None:
     assert statuses["rules"] == statuses["worker"] == "attention"
     assert statuses["database"] == "ok"
     assert set(ended.objects[0]) == {"check", "status", "text", "fix"}
+
+
+def test_doctor_ends_with_0_where_there_are_only_notes(run: Run, world: World) -> None:
+    scene = Scene(world.database)
+    scene.make_well()
+    scene.add_callbacks(Verdict.UNKNOWN_APP, age=timedelta(days=3))
+    ended = run("doctor", "--json")
+    assert {check["status"] for check in ended.objects} == {"ok", "note"}
+    assert ended.code == 0
+    scene.add_callbacks(Verdict.UNKNOWN_APP)
+    assert run("doctor").code == 3
 
 
 def test_doctor_ends_with_1_where_something_does_not_work(run: Run) -> None:

@@ -86,7 +86,8 @@ class Scene:
         return only
 
     def make_well(self) -> None:
-        """A worker that leads, rules that a person applied, a sweep and listings in time."""
+        """A worker that leads, rules that a person applied, a sweep and listings in time; a callback has come."""
+        self.add_callbacks(Verdict.ACCEPTED, age=timedelta(days=20))
         self.keep("30d")
         self.lead()
         self.add_run(started_at=NOW - timedelta(minutes=7))
@@ -133,11 +134,13 @@ class Scene:
         due_at = NOW - since
         self.add_files(count, state=FileState.SCHEDULED, **({"due_at": due_at, "call_after": due_at} | facts))
 
-    def add_callbacks(self, verdict: Verdict, count: int = 1, *, age: timedelta = timedelta(hours=1)) -> None:
+    def add_callbacks(
+        self, verdict: Verdict, count: int = 1, *, age: timedelta = timedelta(hours=1), app_id: str = APP
+    ) -> None:
         rows = [
             {
-                "app_id": APP,
-                "signature": f"{verdict}-{number}",
+                "app_id": app_id,
+                "signature": f"{verdict}-{next(self._numbers)}",
                 "content_hash": "0",
                 "received_at": NOW - age,
                 "raw": b"{}",
@@ -147,7 +150,7 @@ class Scene:
                 "reason": "",
                 "repeats": 0,
             }
-            for number in range(count)
+            for _ in range(count)
         ]
         self.database.transact(lambda tx: tx.execute(insert(callbacks), rows))
 

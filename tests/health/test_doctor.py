@@ -65,12 +65,12 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
         "retry ID",
     ),
     ("unconfirmed", unconfirmed, Status.ATTENTION, "2 files overdue, but unconfirmed", "confirm ID"),
-    ("cooling off", scheduled, Status.WARNING, "9 files whose date has come, waiting until", "rules and holds"),
+    ("cooling off", scheduled, Status.NOTE, "9 files whose date has come, waiting until", "rules and holds"),
     ("not swept", lambda s: s.add_due(2), Status.ATTENTION, "no sweep has deleted them", "zego-retention sweep"),
     ("no such app", lambda s: s.add_due(app_id="42"), Status.ATTENTION, "not in the settings", "add it"),
     ("flagged", lambda s: s.add_files(decide_again=True), Status.WARNING, "1 file to be decided", "running worker"),
-    ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} is blocked since", "correct that"),
-    ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, is", "correct"),
+    ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} is blocked since", "ZEGO's support"),
+    ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, is", "tries one"),
     (
         "pausing",
         lambda s: s.add_app_state(vendor="Ws", blocked=False, until=NOW + HOUR),
@@ -94,6 +94,27 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
         "incomplete: why",
         "reconc",
     ),
+    (
+        "wrong path",
+        lambda s: s.add_callbacks(Verdict.WRONG_PATH, 2),
+        Status.WARNING,
+        f"app {APP}: 2 callbacks refused: they came to another path",
+        "register <where ZEGO reaches this service>/zego/callback in ZEGO's console",
+    ),
+    (
+        "empty",
+        lambda s: s.add_listing(note="it shows no file at all", missing=3),
+        Status.NOTE,
+        "is complete: it shows no file at all",
+        "look for them in ZEGO's console",
+    ),
+    (
+        "too many gone",
+        lambda s: s.add_listing(note="9 files of 10 would be gone; raise it", listed=1, missing=9),
+        Status.WARNING,
+        "would be gone; raise it",
+        "",
+    ),
     ("dead worker", lambda s: s.lead(age=HOUR), Status.ATTENTION, "last sign of life was at 2026-03-01 11:07", ""),
 ]
 
@@ -114,7 +135,8 @@ def test_every_trouble_is_found_on_both_databases(scene: Scene) -> None:
     for _, arrange, *_ in together:
         arrange(scene)
     texts = [check.text for check in scene.troubles()]
-    assert [case[0] for case in together if not any(case[3] in text for text in texts)] == []
+    listed = ("lost", "incomplete", "empty", "too many gone")  # (only the newest listing is shown)
+    assert [case[0] for case in together if not any(case[3] in text for text in texts)] == list(listed[1:3])
 
 
 def test_what_the_breaker_stopped_is_reported_once(scene: Scene) -> None:
@@ -123,6 +145,69 @@ def test_what_the_breaker_stopped_is_reported_once(scene: Scene) -> None:
     assert "no sweep has deleted them" in scene.trouble().text
     scene.add_plan()
     assert "the breaker stopped app" in scene.trouble().text
+
+
+REFUSED = (Verdict.FORGED, Verdict.WRONG_PATH)
+
+
+@pytest.mark.parametrize("verdict", REFUSED)
+def test_what_was_refused_is_a_note_once_a_good_callback_of_the_app_has_come(scene: Scene, verdict: Verdict) -> None:
+    scene.add_callbacks(verdict, 3, age=3 * HOUR)
+    scene.add_callbacks(Verdict.STALE, app_id="42")
+    assert scene.trouble().status is Status.WARNING
+    scene.add_callbacks(Verdict.STALE, age=2 * HOUR)
+    over = scene.trouble()
+    assert (over.status, over.name) == (Status.NOTE, "callbacks")
+    assert over.text.startswith(f"app {APP}: 3 callbacks refused")
+    assert over.text.endswith("good ones have come since")
+    scene.add_callbacks(verdict, age=HOUR)
+    assert scene.trouble().status is Status.WARNING
+
+
+OF_A_DAY = (*REFUSED, Verdict.UNKNOWN_APP, Verdict.NOT_UNDERSTOOD, Verdict.MISDIRECTED)
+
+
+@pytest.mark.parametrize("verdict", OF_A_DAY)
+def test_trouble_with_callbacks_is_a_note_after_a_day(sqlite_scene: Scene, verdict: Verdict) -> None:
+    sqlite_scene.add_callbacks(verdict, 5, age=DAY + HOUR)
+    assert sqlite_scene.trouble().status is Status.NOTE
+    sqlite_scene.add_callbacks(verdict, age=DAY - HOUR)
+    assert sqlite_scene.trouble().status is Status.WARNING
+    assert "6 callbacks" in sqlite_scene.trouble().text
+
+
+def test_lost_callbacks_are_a_note_once_a_day_has_passed(sqlite_scene: Scene) -> None:
+    sqlite_scene.add_listing(id=-1, lost=2, started_at=NOW - 2 * DAY)
+    assert sqlite_scene.trouble().status is Status.NOTE
+
+
+def test_an_app_that_no_callback_has_come_from_is_named_with_the_url(database: Database) -> None:
+    scene = Scene(database, variables={"PUBLIC_URL": "https://keep.example.com"})
+    scene.make_well()
+    with database.write() as tx:
+        tx.execute(text("UPDATE callbacks SET verdict = 'forged', received_at = :at"), {"at": str(NOW - 30 * DAY)})
+    trouble = scene.trouble()
+    assert (trouble.status, trouble.text) == (Status.NOTE, f"app {APP}: no callback has arrived yet")
+    assert trouble.fix.startswith("register https://keep.example.com/zego/callback in ZEGO's console")
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("3", "ask ZEGO's support to enable"),
+        ("4", "ask ZEGO's support which CDN"),
+        ("5", "ask ZEGO's support to enable"),
+        ("7", "copy AppID and ServerSecret again"),
+        ("8", "ask ZEGO's support to enable"),
+        ("100000004", "set this machine's clock"),
+        ("100000016", "is_test"),
+        ("100000099", "ZEGO_RETENTION_API_URL"),
+    ],
+)
+def test_a_blocked_app_is_named_with_what_helps(sqlite_scene: Scene, code: str, fix: str) -> None:
+    sqlite_scene.add_app_state(code=code)
+    assert fix in sqlite_scene.trouble().fix
+    assert sqlite_scene.trouble().fix.endswith("; the next sweep tries one file")
 
 
 NOTHING: list[tuple[str, Callable[[Scene], Any]]] = [
@@ -167,7 +252,7 @@ def test_a_worker_whose_sweeps_do_not_start_is_named(database: Database) -> None
 
 def test_an_empty_database_says_what_to_do_first(database: Database) -> None:
     troubles = {check.name: check for check in Scene(database).troubles()}
-    assert set(troubles) == {"rules", "worker", "listings"}
+    assert set(troubles) == {"rules", "callbacks", "worker", "listings"}
     assert troubles["rules"].text == "none are in force, so nothing is ever deleted"
     assert "zego-retention worker" in troubles["worker"].text
     waiting = {check.name: check for check in Scene(database, variables={"KEEP": "1d"}).troubles()}
@@ -180,6 +265,7 @@ def test_adopted_files_under_keep_wait_for_a_person(database: Database) -> None:
     scene.lead()
     scene.add_run()
     scene.add_listing()
+    scene.add_callbacks(Verdict.ACCEPTED)
     assert scene.troubles() == []
     scene.add_files(5, event="")
     trouble = scene.trouble()

@@ -492,7 +492,7 @@ def test_a_listing_that_is_not_answered_is_interrupted_and_starts_over(world: Wo
         (4, False, ListingState.UNUSED, "does not seem to use"),
         (4, True, ListingState.INCOMPLETE, "which CDN stores"),
         (5, True, ListingState.INCOMPLETE, "ask ZEGO's support to enable SearchMedia"),
-        (7, False, ListingState.INCOMPLETE, "compare AppID and ServerSecret"),
+        (7, False, ListingState.INCOMPLETE, "copy AppID and ServerSecret"),
         (8, False, ListingState.INCOMPLETE, "RECONCILE_EVERY=off"),
         (100_000_004, False, ListingState.INCOMPLETE, "this machine's clock"),
         (100_000_007, False, ListingState.INCOMPLETE, "RECONCILE_EVERY=off"),
