@@ -10,8 +10,9 @@ from sqlalchemy import Enum
 
 from service.audit import store as audit
 from service.callbacks import store as callbacks
-from service.database import Database
+from service.database import Database, DatabaseUnavailable
 from service.database.columns import UtcDateTime, metadata
+from service.database.migrate import VERSION_TABLE, pending_migrations
 from service.files import store as files
 from service.health import store as health
 from service.holds import store as holds
@@ -45,6 +46,7 @@ def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
+        version_table=VERSION_TABLE,
         render_as_batch=connection.dialect.name == "sqlite",
         render_item=_render_item,
         compare_type=True,
@@ -56,9 +58,10 @@ def _run(connection: Connection) -> None:
 def _run_with_settings() -> None:
     try:
         database = Database(load_settings(os.environ).database_url)
-    except SettingsError as error:
+        database.create_file()
+        pending_migrations(database)  # refuses a database of another program
+    except (SettingsError, DatabaseUnavailable) as error:
         raise SystemExit(str(error)) from None
-    database.create_file()
     with database.engine.begin() as connection:
         _run(connection)
 

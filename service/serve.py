@@ -15,13 +15,13 @@ from typing import Final
 import structlog
 
 from service import __version__
-from service.database import DatabaseUnavailable
+from service.database import DatabaseUnavailable, UnfitDatabase
 from service.rules.store import find_current
 from service.settings import Settings
 from service.stopping import StopSignals, stop_signals, with_lifeline
 from service.units import count_of
 from service.web.address import check_address, is_answering
-from service.wiring import MigrationsPending, open_service
+from service.wiring import open_service
 
 _EARLY_S: Final = 3.0
 _SHORTEST_PAUSE_S: Final = 1.0
@@ -97,7 +97,7 @@ def _prepare(settings: Settings) -> str:
     try:
         service = open_service(settings, creates_database=True)
     except DatabaseUnavailable as error:
-        if settings.database_url.startswith("sqlite") or isinstance(error, MigrationsPending):
+        if settings.database_url.startswith("sqlite") or isinstance(error, UnfitDatabase):
             raise
         log.error("database_not_ready", detail=str(error))
         return "unknown until the database is there"

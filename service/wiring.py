@@ -18,7 +18,7 @@ from service.callbacks.receive import Inbox
 from service.callbacks.replay import apply_replay
 from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
-from service.database import Database, DatabaseUnavailable
+from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
 from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.policy import DecidingLoop, PolicyReader
@@ -40,7 +40,7 @@ Clock = Callable[[], datetime]
 log = structlog.get_logger(__name__)
 
 
-class MigrationsPending(DatabaseUnavailable):
+class MigrationsPending(UnfitDatabase):
     """The database's schema is behind this release; the text names the command that cures it."""
 
 
@@ -62,7 +62,7 @@ class Service:
     ) -> None:
         """`sleep` waits for seconds; `calls_per_second` is a pace for all apps instead of the settings'."""
         self.settings, self.now, self.sleep = settings, now, sleep
-        self.database = database = Database(settings.database_url)
+        self.database = database = Database(settings.database_url, settings.database_connections)
         self.leader = leader = Leader(database, f"{socket.gethostname()}/{os.getpid()}", settings.claim_lease, now)
         self.reader = reader = PolicyReader()
         self.clients = {

@@ -17,14 +17,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from service.audit.order import Order, OrderKind
 from service.audit.store import finish_order, list_run_requests
 from service.callbacks.understanding import prune_inbox
-from service.database import DatabaseUnavailable
+from service.database import DatabaseUnavailable, UnfitDatabase
 from service.leader.leader import LeadLost
 from service.leader.store import set_progress
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
 from service.sweep.records import Trigger
 from service.sweep.store import prune_history
-from service.wiring import Clock, MigrationsPending, Service, utc_now
+from service.wiring import Clock, Service, utc_now
 
 _TRY_DATABASE_S: Final = 3.0
 _LOOK_AT_CLOCK_S: Final = 5.0
@@ -173,7 +173,7 @@ def _wait_for_database(service: Service, signals: StopSignals) -> bool:
         try:
             service.prepare_database(creates_database=True)
         except DatabaseUnavailable as error:
-            if service.database.is_sqlite or isinstance(error, MigrationsPending):
+            if service.database.is_sqlite or isinstance(error, UnfitDatabase):
                 raise  # waiting would not help
             if str(error) != trouble:
                 log.error("database_unavailable", detail=str(error))

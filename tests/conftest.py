@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from sqlalchemy import URL, make_url
 
 from service.database import Database
 from service.database.migrate import upgrade_database
+from tests.postgres import create_database, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def postgres_template(postgres_server: URL, testrun_uid: str, tmp_path_factory: 
     done = tmp_path_factory.getbasetemp().parent / f"{name}.done"
     with FileLock(f"{done}.lock"):
         if not done.exists():
-            _execute(postgres_server, f"CREATE DATABASE {name}")
+            execute(postgres_server, f"CREATE DATABASE {name}")
             _migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
             done.touch()
     return name
@@ -97,13 +97,13 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
     """A fresh PostgreSQL database without any tables."""
-    yield from _create_database(postgres_server, "")
+    yield from create_database(postgres_server, "")
 
 
 @pytest.fixture
 def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
     """A fresh, migrated PostgreSQL database."""
-    yield from _create_database(postgres_server, f"TEMPLATE {postgres_template}")
+    yield from create_database(postgres_server, f"TEMPLATE {postgres_template}")
 
 
 @pytest.fixture
@@ -148,19 +148,6 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
-
-
-def _create_database(server: URL, options: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    _execute(server, f"CREATE DATABASE {name} {options}")
-    yield server.set(database=name).render_as_string(hide_password=False)
-    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _execute(server: URL, statement: str) -> None:
-    admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(statement)
 
 
 def _migrate(url: str) -> None:

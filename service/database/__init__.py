@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from service.database.engine import Database, DatabaseUnavailable, Transaction
+from service.database.engine import Database, DatabaseUnavailable, Transaction, UnfitDatabase
 
-__all__ = ["Database", "DatabaseUnavailable", "Transaction"]
+__all__ = ["Database", "DatabaseUnavailable", "Transaction", "UnfitDatabase"]

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from service.database.address import OUR_SETTINGS
 
 _MAX_BUSY_S: Final = 10.0
 """How long a transaction waits for another one's lock before it fails."""
@@ -22,6 +25,16 @@ _MAX_BUSY_S: Final = 10.0
 _POLL_S: Final = 0.002
 _MAX_TRIES: Final = 5
 _TRANSIENT_SQLSTATES: Final = ("40001", "40P01")  # serialization failure, deadlock
+
+_KEPT_CONNECTIONS: Final = 4
+_MAX_CONNECTING_S: Final = 5.0
+"""How long a transaction waits for a connection, be it this process or the server that has none left."""
+
+_FULL: Final = ("too many clients", "too many connections", "remaining connection slots", "no more connections allowed")
+_TRY_CONNECTING_S: Final = 0.1
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED" + "".join(
+    f"; SET LOCAL {name} = '{value}'" for name, value in OUR_SETTINGS.items()
+)
 
 T = TypeVar("T")
 
@@ -42,6 +55,10 @@ class DatabaseUnavailable(Exception):  # noqa: N818  (a state of the world, name
         self.is_refusal = is_refusal
 
 
+class UnfitDatabase(DatabaseUnavailable):
+    """The database is there, but not one that this release can use: waiting does not help."""
+
+
 class Database:
     """Transactions on one database. Any of them raises DatabaseUnavailable where it is away or refuses.
 
@@ -50,8 +67,11 @@ class Database:
     database; `name` is what a message calls it: the URL without user, password and options.
     """
 
-    def __init__(self, url: str) -> None:
-        """Prepare engines for `url` (SQLite or postgresql+psycopg); connects to nothing yet."""
+    def __init__(self, url: str, connections: int = 20) -> None:
+        """Prepare engines for `url` (SQLite or postgresql+psycopg); connects to nothing yet.
+
+        To PostgreSQL there are never more than so many connections at once.
+        """
         self.url = make_url(url)
         kind, file = self.url.get_backend_name(), self.url.database
         self.is_sqlite = kind == "sqlite"
@@ -61,7 +81,7 @@ class Database:
             self.engine = _create_sqlite_engine(self.url, _begin_writing, 0)
             self._reader = _create_sqlite_engine(self.url, lambda tx: tx.exec_driver_sql("BEGIN"), _MAX_BUSY_S)
         else:
-            self.engine = self._reader = _create_postgresql_engine(self.url)
+            self.engine = self._reader = _create_postgresql_engine(self.url, connections)
 
     def create_file(self) -> None:
         """Create the file of an SQLite database, and its folder, for its owner only, unless it is there.
@@ -106,7 +126,7 @@ class Database:
     @contextmanager
     def _begin(self, engine: Engine) -> Iterator[Transaction]:
         try:
-            with engine.begin() as connection:
+            with self._connect(engine) as connection, connection.begin():
                 yield connection
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) else None
@@ -118,9 +138,25 @@ class Database:
                 is_refusal=isinstance(error, StatementError) and not is_away and not is_transient,
             ) from error
 
+    def _connect(self, engine: Engine) -> Connection:
+        """Connect, or wait a while for a connection of our own or the server's to become free."""
+        deadline = time.monotonic() + _MAX_CONNECTING_S
+        while True:
+            try:
+                return engine.connect()
+            except OperationalError as error:
+                if time.monotonic() > deadline or not any(words in str(error.orig) for words in _FULL):
+                    raise
+            time.sleep(_TRY_CONNECTING_S)
+
 
 def describe_error(error: SQLAlchemyError) -> str:
     """An error of the driver in one line, without the statement and its parameters, which can be private."""
+    if isinstance(error, NoConnectionFree):
+        return (
+            f"all connections of this process were in use for {_MAX_CONNECTING_S:g} s (how many it may have:"
+            " ZEGO_RETENTION_DATABASE_CONNECTIONS)"
+        )
     text = str(getattr(error, "orig", None) or error)
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
     is_lock = isinstance(error, OperationalError) and any(word in line for word in ("locked", "readonly", "disk"))
@@ -188,18 +224,28 @@ def _begin_writing(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for an error that SQLAlchemy wraps
 
 
-def _create_postgresql_engine(url: URL) -> Engine:
-    return create_engine(
+def _create_postgresql_engine(url: URL, connections: int) -> Engine:
+    defaults = {
+        "client_encoding": "UTF8",  # whatever PGCLIENTENCODING says
+        "connect_timeout": 5,
+        "tcp_user_timeout": 15_000,  # a server that fell silent must not hold requests for minutes
+    }
+    engine = create_engine(
         url,
         pool_pre_ping=True,
-        pool_size=16,
-        max_overflow=16,
+        # A few are kept; what more is needed at times is given back at once: others may need it.
+        pool_size=min(connections, _KEPT_CONNECTIONS),
+        max_overflow=max(connections - _KEPT_CONNECTIONS, 0),
+        pool_timeout=_MAX_CONNECTING_S,
         # prepare_threshold=None: prepared statements do not survive a transaction-mode pooler.
-        connect_args={
-            "prepare_threshold": None,
-            "connect_timeout": 5,
-            "tcp_user_timeout": 15_000,  # a server that fell silent must not hold requests for minutes
-            "application_name": f"zego-retention/{os.getpid()}",
-            "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
-        },
+        connect_args={name: value for name, value in defaults.items() if name not in url.query}
+        | {"prepare_threshold": None, "autocommit": True},
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Dialect, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        options["fallback_application_name"] = f"zego-retention/{os.getpid()}"
+
+    # The driver would send BEGIN by itself, in a round trip of its own.
+    event.listen(engine, "begin", lambda tx: tx.exec_driver_sql(_BEGIN))
+    return engine

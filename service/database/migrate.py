@@ -8,7 +8,10 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.database.engine import Database, DatabaseUnavailable, describe_error
+from service.database.engine import Database, DatabaseUnavailable, Transaction, UnfitDatabase, describe_error
+
+VERSION_TABLE: Final = "zego_retention_version"
+"""Where the revision is written down. It and the revisions have names that no other program uses Alembic with."""
 
 _MIGRATION_LOCK: Final = 0x7A65676F  # "zego"; advisory locks of PostgreSQL are numbers
 
@@ -23,23 +26,36 @@ def pending_migrations(database: Database) -> list[str]:
     """The revisions that this release has and the database lacks, oldest first.
 
     Every command asks this, so it is answered without Alembic, which takes long to load. DatabaseUnavailable: it cannot
-    be reached, or a newer release has migrated it already.
+    be reached; UnfitDatabase: it is another program's, a newer release has migrated it already, or it cannot hold every
+    text.
     """
     # The history is a line, and a file's name begins with its revision: a test compares both with Alembic's view.
-    known = sorted(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py"))
+    known = sorted(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("zego*.py"))
     with database.read() as tx:
-        has_table = tx.dialect.has_table(tx, "alembic_version")
-        current = tx.execute(text("SELECT version_num FROM alembic_version")).scalar() if has_table else None
-        if current is None and not has_table and tx.dialect.get_table_names(tx):
-            raise DatabaseUnavailable(
-                f"database {database.name} holds tables of another program: name one of its own in"
+        _check_encoding(database, tx)
+        is_ours = tx.dialect.has_table(tx, VERSION_TABLE)
+        if not is_ours and tx.dialect.get_table_names(tx):
+            elsewhere = "" if database.is_sqlite else ", or a schema of its own with ?options=-csearch_path=NAME,"
+            raise UnfitDatabase(
+                f"database {database.name} holds tables of another program: name one of its own{elsewhere} in"
                 " ZEGO_RETENTION_DATABASE_URL"
             )
+        current = tx.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() if is_ours else None  # noqa: S608
     if current is not None and current not in known:
-        raise DatabaseUnavailable(
+        raise UnfitDatabase(
             f"database {database.name} was migrated by a newer release (revision {current}): start that release instead"
         )
     return known[known.index(current) + 1 :] if current else known
+
+
+def _check_encoding(database: Database, tx: Transaction) -> None:
+    encoding = "UTF8" if database.is_sqlite else tx.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise UnfitDatabase(
+            f"database {database.name} has the encoding {encoding}, which cannot hold every name: make another one with"
+            " CREATE DATABASE name TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C', and name it in"
+            " ZEGO_RETENTION_DATABASE_URL"
+        )
 
 
 def upgrade_database(database: Database) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from service.database import Database, DatabaseUnavailable
+from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Status, describe_callback_url
 from service.health.remedies import find_remedy
@@ -60,7 +60,7 @@ def _guard(name: str, look: Callable[[], list[Check]]) -> list[Check]:
         return look()
     except (DatabaseUnavailable, PermissionError) as error:
         text, fix = find_remedy(error)
-        if not fix and "newer release" not in text:  # (which says itself what helps)
+        if not fix and not isinstance(error, UnfitDatabase):  # (which says itself what helps)
             fix = "make the database reachable, or correct ZEGO_RETENTION_DATABASE_URL"
     except Exception as error:  # noqa: BLE001  (whatever it is: the other checks have to appear)
         text, fix = f"looking at it failed with {type(error).__name__}", "report this as a defect"

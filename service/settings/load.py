@@ -91,6 +91,9 @@ class Settings(_Frozen):
     """
 
     database_url: Annotated[str, _read(values.parse_database_url)] = Field(repr=False)
+    database_connections: Annotated[int, _NO_BOOL] = Field(
+        20, ge=2, le=1_000, description="write a whole number from 2 to 1000, for example 20"
+    )
     listen: Annotated[Listen, _read(values.parse_listen)] = Listen("127.0.0.1", 8080)
     allow_plain_http: bool = Field(default=False, description=_FLAG)
     api_url: ApiUrl = _ZEGO

@@ -109,6 +109,10 @@ def parse_database_url(text: str) -> str:
         )
     if found[2].partition("/")[0].count("@") > 1:
         raise ValueError("the password holds an @: write it as %40, and other special characters percent-encoded too")
+    if options := text.partition("?")[2]:
+        from service.database.address import check_options  # noqa: PLC0415  (loads the driver, and is seldom needed)
+
+        check_options(options)
     return f"postgresql+psycopg://{found[2]}"
 
 

@@ -12,7 +12,7 @@ import structlog
 from flask import Blueprint, Flask, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.database import DatabaseUnavailable
+from service.database import DatabaseUnavailable, UnfitDatabase
 from service.health.metrics import Metrics
 from service.health.readiness import Readiness
 from service.health.store import prove_durable
@@ -21,7 +21,7 @@ from service.web.api.build import add_api
 from service.web.api.routes import Backend
 from service.web.callback import add_callback_url
 from service.web.problems import harden, problem, register_problems
-from service.wiring import Clock, Service, utc_now
+from service.wiring import Clock, MigrationsPending, Service, utc_now
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ def create_app(
     try:
         prepare()
     except DatabaseUnavailable as error:
-        if database.is_sqlite:
+        if database.is_sqlite or (isinstance(error, UnfitDatabase) and not isinstance(error, MigrationsPending)):
             service.close()
             raise
         log.error("database_not_ready", detail=str(error))

@@ -12,11 +12,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from service.database import Database, DatabaseUnavailable
+from service.database import Database, UnfitDatabase
 from service.database.columns import metadata
-from service.database.migrate import migrations_folder, pending_migrations, upgrade_database
+from service.database.migrate import VERSION_TABLE, migrations_folder, pending_migrations, upgrade_database
 from tests.world import open_world
 
 if TYPE_CHECKING:
@@ -34,8 +35,15 @@ def empty(empty_database_url: str) -> Iterator[Database]:
 
 def test_the_migrations_make_the_tables_that_the_stores_use(database: Database) -> None:
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": VERSION_TABLE})
         assert compare_metadata(context, metadata) == []
+
+
+def test_a_file_is_named_by_its_revision_so_that_the_history_can_be_read_without_alembic(empty: Database) -> None:
+    empty.create_file()
+    history = ScriptDirectory(migrations_folder()).walk_revisions()
+    assert pending_migrations(empty) == [script.revision for script in history][::-1]
+    assert all(revision.startswith("zego") for revision in pending_migrations(empty))
 
 
 def test_partial_indexes_are_those_of_the_stores(database: Database) -> None:
@@ -80,27 +88,48 @@ def test_down_and_up_again_with_data(database_url: str) -> None:
     with database.engine.connect() as connection, connection.begin():
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
-    assert pending_migrations(database) == ["0001"]
+    assert pending_migrations(database) == ["zego0001"]
     upgrade_database(database)
     assert pending_migrations(database) == []
     database.dispose()
 
 
-def test_a_bare_alembic_takes_the_address_from_the_settings(empty_database_url: str, empty: Database) -> None:
-    done = subprocess.run(
+def run_alembic(url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=ROOT,
-        env=os.environ | {"ZEGO_RETENTION_DATABASE_URL": empty_database_url},
+        env=os.environ | {"ZEGO_RETENTION_DATABASE_URL": url},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_database_that_another_program_migrates_is_left_alone(empty_database_url: str, empty: Database) -> None:
+    """It may have tables that are called like ours, and its ids may be those that everybody uses."""
+    empty.create_file()
+    with empty.write() as tx:
+        tx.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        tx.execute(text("INSERT INTO alembic_version VALUES ('0001')"))
+        tx.execute(text("CREATE TABLE callbacks (a INTEGER)"))
+    for ask in (pending_migrations, upgrade_database):
+        with pytest.raises(UnfitDatabase, match="tables of another program"):
+            ask(empty)
+    done = run_alembic(empty_database_url)
+    assert (done.returncode, done.stderr.count("tables of another program")) == (1, 1)
+    with empty.read() as tx:
+        assert set(inspect(tx).get_table_names()) == {"alembic_version", "callbacks"}
+        assert tx.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0001"]
+
+
+def test_a_bare_alembic_takes_the_address_from_the_settings(empty_database_url: str, empty: Database) -> None:
+    done = run_alembic(empty_database_url)
     assert done.returncode == 0, done.stderr
     assert pending_migrations(empty) == []
 
 
 def test_a_database_of_a_newer_release_is_refused(database: Database) -> None:
     with database.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseUnavailable, match="newer release"):
+        connection.execute(text("UPDATE zego_retention_version SET version_num = '9999'"))
+    with pytest.raises(UnfitDatabase, match="newer release"):
         pending_migrations(database)

@@ -371,7 +371,7 @@ def test_pending_migrations_are_named(empty_database_url: str) -> None:
 
 def test_a_newer_schema_is_named_without_wrong_advice(scene: Scene) -> None:
     with scene.database.write() as tx:
-        tx.execute(text("UPDATE alembic_version SET version_num = 'future'"))
+        tx.execute(text("UPDATE zego_retention_version SET version_num = 'future'"))
     trouble = scene.troubles()[0]
     assert (trouble.status, trouble.fix) == (Status.PROBLEM, "")
     assert "start that release instead" in trouble.text

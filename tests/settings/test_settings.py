@@ -61,9 +61,9 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
 def test_every_documented_name_is_listed() -> None:
     documented = (
         "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_URL APP_ID BREAKER_FILES BREAKER_SHARE CALLBACK_FRESHNESS"
-        " CALLBACK_SECRET CLAIM_LEASE CONFIRM COOLING_OFF DATABASE_URL GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP"
-        " LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON"
-        " SWEEP_EVERY TIMEZONE"
+        " CALLBACK_SECRET CLAIM_LEASE CONFIRM COOLING_OFF DATABASE_CONNECTIONS DATABASE_URL GIVE_UP_AFTER HISTORY_KEEP"
+        " INBOX_KEEP KEEP LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET"
+        " SWEEP_CRON SWEEP_EVERY TIMEZONE"
     )
     assert setting_names() == tuple(documented.split())
 
@@ -79,6 +79,16 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("DATABASE_URL", "postgresql://u:p@h/n?sslmode=require", "postgresql+psycopg://u:p@h/n?sslmode=require"),
         ("DATABASE_URL", "postgres://u@h:5432/n", "postgresql+psycopg://u@h:5432/n"),
         ("DATABASE_URL", "postgresql+psycopg:///n?host=/run/pg", "postgresql+psycopg:///n?host=/run/pg"),
+        *(
+            ("DATABASE_URL", f"postgresql://u@h/n?{options}", f"postgresql+psycopg://u@h/n?{options}")
+            for options in (
+                "options=-csearch_path=retention&application_name=zego&connect_timeout=3",
+                "options=-c%20search_path%3Da%20--statement-timeout=5s",
+                "host=a:5432&host=b:5433&target_session_attrs=read-write",
+                "sslmode=verify-full&sslrootcert=/etc/ca.pem&channel_binding=require",
+            )
+        ),
+        ("DATABASE_CONNECTIONS", "2", 2),
         ("LISTEN", "0.0.0.0:80", Listen("0.0.0.0", 80)),  # noqa: S104  (listens nowhere here)
         ("LISTEN", "[::1]:8080", Listen("::1", 8080)),
         ("LISTEN", "web.internal:65535", Listen("web.internal", 65535)),
@@ -131,6 +141,25 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
             "'data/z.db' is relative; write the whole path, for example sqlite:////",
         ),
         ("DATABASE_URL", "sqlite:////data/z.db?timeout=3", "nothing after a question mark"),
+        *(
+            ("DATABASE_URL", f"postgresql://u:hush@h/n?{options}", hint)
+            for options, hint in (
+                ("nonsense", "no option of PostgreSQL"),
+                ("hush=1", "no option of PostgreSQL"),
+                ("prepare_threshold=1", "no option of PostgreSQL"),
+                ("sslmode=requir", 'sslmode: invalid sslmode value: "requir"'),
+                ("target_session_attrs=best", "target_session_attrs: invalid"),
+                ("connect_timeout=soon", "bad value for connect_timeout: 'soon'"),
+                ("client_encoding=latin1", "client_encoding is set by this service"),
+                ("sslmode=prefer&sslmode=require", "sslmode is given twice"),
+                ("options=search_path", "options=-csearch_path=retention"),
+                ("options=", "options=-csearch_path=retention"),
+                ("options=-csearch_path=a%20-clock_timeout=0", "sets lock_timeout"),
+                ("options=--TimeZone=Asia/Shanghai", "sets timezone"),
+            )
+        ),
+        ("DATABASE_URL", "postgresql://u:12?hush@h/n", "is written %3F"),
+        ("DATABASE_CONNECTIONS", "1", "from 2 to 1000"),
         ("LISTEN", "8080", "127.0.0.1:8080"),
         ("LISTEN", ":8080", "127.0.0.1:8080"),
         ("LISTEN", "::1:8080", "[::1]:8080"),
