@@ -25,7 +25,7 @@ _WAITS_FOR_A_PERSON: Final = (
 _UNTIL_CONFIRMED: Final = "kept until a listing or a person confirms it"
 WHY_UNCONFIRMED: Final = {
     Suspicion.STALE: f"its callback was too old, or dated ahead, when it arrived: {_UNTIL_CONFIRMED}",
-    Suspicion.CONFLICT: f"callbacks with one signature differ in what they say: {_UNTIL_CONFIRMED}",
+    Suspicion.CONFLICT: f"callbacks about it contradict others, in a fact or by their signature: {_UNTIL_CONFIRMED}",
 }
 
 
