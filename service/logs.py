@@ -16,6 +16,11 @@ _QUIETED: Final = {
 }
 
 
+def is_for_people(log_format: Literal["console", "json"] | None) -> bool:
+    """Whether the log is lines of text, and not JSON."""
+    return log_format == "console" or (log_format is None and sys.stderr.isatty())
+
+
 def configure_logging(log_format: Literal["console", "json"] | None, log_level: str) -> None:
     """Send every record of this process from `log_level` on to standard error; each call replaces the earlier ones.
 
@@ -28,7 +33,7 @@ def configure_logging(log_format: Literal["console", "json"] | None, log_level: 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[Processor]  # neither shows the local variables of a traceback: they may hold secrets
-    if log_format == "console" or (log_format is None and sys.stderr.isatty()):
+    if is_for_people(log_format):
         plain = structlog.dev.plain_traceback
         renderers = [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     else:

@@ -13,8 +13,9 @@ import structlog
 
 from service.audit import store
 from service.audit.order import RUN_REQUESTS, Order, OrderKind, Step
-from service.database import Database, Transaction
+from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.actions_store import let_unconfirmed_wait
+from service.filters import AuditFilter
 from service.leader.leader import Leader, LeadLost
 from service.leader.store import find_leader, note_applied, set_progress
 from service.listing.store import interrupt_running
@@ -32,6 +33,7 @@ PAUSE_S: Final = 1.0
 """As long as a call may be sent after a look: what the last leader still sends arrives before our calls."""
 
 _BATCH: Final = 100
+_TRIES: Final = 3
 _MAX_FAILURE: Final = 500
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.2
@@ -74,18 +76,34 @@ class ApplyOrders:
     def _apply(self, order: Order) -> bool:
         if order.kind in RUN_REQUESTS or order.applied_at is not None:
             self.leader.transact(lambda tx: note_applied(tx, order.number))
+            if order.applied_at is None:
+                self._report("run_requested", order)
             return False
-        try:
-            step = Step({}, 0)
-            while step.resume_after is not None:
-                step = self.leader.transact(lambda tx: self._take_step(tx, order, step))  # noqa: B023
-        except LeadLost:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever it is: it is reported, and the next order applied)
-            failure = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_FAILURE]
-            self.leader.transact(lambda tx: _fail(tx, order, failure))
-            return False
-        return True
+        for number in range(_TRIES):
+            try:
+                step = Step({}, 0)
+                while step.resume_after is not None:
+                    step = self.leader.transact(lambda tx: self._take_step(tx, order, step))  # noqa: B023
+            except LeadLost:
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever it is: it is reported, and the next order applied)
+                # One that says nothing of the order, such as a lock that somebody held for too long: once more.
+                is_passing = isinstance(error, DatabaseUnavailable) and not error.is_refusal
+                if not is_passing or number == _TRIES - 1:
+                    failure = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_FAILURE]
+                    self.leader.transact(lambda tx: _fail(tx, order, failure))  # noqa: B023
+                    return False
+            else:
+                self._report("order_applied", order, result=step.result)
+                return True
+        return False
+
+    def _report(self, event: str, order: Order, **facts: Any) -> None:  # noqa: ANN401  (as structlog takes them)
+        """Log an order with who gave it, through whatever process."""
+        with self.leader.database.read() as tx:
+            [entry] = store.list_entries(tx, AuditFilter(), 1, before=order.number + 1)
+        what = {"order": entry.number, "action": entry.action, "subject": entry.subject}
+        log.info(event, **what, by=entry.actor, through=entry.through, **facts)
 
     def _take_step(self, tx: Transaction, order: Order, last: Step) -> Step:
         handler = self.handlers.get(order.kind)

@@ -16,8 +16,10 @@ import structlog
 
 from service import __version__
 from service.database import DatabaseUnavailable, UnfitDatabase
+from service.logs import is_for_people
 from service.rules.store import find_current
 from service.settings import Settings
+from service.settings.values import CALLBACK_PATH
 from service.stopping import StopSignals, stop_signals, with_lifeline
 from service.units import count_of
 from service.web.address import check_address, is_answering
@@ -44,6 +46,9 @@ def run_serve(settings: Settings) -> int:
         check_address(settings.listen)
         rules = _prepare(settings)
         sides = [_Side("web"), _Side("worker")]
+        if is_for_people(settings.log_format):
+            sys.stdout.write(describe_start(settings, rules))
+            sys.stdout.flush()
         try:
             return _watch(sides, signals, settings, rules)
         finally:
@@ -51,12 +56,12 @@ def run_serve(settings: Settings) -> int:
 
 
 def describe_start(settings: Settings, rules: str) -> str:
-    """What a person needs to know once the service runs: where it listens, what to register, what is in force."""
+    """What a person needs to know: where it listens, what to register, what is in force. The log follows."""
     no_url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
     no_app = "none: set ZEGO_RETENTION_APP_ID, …_SERVER_SECRET and …_CALLBACK_SECRET"
     no_sweeps = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
     return (
-        f"zego-retention {__version__} is running; Ctrl-C stops it\n"
+        f"zego-retention {__version__}; Ctrl-C stops it\n"
         f"  listening on  http://{settings.listen}\n"
         f"  callback URL  {f'{settings.public_url}/zego/callback' if settings.public_url else no_url}\n"
         "                (ZEGO's console: Project → Server callback → Recording file)\n"
@@ -124,8 +129,9 @@ def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: 
                 log.error("side_ended", side=side.command, code=code, again_in_s=side.pause_s)
         if not announced and is_answering(settings.listen):
             announced = True
-            sys.stdout.write(describe_start(settings, rules))
-            sys.stdout.flush()
+            url = f"{settings.public_url or ''}{CALLBACK_PATH}"
+            apps = [app.app_id for app in settings.apps]
+            log.info("serve_running", listen=str(settings.listen), callback_url=url, apps=apps, rules=rules)
         signum = signals.wait(_LOOK_S)
         if signum is not None:
             log.info("serve_stopping", signal=signal.Signals(signum).name)

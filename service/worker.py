@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -18,16 +18,21 @@ from service.audit.order import Order, OrderKind
 from service.audit.store import finish_order, list_run_requests
 from service.callbacks.understanding import prune_inbox
 from service.database import DatabaseUnavailable, UnfitDatabase
+from service.files.policy import PolicyReader
 from service.leader.leader import LeadLost
 from service.leader.store import set_progress
+from service.schedule import Cron
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
+from service.sweep.dry_run import dry_run
 from service.sweep.records import Trigger
 from service.sweep.store import prune_history
 from service.wiring import Clock, Service, utc_now
 
 _TRY_DATABASE_S: Final = 3.0
 _LOOK_AT_CLOCK_S: Final = 5.0
+_EVENING: Final = "0 18 * * *"
+_AHEAD: Final = timedelta(days=1)
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +60,9 @@ class Worker:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._stop = threading.Event()
-        self._troubles: dict[str, str] = {}
+        self._away: set[str] = set()  # the jobs that the database failed
+        self._defects: dict[str, str] = {}
+        self._evening: datetime | None = None
 
     def run(self, signals: StopSignals) -> None:
         """Do the jobs until a signal comes, then wait for the calls in flight."""
@@ -65,7 +72,13 @@ class Worker:
         )
         scheduler.add_listener(self._report, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
         # How often each job looks whether there is something to do; the first time at once, as it may be overdue.
-        for job, seconds in ((self.tick, 0.3), (self.sweep, 1), (self.reconcile, 5), (self.prune, 3_600)):
+        for job, seconds in (
+            (self.tick, 0.3),
+            (self.sweep, 1),
+            (self.reconcile, 5),
+            (self.announce, 30),
+            (self.prune, 3_600),
+        ):
             scheduler.add_job(job, "interval", seconds=seconds, id=job.__name__, next_run_time=datetime.now(UTC))
         scheduler.start()
         log.info("worker_started", worker=leader.name, apps=len(self._service.clients))
@@ -117,6 +130,21 @@ class Worker:
             if self._may_run:
                 service.reconciler.run(app_id, vendor, self._stop)
 
+    def announce(self) -> None:
+        """Log in the evening what is deleted within a day, as things stand: the time to place a hold."""
+        service, settings, now = self._service, self._service.settings, self._service.now()
+        evening = Cron(_EVENING, settings.timezone).last_slot(now)
+        before, self._evening = self._evening, evening
+        if before in (None, evening) or not self._may_run:
+            return
+        sweeper = service.sweeper
+        ahead = (service.app_ids, sweeper.limits, now + _AHEAD)
+        found = dry_run(service.database, PolicyReader(), *ahead, confirm_all=sweeper.confirm_all, limit=0)
+        by_rule = {rule or "(an erasure)": count for rule, count in found.by_rule.items()}
+        stopped = {"stopped_by_breaker": sorted(stop.app_id for stop in found.stops)} if found.stops else {}
+        off = {} if settings.sweep_slots else {"note": "sweeps are off: nothing is deleted by itself"}
+        log.info("deletions_within_24h", files=found.total, by_rule=by_rule, **stopped, **off)
+
     def prune(self) -> None:
         """Drop what is older than INBOX_KEEP and HISTORY_KEEP."""
         leader, settings, now = self._service.leader, self._service.settings, self._service.now()
@@ -138,20 +166,21 @@ class Worker:
             return [order for order in list_run_requests(tx) if order.kind in kinds]
 
     def _report(self, event: JobExecutionEvent) -> None:
-        """Log how a job ended: a database that is away once, until it is back."""
-        job, error = event.job_id, event.exception
-        match error:
-            case None:
-                if self._troubles.pop(job, None):
-                    log.info("database_back", job=job)
-            case LeadLost():
-                log.warning("lead_lost", job=job, detail=str(error))
-            case DatabaseUnavailable():
-                if str(error) != self._troubles.get(job):
-                    log.error("database_unavailable", job=job, detail=str(error))
-                self._troubles[job] = str(error)
-            case _:
-                log.error("job_failed", job=job, exc_info=error)
+        """Log how a job ended: a database that is away once for all jobs, until it is back, a defect once."""
+        job, error, was_away = event.job_id, event.exception, bool(self._away)
+        if isinstance(error, DatabaseUnavailable):
+            if not was_away:
+                log.error("database_unavailable", detail=str(error))
+            self._away |= {job} - {self.prune.__name__}  # (that one asks again only in an hour)
+            return
+        self._away.discard(job)
+        if was_away and not self._away:
+            log.info("database_back")
+        if isinstance(error, LeadLost):
+            log.warning("lead_lost", job=job, detail=str(error))
+        elif error is not None and repr(error) != self._defects.get(job):
+            log.error("job_failed", job=job, exc_info=error)
+        self._defects[job] = repr(error)
 
     def _wait(self, signals: StopSignals, scheduler: BackgroundScheduler) -> int:
         """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long."""

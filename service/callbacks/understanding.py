@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from service.rules.decide import leaves_erasure
 _AIM_S: Final = 0.05
 """How long a transaction may take: meanwhile, on SQLite, nobody else writes."""
 
+_LINES_A_SECOND: Final = 5
 _PRUNED_AT_ONCE: Final = 500
 _NOT_DECIDED: Final = END_STATES | {FileState.DELETING}
 
@@ -49,6 +50,7 @@ class Understanding:
     max_batch: int = 500
     _fitting: int = field(default=100)
     """How many callbacks fit into a transaction, as far as is known."""
+    _counts_until: float = 0.0
 
     def run(self) -> int:
         """Understand all that was pending when it was called, however fast others arrive; returns how many."""
@@ -90,7 +92,7 @@ class Understanding:
         """
         try:
             readings = read()
-            took_s = self.leader.transact(lambda tx: self._understand(tx, readings))
+            took_s, judged = self.leader.transact(lambda tx: self._understand(tx, readings))
         except LeadLost:
             raise
         except Exception as error:
@@ -98,13 +100,30 @@ class Understanding:
                 raise
             log.exception("callbacks_not_understood", callbacks=[each.id for each in callbacks])
             return type(error).__name__
+        self._report(readings, judged)
         if len(readings) >= min(self._fitting, self.max_batch):
             fits = round(len(readings) * _AIM_S / max(took_s, 0.001))
             self._fitting = max(10, min(fits, 2 * self._fitting, self.max_batch))
         return None
 
-    def _understand(self, tx: Transaction, readings: Sequence[Reading]) -> float:
-        """Understand callbacks in one transaction; returns how long that took, in seconds."""
+    def _report(self, readings: Sequence[Reading], judged: Iterable[StoredCallback]) -> None:
+        """Log what callbacks were understood as: each, where that makes a few lines a second, else their number."""
+        now, by_id = time.monotonic(), {each.id: each for each in judged}
+        found = [by_id[reading.callback.id] for reading in readings]
+        if len(found) > _LINES_A_SECOND or now < self._counts_until:
+            log.info("callbacks_understood", callbacks=len(found), **Counter(each.verdict.value for each in found))
+            return
+        self._counts_until = now + len(found) / _LINES_A_SECOND
+        for reading, each in zip(readings, found, strict=True):
+            said, facts = reading.said, {"callback": each.id, "app": each.app_id, "verdict": each.verdict.value}
+            if said is not None:
+                facts |= {"vendor": said.vendor.value, "stream": said.stream_id, "file": each.media_file_id}
+            if each.verdict is not Verdict.ACCEPTED:
+                facts |= {"reason": each.reason}
+            log.info("callback_understood", **facts)
+
+    def _understand(self, tx: Transaction, readings: Sequence[Reading]) -> tuple[float, list[StoredCallback]]:
+        """Understand callbacks in one transaction; returns how long that took, in seconds, and what was judged."""
         started, now = time.monotonic(), self.now()
         announced, batch = _load_announced(tx, readings), [reading.callback for reading in readings]
         earlier = store.list_announcing(tx, list(announced), [each.id for each in batch]) if announced else []
@@ -116,7 +135,7 @@ class Understanding:
         numbers = self._save_files(tx, known, changed, now)
         named = [each if of is None else each._replace(media_file_id=numbers[of]) for each, of in judged]
         store.save_judgements(tx, named)
-        return time.monotonic() - started
+        return time.monotonic() - started, named
 
     def _save_files(
         self, tx: Transaction, known: Mapping[Identity, MediaFile], changed: Mapping[Identity, MediaFile], now: datetime

@@ -43,6 +43,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._is_stopping = False
+        self._not_stored = 0
 
     def stop(self) -> None:
         """Store what waits, then end the thread; nothing is stored any more."""
@@ -90,10 +91,10 @@ class Writer:
         equal = [by_key[key] for key in sorted(by_key)]
         error = self._try(equal)
         if error is None or (isinstance(error, DatabaseUnavailable) and not error.is_refusal):
-            _finish(batch, error)
+            self._finish(batch, error)
             return
         for tickets in equal:
-            _finish(tickets, self._try([tickets]))
+            self._finish(tickets, self._try([tickets]))
 
     def _try(self, equal: Sequence[Sequence[_Ticket]]) -> Exception | None:
         counted = [(tickets[0].row, len(tickets)) for tickets in equal]
@@ -104,13 +105,18 @@ class Writer:
             return error
         return None
 
-
-def _finish(tickets: Sequence[_Ticket], error: Exception | None) -> None:
-    if error is not None:
-        defect = None if isinstance(error, DatabaseUnavailable) else error
-        log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error), exc_info=defect)
-    for ticket in tickets:
-        if error is None:
-            ticket.set_result(None)
-        else:
-            ticket.set_exception(NotStored(str(error)))
+    def _finish(self, tickets: Sequence[_Ticket], error: Exception | None) -> None:
+        """Let requests go on. A database that is away is logged once, and once more when it is back."""
+        is_away = isinstance(error, DatabaseUnavailable) and not error.is_refusal
+        if error is not None and not (is_away and self._not_stored):
+            defect = None if isinstance(error, DatabaseUnavailable) else error
+            log.error("callbacks_not_stored", callbacks=len(tickets), detail=str(error), exc_info=defect)
+        elif error is None and tickets and self._not_stored:
+            log.info("callbacks_stored_again", not_stored=self._not_stored)
+            self._not_stored = 0
+        self._not_stored += len(tickets) if is_away else 0
+        for ticket in tickets:
+            if error is None:
+                ticket.set_result(None)
+            else:
+                ticket.set_exception(NotStored(str(error)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import Column, Integer, Table, case, func, or_, select
+from sqlalchemy import Column, Integer, Table, case, func, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
@@ -90,14 +90,15 @@ class Troubled(NamedTuple):
 
 
 def list_troubled_callbacks(
-    tx: Transaction, verdicts: Collection[Verdict], since: datetime, until: datetime
+    tx: Transaction, verdicts: Collection[Verdict], since: datetime, pending_since: datetime
 ) -> list[Troubled]:
-    """Callbacks of these verdicts that were received between two moments; those pending whenever they came before."""
+    """Callbacks of these verdicts that were received since a moment; those that are pending for too long."""
     columns = callbacks.c
-    is_recent = or_(columns.received_at >= since, columns.verdict == Verdict.PENDING)
+    is_late = columns.received_at <= pending_since
+    is_concerned = case((columns.verdict == Verdict.PENDING, is_late), else_=columns.received_at >= since)
     of_app = case((columns.verdict.in_([Verdict.FORGED, Verdict.WRONG_PATH]), columns.app_id))
     query = select(columns.verdict, of_app.label("of_app"), func.count(), func.max(columns.received_at)).where(
-        columns.verdict.in_(sorted(verdicts)), columns.received_at <= until, is_recent
+        columns.verdict.in_(sorted(verdicts)), is_concerned
     )
     rows = tx.execute(query.group_by(columns.verdict, "of_app").order_by(columns.verdict, "of_app"))
     return [Troubled(*row) for row in rows]

@@ -48,6 +48,7 @@ _CALLS_SHARE: Final = 0.075
 _MAX_WAIT_S: Final = 30.0
 _SLICE_S: Final = 0.5
 _SHOWN: Final = 5
+_COUNTED: Final = ("listed", "adopted", "lost", "confirmed", "filled", "reopened", "missing", "gone")
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _STOPPED: Final = "stopped; the next one starts over"
 
@@ -114,8 +115,12 @@ class Reconciler:
             listing = self.leader.transact(lambda tx: store.begin_listing(tx, *begun))
             state, note = _Comparison(self, listing, stop).run()
             self.leader.transact(lambda tx: store.finish_listing(tx, listing.id, state, note, self.now()))
+            with self.database.read() as tx:
+                ended = store.find_listing(tx, listing.id) or listing
+        counts = {name: getattr(ended, name) for name in _COUNTED if getattr(ended, name)}
         report = log.warning if state is ListingState.INCOMPLETE or note else log.info
-        report("listing_ended", app=app_id, vendor=vendor.value, listing=listing.id, state=state.value, note=note)
+        facts = {"app": app_id, "vendor": vendor.value, "state": state.value, "calls": ended.calls} | counts
+        report("listing_ended", listing=listing.id, **facts, **({"note": note} if note else {}))
         return listing.id
 
     def run_request(self, order: Order, stop: threading.Event) -> list[int]:

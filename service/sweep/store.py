@@ -104,8 +104,13 @@ class RunTotals(NamedTuple):
 
 
 def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> int:
-    """Write down that a run begins; returns its number."""
-    row = insert(runs).values(trigger=trigger, state=RunState.RUNNING, started_at=now, worker=worker)
+    """Write down that a run begins; returns its number, the next one.
+
+    (Only the leader does, so not a sequence: those leave a gap for each transaction that fails. The newest run is never
+    dropped.)
+    """
+    number = select(func.coalesce(func.max(runs.c.id), 0) + 1).scalar_subquery()
+    row = insert(runs).values(id=number, trigger=trigger, state=RunState.RUNNING, started_at=now, worker=worker)
     return int(tx.execute(row.returning(runs.c.id)).scalar_one())
 
 

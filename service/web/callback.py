@@ -89,7 +89,7 @@ def refuse(error: Exception, client: str | None) -> tuple[str, Response]:
         log.warning("callback_refused", answer=result, detail=detail, client=client)
         return result, problem(status, detail)
     if isinstance(error, NotStored):
-        log.warning("callback_not_stored", detail=str(error))
+        log.debug("callback_not_stored", detail=str(error))  # (the writer says it once)
     else:
         log.error("callback_not_stored", exc_info=error)
     text = "it could not be stored: send it again"  # what exactly is wrong with the database is not for ZEGO

@@ -54,6 +54,33 @@ def test_every_vendor_in_every_shape_becomes_a_file(scene: Scene, vendor: Vendor
         assert (callback.verdict, callback.media_file_id, callback.understood_at) == ("accepted", file.id, START)
 
 
+def test_a_callback_is_logged_with_its_stream_and_many_are_counted(scene: Scene) -> None:
+    with capture_logs() as logs:
+        scene.send(recording("f1", stream_alias="room 7"))
+        for number in range(20):
+            scene.receive(recording(f"of many {number}"))
+        scene.receive({"event": "snapshot"})
+        scene.understanding.run()
+    one, many = (line for line in logs if line["event"].startswith("callback"))
+    assert (one["event"], one["app"], one["vendor"], one["stream"], one["verdict"]) == (
+        "callback_understood",
+        APP,
+        "Tencent",
+        "room 7",
+        "accepted",
+    )
+    assert (many["event"], many["callbacks"], many["accepted"], many["ignored"]) == ("callbacks_understood", 21, 20, 1)
+
+
+def test_under_load_no_more_than_a_few_callbacks_a_second_are_logged_one_by_one(scene: Scene) -> None:
+    with capture_logs() as logs:
+        for number in range(30):
+            scene.send(recording(f"f{number}"))
+    events = [line["event"] for line in logs]
+    assert "callbacks_understood" in events
+    assert events.count("callback_understood") < 30
+
+
 VERDICTS: dict[str, tuple[dict[str, Any], Verdict, str]] = {
     "a recording": (recording(), Verdict.ACCEPTED, "new file"),
     "a merged file": (merge_fields(APP, "https://x.invalid/m", file_id="f1"), Verdict.ACCEPTED, "new file"),
@@ -503,7 +530,8 @@ def test_one_callback_that_cannot_be_understood_does_not_keep_back_the_others(sc
         scene.receive(recording(file_id))
     with capture_logs() as logged:
         assert scene.understanding.run() == 3
-    assert [line["callbacks"] for line in logged] == [[1, 2, 3], [2]]
+    failed = [line["callbacks"] for line in logged if line["event"] == "callbacks_not_understood"]
+    assert failed == [[1, 2, 3], [2]]
     assert scene.verdicts() == ["accepted", "not_understood", "accepted"]
     assert set(scene.files()) == {"f1", "f2"}
     bad = scene.callbacks()[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,6 +109,23 @@ def test_one_row_that_the_database_refuses_spoils_no_other(database: Database, w
     assert isinstance(waiting[50].exception(10), NotStored)
     assert set(stored(database)) == {row(number).signature for number in range(101) if number != 50}
     assert [line["event"] for line in logged] == ["callbacks_not_stored"]
+
+
+def test_a_database_that_is_away_is_logged_once_and_that_it_is_back(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    writer, path = Writer(database), Path(sqlite_url.removeprefix("sqlite:///"))
+    with capture_logs() as logged:
+        writer.store(row(1)).result(10)
+        path.rename(path.with_suffix(".away"))
+        for number in range(3):
+            assert isinstance(writer.store(row(number)).exception(10), NotStored)
+        path.with_suffix(".away").rename(path)
+        for number in range(3):
+            writer.store(row(number)).result(10)
+    writer.stop()
+    database.dispose()
+    assert [line["event"] for line in logged] == ["callbacks_not_stored", "callbacks_stored_again"]
+    assert logged[1]["not_stored"] == 3
 
 
 def test_who_gives_up_waiting_does_not_get_it_for_stored(database: Database, writer: Writer) -> None:

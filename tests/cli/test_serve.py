@@ -34,7 +34,7 @@ def variables(sqlite_url: str, free_port: int) -> dict[str, str]:
 @pytest.fixture
 def serve(variables: dict[str, str], tmp_path: Path) -> Iterator[Running]:
     with running("serve", variables, tmp_path) as serve:
-        serve.wait_for("is running")
+        serve.wait_for("serve_running")
         yield serve
 
 
@@ -89,6 +89,20 @@ def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, st
     assert events(serve, "web_stopped")
     assert events(serve, "worker_stopped")
     assert "Traceback" not in serve.log()
+    assert serve.errors() == [], "nothing but JSON"
+    [running] = events(serve, "serve_running")
+    assert (running["listen"], running["apps"]) == (f"127.0.0.1:{free_port}", [APP])
+
+
+def test_for_people_the_text_comes_before_the_log(variables: dict[str, str], tmp_path: Path) -> None:
+    with running("serve", variables | {"ZEGO_RETENTION_LOG_FORMAT": "console"}, tmp_path) as serve:
+        serve.wait_for("serve_running")
+        assert serve.end() == 0
+        lines = serve.log().splitlines()
+    text = [number for number, line in enumerate(lines) if "[info" not in line]
+    assert "Ctrl-C stops it" in lines[text[0]]
+    assert text == list(range(text[0], text[0] + len(text))), "in one piece"
+    assert not any("_started" in line for line in lines[: text[0]])
 
 
 def test_a_dead_worker_takes_nothing_away_and_is_started_again(serve: Running, free_port: int) -> None:
@@ -129,7 +143,7 @@ def test_pending_migrations_are_said_at_once(
 def test_a_new_database_is_created_and_named(variables: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.db"
     with running("serve", variables | {"ZEGO_RETENTION_DATABASE_URL": f"sqlite:///{path}"}, tmp_path) as serve:
-        serve.wait_for("is running")
+        serve.wait_for("serve_running")
         assert str(path) in serve.log()
         assert path.exists()
         assert serve.end() == 0

@@ -120,6 +120,30 @@ def test_an_order_that_raises_is_reported_and_blocks_its_app_while_others_go_on(
     assert applied(house) == (later, later)
 
 
+def hold_lock(tx: Transaction) -> None:
+    """Fail as where somebody holds a lock for too long."""
+    held = "DO $$ BEGIN RAISE EXCEPTION 'held' USING ERRCODE = '55P03'; END $$"
+    tx.exec_driver_sql("SELECT nothing FROM nowhere" if tx.dialect.name == "sqlite" else held)
+
+
+def test_an_order_that_a_lock_kept_from_being_applied_is_tried_again_at_once(house: House) -> None:
+    tries: list[int] = []
+
+    def stumble(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:
+        tries.append(order.number)
+        if len(tries) < 3:
+            hold_lock(tx)
+        return apply_hold(tx, order, after, result)
+
+    (number,) = house.add("mine")
+    house.handlers[OrderKind.HOLD] = stumble
+    _, hold = house.hold("*")
+    assert house.result(hold)["files"] == 1
+    assert tries == [hold] * 3
+    assert blocked(house, APP) is None
+    assert house.file(number).state is FileState.HELD
+
+
 def test_an_order_that_concerns_all_apps_blocks_all_of_them(house: House) -> None:
     del house.handlers[OrderKind.RULES]
     house.keep("2d")

@@ -54,6 +54,19 @@ def leave_a_call_open(stage: Stage, *file_ids: str) -> None:
     assert {stage.states()[name] for name in file_ids} == {"deleting"}
 
 
+def test_numbers_of_runs_have_no_gaps(stage: Stage) -> None:
+    def fail(tx: Any) -> None:
+        store.start_run(tx, Trigger.SCHEDULE, "a test", stage.clock())
+        tx.exec_driver_sql("SELECT nothing FROM nowhere")
+
+    numbers = [stage.sweep()]
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            stage.leader.transact(fail)
+        numbers.append(stage.sweep())
+    assert numbers == [1, 2, 3]
+
+
 def test_a_pass_that_fails_gives_back_what_it_had_claimed(stage: Stage) -> None:
     stage.keep("1d")
     stage.add("file")
