@@ -25,12 +25,14 @@ class FileFilter:
     state: FileState | None = field(default=None, metadata={"help": "Only files in this state."})
     app_id: str | None = field(default=None, metadata={"help": "Only files of this AppID.", "name": "app"})
     vendor: Vendor | None = field(default=None, metadata={"help": "Only files of this vendor."})
-    stream: str | None = field(default=None, metadata={"help": "Only streams that fit this pattern (* and ?)."})
-    name: str | None = field(default=None, metadata={"help": "Only names that fit (Ws, Huawei: the file id)."})
-    text: str | None = field(default=None, metadata={"help": "Only files with this in file id, stream or name."})
+    stream: str | None = field(default=None, metadata={"help": "Only streams that match this pattern (* and ?)."})
+    name: str | None = field(
+        default=None, metadata={"help": "Only names that match this pattern (Ws, Huawei: the file id)."}
+    )
+    text: str | None = field(default=None, metadata={"help": "Only files with this text in file id, stream or name."})
     due_before: datetime | None = field(default=None, metadata={"help": "Only files due before this time."})
     due_after: datetime | None = field(default=None, metadata={"help": "Only files due after this time."})
-    adopted: bool | None = field(default=None, metadata={"help": "Only files that a listing shows, and no callback."})
+    adopted: bool | None = field(default=None, metadata={"help": "Only files that no callback announced."})
     unknown_stream: bool | None = field(default=None, metadata={"help": "Only files whose stream is not known."})
 
 
@@ -39,7 +41,7 @@ class HoldFilter:
     """Which holds; unless asked for, only those that are in force."""
 
     app_id: str | None = field(default=None, metadata={"help": "Only holds of this AppID.", "name": "app"})
-    released: bool = field(default=False, metadata={"help": "Those that were released, too."})
+    released: bool = field(default=False, metadata={"help": "Also released holds."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class ListingFilter:
 class CallbackFilter:
     """Which callbacks; every condition that is set must hold."""
 
-    verdict: Verdict | None = field(default=None, metadata={"help": "Only callbacks judged like this."})
+    verdict: Verdict | None = field(default=None, metadata={"help": "Only callbacks with this verdict."})
     app_id: str | None = field(default=None, metadata={"help": "Only callbacks of this AppID.", "name": "app"})
     media_file_id: int | None = field(default=None, metadata={"help": "Only callbacks of this file.", "name": "file"})
 
@@ -65,4 +67,4 @@ class AuditFilter:
 
     action: str | None = field(default=None, metadata={"help": "Only changes of this kind.", "one_of": AUDIT_ACTIONS})
     actor: str | None = field(default=None, metadata={"help": "Only changes by this person or token.", "option": "by"})
-    subject: str | None = field(default=None, metadata={"help": "Only changes of this, for example hold 4."})
+    subject: str | None = field(default=None, metadata={"help": "Only changes to this, for example hold 4."})

@@ -46,7 +46,7 @@ class Cron:
             fires = False
         if not fires:
             raise ValueError(
-                f"{self.expression[:60]!r} is not a cron expression that ever fires: write five fields (minute, hour,"
+                f"{self.expression[:60]!r} is not a cron expression with a next date: write five fields (minute, hour,"
                 " day of month, month, day of week), for example 30 3 * * *"
             )
 

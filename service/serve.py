@@ -105,7 +105,7 @@ def _prepare(settings: Settings) -> str:
         if settings.database_url.startswith("sqlite") or isinstance(error, UnfitDatabase):
             raise
         log.error("database_not_ready", detail=str(error))
-        return "unknown until the database is there"
+        return "unknown until the database is ready"
     try:
         with service.database.read() as tx:
             revision = find_current(tx)

@@ -50,7 +50,7 @@ def verify_chain(database: Database, noted: Head | None = None) -> Verified:
         found = _follow(store.iterate_entries(tx), head, noted)
         beyond = store.iterate_entries(tx, head.number)
         if found.fault is None and next(beyond, None) is not None and store.find_head(tx) == head:
-            fault = f"there are entries beyond {head.number}, which is where the audit ends: it was altered"
+            fault = f"the audit ends at entry {head.number}, but there are later entries: it was altered"
             return Verified(head, fault)
     return found
 
@@ -70,7 +70,7 @@ def _follow(entries: Iterator[Entry], head: Head, noted: Head | None) -> Verifie
         if at != head:
             fault = f"entry {at.number + 1} is missing: the audit ends at {at.number}, and its head is {head.number}"
         elif noted is not None and noted.number > at.number:
-            fault = f"the audit ends at {at.number}, before the head noted: entries were removed"
+            fault = f"the audit ends at {at.number}, before the noted head: entries were removed"
     return Verified(at, fault)
 
 
@@ -78,8 +78,8 @@ def _find_fault(before: Head, entry: Entry, noted: Head | None) -> str | None:
     if entry.number != before.number + 1:
         return f"entry {before.number + 1} is missing: entries were removed"
     if entry.hash != hash_entry(before, entry):
-        return f"entry {entry.number} is not what was chained: it or its hash was altered"
+        return f"entry {entry.number} does not match its hash: one of them was altered"
     if noted is not None and noted.number == entry.number and noted.hash != entry.hash:
-        cause = "the chain was rewritten, or the head given is not of this database"
-        return f"entry {noted.number} has another hash than the head noted: {cause}"
+        cause = "the chain was rewritten, or the given head is from another database"
+        return f"entry {noted.number} has another hash than the noted head: {cause}"
     return None

@@ -27,7 +27,7 @@ class BadOrder(NotPossible):
 def check_reason(reason: str) -> None:
     """Every order says why."""
     if not reason.strip():
-        raise BadOrder("reason", "the reason is empty: say why, for whoever reads it in a year")
+        raise BadOrder("reason", "the reason is empty: say why, for the record")
     _check_line("reason", "the reason", reason, _MAX_REASON)
 
 
@@ -40,7 +40,7 @@ def check_pattern(pattern: str) -> None:
 
 def _check_line(field: str, name: str, text: str, limit: int) -> None:
     if len(text) > limit:
-        raise BadOrder(field, f"{name} has {len(text):,} characters: {limit:,} are the most")
+        raise BadOrder(field, f"{name} has {len(text):,} characters: at most {limit:,} are allowed")
     if not text.isprintable():
         raise BadOrder(field, f"{name} holds line breaks or characters that cannot be shown: write one line")
 
@@ -62,5 +62,5 @@ def check_numbers(numbers: Sequence[int]) -> list[int]:
     if not wanted:
         raise BadOrder("files", "no file is named: give the number of at least one")
     if len(wanted) > MAX_FILES:
-        raise BadOrder("files", f"{len(wanted):,} files are named one by one: {MAX_FILES:,} are the most")
+        raise BadOrder("files", f"{len(wanted):,} files were given: at most {MAX_FILES:,} are allowed")
     return wanted

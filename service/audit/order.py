@@ -58,7 +58,7 @@ class Order:
     def summary(self) -> str:
         """The same as a sentence."""
         if self.state is OrderState.FAILED:
-            return f"recorded, but it could not be applied so far: {self.failure}"
+            return f"recorded, but applying it failed: {self.failure}"
         if self.state is OrderState.WAITING:
             return "recorded, not applied yet: see `zego-retention doctor` if that lasts"
         return "applied"

@@ -52,11 +52,13 @@ def make_token(
     """Make a token. Returns it with its text, this once: only the hash is kept. BadOrder says what was not valid."""
     if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or name != name.strip():
         right = f"write 1 to {_MAX_NAME} printable characters, for example backup-script"
-        raise BadOrder("name", f"{name[:_MAX_NAME]!r} is no name for a token: {right}")
+        raise BadOrder("name", f"{name[:_MAX_NAME]!r} is not a valid token name: {right}")
     if name.casefold() == ADMIN_TOKEN.casefold():
         raise BadOrder("name", f"{name!r} is how the setting's own token is called: take another name")
     if expires_at is not None and expires_at <= now:
-        raise BadOrder("expires_at", f"the token would have expired already, at {describe_moment(expires_at)}")
+        raise BadOrder(
+            "expires_at", f"the token would already be expired: {describe_moment(expires_at)} is in the past"
+        )
     text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
 
     def make(tx: Transaction) -> Token:

@@ -27,7 +27,7 @@ MAX_WAIT_S: Final = 10.0
 
 _REASONS: Final = {
     Verdict.UNKNOWN_APP: "no app with this appid is configured: add it to the settings",
-    Verdict.FORGED: "the signature fits none of this app's callback secrets: compare them with ZEGO's console",
+    Verdict.FORGED: "the signature matches none of this app's callback secrets: compare them with ZEGO's console",
     Verdict.WRONG_PATH: "it came to another path than the callback URL's: correct the URL in ZEGO's console",
 }
 _MAX_WAITING: Final = 8

@@ -22,8 +22,8 @@ _IDS: Final = argument("ids", type=number, metavar="ID...", nargs=-1, required=T
 _ANY_IDS: Final = argument("ids", type=number, metavar="[ID]...", nargs=-1)
 _FILE: Final = argument("file", required=False, metavar="[FILE]")
 _KEEP: Final = option("--keep", is_flag=True, help="Take ZEGO_RETENTION_KEEP as the one rule, instead of a file.")
-_PREVIEW: Final = option("--preview", metavar="N", type=number, help="Apply as this preview showed it.")
-_APP: Final = option("--app", "app_id", help="The AppID of the streams; not needed where one app is configured.")
+_PREVIEW: Final = option("--preview", metavar="N", type=number, help="Apply the rules of this preview.")
+_APP: Final = option("--app", "app_id", help="The AppID of the streams; not needed if only one app is configured.")
 _REASON: Final = option("--reason", required=True, help="Why, for the record.")
 
 cli: Final = Group(
@@ -37,22 +37,22 @@ cli: Final = Group(
 )
 click.version_option(__version__, prog_name=PROGRAM)(cli)
 
-cli.add("processes:demo", "Show the main job on embedded parts, with nothing to set up.")
+cli.add("processes:demo", "Show the main job with built-in parts: no account, no settings.")
 cli.add("processes:doctor", "Check everything; say what is wrong, and the fix. It changes nothing.", JSON)
 cli.add("processes:serve", "Run the web side and the worker together, until interrupted.")
 cli.add("processes:web", "Run the web side: it receives callbacks and answers the API.")
 cli.add(
     "processes:worker",
     "Run the worker: it deletes what is due.\n\nWith several, one works and the others stand by.",
-    option("--check", is_flag=True, help="Only say whether a worker is running and its sweeps are in time."),
+    option("--check", is_flag=True, help="Only check whether a worker is running and its sweeps are on time."),
 )
 cli.add(
     "sweep:sweep",
     """Delete what is due now, once; waits for a run in progress.
 
-    With --approve only what the plans of that run cover. Exits 3 if something needs a person.
+    With --approve, only what the plans of that run cover. Exits 3 if something needs a person.
     """,
-    option("--dry-run", "is_dry", is_flag=True, help="Only say what would be deleted now; write and call nothing."),
+    option("--dry-run", "is_dry", is_flag=True, help="Only show what would be deleted now; delete nothing."),
     option("--approve", "plan", metavar="RUN", type=number, help="Approve what the breaker stopped in this run."),
     *(BY, JSON),
 )
@@ -65,7 +65,7 @@ cli.add(
     """,
     option("--app", "app_ids", metavar="APP", multiple=True, help="Only this AppID; may be repeated."),
     option("--vendor", "vendors", type=OneOf(Vendor), multiple=True, help="Only this vendor; may be repeated."),
-    option("--since", type=moment, help="Only what was made since then, for example 2026-03-01; ends no file."),
+    option("--since", type=moment, help="Only files made since then, for example 2026-03-01; marks no file as gone."),
     *(BY, JSON),
 )
 
@@ -73,7 +73,7 @@ cli.add_command(rules := Group("rules", help="Show, preview, apply and roll back
 rules.add("rules:list_rules", "List the rules in force, in their order.", JSON)
 rules.add(
     "rules:preview",
-    'Show what the rules in FILE ("-": standard input) would do, and store that; changes no rule and no file.',
+    'Show what the rules in FILE ("-": standard input) would do, and store it as a preview; changes nothing else.',
     *(_FILE, _KEEP, BY, JSON),
 )
 rules.add(
@@ -106,31 +106,33 @@ previews.add(
     ),
 )
 
-cli.add_command(files := Group("files", help="List media files, explain, confirm, retry and delete them."))
+cli.add_command(files := Group("files", help="List, explain, confirm, retry and delete media files."))
 files.add_list("files:FILES", "List files, the oldest entry first.", FileFilter)
 files.add("files:show_files", "Show everything that is known of files.", _IDS, JSON)
-files.add("files:explain", "Say why a file is kept or deleted, and what happens next.", _ID, JSON)
+files.add("files:explain", "Explain why a file is kept or deleted, and what happens next.", _ID, JSON)
 files.add(
     "files:retry",
-    "Start over with files that failed, or that wait for their next attempt.",
-    *(_ANY_IDS, option("--all-failed", is_flag=True, help="Every file that is failed."), BY, JSON),
+    "Retry files that failed, or that wait for their next attempt.",
+    *(_ANY_IDS, option("--all-failed", is_flag=True, help="Every failed file."), BY, JSON),
 )
 files.add(
     "files:confirm",
-    "Confirm that unconfirmed files are what they seem to be: from now on the rules decide them.",
+    "Confirm unconfirmed files: from now on the rules decide them.",
     *(_IDS, BY, JSON),
 )
 files.add(
     "files:delete",
-    """Have files deleted because somebody asks for it, whatever the rules say; the next sweep does it.
+    """Order files to be deleted by the next sweep, whatever the rules say.
 
     Shows first what would be deleted; then the number of files is to be typed, or given with --count. Held files stay
     until they are released, unconfirmed ones until they are confirmed.
     """,
     argument("files", type=number, metavar="[ID]...", nargs=-1),
-    option("--stream", "stream_pattern", metavar="PATTERN", help="Files of the streams that fit, not those to come."),
+    option(
+        "--stream", "stream_pattern", metavar="PATTERN", help="Files of matching streams; not files that arrive later."
+    ),
     *(_APP, _REASON),
-    option("--count", type=number, metavar="N", help="Do it without asking, if it takes N files; else do nothing."),
+    option("--count", type=number, metavar="N", help="Do not ask; delete only if exactly N files match."),
     *(BY, JSON),
 )
 
@@ -139,9 +141,16 @@ holds.add(
     "files:add_hold",
     "Put a hold in force, at once.",
     option("--file", type=number, metavar="ID", help="Hold this file."),
-    option("--stream", "stream_pattern", metavar="PATTERN", help="Hold the streams that fit, also those to come."),
+    option(
+        "--stream",
+        "stream_pattern",
+        metavar="PATTERN",
+        help="Hold files of matching streams, also files that arrive later.",
+    ),
     *(_APP, _REASON),
-    option("--until", type=moment, help="When the hold ends by itself: a time, or for example 30d from now."),
+    option(
+        "--until", type=moment, help="When the hold ends by itself: a time, or a duration from now, for example 30d."
+    ),
     *(BY, JSON),
 )
 holds.add_list("files:HOLDS", "List the holds that are in force, the oldest first.", HoldFilter)
@@ -153,20 +162,20 @@ holds.add(
 
 cli.add_command(erasures := Group("erasures", help="Show what people asked to be deleted."))
 erasures.add_list("files:ERASURES", "List erasures, the newest first.")
-erasures.add_show("files:ERASURES", "Show an erasure, and how its files stand now.")
+erasures.add_show("files:ERASURES", "Show an erasure, with its files by state.")
 
 cli.add_command(callbacks := Group("callbacks", help="Show stored callbacks, and have them judged again."))
 callbacks.add_list("callbacks:CALLBACKS", "List stored callbacks, the newest first.", CallbackFilter)
 callbacks.add(
     "records:show_callback",
     "Show one callback with its body.",
-    *(_ID, option("--raw", is_flag=True, help="Print the body as it came, byte by byte, and nothing else."), JSON),
+    *(_ID, option("--raw", is_flag=True, help="Print only the raw body, byte by byte."), JSON),
 )
 callbacks.add(
     "records:replay",
-    "Judge stored callbacks again, with the secrets and the code of now. Nothing is doubled.",
+    "Judge stored callbacks again, with the current secrets and code. Creates no duplicates.",
     _ANY_IDS,
-    option("--verdict", type=OneOf(Verdict), help="Every callback judged like this."),
+    option("--verdict", type=OneOf(Verdict), help="Every callback with this verdict."),
     option("--app", "app_id", help="With --verdict: only callbacks of this AppID."),
     *(BY, JSON),
 )
@@ -175,7 +184,7 @@ cli.add_command(runs := Group("runs", help="Show what sweeps have done."))
 runs.add_list("runs:RUNS", "List runs, the newest first.")
 runs.add("sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, JSON)
 
-cli.add_command(listings := Group("listings", help="Show what the vendors' listings showed."))
+cli.add_command(listings := Group("listings", help="Show what was found in the vendors' listings."))
 listings.add_list("runs:LISTINGS", "List listings, the newest first.", ListingFilter)
 listings.add_show("runs:LISTINGS", "Show one listing.")
 
@@ -183,30 +192,39 @@ cli.add_command(audit := Group("audit", help="List, verify and export the record
 audit.add_list("audit:AUDIT", "List changes, the newest first.", AuditFilter)
 audit.add(
     "records:order_outcome",
-    "Show what came of an order, by the number of its entry.",
+    "Show the result of an order, by the number of its audit entry.",
     *(argument("number", type=number, metavar="NUMBER"), JSON),
 )
 audit.add(
     "records:verify",
-    "Follow the whole chain, and say whether every entry is as it was written.",
-    *(option("--head", metavar="NUMBER:HASH", help="A head noted earlier: is it still there?"), JSON),
+    "Check the whole chain: is every entry unchanged?",
+    *(
+        option(
+            "--head", metavar="NUMBER:HASH", help="A head that you noted earlier; check that it is still in the chain."
+        ),
+        JSON,
+    ),
 )
 audit.add(
     "records:export",
     "Print every entry as a line of JSON, the oldest first.",
-    option("--after", type=number, help="Only entries beyond this number."),
+    option("--after", type=number, help="Only entries after this number."),
 )
 
 cli.add_command(tokens := Group("tokens", help="Make and revoke access tokens of the API."))
 tokens.add_list("audit:TOKENS", "List tokens, without their text.")
 tokens.add(
     "records:add_token",
-    "Make a token and show its text, this once.",
+    "Make a token and show its text, only this once.",
     argument("name"),
     option("--role", type=OneOf(Role), required=True, help="What it may do."),
-    option("--expires", type=moment, help="When it ends: a time, or for example 90d from now (default: never)."),
+    option(
+        "--expires",
+        type=moment,
+        help="When it expires: a time, or a duration from now, for example 90d (default: never).",
+    ),
     *(BY, JSON),
 )
-tokens.add("records:revoke_token", "Make a token useless from now on.", _ID, BY)
+tokens.add("records:revoke_token", "Revoke a token: it stops working at once.", _ID, BY)
 
 cli.add("processes:migrate", "Bring the database to this release's schema, or create it.")

@@ -67,7 +67,7 @@ def retry(invocation: Invocation, *, ids: tuple[int, ...], all_failed: bool) -> 
     database = invocation.service.database
     wanted = ids or [file.id for file in FILES.iterate(database, FileFilter(state=FileState.FAILED))]
     if not wanted:
-        note("no file is failed")
+        note("no file has failed")
         return ExitCode.DONE
     return report_order(invocation, actions.retry_files(database, invocation.actor, wanted, invocation.now()))
 
@@ -119,10 +119,10 @@ def _ask(preview: actions.ErasurePreview) -> int:
     text = f"{files} would be deleted: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."
     text += describe_left_out(preview.held, preview.unconfirmed, preview.unknown_stream)
     if preview.ended:
-        text += f"\nNot there any more: {count_of(preview.ended, 'file')} of those named."
+        text += f"\nAlready deleted or gone: {count_of(preview.ended, 'file')} of those named."
     note(text)
     if not preview.files:
-        raise CommandFailed("nothing was done: no file that is still there fits")
+        raise CommandFailed("nothing was done: no present file matches")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandFailed(f"nothing was done; to delete {files}, add --count {preview.files}")
     ask_number(preview.files, "to delete")

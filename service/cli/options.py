@@ -62,7 +62,9 @@ def argument(name: str, **attributes: Any) -> click.Argument:
 def _remember(context: click.Context, shared: click.Parameter, value: Any) -> None:
     """Keep an option's value at the invocation, whatever command takes it."""
     if shared is BY and value is not None and not value.strip():
-        raise click.BadParameter("the name is empty; write one, or leave --by out to be named as this machine's user")
+        raise click.BadParameter(
+            "the name is empty; write one, or leave out --by to use your user name on this machine"
+        )
     setattr(context.obj, str(shared.name), value)
 
 

@@ -59,7 +59,7 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
     held = f"{files} ({unknown:,} of them because their stream is not known)" if unknown else files
     match kind:
         case OrderKind.RULES:
-            text = "All files are decided by it."
+            text = "All files have been decided by it."
         case OrderKind.HOLD:
             text = f"It holds {held} now.{_describe_open_calls(**result['open_calls'])}"
         case OrderKind.RELEASE:
@@ -68,12 +68,12 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
             text = f"Erasure {result['erasure']} takes {files}; the next sweep deletes them."
             text += describe_left_out(result["held"], result["unconfirmed"], unknown)
         case OrderKind.RETRY:
-            text = f"{count_of(result['retried'], 'file')} will be asked for again by the next sweep."
-            text += _name_files("these had neither failed nor waited any more", result["too_late"])
+            text = f"The next sweep retries {count_of(result['retried'], 'file')}."
+            text += _name_files("no longer failed or waiting", result["too_late"])
         case OrderKind.CONFIRM:
             text = f"{count_of(result['confirmed'], 'file')} confirmed."
-            text += _name_files("these became suspicious again meanwhile", result["suspected_again"])
-            text += _name_files("these had ended or were confirmed meanwhile", result["too_late"])
+            text += _name_files("suspected again by a newer callback", result["suspected_again"])
+            text += _name_files("ended or confirmed in the meantime", result["too_late"])
         case OrderKind.REPLAY:
             refused, dropped = result["still_refused"], result["without_bytes"]
             text = f"{count_of(result['replayed'], 'callback')} judged again"
@@ -86,19 +86,19 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
 
 def describe_left_out(held: int, unconfirmed: int, unknown_stream: int) -> str:
     """What an erasure does not delete, or not yet; each on a line of its own."""
-    stay = f"\nOf these, {held:,} held and {unconfirmed:,} unconfirmed stay until that ends."
+    stay = f"\nOf these, {held:,} held and {unconfirmed:,} unconfirmed files stay until they are released or confirmed."
     unknown = f"\nNot deleted: {count_of(unknown_stream, 'file')} whose stream is not known."
     return (stay if held or unconfirmed else "") + (unknown if unknown_stream else "")
 
 
 def _describe_open_calls(count: int, files: list[int]) -> str:
     more = f" and {count - len(files):,} more" if count > len(files) else ""
-    text = f"\nA call has left already that may still delete file {', '.join(map(str, files))}{more}"
+    text = f"\nA call is already under way that may still delete file {', '.join(map(str, files))}{more}"
     return f"{text}: see `zego-retention files show ID` in a moment." if count else ""
 
 
 def _name_files(what: str, numbers: list[int]) -> str:
-    return f"\nNot done, {what}: file {', '.join(map(str, numbers))}" if numbers else ""
+    return f"\nNot done ({what}): file {', '.join(map(str, numbers))}" if numbers else ""
 
 
 def carry_out(
@@ -130,7 +130,7 @@ def carry_out(
                         number = number if place_again is None else place_again()
                     continue
             if order.applied_at is None and time.monotonic() >= note_at:
-                note(f"order {number} waits for the process that leads: it may have a run to finish …")
+                note(f"order {number} waits for the leader, which may have to finish a run first …")
                 note_at = float("inf")
             time.sleep(_LOOK_S)
         return read_order(database, number), is_stopped()

@@ -88,7 +88,7 @@ def _examine(invocation: Invocation) -> Iterator[Check]:
     try:
         settings = invocation.read_settings(warns=False)
     except SettingsError as error:
-        yield Check("settings", Status.PROBLEM, str(error), "correct it; nothing else can be looked at before")
+        yield Check("settings", Status.PROBLEM, str(error), "correct it first; nothing else can be checked")
         return
     service = Service(settings, now=invocation.now)
     try:

@@ -42,7 +42,7 @@ def show_callback(invocation: Invocation, *, number: int, raw: bool) -> None:
 
 def replay(invocation: Invocation, *, ids: tuple[int, ...], verdict: Verdict | None, app_id: str | None) -> ExitCode:
     if bool(ids) == bool(verdict) or (ids and app_id):
-        raise click.UsageError("give either IDs, or --verdict (with --app, if you like)")
+        raise click.UsageError("give either IDs, or --verdict (and optionally --app)")
     database, now = invocation.service.database, invocation.now()
     order = place_replay(database, invocation.actor, now, ids=ids, verdict=verdict, app_id=app_id)
     return orders.report_order(invocation, order)
@@ -66,7 +66,7 @@ def verify(invocation: Invocation, *, head: str | None) -> None:
     if proof.fault is not None:
         raise CommandFailed(f"the audit was altered: {proof.fault}")
     if not is_json:
-        found = "" if noted is None else ", and the head given is among them"
+        found = "" if noted is None else ", and the given head is one of them"
         show(f"{count_of(proof.entries, 'entry', 'entries')}, all as they were written{found}.")
         show(f"head  {proof.head}", "Note the head down elsewhere, and give it to --head the next time.")
 

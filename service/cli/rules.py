@@ -45,7 +45,7 @@ _CHANGES: Final = {
     "sooner": "due sooner",
     "later": "due later",
     "no_longer_deleted": "deleted by the rules in force, and kept by these",
-    "spared": "due now, and not any more by these rules",
+    "spared": "due now by the rules in force, not by these",
     "moved": "decided by another rule",
     "unchanged": "date unchanged",
     "kept": "kept for ever",

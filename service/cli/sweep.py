@@ -46,9 +46,9 @@ _LISTING: Final = "app: app_id, vendor, state, listed, adopted, missing, gone"
 _MEANINGS: Final = {
     Outcome.DELETED: "deleted",
     Outcome.GONE: "the vendor says they were not there",
-    Outcome.RETRYABLE: "not this time: asked for again later",
-    Outcome.UNKNOWN: "nobody knows yet: asked for again later",
-    Outcome.REJECTED: "refused for good: they need a person",
+    Outcome.RETRYABLE: "failed for now: retried later",
+    Outcome.UNKNOWN: "result unknown: asked again later",
+    Outcome.REJECTED: "refused permanently: a person must act",
     Outcome.BLOCKED: "ZEGO refuses the app: the files wait",
 }
 
@@ -116,7 +116,7 @@ def reconcile(
         if adopted := sum(listing.adopted for listing in found):
             show(f"{count_of(adopted, 'file')} adopted: {_describe_fate(service)}.")
         if lost := sum(listing.lost for listing in found):
-            show(f"{count_of(lost, 'callback')} must have been lost: `zego-retention doctor` says what to check.")
+            show(f"{count_of(lost, 'callback')} were probably lost: `zego-retention doctor` shows what to check.")
     return ExitCode.NEEDS_PERSON if any(listing.needs_person for listing in found) else ExitCode.DONE
 
 
@@ -184,12 +184,12 @@ def _show_outcomes(run: RunDetail) -> None:
         show_table(("outcome", "files", "meaning"), rows)
         show("")
     else:
-        show("No file was asked for.")
+        show("No deletion was requested.")
     if run.purges_failed:
         purged = count_of(run.purges_failed, "deleted file")
         show(f"{purged} could not be purged from Wangsu's cache: purge by hand in its console.")
     if run.note and not run.plans:
-        show(f"It ended early, {safe(run.note)}: what is left stays due.")
+        show(f"It ended early ({safe(run.note)}). The remaining files stay due.")
 
 
 def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> None:
@@ -212,7 +212,7 @@ def _describe_fate(service: Service) -> str:
     with service.database.read() as tx:
         revision = find_current(tx)
     if revision is not None and not revision.by_person:
-        return "kept until a person has applied rules (`zego-retention rules apply --keep` will do)"
+        return "kept until a person applies rules, for example with `zego-retention rules apply --keep`"
     cooling_off = service.settings.cooling_off
     wait = f", and none is deleted within {format_duration(cooling_off)}" if cooling_off else ""
     return f"the rules decide them like any other{wait}"

@@ -53,7 +53,7 @@ _NEXT_STEPS: Final = """\
      export ZEGO_RETENTION_SERVER_SECRET=…
      export ZEGO_RETENTION_CALLBACK_SECRET=…
      export ZEGO_RETENTION_PUBLIC_URL=https://where-zego-reaches-you
-2. Say how long recordings are kept: all alike (or by rules as above, see step 6):
+2. Say how long recordings are kept: one window for all (or rules as above, see step 6):
      export ZEGO_RETENTION_KEEP=30d
 3. {command} serve
      takes callbacks, and sweeps every 15 minutes; a reverse proxy with TLS passes them on to 127.0.0.1:8080
@@ -75,7 +75,7 @@ def run_demo(now: Callable[[], datetime]) -> bool:
     show(_INTRODUCTION)
     broken = _play(now)
     if broken:
-        show("", "The demo did not come out as it had to:", *(f"- {line}" for line in broken))
+        show("", "The demo failed:", *(f"- {line}" for line in broken))
         return False
     command = "zego-retention"
     if not shutil.which(command):
@@ -135,7 +135,7 @@ def _play(now: Callable[[], datetime]) -> list[str]:
         stored = {file_id for vendor in Vendor for file_id in sandbox.files(_APP, vendor)}
         broken += find_broken(files, stored)
     if not broken:
-        show("", f"Proof: ZEGO still stores {len(stored)} files, exactly those that the inventory has as left.")
+        show("", f"Proof: ZEGO still stores {len(stored)} files, exactly those that the inventory lists as present.")
     return broken
 
 
@@ -145,7 +145,7 @@ def _send_callbacks(port: int, secret: str, now: datetime) -> list[str]:
         (each, each.stream, SHAPES[each.shape] + ", signed an hour ago" * bool(each.sent_ago)) for each in RECORDINGS
     ]
     posts.append((RECORDINGS[0], "trial-anna again", "a repeat: changes nothing"))
-    posts.append((RECORDINGS[3]._replace(stream="trial-x"), "a forged one", "calls lesson-7 a trial room"))
+    posts.append((RECORDINGS[3]._replace(stream="trial-x"), "a forged one", "claims that lesson-7 is a trial room"))
     rows, broken = [], []
     for recording, name, shape in posts:
         signed_with, wanted = ("a guess", 401) if name == "a forged one" else (secret, 200)
@@ -191,9 +191,9 @@ def _sweep(service: Service) -> None:
     _begin("4  One sweep")
     show(f"{run.calls} calls of DeleteMedia; files: {describe_counts(run.outcomes)}.")
     show(
-        "One call failed whole because of a single file (trial-ben): it was halved until that file stood alone,",
+        "One call failed because of one file (trial-ben): it was split in halves until that file was alone,",
         "and the others were deleted. trial-dora is locked, and the answer says nothing of trial-hana, which is",
-        "not reported as deleted. All three are asked for again, later.",
+        "not reported as deleted. All three are retried later.",
     )
 
 

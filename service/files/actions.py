@@ -229,7 +229,7 @@ def erase_files(
         raise NotAsExpected(expect, preview)
     if not preview.files:
         unknown = f"; {count_of(preview.unknown_stream, 'file')} of unknown stream" if preview.unknown_stream else ""
-        raise NotPossible(f"none of these files is there any more{unknown}: there is nothing to delete")
+        raise NotPossible(f"all of these files are already deleted or gone{unknown}: there is nothing to delete")
     erasure = Erasure(
         id=0,
         app_id=request.app_id if request.stream_pattern is not None else None,

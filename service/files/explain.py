@@ -117,7 +117,7 @@ def _describe_next(
     if decided.state is FileState.SCHEDULED and decided.call_after is not None and latest is None:
         at = describe_moment(max(decided.call_after, now))
         by = "sweep" if sweeps else "`zego-retention sweep` (none runs by itself: ZEGO_RETENTION_SWEEP_EVERY is off)"
-        return f"deleted by the first {by} after {at}, if the rules still say so then"
+        return f"the first {by} after {at} deletes it, if the rules still say so then"
     until = "more becomes known of it" if latest is None else "it is not one of the newest of its stream any more"
     return f"nothing, unless the rules change or {until}"
 

@@ -93,7 +93,7 @@ _COPY_AGAIN: Final = "copy the callback secret again from ZEGO's console into ZE
 _IN_CONSOLE: Final = "in ZEGO's console: Project → Server callback → Recording file"
 _CALLBACKS: Final = {
     Verdict.FORGED: (
-        "refused: the signature fits none of the app's callback secrets",
+        "refused: the signature matches none of the app's callback secrets",
         f"if ZEGO sent them, {_COPY_AGAIN}, {_REPLAY} forged`",
     ),
     Verdict.WRONG_PATH: ("refused: they came to another path than the callback URL's", f"{{}}, {_REPLAY} wrong_path`"),
@@ -191,7 +191,7 @@ def _check_calls(_settings: Settings, tx: Transaction, now: datetime) -> Finding
         what = f"app {state.app_id}" + (f", vendor {state.vendor}," if state.vendor else "")
         said = f"ZEGO answered {state.code} {state.message}".rstrip()
         if state.blocked:
-            text = f"{what} is blocked since {describe_moment(state.since)}: {said}"
+            text = f"{what} has been blocked since {describe_moment(state.since)}: {said}"
             yield _ATTENTION, text, state.advice
         elif state.until is not None:
             text = f"{what} pauses until {describe_moment(state.until)}: {count_of(state.failures, 'failure')}, {said}"
@@ -224,7 +224,7 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
             continue  # reported with the calls
         elif slots is None:
             fix = "set ZEGO_RETENTION_SWEEP_EVERY, or run `zego-retention sweep`, to delete them"
-            yield _ATTENTION, f"{what} would be deleted by now, were sweeps not off", fix
+            yield _ATTENTION, f"{what}; sweeps are off, so they stay", fix
         elif due.oldest < _find_late_slot(slots, settings.claim_lease, now):
             text = f"{what}, and no sweep has deleted them since {describe_moment(due.oldest)}"
             fix = "the other checks or the worker's log say why; `zego-retention sweep` deletes them now"

@@ -46,7 +46,7 @@ def examine(
         if is_readable:
             yield from _guard(name, partial(_look, name, settings, database, now))
         else:
-            yield Check(name, Status.SKIPPED, "cannot be looked at before the database is ready")
+            yield Check(name, Status.SKIPPED, "cannot be checked until the database is ready")
     if settings.apps:
         with ThreadPoolExecutor(_MAX_APPS_AT_ONCE) as pool:
             accesses = list(pool.map(lambda app: _check_access(app, clients[app.app_id], now), settings.apps))
@@ -63,7 +63,7 @@ def _guard(name: str, look: Callable[[], list[Check]]) -> list[Check]:
         if not fix and not isinstance(error, UnfitDatabase):  # (which says itself what helps)
             fix = "make the database reachable, or correct ZEGO_RETENTION_DATABASE_URL"
     except Exception as error:  # noqa: BLE001  (whatever it is: the other checks have to appear)
-        text, fix = f"looking at it failed with {type(error).__name__}", "report this as a defect"
+        text, fix = f"this check failed with {type(error).__name__}", "report this as a defect"
     return [Check(name, Status.PROBLEM, text, fix)]
 
 

@@ -38,18 +38,18 @@ _PROCESS: Final = {
 }
 _APP_AND_VENDOR: Final = ("app", "vendor")
 _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "database_up": ("1 if the database could be asked; if it is 0, the figures that live there are left out.", ()),
+    "database_up": ("1 if the database answered; if 0, the figures from the database are missing.", ()),
     "files": ("Media files, by state.", ("state",)),
-    "files_due": ("Scheduled media files whose date has come, and that wait for nothing but a sweep.", ()),
-    "files_cooling": ("Scheduled media files whose date has come, but that wait for a cooling-off.", ()),
-    "files_overdue_unconfirmed": ("Unconfirmed media files whose date has come: confirm them.", ()),
+    "files_due": ("Scheduled media files that the next sweep deletes.", ()),
+    "files_cooling": ("Scheduled media files that are due, but wait for a cooling-off.", ()),
+    "files_overdue_unconfirmed": ("Unconfirmed media files that are overdue: confirm them.", ()),
     "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due.", ()),
     "breaker_open": ("1 while the breaker stops an app until somebody approves its plan.", ("app",)),
     "gate_blocked": ("1 while nothing is deleted for this app and vendor until somebody acts.", _APP_AND_VENDOR),
     "gate_paused": ("1 while an app backs off.", _APP_AND_VENDOR),
     "inbox_callbacks": ("Stored callbacks, by verdict.", ("verdict",)),
     "inbox_unfinished": ("Stored callbacks that are not understood yet.", ()),
-    "lost_callbacks": ("Media files that only a listing showed although their callback should have come.", ("app",)),
+    "lost_callbacks": ("Media files whose callback was lost: only a listing showed them.", ("app",)),
     "runs": ("Runs, by state.", ("state",)),
     "last_pass_finished_timestamp_seconds": ("When the last sweep (retries aside) ended, in Unix time.", ()),
     "last_listing_finished_timestamp_seconds": ("When the last complete listing ended, in Unix time.", _APP_AND_VENDOR),

@@ -52,7 +52,9 @@ class HoldBook:
         try:
             return next(self.iterate(file, now), None)
         except Exception as error:  # noqa: BLE001  (whatever it is: the file is held)
-            return Hold(0, file.app_id, f"the holds could not be checked ({type(error).__name__}): report this")
+            return Hold(
+                0, file.app_id, f"the holds could not be checked ({type(error).__name__}): report this as a defect"
+            )
 
     def iterate(self, file: MediaFile, now: datetime) -> Iterator[Hold]:
         """All holds in force on a file."""
@@ -90,7 +92,7 @@ def place_hold(  # noqa: PLR0913  (what a hold is made of, each by its own name)
     if until is not None and until.tzinfo is None:
         raise BadOrder("until", "the end of the hold has no time zone: write for example 2026-12-31T18:00:00Z")
     if until is not None and until <= now:
-        raise BadOrder("until", f"the hold would be over already: {format_moment(until)} is not in the future")
+        raise BadOrder("until", f"the hold would already be over: {format_moment(until)} is in the past")
     if stream_pattern is not None:
         check_pattern(stream_pattern)
         check_app(app_id, known_apps)
@@ -168,7 +170,7 @@ def _find_target(tx: Transaction, number: int, app_id: str | None) -> dict[str, 
     if app_id is not None and app_id != file.app_id:
         raise BadOrder("app_id", f"file {number} belongs to app {file.app_id}, not to {app_id}")
     if file.state is FileState.DELETED:
-        raise BadOrder("file", f"file {number} is deleted: there is nothing left to hold")
+        raise BadOrder("file", f"file {number} is deleted: it cannot be held")
     return {"app_id": file.app_id, "vendor": file.vendor, "file_id": file.file_id}
 
 

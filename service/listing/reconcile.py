@@ -76,7 +76,7 @@ def place_reconcile(
     if not apps or not vendors:
         raise NotPossible("there is no app or vendor to reconcile")
     if since is not None and since >= now:
-        raise NotPossible(f"since {describe_moment(since)} lies ahead: name a moment in the past")
+        raise NotPossible(f"since {describe_moment(since)} is in the future: name a moment in the past")
     app_ids, names = sorted(set(apps)), [vendor.value for vendor in Vendor if vendor in vendors]
     payload = {"apps": app_ids, "vendors": names, "since": since and since.astimezone(UTC).isoformat()}
     subject = f"app {', '.join(app_ids)}, {', '.join(names)}"
@@ -308,7 +308,7 @@ class _Comparison:
         if not missing:
             return None
         if row is None or not row.listed:
-            return f"it shows no file at all, although {count_of(present, 'file')} should be there: none is gone"
+            return f"it shows no file, although {count_of(present, 'file')} should be there; no file is marked gone"
         is_too_many = to_end > share * present
         for after in range(0, highest, store.RANGE):
             work = partial(self.end_range, missing_by=None if is_too_many else missing_by, after=after)

@@ -117,7 +117,7 @@ def interrupt_running(
 ) -> int:
     """End the record of listings whose process is gone, as a new leader does, or only those of an app and vendor."""
     changed = update(listings).where(listings.c.state == ListingState.RUNNING, *_of(app_id, vendor))
-    note = "its process ended before it did; the next one starts over"
+    note = "its process ended before the listing did; the next one starts over"
     return count_changed(tx.execute(changed.values(state=ListingState.INTERRUPTED, note=note, finished_at=now)))
 
 

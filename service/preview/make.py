@@ -300,7 +300,9 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     def put(tx: Transaction) -> Applied:
         lock_head(tx)
         if find_current_number(tx) != in_force.revision:
-            raise NotPossible("nothing was applied: others change the rules; see `zego-retention rules history`")
+            raise NotPossible(
+                "nothing was applied: somebody else is changing the rules; see `zego-retention rules history`"
+            )
         at = now()
         numbers = put_in_force(tx, actor, candidate.rules, candidate.source, at, cooling_off, preview=shown)
         return Applied(*numbers, found.sooner_count, at + cooling_off if cooling_off and found.sooner_count else None)

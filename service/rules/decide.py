@@ -19,13 +19,13 @@ _NEVER_DECIDED: Final = END_STATES | {FileState.DELETING}
 _EARLIEST_END: Final = datetime(2015, 1, 1, tzinfo=UTC)
 _MAX_CLOCK_SKEW: Final = timedelta(minutes=2)
 _WAITS_FOR_A_PERSON: Final = (
-    "only a listing shows it, and nobody but the setting KEEP applied the rules: it waits until a person does"
-    " (`rules apply --keep` will do)"
+    "only a listing shows it, and the rules come from the setting KEEP alone: it waits until a person applies rules,"
+    " for example with `zego-retention rules apply --keep`"
 )
 _UNTIL_CONFIRMED: Final = "kept until a listing or a person confirms it"
 WHY_UNCONFIRMED: Final = {
-    Suspicion.STALE: f"its callback was too old, or dated ahead, when it arrived: {_UNTIL_CONFIRMED}",
-    Suspicion.CONFLICT: f"callbacks about it contradict others, in a fact or by their signature: {_UNTIL_CONFIRMED}",
+    Suspicion.STALE: f"its callback was too old, or dated in the future, when it arrived: {_UNTIL_CONFIRMED}",
+    Suspicion.CONFLICT: f"callbacks with the same signature have different contents: {_UNTIL_CONFIRMED}",
 }
 
 
@@ -44,8 +44,8 @@ class RetentionRule:
     @cached_property
     def reason(self) -> str:
         """What it does with a file that it decides, as a reason."""
-        window = "for ever" if self.keep is None else f"for {format_duration(self.keep)}"
-        return f'rule "{self.name}" keeps it {window}'
+        does = "keeps files for ever" if self.keep is None else f"deletes files older than {format_duration(self.keep)}"
+        return f'rule "{self.name}" {does}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def apply_rule(file: MediaFile, rules: RuleSet, rule: RetentionRule | None, miss
             due_at = file.aged_from + rule.keep
             return Decision(FileState.SCHEDULED, rule.name, due_at, rule.reason, rule.keep_latest)
         except OverflowError:
-            reason = f"{rule.reason}, which is past the end of the calendar"
+            reason = f"{rule.reason}, but that date is past the end of the calendar"
     return Decision(FileState.KEPT, rule.name, None, reason, missing=fact)
 
 
@@ -170,7 +170,9 @@ def trust_end(
 def describe_hold(file: MediaFile, hold: Hold) -> str:
     """A hold as the reason why a file is kept."""
     until = "" if hold.until is None else f" until {describe_moment(hold.until)}"
-    unknown = " (its stream is not known, so it may be meant)" if hold.file_id is None and not file.stream_id else ""
+    unknown = (
+        " (its stream is not known, so the hold may concern it)" if hold.file_id is None and not file.stream_id else ""
+    )
     return f"held{until}: {hold.reason}{unknown}"
 
 

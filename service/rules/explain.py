@@ -92,13 +92,13 @@ def describe_date(file: MediaFile, rule: RetentionRule | None, due_at: datetime 
         return None
     date = describe_moment(due_at)
     if rule is None or rule.keep is None:
-        return f"due at once, when its erasure was requested: {date}"
+        return f"due since its erasure was requested: {date}"
     start = "arrived" if file.ended_at == file.received_at else "ended"
     if file.aged_from != file.ended_at:
-        start = "made, says the vendor,"
+        start = "made (says the vendor)"
     since = f"{start} {describe_moment(file.aged_from)} + {format_duration(rule.keep)}"
     is_so = due_at - file.aged_from == rule.keep
-    return f"{since} = {date}" if is_so else f"{since} by today's facts; {date} by those it was decided on"
+    return f"{since} = {date}" if is_so else f"{since} by today's facts; {date} by the facts when it was decided"
 
 
 def describe_wait(file: MediaFile, now: datetime) -> str | None:
@@ -107,8 +107,8 @@ def describe_wait(file: MediaFile, now: datetime) -> str | None:
         return None
     until = describe_moment(file.wait_until)
     if file.wait_reason is WaitReason.RETRY:
-        return f"the last attempt did not succeed, so it is asked for again after {until}"
+        return f"the last attempt did not succeed, so it is retried after {until}"
     if file.wait_reason is WaitReason.ADOPTION:
         found = "" if file.adopted_at is None else f" on {describe_moment(file.adopted_at)}"
-        return f"a listing first showed it{found}, so it is not called before {until}"
-    return f"its date was brought forward by a change that can still be taken back, so it is not called before {until}"
+        return f"a listing first showed it{found}, so it waits until {until}"
+    return f"its date moved earlier during a cooling-off, so it waits until {until}"

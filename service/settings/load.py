@@ -147,7 +147,7 @@ class Settings(_Frozen):
         urls = {f"{PREFIX}API_URL": self.api_url} | {f"api_url of app {app.app_id}": app.api_url for app in self.apps}
         for name, url in urls.items():
             if values.is_plain_and_far(url) and not self.allow_plain_http:  # calls carry signatures
-                hint = f"write https, or set {PREFIX}ALLOW_PLAIN_HTTP=true if you must"
+                hint = f"write https, or set {PREFIX}ALLOW_PLAIN_HTTP=true to allow it"
                 raise ValueError(f"{name}: {url!r} is plain http; {hint}")
         if {"sweep_every", "sweep_cron"} <= self.model_fields_set and self.sweep_cron is not None:
             raise ValueError(f"{PREFIX}SWEEP_EVERY and {PREFIX}SWEEP_CRON are both set; keep one of them")

@@ -126,7 +126,7 @@ def credit_earlier_attempt(result: FileResult) -> FileResult:
     """Read `gone` after an attempt of unknown outcome: that attempt is what deleted the file."""
     if result.outcome is not Outcome.GONE:
         return result
-    reason = "not there any more: an earlier attempt, whose answer was never seen, deleted it"
+    reason = "no longer there: an earlier attempt, whose answer was never received, deleted it"
     message = f"{reason} ({result.message})" if result.message else reason
     return replace(result, outcome=Outcome.DELETED, message=message)
 

@@ -81,7 +81,7 @@ class Recorder:
         if failure:
             return file._replace(state=FileState.FAILED, state_reason=f"{failure}: {result.summary}")
         when = f"after {describe_moment(retry_at)}" if retry_at else "once ZEGO accepts calls"
-        reason = f"last attempt {result.outcome.value} ({result.summary}); asked for again {when}"
+        reason = f"last attempt {result.outcome.value} ({result.summary}); retried {when}"
         if retry_at is not None and (file.wait_until is None or file.wait_until < retry_at):
             # (Else something lets it wait for longer, since it was claimed.)
             file = file._replace(wait_until=retry_at, wait_reason=WaitReason.RETRY)
@@ -127,5 +127,5 @@ def close_open_attempts(tx: Transaction, now: datetime, policy: RetryPolicy, jit
     it is. Returns how many attempts there were.
     """
     until = now + policy.find_delay(1, jitter())
-    reason = f"the answer to its last call was not recorded; asked for again after {describe_moment(until)}"
+    reason = f"the answer to its last call was not recorded; retried after {describe_moment(until)}"
     return claim_store.close_open(tx, until, reason, now)

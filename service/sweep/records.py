@@ -157,7 +157,7 @@ class AppState:
         if not self.blocked:
             until = "" if self.until is None else f" until {describe_moment(self.until)}"
             return f"{what} pauses{until}: {why}"
-        return f"{what} is blocked since {describe_moment(self.since)}: {why}; {self.advice}"
+        return f"{what} has been blocked since {describe_moment(self.since)}: {why}; {self.advice}"
 
     @property
     def advice(self) -> str:

@@ -169,7 +169,7 @@ def _parse_merged(envelope: Envelope) -> Announcement | NoFile:
     if file_id in (None, ""):
         return NoFile(Verdict.IGNORED, "the merged file has no file_id (Huawei sends none): the listing shows the file")
     if code != "0":
-        raise ValueError("the compose event has no code, so nobody knows whether the merge worked")
+        raise ValueError("the compose event has no code, so it is not known whether the merge worked")
     return _announce(envelope, Vendor.TENCENT, "file_id", file_id)
 
 

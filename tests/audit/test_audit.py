@@ -105,7 +105,7 @@ def test_every_altered_fact_of_an_entry_is_found(database: Database, change: str
     write(database, 650)
     tamper(database, f"UPDATE audit_entries SET {change} WHERE number = 620")  # noqa: S608  (our own words)
     verified = verify_chain(database)
-    assert verified.fault == "entry 620 is not what was chained: it or its hash was altered"
+    assert verified.fault == "entry 620 does not match its hash: one of them was altered"
     assert verified.head.number == 619
 
 
@@ -116,16 +116,16 @@ def test_every_altered_fact_of_an_entry_is_found(database: Database, change: str
         (["DELETE FROM audit_entries WHERE number > 7"], "entry 8 is missing: the audit ends at 7, and its head is 9"),
         (
             ["DELETE FROM audit_entries WHERE number = 4", "UPDATE audit_entries SET number = 4 WHERE number = 5"],
-            "entry 4 is not what was chained: it or its hash was altered",
+            "entry 4 does not match its hash: one of them was altered",
         ),
         (["UPDATE audit_head SET number = 5"], "entry 6 is missing: the audit ends at 5, and its head is 5"),
-        (["DELETE FROM audit_head"], "there are entries beyond 0, which is where the audit ends: it was altered"),
+        (["DELETE FROM audit_head"], "the audit ends at entry 0, but there are later entries: it was altered"),
         (
             [
                 "UPDATE audit_head SET number = 8",
                 "UPDATE audit_head SET hash = (SELECT hash FROM audit_entries WHERE number = 8)",
             ],
-            "there are entries beyond 8, which is where the audit ends: it was altered",
+            "the audit ends at entry 8, but there are later entries: it was altered",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_an_altered_entry_whose_hash_was_made_anew_is_found_by_the_next_one(data
     alteration = f"UPDATE audit_entries SET subject = 'hold 99', hash = '{forged}' WHERE number = 4"  # noqa: S608
     tamper(database, alteration)
     verified = verify_chain(database)
-    fault = "entry 5 is not what was chained: it or its hash was altered"
+    fault = "entry 5 does not match its hash: one of them was altered"
     assert (verified.head.number, verified.fault) == (4, fault)
 
 
@@ -165,10 +165,10 @@ def test_a_chain_that_was_rewritten_as_a_whole_does_not_hold_a_head_that_was_not
     assert verify_chain(database).fault is None
     fault = verify_chain(database, noted).fault
     assert fault is not None
-    assert fault.startswith("entry 9 has another hash than the head noted")
+    assert fault.startswith("entry 9 has another hash than the noted head")
     tamper(database, "DELETE FROM audit_entries", "DELETE FROM audit_head")
     write(database, 3)
-    assert verify_chain(database, noted).fault == "the audit ends at 3, before the head noted: entries were removed"
+    assert verify_chain(database, noted).fault == "the audit ends at 3, before the noted head: entries were removed"
 
 
 def test_verifying_while_others_write_finds_nothing(database: Database) -> None:

@@ -115,7 +115,7 @@ def _make_rows(now: datetime, count: int, apps: Sequence[str], *, all_due: bool)
             size_bytes=10**8,
             replay_url=f"https://media.invalid/{file_id(number)}.mp4",
             state=FileState.SCHEDULED,
-            state_reason='rule "everything" keeps it for 30d',
+            state_reason='rule "everything" deletes files older than 30d',
             state_at=ended_at,
             rule="everything",
             due_at=ended_at + timedelta(days=30),
@@ -185,7 +185,7 @@ def _update_bare(kind: str, url: str) -> float:
     later = "strftime('%Y-%m-%d %H:%M:%S.000000', {}, '+30 days')" if kind == "sqlite" else "{} + interval '30 days'"
     statement = (
         f"UPDATE media_files SET due_at = {later.format('due_at')}, call_after = {later.format('call_after')}, "  # noqa: S608
-        "state_reason = 'rule \"everything\" keeps it for 60d', revision = 2"
+        "state_reason = 'rule \"everything\" deletes files older than 60d', revision = 2"
     )
     if kind == "sqlite":
         with sqlite3.connect(house.sqlite_path(url), isolation_level=None) as file:
@@ -208,7 +208,7 @@ def _count_wrong(url: str, count: int) -> int:
     with database.read() as tx:
         right = tx.exec_driver_sql(
             f"SELECT count(*) FROM media_files WHERE id <= {count} AND revision = 2 AND call_after = due_at"  # noqa: S608
-            " AND state = 'scheduled' AND state_reason = 'rule \"everything\" keeps it for 60d'"
+            " AND state = 'scheduled' AND state_reason = 'rule \"everything\" deletes files older than 60d'"
         ).scalar_one()
     database.dispose()
     return count - int(right)

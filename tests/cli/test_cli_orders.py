@@ -81,7 +81,7 @@ def test_a_hold_that_is_not_valid_is_refused(run: Run, world: World) -> None:
     assert run("holds", "add", "--file", 1, "--stream", "x", "--reason", "x").code == 2
     assert run("holds", "add", "--file", 1).code == 2
     assert "there is no file 9" in run("holds", "add", "--file", 9, "--reason", "x").err
-    assert "not in the future" in run("holds", "add", "--file", 1, "--reason", "x", "--until", "2026-02-01").err
+    assert "is in the past" in run("holds", "add", "--file", 1, "--reason", "x", "--until", "2026-02-01").err
     assert "tomorrow" in run("holds", "add", "--file", 1, "--reason", "x", "--until", "tomorrow").err
     assert run("holds", "list", "--json").objects == []
 
@@ -94,12 +94,12 @@ def test_retry_starts_over_with_failed_files(run: Run, world: World) -> None:
     assert "zego-retention files retry 1" in run("files", "explain", 1).out
     assert run("files", "retry", 2).code == 1
     retried = run("files", "retry", "--all-failed", "--by", "bo")
-    assert (retried.code, retried.out) == (0, "1 file will be asked for again by the next sweep.\n")
+    assert (retried.code, retried.out) == (0, "The next sweep retries 1 file.\n")
     assert world.state("bad") == "scheduled"
     world.sandbox.heal("bad")
     world.sweep()
     assert world.states() == {"deleted": ["bad", "good"]}
-    assert run("files", "retry", "--all-failed").err == "no file is failed\n"
+    assert run("files", "retry", "--all-failed").err == "no file has failed\n"
     [entry] = run("audit", "list", "--json", "--action", "files.retry").objects
     assert (entry["actor"], entry["through"], entry["subject"]) == ("bo", "command line", "file 1")
 
@@ -124,7 +124,7 @@ def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) ->
     shown = run(*asked)
     assert (shown.code, shown.out) == (1, "")
     assert "2 files would be deleted" in shown.err
-    assert "1 held and 0 unconfirmed stay" in shown.err
+    assert "1 held and 0 unconfirmed files stay" in shown.err
     assert "Not deleted: 1 file whose stream is not known." in shown.err
     assert shown.err.endswith("nothing was done; to delete 2 files, add --count 2\n")
     refused = run(*asked, "--count", 1)
@@ -134,14 +134,14 @@ def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) ->
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "Erasure 1 takes 2 files; the next sweep deletes them.\n"
-        "Of these, 1 held and 0 unconfirmed stay until that ends.\n"
+        "Of these, 1 held and 0 unconfirmed files stay until they are released or confirmed.\n"
         "Not deleted: 1 file whose stream is not known.\n"
     )
     world.sweep()
     assert world.stored() == {"file-00001", "found-00000"}
     erasure = run("erasures", "show", 1, "--json").object
     assert (erasure["files"], erasure["by_state"]) == (2, {"held": 1, "deleted": 1})
-    assert "no file that is still there fits" in run("files", "delete", "--stream", "n", "--reason", "x").err
+    assert "no present file matches" in run("files", "delete", "--stream", "n", "--reason", "x").err
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -193,7 +193,7 @@ def test_the_audit_is_verified_exported_and_its_alteration_noticed(run: Run, wor
     verified = run("audit", "verify")
     assert "2 entries, all as they were written." in verified.out
     head = verified.out.split("head  ")[1].split()[0]
-    assert "the head given is among them" in run("audit", "verify", "--head", head).out
+    assert "the given head is one of them" in run("audit", "verify", "--head", head).out
     assert run("audit", "verify", "--head", "nonsense").code == 2
     assert [entry["number"] for entry in run("audit", "export").objects] == [1, 2]
     assert [entry["number"] for entry in run("audit", "export", "--after", 1).objects] == [2]
@@ -233,7 +233,7 @@ def test_an_order_that_cannot_be_applied_exits_3_with_the_reason(
     hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
     with ticking(world):
         assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 3
-    assert "recorded, but it could not be applied so far: ValueError: a defect" in capsys.readouterr().err
+    assert "recorded, but applying it failed: ValueError: a defect" in capsys.readouterr().err
 
 
 def test_without_a_worker_a_command_applies_its_order_and_starts_no_sweep(run: Run, world: World) -> None:
@@ -259,5 +259,5 @@ def test_a_hold_names_the_files_whose_call_has_left(
     with ticking(world):
         assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 0
     sweep.join()
-    assert "A call has left already that may still delete file 1" in capsys.readouterr().out
+    assert "A call is already under way that may still delete file 1" in capsys.readouterr().out
     assert world.state("due") == "deleted"

@@ -72,9 +72,9 @@ def test_a_blocked_app_exits_3_and_its_files_stay_due(run: Run, world: World) ->
     world.sandbox.always(answer_code(7, "auth failed"))
     ended = run("sweep")
     assert ended.code == 3
-    assert f"app {APP} is blocked" in ended.out
+    assert f"app {APP} has been blocked" in ended.out
     assert world.state("old") is FileState.SCHEDULED
-    assert f"app {APP} is blocked" in run("files", "explain", 1).out
+    assert f"app {APP} has been blocked" in run("files", "explain", 1).out
 
 
 def test_without_rules_it_says_that_nothing_is_ever_deleted(run: Run, world: World) -> None:
@@ -160,7 +160,7 @@ def test_a_listing_that_is_incomplete_exits_3(run: Run, world: World) -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_slip_is_refused_before_anything_is_read(run: Run, world: World) -> None:
     assert "app 555 is not in the settings" in run("reconcile", "--app", "555").err
-    assert "lies ahead" in run("reconcile", "--since", "1d").err
+    assert "is in the future" in run("reconcile", "--since", "1d").err
     assert run("reconcile", "--vendor", "Azure").code == 2
     assert world.sandbox.calls == ()
 

@@ -159,7 +159,7 @@ def test_confirming_thousands_takes_several_transactions(house: House) -> None:
         ((2, 1), "file 1 is scheduled", NotPossible),
         ((2, 99), "there is no file 99: see `zego-retention files list`", NoSuchThing),
         ((), "no file is named", NotPossible),
-        (tuple(range(10_001)), "10,001 files are named one by one: 10,000 are the most", NotPossible),
+        (tuple(range(10_001)), "10,001 files were given: at most 10,000 are allowed", NotPossible),
     ],
 )
 def test_all_files_of_a_confirmation_are_unconfirmed_or_nothing_is_ordered(

@@ -69,8 +69,8 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
     ("not swept", lambda s: s.add_due(2), Status.ATTENTION, "no sweep has deleted them", "zego-retention sweep"),
     ("no such app", lambda s: s.add_due(app_id="42"), Status.ATTENTION, "not in the settings", "add it"),
     ("flagged", lambda s: s.add_files(decide_again=True), Status.WARNING, "1 file to be decided", "running worker"),
-    ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} is blocked since", "ZEGO's support"),
-    ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, is", "tries one"),
+    ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} has been blocked since", "ZEGO's support"),
+    ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, has", "tries one"),
     (
         "pausing",
         lambda s: s.add_app_state(vendor="Ws", blocked=False, until=NOW + HOUR),
@@ -279,9 +279,7 @@ def test_sweeps_that_are_off_say_what_would_be_deleted_by_now(scene: Scene) -> N
     scene.variables["SWEEP_EVERY"] = "off"
     assert scene.troubles() == []
     scene.add_due(7, since=timedelta(seconds=1))
-    assert (
-        scene.trouble().text == f"app {APP}: 7 files whose date has come would be deleted by now, were sweeps not off"
-    )
+    assert scene.trouble().text == f"app {APP}: 7 files whose date has come; sweeps are off, so they stay"
 
 
 def test_listings_that_are_overdue_or_off_are_named(scene: Scene) -> None:

@@ -233,13 +233,13 @@ def test_a_hold_on_one_stream_reaches_thousands_of_files_of_unknown_stream_in_ra
         ({"reason": "two\nlines"}, "reason", "line breaks"),
         ({"reason": "x" * 1_001}, "reason", "1,001 characters"),
         ({"stream_pattern": ""}, "stream_pattern", "is empty"),
-        ({"stream_pattern": "x" * 256}, "stream_pattern", "256 characters: 255 are the most"),
+        ({"stream_pattern": "x" * 256}, "stream_pattern", "256 characters: at most 255 are allowed"),
         ({"stream_pattern": "a\x00"}, "stream_pattern", "cannot be shown"),
         ({"stream_pattern": None}, "file", "either one file or a stream pattern"),
         ({"file": 1}, "file", "either one file or a stream pattern"),
         ({"app_id": None}, "app_id", "say which"),
         ({"app_id": "42"}, "app_id", f"app 42 is not configured: known are {APP}, {OTHER_APP}"),
-        ({"until": START}, "until", "over already"),
+        ({"until": START}, "until", "already be over"),
         ({"until": datetime(2027, 1, 1)}, "until", "no time zone"),  # noqa: DTZ001
         ({"stream_pattern": None, "file": 99}, "file", "there is no file 99"),
     ],
@@ -264,7 +264,7 @@ def test_a_file_of_another_app_is_not_held_by_mistake(house: House) -> None:
 def test_a_deleted_file_is_not_held(house: House) -> None:
     (number,) = house.add("a")
     house.change(number, state=FileState.DELETED)
-    with pytest.raises(BadOrder, match=f"file {number} is deleted: there is nothing left to hold"):
+    with pytest.raises(BadOrder, match=f"file {number} is deleted: it cannot be held"):
         house.hold(file=number)
 
 

@@ -196,7 +196,7 @@ def test_rules_that_others_put_in_force_at_this_moment_stop_it(world: World) -> 
             return super().transact(work)
 
     slow = Slow(world.database.url.render_as_string(hide_password=False))
-    with pytest.raises(NotPossible, match="nothing was applied: others change the rules"):
+    with pytest.raises(NotPossible, match="nothing was applied: somebody else is changing the rules"):
         apply_rules(slow, world.service.reader, LONGER, TESTER, DAY, world.clock)
     slow.dispose()
     assert in_force(world).number == 2

@@ -48,7 +48,7 @@ def test_the_first_rule_that_matches_decides() -> None:
 @pytest.mark.parametrize("now", [END, LATER])
 def test_a_file_is_due_when_its_window_has_passed_since_its_end(now: datetime) -> None:
     decision = by_rules(REST, now=now)
-    assert decision == Decision(FileState.SCHEDULED, "rest", END + 30 * DAY, 'rule "rest" keeps it for 30d')
+    assert decision == Decision(FileState.SCHEDULED, "rest", END + 30 * DAY, 'rule "rest" deletes files older than 30d')
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_age_counts_from_the_later_of_its_end_and_the_vendors_own_time(
     [
         (SMALL, FILE, 'rule "small" cannot be judged: its size is not known', "size"),
         (LESSONS, FILE._replace(stream_id=""), 'rule "lessons" cannot be judged: its stream is not known', "stream"),
-        (EXAMS, FILE._replace(stream_id="exam-1"), 'rule "exams" keeps it for ever', None),
+        (EXAMS, FILE._replace(stream_id="exam-1"), 'rule "exams" keeps files for ever', None),
         (
             REST,
             FILE._replace(ended_at=datetime(9999, 12, 31, tzinfo=UTC)),
-            'rule "rest" keeps it for 30d, which is past the end of the calendar',
+            'rule "rest" deletes files older than 30d, but that date is past the end of the calendar',
             None,
         ),
         (
@@ -101,7 +101,7 @@ def test_adopted_files_wait_until_a_person_has_applied_rules() -> None:
     by_setting = RuleSet(1, (REST,), applied_by_person=False)
     decision = decide(adopted, by_setting, None, None, LATER)
     assert (decision.state, decision.rule, decision.due_at) == (FileState.KEPT, "rest", None)
-    assert "`rules apply --keep` will do" in decision.reason
+    assert "until a person applies rules" in decision.reason
     assert decide(FILE, by_setting, None, None, LATER).due_at == END + 30 * DAY
     assert by_rules(REST, file=adopted).due_at == END + 30 * DAY
     assert decide(adopted, by_setting, None, ERASURE, LATER).state is FileState.SCHEDULED
@@ -116,7 +116,7 @@ def test_a_hold_wins_and_the_date_stays_known() -> None:
 
 def test_a_file_of_unknown_stream_may_be_the_one_that_a_hold_means() -> None:
     decision = decide(FILE._replace(stream_id=""), RuleSet(1, (REST,)), HOLD, None, LATER)
-    assert decision.reason == "held: court case (its stream is not known, so it may be meant)"
+    assert decision.reason == "held: court case (its stream is not known, so the hold may concern it)"
 
 
 @pytest.mark.parametrize("suspicion", Suspicion)

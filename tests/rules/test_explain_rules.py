@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.model import Erasure, Hold, MediaFile, Suspicion, Vendor, WaitReason
-from service.rules.decide import WHY_UNCONFIRMED, RetentionRule, RuleSet
+from service.rules.decide import RetentionRule, RuleSet
 from service.rules.explain import describe_date, describe_wait, explain, explain_past
 from service.rules.match import Match
 
@@ -43,10 +43,10 @@ def test_an_explanation_reads_like_this() -> None:
         (
             "suspicion",
             "unconfirmed",
-            WHY_UNCONFIRMED[Suspicion.CONFLICT],
+            "callbacks with the same signature have different contents: kept until a listing or a person confirms it",
         ),
         ("exams", "does not match", 'its stream "lesson-7" does not fit "exam-*"'),
-        ("lessons", "would decide", 'rule "lessons" keeps it for 7d'),
+        ("lessons", "would decide", 'rule "lessons" deletes files older than 7d'),
         ("rest", "not reached", 'rule "lessons" comes first'),
     ]
 
@@ -54,7 +54,7 @@ def test_an_explanation_reads_like_this() -> None:
 @pytest.mark.parametrize(
     ("in_order", "latest", "expected"),
     [
-        ((REST,), None, [("decides", 'rule "rest" keeps it for 30d')]),
+        ((REST,), None, [("decides", 'rule "rest" deletes files older than 30d')]),
         ((EXAMS,), None, [("does not match", 'its stream "lesson-7" does not fit "exam-*"')]),
         (
             (SMALL, REST),
@@ -62,8 +62,8 @@ def test_an_explanation_reads_like_this() -> None:
             [("cannot be judged", "its size is not known"), ("not reached", 'rule "small" comes first')],
         ),
         ((NEWEST,), "it is the newest", [("decides", "it is the newest")]),
-        ((NEWEST,), None, [("decides", 'rule "newest" keeps it for 1d')]),
-        ((REST,), "it is the newest", [("decides", 'rule "rest" keeps it for 30d')]),
+        ((NEWEST,), None, [("decides", 'rule "newest" deletes files older than 1d')]),
+        ((REST,), "it is the newest", [("decides", 'rule "rest" deletes files older than 30d')]),
         ((), None, []),
     ],
 )
@@ -82,11 +82,13 @@ def test_no_rule_is_reached_behind_an_erasure() -> None:
 
 
 def test_a_deleted_file_is_spoken_of_in_the_past() -> None:
-    lines = explain_past(FILE, rules(EXAMS, SMALL, LESSONS, REST), "lessons", 'rule "lessons" keeps it for 7d')
+    lines = explain_past(
+        FILE, rules(EXAMS, SMALL, LESSONS, REST), "lessons", 'rule "lessons" deletes files older than 7d'
+    )
     assert [(line.name, str(line.result), line.why) for line in lines] == [
         ("exams", "did not match", 'its stream "lesson-7" does not fit "exam-*"'),
         ("small", "did not match", "it did not match then; what is known of the file has changed since"),
-        ("lessons", "decided", 'rule "lessons" keeps it for 7d'),
+        ("lessons", "decided", 'rule "lessons" deletes files older than 7d'),
         ("rest", "not reached", 'rule "lessons" came first'),
     ]
 
@@ -111,15 +113,15 @@ def test_what_an_erasure_or_an_unknown_rule_deleted_has_one_line() -> None:
             FILE._replace(vendor_created_at=END + DAY),
             LESSONS,
             END + 8 * DAY,
-            "made, says the vendor, 2026-05-02 12:00 UTC + 7d = 2026-05-09 12:00 UTC",
+            "made (says the vendor) 2026-05-02 12:00 UTC + 7d = 2026-05-09 12:00 UTC",
         ),
         (
             FILE,
             LESSONS,
             END + DAY,
-            "ended 2026-05-01 12:00 UTC + 7d by today's facts; 2026-05-02 12:00 UTC by those it was decided on",
+            "ended 2026-05-01 12:00 UTC + 7d by today's facts; 2026-05-02 12:00 UTC by the facts when it was decided",
         ),
-        (FILE, None, END + HOUR, "due at once, when its erasure was requested: 2026-05-01 13:00 UTC"),
+        (FILE, None, END + HOUR, "due since its erasure was requested: 2026-05-01 13:00 UTC"),
     ],
 )
 def test_the_arithmetic_of_a_date(
@@ -131,9 +133,9 @@ def test_the_arithmetic_of_a_date(
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        (WaitReason.RETRY, "asked for again after 2026-05-02 12:00 UTC"),
-        (WaitReason.ADOPTION, "a listing first showed it on 2026-05-01 12:00 UTC, so it is not called before"),
-        (WaitReason.COOLING_OFF, "brought forward by a change that can still be taken back"),
+        (WaitReason.RETRY, "retried after 2026-05-02 12:00 UTC"),
+        (WaitReason.ADOPTION, "a listing first showed it on 2026-05-01 12:00 UTC, so it waits until"),
+        (WaitReason.COOLING_OFF, "its date moved earlier during a cooling-off"),
     ],
 )
 def test_a_wait_says_what_for_while_it_lasts(reason: WaitReason, words: str) -> None:

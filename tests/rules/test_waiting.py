@@ -60,7 +60,7 @@ def test_the_row_of_a_new_file() -> None:
     row = decided(FILE._replace(decide_again=True), keeping(30, 2))
     expected = FILE._replace(
         state=FileState.SCHEDULED,
-        state_reason='rule "all" keeps it for 30d',
+        state_reason='rule "all" deletes files older than 30d',
         state_at=NOW,
         rule="all",
         due_at=NOW + 20 * DAY,

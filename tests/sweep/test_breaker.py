@@ -311,7 +311,7 @@ def test_failed_blocked_and_overdue_files_are_reported(strict: Stage) -> None:
     attention = find_attention(strict.database, strict.sweeper.apps, strict.clock())
     assert run.state is RunState.DONE
     words = (
-        "is blocked since 2026-03-01 12:00 UTC: ZEGO answered 7 wrong secret",
+        "has been blocked since 2026-03-01 12:00 UTC: ZEGO answered 7 wrong secret",
         "1 file is given up",
         "1 file is overdue",
     )

@@ -232,7 +232,7 @@ def test_the_first_of_a_run_is_told_from_what_it_did(stage: Stage) -> None:
     assert totals.outcomes == {Outcome.REJECTED: 2, Outcome.DELETED: 1}
     assert totals.calls == len(sent) == len(stage.sandbox.calls)
     assert (len(of_run), page) == (count, of_run[2:4])
-    assert all(attempt.reason.startswith('rule "everything" keeps it for 1d') for attempt in of_run)
+    assert all(attempt.reason.startswith('rule "everything" deletes files older than 1d') for attempt in of_run)
     assert {(attempt.rule, attempt.revision) for attempt in of_run} == {("everything", 1)}
 
 

@@ -56,7 +56,7 @@ def test_a_file_has_the_keys_of_the_contract_and_its_times_are_utc(world: World)
         "stream_id": "lesson-1",
         "event": "record",
         "state": "scheduled",
-        "state_reason": 'rule "everything" keeps it for 30d',
+        "state_reason": 'rule "everything" deletes files older than 30d',
         "began_at": "2026-03-01T11:00:00Z",
         "ended_at": "2026-03-01T12:00:00Z",
         "received_at": "2026-03-01T12:00:00Z",

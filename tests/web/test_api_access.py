@@ -209,7 +209,7 @@ def test_a_wrong_parameter_is_refused_by_name(lasting_api: Api, query: str) -> N
 
 def test_a_request_is_refused_in_plain_words(lasting_api: Api) -> None:
     unknown = lasting_api.ask("GET", "/files?stat=kept")
-    assert unknown.json["detail"] == "stat: is not known here"  # type: ignore[index]
+    assert unknown.json["detail"] == "stat: is unknown"  # type: ignore[index]
     missing = lasting_api.ask("POST", "/holds", {"file": 1})
     assert missing.json["errors"] == [{"field": "reason", "detail": "is missing"}]  # type: ignore[index]
 

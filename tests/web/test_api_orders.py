@@ -188,7 +188,7 @@ def test_listings_are_asked_for(api: Api) -> None:
     assert order["result"] == {"listing_ids": [listing["id"]]}
     assert (listing["vendor"], listing["state"]) == ("Tencent", "complete")
     assert api.get(f"/listings/{listing['id']}") == listing
-    assert "lies ahead" in api.post("/listings", {"since": "2027-01-01"}, status=409)["detail"]
+    assert "is in the future" in api.post("/listings", {"since": "2027-01-01"}, status=409)["detail"]
 
 
 def test_replaying_one_callback_or_all_of_a_verdict_doubles_nothing(api: Api) -> None:

@@ -31,7 +31,7 @@ from service.wiring import Service
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _MAX_ERRORS: Final = 20
-_WORDS: Final = {"extra_forbidden": "is not known here", "missing": "is missing"}
+_WORDS: Final = {"extra_forbidden": "is unknown", "missing": "is missing"}
 _REALM: Final = 'Bearer realm="zego-retention"'
 _HOW_TO_SEND: Final = "send a token of this service, as Authorization: Bearer TOKEN"
 _HOW_TO_START: Final = (
@@ -144,7 +144,7 @@ def _read_body(route: Route) -> dict[str, Any]:
         raw = request.get_data()
         if route.body is None:
             if raw.strip() not in (b"", b"{}"):
-                abort(_refuse_fields({"": "this takes no body"}))
+                abort(_refuse_fields({"": "this request takes no body"}))
             return {}
         if not request.is_json:
             abort(problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, with Content-Type: application/json"))

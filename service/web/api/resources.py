@@ -49,14 +49,14 @@ _ERASED: dict[str, Any] = {"files": (Annotated[list[Number], Field(max_length=MA
 _EXPECTED = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`files` of the preview")]
 _HEAD = Annotated[str, Field(pattern=r"^[0-9]{1,19}:[0-9a-f]{64}$", description="A head that was noted earlier")]
 
-_PAGES = "List files by number; a page may hold fewer than fit: ask on until `next_cursor` is null."
+_PAGES = "List files by number. A page may hold fewer than `limit`: continue until `next_cursor` is null."
 _LISTINGS = "List the comparisons with the vendors' listings, the newest first."
 _RUN = "/runs/<number:number>"
 
 add_list("/files", files.FILES, _PAGES, FileFilter, files.FileDetail)
 add_list("/rules/revisions", rules.REVISIONS, "List every rule set that was in force.", None, rules.RevisionDetail)
 add_list("/rules/previews", rules.PREVIEWS, "List previews, the newest first.", None, rules.Preview)
-add_list("/holds", files.HOLDS, "List the holds that stand, by number.", HoldFilter, files.Hold)
+add_list("/holds", files.HOLDS, "List the holds in force, by number.", HoldFilter, files.Hold)
 add_list("/erasures", files.ERASURES, "List erasures, the newest first.", None, files.ErasureDetail)
 add_list("/runs", runs.RUNS, "List runs, the newest first.", None, runs.RunDetail)
 add_list(f"{_RUN}/files", runs.RUN_FILES, "List what a run did to each file, in the order of its attempts.")
@@ -70,7 +70,7 @@ add_list("/tokens", audit.TOKENS, "List tokens by number, without their text.", 
 
 @get("/files/<number:number>/explanation")
 def explain_one_file(call: Call) -> files.Explanation:
-    """Say why a file is kept or deleted, and what happens next; of a deleted one, the decision as it was."""
+    """Explain why a file is kept or deleted, and what happens next; for a deleted file, the decision at that time."""
     sweeps = call.service.settings.sweep_slots is not None
     return files.explain_file(call.database, call.service.reader, call.number, call.now, sweeps=sweeps)
 
@@ -100,7 +100,7 @@ def show_one_callback(call: Call) -> callbacks.CallbackDetail:
 
 @get("/totals")
 def show_totals(call: Call) -> figures.Totals:
-    """Count files by state, callbacks by verdict, runs by state, and what waits for whom."""
+    """Count files by state, callbacks by verdict, runs by state, and what needs a person."""
     return figures.count_totals(call.database, call.now)
 
 
@@ -120,20 +120,20 @@ def show_dry_run(call: Call) -> figures.DryRun:
 
 @get("/audit/proof", query=body_of("prove_audit", {"noted": _HEAD | None}), reads_all=True)
 def prove_audit(call: Call) -> audit.AuditProof:
-    """Follow the whole chain of hashes, and say whether anything in it was altered."""
+    """Check the whole chain of hashes: was any entry altered?"""
     noted = call.query["noted"]
     return audit.verify_audit(call.database, None if noted is None else parse_head(noted))
 
 
 @get("/orders/<number:number>")
 def show_order(call: Call) -> Order:
-    """Show what came of an order."""
+    """Show the result of an order."""
     return read_order(call.database, call.number)
 
 
 @post("/files/<number:number>/retry", Role.OPERATOR, listed=files.FILES, detail=files.FileDetail)
 def retry_file(call: Call) -> int:
-    """Start over with a file that failed, or waits for its next attempt."""
+    """Retry a file that failed, or that waits for its next attempt."""
     return actions.retry_files(call.database, call.actor, [call.number], call.now)
 
 
@@ -164,7 +164,7 @@ def release_one_hold(call: Call) -> int:
 
 @post("/erasures/previews", Role.ADMIN, body=_ERASED)
 def preview_new_erasure(call: Call) -> actions.ErasurePreview:
-    """Show what an erasure would take; changes nothing."""
+    """Count what an erasure would delete; changes nothing."""
     return actions.preview_erasure(call.database, actions.ErasureRequest(**call.body), known_apps=call.service.app_ids)
 
 
@@ -177,7 +177,7 @@ def preview_new_erasure(call: Call) -> actions.ErasurePreview:
     body={**_ERASED, "expect": _EXPECTED},
 )
 def order_erasure(call: Call) -> tuple[int, int]:
-    """Order files to be deleted by the next sweep; refused with a new preview if they are not as many as expected."""
+    """Order files to be deleted by the next sweep. If their number is not `expect`, 409 with a new preview."""
     wanted, apps = dict(call.body), call.service.app_ids
     expect = wanted.pop("expect")
     return actions.erase_files(
@@ -187,19 +187,19 @@ def order_erasure(call: Call) -> tuple[int, int]:
 
 @post("/runs", Role.OPERATOR)
 def request_run(call: Call) -> int:
-    """Ask for a sweep over everything that is due; the order is applied when it starts, and names its run."""
+    """Ask for a sweep of everything that is due. The order is applied when the sweep starts, and names its run."""
     return place_sweep(call.database, call.actor, call.now)
 
 
 @post("/runs/<number:number>/approval", Role.ADMIN)
 def approve_run(call: Call) -> int:
-    """Approve what the breaker stopped in a run, and ask for one that deletes just that."""
+    """Approve what the breaker stopped in a run, and ask for a run that deletes only that."""
     return place_approval(call.database, call.actor, call.number, call.now)
 
 
 @post("/listings", Role.OPERATOR, body={"app_id": AppId | None, "vendor": Vendor | None, "since": Moment | None})
 def request_listing(call: Call) -> int:
-    """Ask for listings to be read; the order is applied when all of them are, and names them."""
+    """Ask for listings to be read. The order is applied when all are read, and names them."""
     app_id, vendor, known = call.body["app_id"], call.body["vendor"], call.service.app_ids
     apps = sorted(known) if app_id is None else [check_app(app_id, known)]
     vendors = list(Vendor) if vendor is None else [vendor]
@@ -208,13 +208,13 @@ def request_listing(call: Call) -> int:
 
 @post("/callbacks/<number:number>/replay", Role.OPERATOR)
 def replay_callback(call: Call) -> int:
-    """Judge a stored callback again, with the settings and the code of today; nothing is doubled."""
+    """Judge a stored callback again, with the current secrets and code; creates no duplicates."""
     return place_replay(call.database, call.actor, call.now, ids=[call.number])
 
 
 @post("/callbacks/replay", Role.OPERATOR, body={"verdict": Verdict, "app_id": AppId | None})
 def replay_verdict(call: Call) -> int:
-    """Judge all callbacks of a verdict again."""
+    """Judge all callbacks of one verdict again."""
     return place_replay(call.database, call.actor, call.now, **call.body)
 
 
@@ -226,7 +226,7 @@ def replay_verdict(call: Call) -> int:
     reads_all=True,
 )
 def preview_rules(call: Call) -> rules.Preview:
-    """Show what rules would do, over the whole inventory; changes nothing, and is remembered for applying them."""
+    """Show what rules would do to the whole inventory, and store it as a preview; changes nothing."""
     service, candidate = call.service, _read_rules(call, **call.body)
     given = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
     return rules.describe_preview(make_preview(*given, call.now, known_apps=service.app_ids))
@@ -250,7 +250,7 @@ class RulesInForce:
     orders=True,
 )
 def apply_new_rules(call: Call) -> RulesInForce:
-    """Put rules in force. What makes files due sooner needs their preview: without it, 409 with a new one."""
+    """Put rules in force. Rules that make files due sooner need their preview: without it, 409 with a new one."""
     service, wanted = call.service, dict(call.body)
     preview = wanted.pop("preview")
     if preview is not None and set(wanted.values()) == {None}:
@@ -271,7 +271,7 @@ def apply_new_rules(call: Call) -> RulesInForce:
     body={"name": Annotated[str, Field(min_length=1, max_length=100)], "role": Role, "expires_at": Moment | None},
 )
 def make_new_token(call: Call) -> audit.NewToken:
-    """Make a token; the answer holds its text, this once."""
+    """Make a token; only this answer holds its text."""
     name, role, ends = call.body.values()
     token, text = make_token(call.database, name, role, ends, call.actor, call.now)
     return take(audit.NewToken, token, token=text)
@@ -279,7 +279,7 @@ def make_new_token(call: Call) -> audit.NewToken:
 
 @post("/tokens/<number:number>/revoke", Role.ADMIN)
 def revoke_one_token(call: Call) -> Token:
-    """Make a token useless from now on."""
+    """Revoke a token: it stops working at once."""
     return revoke_token(call.database, call.number, call.actor, call.now)
 
 

@@ -98,7 +98,7 @@ class Backend:
     def for_inventory(self) -> Iterator[None]:
         """Hold a thread for what reads the whole inventory (a forecast, a preview); 503 if another one does."""
         if not self._inventory.acquire(timeout=_MAX_INVENTORY_WAIT_S):
-            abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, "another request reads the whole inventory: ask again"))
+            abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, "another request is reading the whole inventory: ask again"))
         try:
             yield
         finally:
