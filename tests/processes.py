@@ -44,13 +44,15 @@ class Running:
 
 
 @contextmanager
-def running(command: str, variables: Mapping[str, str], folder: Path) -> Iterator[Running]:
-    """Start a command with nothing but these settings; kill it at the end if it still runs."""
+def running(
+    command: str, variables: Mapping[str, str], folder: Path, *arguments: str, module: str = "service"
+) -> Iterator[Running]:
+    """Start a command (of another module, if given) with nothing but these settings; kill it at the end if it runs."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_RETENTION_")}
-    output = folder / f"{command}-{time.monotonic_ns()}.log"
+    output = folder / f"{module}-{time.monotonic_ns()}.log"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", command],
+            [sys.executable, "-m", module, command, *arguments],
             env=inherited | dict(variables),
             cwd=folder,
             stdout=file,

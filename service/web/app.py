@@ -64,6 +64,7 @@ def create_app(
             service.close()
             raise
         log.error("database_not_ready", detail=str(error))
+    database.dispose()  # a server that forks after this hands no connection down; threads start with the first request
     return app
 
 
