@@ -181,6 +181,23 @@ def list_same_signatures(tx: Transaction, named: Sequence[StoredCallback]) -> li
     return [StoredCallback(*row) for row in tx.execute(query)]
 
 
+def list_announcing(tx: Transaction, numbers: Sequence[int], besides: Sequence[int]) -> list[StoredCallback]:
+    """Callbacks that announced these files before and were trusted or are in conflict, with their bytes, by id.
+
+    Of each file the first `MAX_CONTENTS`, those with the numbers `besides` left out.
+    """
+    columns = callbacks.c
+    place = func.row_number().over(partition_by=columns.media_file_id, order_by=columns.id).label("place")
+    announcing = select(columns.id, place).where(
+        columns.media_file_id.in_(numbers),
+        columns.verdict.in_([Verdict.ACCEPTED, Verdict.CONFLICT, Verdict.PENDING]),
+        columns.id.not_in(besides),
+    )
+    ranked = announcing.subquery()
+    query = _STORED_WITH_BODY.join(ranked, ranked.c.id == columns.id).where(ranked.c.place <= MAX_CONTENTS)
+    return [StoredCallback(*row) for row in tx.execute(query.order_by(columns.id))]
+
+
 def save_judgements(tx: Transaction, judged: Sequence[StoredCallback]) -> None:
     """Write what callbacks were understood as, and drop the bytes of those without `body_bytes`."""
     # In the order in which writers lock them: so they never wait for each other in a circle.

@@ -1,8 +1,8 @@
 """What stored callbacks mean: the verdict on each, and the files that they add or change (docs/callbacks.md).
 
 ZEGO signs no body, only a timestamp and a nonce. A valid signature admits a callback to the inbox; what its body says
-is trusted only while nothing speaks against it: it was fresh when it arrived, and its signature came with no other
-content.
+is trusted only while nothing speaks against it: it was fresh when it arrived, its signature came with no other content,
+and no other callback says otherwise of the same file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ MAX_CONTENTS: Final = 8
 
 _MAX_AHEAD: Final = timedelta(minutes=2)
 _FACTS: Final = ("began_at", "duration_s", "size_bytes", "replay_url")
+_RULED: Final = ("stream_id", "event", "duration_s", "size_bytes")
+"""What a rule may look at: callbacks that differ in one of these contradict each other. (Of ends, the later wins.)"""
+_ROUNDING: Final = 0.01
 _COMPARED: Final = ("stream_id", "event", "began_at", "ended_at", "duration_s", "size_bytes", "replay_url")
 _SUSPICIONS: Final = {Verdict.STALE: Suspicion.STALE, Verdict.CONFLICT: Suspicion.CONFLICT}
 
@@ -69,6 +72,26 @@ class _Conflict(NamedTuple):
         return f"callback {other} carries the same signature with other content"
 
 
+class _Contradiction(NamedTuple):
+    """Two fresh callbacks that differ in a fact of one file, and since when that is known (None: not before now).
+
+    All fresh callbacks about the file are in conflict then: nobody can tell which of them is right. No `fact`: what
+    `one` said is not known any more, but that it was in conflict.
+    """
+
+    fact: str
+    one: Reading
+    other: Reading
+    since: datetime | None
+
+    def describe(self, callback: StoredCallback) -> str:
+        """Why this one of them is in conflict."""
+        other = self.other if callback.id == self.one.callback.id else self.one
+        if not self.fact:
+            return f"callback {other.callback.id}, whose bytes were dropped, is in conflict about the same file"
+        return f"callback {other.callback.id} says otherwise of the file: {self.fact} {getattr(other.said, self.fact)}"
+
+
 def identify(file: Announcement | MediaFile) -> Identity:
     """The identity of a file."""
     return file.app_id, file.vendor, file.file_id
@@ -90,19 +113,41 @@ def read_callback(callback: StoredCallback, freshness: timedelta) -> Reading:
     return Reading(callback, Verdict.STALE, reason, parsed)
 
 
+def reread_callback(callback: StoredCallback, freshness: timedelta, file: MediaFile) -> Reading:
+    """Read one that was understood before; of an accepted one without bytes, what its file still knows."""
+    if callback.raw is not None:
+        return read_callback(callback, freshness)
+    if callback.verdict is not Verdict.ACCEPTED:
+        return Reading(callback, callback.verdict)
+    said = Announcement(*identify(file), file.stream_id, file.event, None, None, None, None, None)
+    return Reading(callback, Verdict.ACCEPTED, said=said)
+
+
 def understand(
-    readings: Sequence[Reading], same: Iterable[StoredCallback], known: Mapping[Identity, MediaFile], now: datetime
+    readings: Sequence[Reading],
+    earlier: Sequence[Reading],
+    same: Iterable[StoredCallback],
+    known: Mapping[Identity, MediaFile],
+    now: datetime,
 ) -> tuple[list[tuple[StoredCallback, Identity | None]], dict[Identity, MediaFile]]:
     """Judge callbacks: them and others as they are now, each with the file that it announced; new and changed files.
 
-    `same` are the callbacks that share a signature, these and others, in order of id; `known` the files that are
-    announced, and those of `same`.
+    `earlier` are those that announced the same files before; `same` the callbacks that share a signature, these and
+    others, in order of id; `known` the files that are announced, and those of `same`.
     """
     conflicts = _find_conflicts(same)
     files = dict(known)
-    judged = [_judge(reading, conflicts.get(reading.callback.signature), files, now) for reading in readings]
     mine = {reading.callback.id for reading in readings}
     identities: dict[int | None, Identity] = {file.id: identity for identity, file in known.items()}
+    contradictions = _find_contradictions([*earlier, *readings], identities)
+    judged = []
+    for reading in readings:
+        doubts = [conflicts.get(reading.callback.signature), contradictions.get(reading.callback.id)]
+        judged.append(_judge(reading, [each for each in doubts if each is not None], files, now))
+    for callback in (reading.callback for reading in earlier):
+        if callback.verdict is Verdict.ACCEPTED and (found := contradictions.get(callback.id)) is not None:
+            reason = found.describe(callback)
+            judged.append((callback._replace(verdict=Verdict.CONFLICT, reason=reason, understood_at=now), None))
     for conflict in conflicts.values():
         for other in conflict.members:
             if other.id in mine or other.verdict is Verdict.PENDING:  # a pending one finds out for itself
@@ -128,22 +173,62 @@ def _find_conflicts(same: Iterable[StoredCallback]) -> dict[str, _Conflict]:
     return conflicts
 
 
+def _find_contradictions(
+    readings: Iterable[Reading], identities: Mapping[int | None, Identity]
+) -> dict[int, _Contradiction]:
+    """Where fresh callbacks about one file differ, by the numbers of all of them."""
+    by_file: dict[Identity, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        callback = reading.callback
+        if reading.said is not None and reading.verdict is Verdict.ACCEPTED:
+            by_file[identify(reading.said)].append(reading)
+        elif callback.verdict is Verdict.CONFLICT and callback.body_bytes is None:
+            by_file[identities[callback.media_file_id]].append(reading)
+    contradictions: dict[int, _Contradiction] = {}
+    for identity, found in by_file.items():
+        if len(found) > 1 and (pair := _find_contradiction(found)) is not None:
+            # Known before only if each was understood, as about this file, and is not accepted any more.
+            known = [
+                each.understood_at
+                for each, *_ in found
+                if each.understood_at is not None
+                and each.verdict is not Verdict.ACCEPTED
+                and identities.get(each.media_file_id) == identity
+            ]
+            since = max(known) if len(known) == len(found) else None
+            contradictions.update((each.callback.id, _Contradiction(*pair, since)) for each in found)
+    return contradictions
+
+
+def _find_contradiction(found: Sequence[Reading]) -> tuple[str, Reading, Reading] | None:
+    for name in _RULED:
+        known = [(each, fact) for each in found if (fact := getattr(each.said, name, None)) not in (None, "")]
+        for other, fact in known[1:]:
+            one, first = known[0]
+            if fact != first if isinstance(fact, str) else abs(fact - first) > _ROUNDING:
+                return name, one, other
+    lost = next((each for each in found if each.said is None), None)
+    return None if lost is None else ("", lost, next(each for each in found if each is not lost))
+
+
 def _judge(
-    reading: Reading, conflict: _Conflict | None, files: dict[Identity, MediaFile], now: datetime
+    reading: Reading, doubts: Sequence[_Conflict | _Contradiction], files: dict[Identity, MediaFile], now: datetime
 ) -> tuple[StoredCallback, Identity | None]:
     """Judge a callback, and let what it says become of its file in `files`."""
     callback, verdict, reason, said = reading
-    since, identity, reasons = callback.understood_at, None, [reason]
-    if conflict is not None:
-        verdict, since, reasons = Verdict.CONFLICT, conflict.since, [conflict.describe(callback), reason]
+    since, identity, reasons = callback.understood_at, None, [*(each.describe(callback) for each in doubts), reason]
+    if doubts:
+        moments = [each.since for each in doubts if each.since is not None]
+        verdict, since = Verdict.CONFLICT, max(moments) if len(moments) == len(doubts) else None
     if said is not None:
         identity, suspicion = identify(said), _SUSPICIONS.get(verdict)
         files[identity], came_of_it = _announce(files.get(identity), said, callback.received_at, suspicion, since)
         reasons.append(came_of_it)
     text = "; ".join(filter(None, reasons))
     judged = callback._replace(verdict=verdict, reason=text, understood_at=since or now)
-    if conflict is not None and all(each.id != callback.id for each in conflict.members[:MAX_CONTENTS]):
-        judged = judged._replace(body_bytes=None)
+    for each in doubts:
+        if isinstance(each, _Conflict) and all(kept.id != callback.id for kept in each.members[:MAX_CONTENTS]):
+            judged = judged._replace(body_bytes=None)
     return judged, identity
 
 
@@ -190,6 +275,8 @@ def _merge(known: MediaFile, said: Announcement, suspicion: Suspicion | None) ->
         names = {"stream_id", "event", *_FACTS}
     elif suspicion is None:
         names = {name for name in _FACTS if getattr(known, name) is None}
+        if not known.stream_id:
+            names.add("stream_id")
         if known.is_adopted:
             names |= {"stream_id", "event"} if said.began_at is None else {"stream_id", "event", "began_at"}
     facts: dict[str, Any] = {name: getattr(said, name) for name in names}

@@ -13,7 +13,15 @@ from typing import Final
 import structlog
 
 from service.callbacks import store
-from service.callbacks.understand import Identity, Reading, StoredCallback, identify, read_callback, understand
+from service.callbacks.understand import (
+    Identity,
+    Reading,
+    StoredCallback,
+    identify,
+    read_callback,
+    reread_callback,
+    understand,
+)
 from service.database import DatabaseUnavailable, Transaction
 from service.files import store as files
 from service.files.policy import PolicyReader
@@ -117,9 +125,13 @@ class Understanding:
     def _understand(self, tx: Transaction, readings: Sequence[Reading]) -> tuple[float, list[StoredCallback]]:
         """Understand callbacks in one transaction; returns how long that took, in seconds, and what was judged."""
         started, now = time.monotonic(), self.now()
-        same = store.list_same_signatures(tx, [reading.callback for reading in readings])
-        known = _load_files(tx, readings, same)
-        judged, changed = understand(readings, same, known, now)
+        announced, batch = _load_announced(tx, readings), [reading.callback for reading in readings]
+        earlier = store.list_announcing(tx, list(announced), [each.id for each in batch]) if announced else []
+        same = store.list_same_signatures(tx, batch)
+        others = files.find_files(tx, [each.media_file_id for each in same if each.media_file_id is not None])
+        known = {identify(file): file for file in (announced | others).values()}
+        reread = [reread_callback(each, self.freshness, announced[each.media_file_id or 0]) for each in earlier]
+        judged, changed = understand(readings, reread, same, known, now)
         numbers = self._save_files(tx, known, changed, now)
         named = [each if of is None else each._replace(media_file_id=numbers[of]) for each, of in judged]
         store.save_judgements(tx, named)
@@ -153,18 +165,14 @@ class Understanding:
         return numbers
 
 
-def _load_files(
-    tx: Transaction, readings: Iterable[Reading], same: Iterable[StoredCallback]
-) -> dict[Identity, MediaFile]:
-    """The files that callbacks name, and those of other callbacks with their signatures."""
+def _load_announced(tx: Transaction, readings: Iterable[Reading]) -> dict[int, MediaFile]:
+    """The known files that callbacks announce, by number."""
     named: dict[tuple[str, Vendor], set[str]] = defaultdict(set)
     for reading in readings:
         if reading.said is not None:
             named[reading.said.app_id, reading.said.vendor].add(reading.said.file_id)
-    found = list(files.find_files(tx, [each.media_file_id for each in same if each.media_file_id is not None]).values())
-    for (app_id, vendor), file_ids in named.items():
-        found += files.find_by_identity(tx, app_id, vendor, file_ids).values()
-    return {identify(file): file for file in found}
+    found = (files.find_by_identity(tx, *whose, file_ids).values() for whose, file_ids in named.items())
+    return {file.id: file for each in found for file in each}
 
 
 def prune_inbox(leader: Leader, before: datetime, stop: threading.Event | None = None) -> int:

@@ -25,7 +25,7 @@ _WAITS_FOR_A_PERSON: Final = (
 _UNTIL_CONFIRMED: Final = "kept until a listing or a person confirms it"
 WHY_UNCONFIRMED: Final = {
     Suspicion.STALE: f"its callback was too old, or dated in the future, when it arrived: {_UNTIL_CONFIRMED}",
-    Suspicion.CONFLICT: f"callbacks with the same signature have different contents: {_UNTIL_CONFIRMED}",
+    Suspicion.CONFLICT: f"callbacks about it contradict each other, by a fact or signature: {_UNTIL_CONFIRMED}",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
 from service.callbacks import store
+from service.callbacks.understanding import prune_inbox
 from service.database import Database, DatabaseUnavailable
 from service.files.store import add_erasure, list_flagged
 from service.model import Erasure, FileState, MediaFile, Outcome, Suspicion, Vendor, Verdict
@@ -141,17 +143,150 @@ def test_stale_and_fresh_news_about_one_file(scene: Scene) -> None:
 
 
 def test_the_later_end_wins_missing_facts_are_filled_in_and_others_only_recorded(scene: Scene) -> None:
-    scene.send(recording(begin_time="0", extra_params={"ObsObject": "f1"}))
-    callback = scene.send(
-        recording(age=timedelta(0), stream_alias="other", extra_params={"ObsObject": "f1", "FileSize": 5})
-    )
+    scene.send(recording(begin_time="0", stream_alias="", replay_url="", extra_params={"ObsObject": "f1"}))
+    callback = scene.send(recording(age=timedelta(0), extra_params={"ObsObject": "f1", "FileSize": 5}))
     file = scene.file()
     assert (file.began_at, file.ended_at) == (START - HOUR, START)
     assert (file.size_bytes, file.stream_id) == (5, "room")
-    assert "changed began_at, ended_at, size_bytes" in callback.reason
-    assert "ignored: stream_id other" in callback.reason
-    scene.send(recording(age=3 * HOUR, extra_params={"ObsObject": "f1", "FileSize": 9}))
-    assert scene.file() == file
+    assert "changed stream_id, began_at, ended_at, size_bytes" in callback.reason
+    late = scene.send(recording(age=3 * HOUR, extra_params={"ObsObject": "f1", "Duration": 3600}))
+    assert "ignored: began_at 2026-03-01 08:00:00+00:00, ended_at 2026-03-01 09:00:00+00:00" in late.reason
+    assert scene.verdicts() == ["accepted"] * 3
+    assert scene.file() == file._replace(duration_s=3600)
+
+
+def extra(**facts: Any) -> dict[str, Any]:
+    return {"extra_params": {"FileID": "f1", **facts}}
+
+
+CONTRADICTING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "stream_id": ({"stream_alias": "trial-1"}, {"stream_alias": "lesson-1"}),
+    "event": ({}, {"event": "compose", "code": "0", "file_id": "f1", "extra_params": {}}),
+    "duration_s": (extra(Duration=5), extra(Duration=5.5)),
+    "size_bytes": (extra(FileSize=5), extra(FileSize=6)),
+}
+LESSONS = """
+[[rules]]
+name = "lessons"
+match = { stream = "lesson-*" }
+keep = "forever"
+[[rules]]
+name = "trials"
+keep = "1d"
+"""
+
+
+@pytest.mark.parametrize("how", ["in one batch", "one by one", "a day apart", "without the first one's bytes"])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("fact", CONTRADICTING)
+def test_fresh_callbacks_that_contradict_each_other_about_a_file_are_in_conflict(
+    scene: Scene, fact: str, first: int, how: str
+) -> None:
+    scene.apply(LESSONS)
+    both = [recording(age=2 * DAY) | fields for fields in CONTRADICTING[fact]]
+    for fields in (both[first], both[1 - first]):
+        scene.receive(fields)
+        if how not in ("in one batch", "one by one"):
+            scene.understanding.run()
+            scene.clock.move(days=1)
+        if how == "without the first one's bytes":
+            prune_inbox(scene.leader, scene.clock())
+    replace(scene.understanding, max_batch=1 if how == "one by one" else 500).run()
+    if how == "without the first one's bytes" and fact in ("duration_s", "size_bytes"):
+        assert scene.verdicts() == ["accepted"] * 2, "a listing may have filled them in: it is no callback's word"
+        return
+    assert scene.verdicts() == ["conflict"] * 2
+    assert (scene.file().state, scene.file().suspicion) == (FileState.UNCONFIRMED, Suspicion.CONFLICT)
+    one, other = scene.callbacks()
+    assert f"callback {other.id} says otherwise of the file: {fact} " in one.reason
+    assert f"callback {one.id} says otherwise of the file: {fact} " in other.reason
+    third = scene.send(both[0])
+    assert (third.verdict, scene.file().state) == ("conflict", "unconfirmed"), "two against one prove nothing"
+
+
+def test_what_contradicts_nothing_is_no_conflict(scene: Scene) -> None:
+    scene.keep("1d")
+    scene.send(recording(**extra()))
+    scene.send(recording(**extra(Duration=0.1 + 0.2)))
+    scene.send(recording(**extra(Duration=0.3)))
+    scene.send(recording(age=timedelta(0), replay_url="https://x.invalid/2", **extra(Duration=0.3, FileSize=5)))
+    scene.send(recording(stream_alias="", **extra()))
+    scene.send(recording(stream_alias="another"), now=START - STALE)
+    assert scene.verdicts() == ["accepted"] * 5 + ["stale"]
+    assert scene.file().suspicion is None
+    scene.add(adopted("listed", size_bytes=7, duration_s=8.0))
+    scene.send(recording("listed", extra_params={"FileID": "listed", "Duration": 9, "FileSize": 9}))
+    file = scene.file("listed")
+    assert (file.suspicion, file.size_bytes, file.duration_s) == (None, 7, 8.0), "a listing's word stays"
+
+
+def test_the_order_of_callbacks_about_a_file_does_not_matter(scene: Scene) -> None:
+    scene.apply(LESSONS)
+    draw = random.Random(24)
+    for number in range(25):
+        facts: list[dict[str, Any]] = [
+            {"stream": draw.choice(["", "trial-1", "trial-1", "lesson-1"]), "Duration": draw.choice([None, 60, 60.001])}
+            | {"age": draw.choice([2, 3]) * DAY, "FileSize": draw.choice([None, None, None, 5, 6])}
+            for _ in range(draw.randint(2, 4))
+        ]
+        outcomes: set[tuple[Any, ...]] = set()
+        for turn in range(5):
+            file_id, order = f"f{number}-{turn}", draw.sample(range(len(facts)), len(facts))
+            before = len(scene.callbacks())
+            for index in order:
+                said = facts[index]
+                figures = {key: said[key] for key in ("Duration", "FileSize") if said[key] is not None}
+                fields = recording(file_id, age=said["age"], stream_alias=said["stream"])
+                scene.receive(fields | {"extra_params": {"FileID": file_id, **figures}})
+                if draw.random() < 0.4:
+                    scene.understanding.run()
+            scene.understanding.run()
+            verdicts = dict(zip(order, scene.verdicts()[before:], strict=True))
+            file = scene.file(file_id)
+            outcomes.add((tuple(sorted(verdicts.items())), file.suspicion, file.ended_at))
+            if file.suspicion is None:
+                outcomes.add((file.stream_id, file.size_bytes, file.state))
+            else:
+                assert (set(verdicts.values()), file.state) == ({"conflict"}, "unconfirmed")
+        assert len(outcomes) <= 2, (facts, outcomes)
+
+
+@pytest.mark.parametrize("max_batch", [1, 500])
+def test_a_confirmation_after_a_contradiction_is_final_until_something_new_contradicts(
+    scene: Scene, max_batch: int
+) -> None:
+    scene.apply(LESSONS)
+    scene.send(recording(age=2 * DAY, stream_alias="trial-1"))
+    scene.clock.move(minutes=1)
+    scene.send(recording(age=2 * DAY, stream_alias="lesson-1"))
+    scene.clock.move(minutes=1)
+    scene.change("f1", suspicion=None, confirmed_at=scene.clock(), state=FileState.SCHEDULED)
+    scene.clock.move(minutes=1)
+    before, file = scene.callbacks(), scene.file()
+    for numbers in ([1, 2], [1], [2]):
+        scene.leader.transact(lambda tx: store.set_pending(tx, numbers))  # noqa: B023  (called at once)
+        assert replace(scene.understanding, max_batch=max_batch).run() == len(numbers)
+        assert [each._replace(reason="") for each in scene.callbacks()] == [each._replace(reason="") for each in before]
+        assert scene.file() == file
+    prune_inbox(scene.leader, before[1].received_at)
+    scene.leader.transact(lambda tx: store.set_pending(tx, [2]))
+    scene.understanding.run()
+    assert (scene.verdicts(), scene.file()) == (["conflict"] * 2, file), "what the first one said is not known any more"
+    scene.send(recording(age=2 * DAY, stream_alias="lesson-1"))
+    assert (scene.verdicts(), scene.file().suspicion) == (["conflict"] * 3, Suspicion.CONFLICT)
+
+
+def test_a_contradiction_that_a_replay_finds_is_new(scene: Scene) -> None:
+    scene.apply(LESSONS)
+    scene.send(recording(age=2 * DAY, stream_alias="trial-1"))
+    scene.send(recording(extra_params={}))  # not understood yet
+    scene.change("f1", confirmed_at=START + HOUR)
+    scene.clock.move(hours=2)
+    body = scene.body(recording(age=2 * DAY, stream_alias="lesson-1"), now=START)[0]
+    with scene.database.write() as tx:  # as if today's code understood these bytes
+        tx.execute(text("UPDATE callbacks SET raw = :body, verdict = 'pending' WHERE id = 2"), {"body": body})
+    scene.understanding.run()
+    assert (scene.verdicts(), scene.file().state) == (["conflict"] * 2, "unconfirmed")
 
 
 def test_the_first_trusted_callback_introduces_an_adopted_file(scene: Scene) -> None:

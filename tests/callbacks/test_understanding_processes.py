@@ -68,6 +68,23 @@ def forget_everything(database: Database) -> None:
         tx.execute(text("DELETE FROM media_files"))
 
 
+def test_two_processes_that_say_otherwise_of_the_same_files_are_both_in_conflict(database: Database) -> None:
+    url = database.url.render_as_string(hide_password=False)
+    with open_scene(database) as scene:
+        scene.keep("1d")
+        scripts = [
+            [[scene.body(recording(f"f{n}", age=2 * DAY, stream_alias=stream)) for n in range(THREADS)]]
+            for stream in ("trial-1", "lesson-1")
+        ]
+        signal = Signal()
+        children = [start_child(send_at_once, url, signal, script) for script in scripts]
+        while any(child.process.is_alive() for child in children):
+            scene.understanding.run()
+        scene.understanding.run()
+        assert scene.verdicts() == ["conflict"] * 2 * THREADS
+        assert list(scene.states().values()) == ["unconfirmed"] * THREADS
+
+
 @pytest.mark.timeout(300)
 def test_a_thousand_pairs_with_one_signature_at_one_instant_are_all_unconfirmed(database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)

@@ -371,8 +371,9 @@ def test_what_a_trusted_callback_had_said_before_the_conflict_stays(
     world.keep("30d")
     if trusted_first:
         world.send("f1", stream="lesson-1")
-    world.send("f1", stream="trial-1", nonce="777777", stored=not trusted_first)
-    world.send("f1", stream="trial-2", nonce="777777", stored=False)
+    said = "lesson-1" if trusted_first else "trial-1"
+    world.send("f1", stream=said, nonce="777777", stored=not trusted_first)
+    world.send("f2", stream="trial-1", nonce="777777", stored=False)
     if not trusted_first:
         world.send("f1", stream="lesson-1", stored=False)
     other = world.send("other", stream="lesson-1", stored=False)
@@ -384,6 +385,24 @@ def test_what_a_trusted_callback_had_said_before_the_conflict_stays(
     assert (file.state, file.stream_id, file.is_adopted) == (FileState.SCHEDULED, stream, not trusted_first)
     # It counts again as a recording of its stream, so others may have another rank.
     assert world.files()["other"].decide_again is trusted_first
+
+
+@pytest.mark.parametrize("streams", [("trial-1", "lesson-1"), ("lesson-1", "trial-1")])
+def test_of_two_callbacks_that_contradict_each_other_neither_chooses_the_rule(
+    world: World, streams: tuple[str, str]
+) -> None:
+    world.apply(
+        '[[rules]]\nname = "lessons"\nmatch = { stream = "lesson-*" }\nkeep = "forever"\n'
+        '[[rules]]\nname = "all"\nkeep = "1d"\n'
+    )
+    world.send("f1", stream=streams[0], age=5 * DAY)
+    world.send("f1", stream=streams[1], age=5 * DAY, stored=False)
+    assert world.state("f1") is FileState.UNCONFIRMED
+    world.clock.move(seconds=1)
+    assert read_listing(world, TENCENT).confirmed == 1
+    file = world.files()["f1"]
+    assert (file.state, file.stream_id, file.is_adopted) == (FileState.KEPT, "", True)
+    assert "its stream is not known" in file.state_reason
 
 
 def test_what_a_person_confirmed_keeps_its_facts(world: World) -> None:

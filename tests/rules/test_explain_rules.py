@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.model import Erasure, Hold, MediaFile, Suspicion, Vendor, WaitReason
-from service.rules.decide import RetentionRule, RuleSet
+from service.rules.decide import WHY_UNCONFIRMED, RetentionRule, RuleSet
 from service.rules.explain import describe_date, describe_wait, explain, explain_past
 from service.rules.match import Match
 
@@ -43,7 +43,7 @@ def test_an_explanation_reads_like_this() -> None:
         (
             "suspicion",
             "unconfirmed",
-            "callbacks with the same signature have different contents: kept until a listing or a person confirms it",
+            WHY_UNCONFIRMED[Suspicion.CONFLICT],
         ),
         ("exams", "does not match", 'its stream "lesson-7" does not fit "exam-*"'),
         ("lessons", "would decide", 'rule "lessons" deletes files older than 7d'),
