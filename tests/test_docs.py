@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -26,6 +27,15 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 SOURCES = [path for folder in ("service", "migrations", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+_HARD_TO_READ = re.compile(
+    r"\b(?:(?:would|let it|let|lets) go|let in|told|tells?|anew|reckon\w*|vouch\w*|settled?|nobody knows|will do)\b"
+    r"|\b(?:not this time|is not called before|no time at all|passes \S+ off|but for a|gone on with|taken in)\b"
+    r"|\b(?:were \w+ not|if you (?:must|like)|l(?:ies|ay) ahead|not any more|turns? out to|asked for again)\b"
+    r"|keeps it for \d",
+    re.IGNORECASE,
+)
+"""Idioms, old words and turned sentences: a reader with another first language has to read them twice."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -156,3 +166,28 @@ def test_rules_in_the_documentation_can_be_applied() -> None:
 def test_the_readme_stays_short_and_the_pages_few() -> None:
     assert len(read("README.md").splitlines()) <= 150
     assert len(list(DOCS.glob("*.md"))) <= 10
+
+
+def texts_of(source: Path) -> list[tuple[int, str]]:
+    """Every text in a module that may reach a user, with its line; not its docstrings, which are for its readers.
+
+    (Those of the API's views are what OpenAPI says.)
+    """
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    loose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        (node.lineno, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if source.name == "resources.py" or id(node) not in loose
+    ]
+
+
+def test_what_users_read_is_in_plain_words() -> None:
+    sources = [path for path in SOURCES if path.is_relative_to(ROOT / "service")]
+    shown = [(f"{path}:{line}", text) for path in sources for line, text in texts_of(path)]
+    for page in PAGES:
+        lines = _FENCE.sub("", page.read_text(encoding="utf-8")).splitlines()
+        shown += [(page.name, line) for line in lines]
+    found = [f"{where}: {text}" for where, text in shown if _HARD_TO_READ.search(text)]
+    assert not found, "\n".join(found)
