@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.web.api_scene import Api
 
 # Not part of the API, and open on purpose (docs/http.md).
-OPEN = {"/zego/callback", "/healthz", "/readyz", "/metrics"}
+OPEN = {"/zego/callback", "/zego/callback/", "/healthz", "/readyz", "/metrics"}
 PUBLIC = {
     "/api/v1/openapi.json",
     "/api/v1/docs",
