@@ -159,7 +159,7 @@ def describe_error(error: SQLAlchemyError) -> str:
         )
     text = str(getattr(error, "orig", None) or error)
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
-    is_lock = isinstance(error, OperationalError) and any(word in line for word in ("locked", "readonly", "disk"))
+    is_lock = isinstance(error, OperationalError) and any(word in line for word in ("locked", "readonly", "disk I/O"))
     return f"{line} (is another process holding it, or the disk full or read-only?)" if is_lock else line
 
 

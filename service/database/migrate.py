@@ -31,6 +31,9 @@ def pending_migrations(database: Database) -> list[str]:
     """
     # The history is a line, and a file's name begins with its revision: a test compares both with Alembic's view.
     known = sorted(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("zego*.py"))
+    if database.path is not None and database.path.is_dir():
+        file = f"sqlite:///{database.path / 'zego-retention.db'}"
+        raise UnfitDatabase(f"{database.path} is a folder: set ZEGO_RETENTION_DATABASE_URL to a file in it, {file}")
     with database.read() as tx:
         _check_encoding(database, tx)
         is_ours = tx.dialect.has_table(tx, VERSION_TABLE)
@@ -43,7 +46,7 @@ def pending_migrations(database: Database) -> list[str]:
         current = tx.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() if is_ours else None  # noqa: S608
     if current is not None and current not in known:
         raise UnfitDatabase(
-            f"database {database.name} was migrated by a newer release (revision {current}): start that release instead"
+            f"database {database.name} was migrated by a newer release (revision {current}): upgrade this program to it"
         )
     return known[known.index(current) + 1 :] if current else known
 

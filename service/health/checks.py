@@ -189,13 +189,12 @@ def _check_orders(_settings: Settings, tx: Transaction, now: datetime) -> Findin
 def _check_calls(_settings: Settings, tx: Transaction, now: datetime) -> Findings:
     for state in store.list_app_states(tx, now):
         what = f"app {state.app_id}" + (f", vendor {state.vendor}," if state.vendor else "")
-        said = f"ZEGO answered {state.code} {state.message}".rstrip()
         if state.blocked:
-            text = f"{what} has been blocked since {describe_moment(state.since)}: {said}"
+            text = f"{what} has been blocked since {describe_moment(state.since)}: {state.answer}"
             yield _ATTENTION, text, state.advice
         elif state.until is not None:
-            text = f"{what} pauses until {describe_moment(state.until)}: {count_of(state.failures, 'failure')}, {said}"
-            yield _WARNING, text, "ZEGO's trouble passes by itself; ask ZEGO if it stays"
+            text = f"{what} pauses until {describe_moment(state.until)}: {count_of(state.failures, 'failure')}"
+            yield _WARNING, f"{text}, {state.answer}", "ZEGO's trouble passes by itself; ask ZEGO if it stays"
     for plan in list_plans(tx, only_open=True):
         text = f"the breaker stopped app {plan.app_id} at {describe_moment(plan.made_at)}: {plan.reason}"
         fix = f"see `zego-retention runs show {plan.run_id}`, then `zego-retention sweep --approve {plan.run_id}`"

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
+from shutil import disk_usage
 from typing import Final
 
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Status, describe_callback_url
 from service.health.remedies import find_remedy
-from service.health.store import prove_durable
+from service.health.store import prove_durable, prove_room
 from service.model import Vendor
 from service.settings import AppSettings, Settings
 from service.units import count_of
@@ -23,6 +25,8 @@ from service.zego.refusals import ENABLE_API, advise_on_code
 _MAX_APPS_AT_ONCE: Final = 8
 _CLOCK_WARNING_S: Final = 60
 _CLOCK_PROBLEM_S: Final = 600
+_ROOM_WARNING: Final = 100_000_000
+_ROOM_PROBLEM: Final = 1_000_000
 
 # The codes of ZEGO: docs/protocol.md, "DeleteMedia" and "SearchMedia".
 _OF_VENDOR: Final = frozenset({3, 4, 5, 8})
@@ -40,6 +44,8 @@ def examine(
     yield from _check_settings(settings)
     found = _guard("database", lambda: list(_check_database(database, now())))
     yield from found
+    if database.path is not None and database.path.is_file():
+        yield from judge_room(database.path, disk_usage(database.path.parent).free)
     # Only a database that can be read has more to say; a pending migration means that tables may be missing.
     is_readable = all(check.status is Status.OK for check in found)
     for name in CHECKS:
@@ -101,8 +107,17 @@ def _check_database(database: Database, now: datetime) -> Iterator[Check]:
         yield Check("migrations", status, f"{len(pending)} pending", "run `zego-retention migrate`")
     else:
         prove_durable(database, now)
+        prove_room(database, now)
         yield Check("database", Status.OK, f"{database.name}: reachable and writable")
         yield Check("migrations", Status.OK, "up to date")
+
+
+def judge_room(path: Path, free: int) -> Iterator[Check]:
+    """What is to be said of the bytes that are free where the database is."""
+    if free < _ROOM_WARNING:
+        text = f"{free / 1_000_000:.1f} MB are free where {path} is; once it is full, no callback can be stored"
+        status = Status.PROBLEM if free < _ROOM_PROBLEM else Status.WARNING
+        yield Check("disk", status, text, "make room there, or move the database to a larger disk")
 
 
 def _check_access(app: AppSettings, client: ZegoClient, now: Callable[[], datetime]) -> tuple[Check, timedelta | None]:

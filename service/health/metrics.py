@@ -43,7 +43,7 @@ _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "files_due": ("Scheduled media files that the next sweep deletes.", ()),
     "files_cooling": ("Scheduled media files that are due, but wait for a cooling-off.", ()),
     "files_overdue_unconfirmed": ("Unconfirmed media files that are overdue: confirm them.", ()),
-    "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due.", ()),
+    "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due and known.", ()),
     "breaker_open": ("1 while the breaker stops an app until somebody approves its plan.", ("app",)),
     "gate_blocked": ("1 while nothing is deleted for this app and vendor until somebody acts.", _APP_AND_VENDOR),
     "gate_paused": ("1 while an app backs off.", _APP_AND_VENDOR),

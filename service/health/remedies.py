@@ -16,6 +16,7 @@ _BY_WORDS: Final = {  # of SQLite
     "unable to open database file": f"{_WHO_CAN_WRITE}, {_ELSEWHERE}",
     "file is not a database": f"move that file away, put a backup in its place, {_ELSEWHERE}",
     "readonly database": _WHO_CAN_WRITE,
+    "disk is full": f"make room on its disk, {_ELSEWHERE}",
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import Column, Integer, Table, case, func, select
+from sqlalchemy import Column, Integer, Table, case, delete, func, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
@@ -20,6 +20,8 @@ from service.model import FileState, Verdict, WaitReason
 from service.sweep import store as sweep_store
 from service.sweep.records import AppState, Run, RunState, Trigger
 from service.sweep.store import runs
+
+_ROWS_OF_PROOF: Final = 2_000
 
 readiness: Final = Table(
     "readiness",
@@ -40,9 +42,16 @@ def prove_durable(database: Database, now: datetime) -> None:
     database.transact(write)
 
 
+def prove_room(database: Database, now: datetime) -> None:
+    """Write and commit so much that the database needs new space, and take it back."""
+    rows = [{"slot": -number, "proved_at": now} for number in range(1, _ROWS_OF_PROOF)]
+    database.transact(lambda tx: tx.execute(insert_into(tx, readiness).on_conflict_do_nothing(), rows))
+    database.transact(lambda tx: tx.execute(delete(readiness).where(readiness.c.slot < 0)))
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Files of one app that could be deleted now, were they called, and since when the first of them could be."""
+    """Files of one app that could be deleted now, and since when the first could be: it was due, and known."""
 
     app_id: str
     count: int
@@ -51,7 +60,9 @@ class Due:
 
 def list_due(tx: Transaction, now: datetime) -> list[Due]:
     """Scheduled files whose date has come and whose waits are over, by app."""
-    query = select(media_files.c.app_id, func.count(), func.min(media_files.c.call_after))
+    columns = media_files.c
+    since = case((columns.received_at > columns.call_after, columns.received_at), else_=columns.call_after)
+    query = select(columns.app_id, func.count(), func.min(since))
     query = query.where(IS_ELIGIBLE, media_files.c.call_after <= now)
     return [Due(*row) for row in tx.execute(query.group_by(media_files.c.app_id).order_by(media_files.c.app_id))]
 

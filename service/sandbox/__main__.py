@@ -33,7 +33,8 @@ def main(port: int, apps: tuple[str, ...], files: tuple[str, ...]) -> None:
             click.echo(sandbox.url)
             threading.Event().wait()
     except OSError as error:
-        raise click.ClickException(str(error)) from None
+        reason = f"cannot listen on 127.0.0.1:{port}: {error.strerror}; give another one with --port (0: any free one)"
+        raise click.ClickException(reason) from None
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class Recorder:
             throttled, retry_after_s = effect is Effect.THROTTLE, reading.answer.retry_after_s
             pause = self.policy.find_pause(failures, self.jitter(), throttled=throttled, retry_after_s=retry_after_s)
             until = self.now + pause
-            log.warning("app_paused", app=call.app_id, until=until.isoformat(), code=code)
+            log.warning("app_paused", app=call.app_id, until=describe_moment(until), code=code, message=message)
         elif before is not None and before.blocked:
             since = before.since
         else:

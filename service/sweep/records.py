@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from service.model import MediaFile, Outcome, Vendor
 from service.units import describe_moment
+from service.zego.messages import Transport
 from service.zego.refusals import advise_on_code
 
 
@@ -153,11 +154,15 @@ class AppState:
     def describe(self) -> str:
         """Why it is not called, and what to do."""
         what = f"app {self.app_id}" + (f", vendor {self.vendor.value}" if self.vendor else "")
-        why = f"ZEGO answered {self.code} {self.message}".rstrip()
         if not self.blocked:
             until = "" if self.until is None else f" until {describe_moment(self.until)}"
-            return f"{what} pauses{until}: {why}"
-        return f"{what} has been blocked since {describe_moment(self.since)}: {why}; {self.advice}"
+            return f"{what} pauses{until}: {self.answer}"
+        return f"{what} has been blocked since {describe_moment(self.since)}: {self.answer}; {self.advice}"
+
+    @property
+    def answer(self) -> str:
+        """What ZEGO answered, or why nothing came back."""
+        return self.message if self.code in set(Transport) else f"ZEGO answered {self.code} {self.message}".rstrip()
 
     @property
     def advice(self) -> str:

@@ -128,6 +128,13 @@ def test_a_bare_alembic_takes_the_address_from_the_settings(empty_database_url: 
     assert pending_migrations(empty) == []
 
 
+def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}")
+    with pytest.raises(UnfitDatabase, match="is a folder: set ZEGO_RETENTION_DATABASE_URL to a file in it"):
+        pending_migrations(database)
+    database.dispose()
+
+
 def test_a_database_of_a_newer_release_is_refused(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE zego_retention_version SET version_num = '9999'"))

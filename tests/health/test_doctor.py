@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,6 +12,7 @@ from sqlalchemy import text
 
 from service.database import Database
 from service.health.checks import Status
+from service.health.doctor import judge_room
 from service.leader.leader import identify_process
 from service.model import FileState, Suspicion, Vendor, Verdict
 from service.wiring import open_service
@@ -16,7 +21,6 @@ from tests.health.scene import APP, NOW, Scene, Zego, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -77,6 +81,15 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
         Status.WARNING,
         "pauses until 2026-03-01 13:07 UTC",
         "ask ZEGO",
+    ),
+    (
+        "unreachable",
+        lambda s: s.add_app_state(
+            vendor="Tencent", blocked=False, until=NOW + HOUR, code="not_sent", message="refused"
+        ),
+        Status.WARNING,
+        "1 failure, refused",
+        "",
     ),
     ("a plan", lambda s: s.add_plan(), Status.ATTENTION, "the breaker stopped app", "sweep --approve 1"),
     ("failed order", lambda s: s.add_order(failure="x"), Status.ATTENTION, "could not be applied: x", "worker"),
@@ -215,6 +228,7 @@ NOTHING: list[tuple[str, Callable[[Scene], Any]]] = [
     ("callbacks refused long ago", lambda s: s.add_callbacks(Verdict.FORGED, age=8 * DAY)),
     ("callbacks lost long ago", lambda s: s.add_listing(lost=1, id=-1, started_at=NOW - 8 * DAY)),
     ("an unconfirmed file before its date", lambda s: s.add_files(state=FileState.UNCONFIRMED, due_at=NOW + HOUR)),
+    ("an old file that came just now", lambda s: s.add_due(since=9 * DAY, received_at=NOW)),
     ("a retry that waits", lambda s: s.add_due(call_after=NOW + HOUR, wait_reason="retry")),
     ("a listing in progress", lambda s: s.add_listing(state="running", finished_at=None)),
     ("a run in progress since long", lambda s: s.add_run(state="running", started_at=NOW - DAY, finished_at=None)),
@@ -372,7 +386,8 @@ def test_a_newer_schema_is_named_without_wrong_advice(scene: Scene) -> None:
         tx.execute(text("UPDATE zego_retention_version SET version_num = 'future'"))
     trouble = scene.troubles()[0]
     assert (trouble.status, trouble.fix) == (Status.PROBLEM, "")
-    assert "start that release instead" in trouble.text
+    assert "upgrade this program" in trouble.text
+    assert "migrate`" not in trouble.text
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, None])
@@ -383,8 +398,9 @@ def test_a_file_that_cannot_be_used_hides_no_other_check(tmp_path: Path, content
     else:
         path.write_bytes(content)
     checks = Scene(Database(f"sqlite:///{path}")).examine()
-    assert [check.status for check in checks if check.name == "database"] == [Status.PROBLEM]
-    assert "ZEGO_RETENTION_DATABASE_URL" in next(check.fix for check in checks if check.name == "database")
+    [database] = [check for check in checks if check.name == "database"]
+    assert database.status is Status.PROBLEM
+    assert "ZEGO_RETENTION_DATABASE_URL" in database.text + database.fix
     assert checks[-1].name == "clock"
 
 
@@ -400,6 +416,38 @@ def test_a_database_that_takes_no_writes_is_a_problem(scene: Scene) -> None:
     with scene.database.write() as tx:
         tx.execute(text("DROP TABLE readiness"))
     assert [check.name for check in scene.troubles() if check.status is Status.PROBLEM] == ["database"]
+
+
+@pytest.mark.parametrize(("free", "statuses"), [(10**8, []), (10**8 - 1, ["warning"]), (10**6 - 1, ["problem"])])
+def test_a_disk_that_is_nearly_full_is_named(free: int, statuses: list[str]) -> None:
+    checks = list(judge_room(Path("/data/x.db"), free))
+    assert [check.status for check in checks] == statuses
+    assert all("/data/x.db" in check.text for check in checks)
+
+
+def test_writable_is_what_can_grow(sqlite_scene: Scene) -> None:
+    """As where the disk is full but for what the database has taken already."""
+    assert "ok database" in examine_with_small_files(sqlite_scene, 10_000_000)
+    said = examine_with_small_files(sqlite_scene, 60_000)
+    assert "problem database" in said
+    assert "ok database" not in said
+    with sqlite_scene.database.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM readiness WHERE slot < 0")).scalar_one() == 0
+
+
+def examine_with_small_files(scene: Scene, limit: int) -> str:
+    """What the doctor finds of the database in a process whose files may not grow beyond a size."""
+    code = (
+        "import os, resource; from service.database import Database; from service.health.doctor import examine;"
+        "from service.settings import load_settings; from datetime import UTC, datetime;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+        "url = os.environ['URL']; settings = load_settings({'ZEGO_RETENTION_DATABASE_URL': url});"
+        "found = examine(settings, Database(url), {}, lambda: datetime.now(UTC));"
+        "print(*(f'{check.status} {check.name}' for check in found), sep='; ')"
+    )
+    url = scene.database.url.render_as_string()
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"URL": url}, capture_output=True, check=True)
+    return done.stdout.decode()
 
 
 def test_one_check_that_breaks_hides_none_of_the_others(scene: Scene) -> None:

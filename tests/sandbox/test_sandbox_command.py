@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 
 import pytest
+from click.testing import CliRunner
 
 from service.model import Vendor
 from service.sandbox.__main__ import main
@@ -43,3 +45,11 @@ def test_a_bad_argument_is_shown_in_one_line(
         main(arguments)
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_do(free_port: int) -> None:
+    with socket.create_server(("127.0.0.1", free_port)):
+        ended = CliRunner().invoke(main, ["--port", str(free_port), "--app", "1234567890:secret"])
+    assert ended.exit_code == 1
+    assert f"cannot listen on 127.0.0.1:{free_port}" in ended.output
+    assert "--port" in ended.output
