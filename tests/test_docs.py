@@ -25,7 +25,13 @@ from service.web.api.routes import PREFIX
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+READMES = ("README.md", "README.zh-CN.md")
+PAGES = [
+    *(ROOT / name for name in READMES),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(DOCS.glob("*.md")),
+]
 SOURCES = [path for folder in ("service", "migrations", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 _HARD_TO_READ = re.compile(
@@ -191,3 +197,25 @@ def test_what_users_read_is_in_plain_words() -> None:
         shown += [(page.name, line) for line in lines]
     found = [f"{where}: {text}" for where, text in shown if _HARD_TO_READ.search(text)]
     assert not found, "\n".join(found)
+
+
+def outline_of(name: str) -> dict[str, object]:
+    """What the README has in each language: what is to be typed, what leads elsewhere, and how much of everything."""
+    text = read(name)
+    prose = _FENCE.sub("", text)
+    lines = prose.splitlines()
+    return {
+        "headings": [line.partition(" ")[0] for line in lines if line.startswith("#")],
+        "blocks": [(language, re.sub(r"[ \t]*#.*", "", body)) for language, body in _FENCE.findall(text)],
+        "commands and settings": set(re.findall(r"`([^`]+)`", " ".join(prose.split()))),
+        "links": sorted(target for target in _LINK.findall(prose) if target not in READMES),
+        "rows": [table.count("\n") for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE)],
+        "points": [mark for line in lines for mark in re.findall(r"^(?:- |\d\. |\*\*\d\.)", line)],
+    }
+
+
+def test_the_readme_is_the_same_in_both_languages() -> None:
+    english, chinese = READMES
+    assert f"]({chinese})" in "".join(read(english).splitlines()[:4])
+    assert f"]({english})" in "".join(read(chinese).splitlines()[:4])
+    assert outline_of(chinese) == outline_of(english)
