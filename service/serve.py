@@ -16,6 +16,7 @@ import structlog
 
 from service import __version__
 from service.database import DatabaseUnavailable, UnfitDatabase
+from service.health.checks import describe_waiting
 from service.logs import is_for_people
 from service.rules.store import find_current
 from service.settings import Settings
@@ -108,12 +109,13 @@ def _prepare(settings: Settings) -> str:
         return "unknown until the database is ready"
     try:
         with service.database.read() as tx:
-            revision = find_current(tx)
+            revision, waiting = find_current(tx), describe_waiting(tx)
     finally:
         service.close()
     if revision is None:
         return "none, so nothing is ever deleted: set ZEGO_RETENTION_KEEP, or see `zego-retention rules apply --help`"
-    return f"revision {revision.number}, {count_of(len(revision.rules), 'rule')}; see `zego-retention rules list`"
+    said = f"revision {revision.number}, {count_of(len(revision.rules), 'rule')}; see `zego-retention rules list`"
+    return "; ".join([said, *(waiting or ())])
 
 
 def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: str) -> int:

@@ -19,6 +19,7 @@ from service.audit.store import finish_order, list_run_requests
 from service.callbacks.understanding import prune_inbox
 from service.database import DatabaseUnavailable, UnfitDatabase
 from service.files.policy import PolicyReader
+from service.health.checks import describe_waiting
 from service.leader.leader import LeadLost
 from service.leader.store import set_progress
 from service.schedule import Cron
@@ -101,6 +102,7 @@ class Worker:
         elif service.leader.leads or service.leader.try_to_lead():  # (leads already: taking over has failed before)
             log.info("leading", worker=service.leader.name)
             service.take_over()
+            self._report_waiting()
         else:
             service.database.transact(lambda tx: set_progress(tx, wanted_at=service.now()))
 
@@ -122,6 +124,7 @@ class Worker:
         service, every = self._service, self._service.settings.reconcile_every
         for order in self._find_requests(OrderKind.RECONCILE):
             result = {"listing_ids": service.reconciler.run_request(order, self._stop)}
+            self._report_waiting()
             if not self._stop.is_set():  # what is cut short is not done: the next worker starts over
                 service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), result))  # noqa: B023
         if every is None or not self._may_run:
@@ -129,6 +132,7 @@ class Worker:
         for app_id, vendor in service.reconciler.find_due(every):
             if self._may_run:
                 service.reconciler.run(app_id, vendor, self._stop)
+                self._report_waiting()
 
     def announce(self) -> None:
         """Log in the evening what is deleted within a day, as things stand: the time to place a hold."""
@@ -152,6 +156,13 @@ class Worker:
             prune_inbox(leader, now - settings.inbox_keep, self._stop)
         if leader.leads and settings.history_keep is not None:
             prune_history(leader, now - settings.history_keep)
+
+    def _report_waiting(self) -> None:
+        """Log how many adopted files wait until a person has applied rules."""
+        with self._service.database.read() as tx:
+            waiting = describe_waiting(tx)
+        if waiting is not None:
+            log.warning("adopted_files_wait", detail=waiting[0], fix=waiting[1])
 
     @property
     def _may_run(self) -> bool:

@@ -78,14 +78,26 @@ def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Finding
     yield _OK, f"revision {revision.number} from {revision.source}, {count_of(len(revision.rules), 'rule')}", ""
     if difference := keep_differs(tx, settings.keep):
         yield _WARNING, difference, ""
-    adopted = 0 if revision.by_person else store.count_adopted_kept(tx)
-    if adopted and any(rule.keep is not None for rule in revision.rules):
-        text = f"{count_of(adopted, 'file')} that only a listing shows, kept until a person has applied rules"
-        yield _ATTENTION, text, "see `zego-retention rules preview --keep`, then `rules apply --keep`"
+    if waiting := describe_waiting(tx):
+        yield _ATTENTION, *waiting
     behind = sum(count_by_state(tx, IS_FLAGGED).values())
     if behind or leader is None or leader.decided_revision != revision.number:
         text = f"{count_of(behind, 'file')} to be decided again" if behind else "not every file is decided under them"
         yield _WARNING, text, "a running worker does that at once"
+
+
+def describe_waiting(tx: Transaction) -> tuple[str, str] | None:
+    """How many adopted files wait until a person has applied rules, and what helps; None where none do."""
+    revision = find_current(tx)
+    if revision is None or revision.by_person or all(rule.keep is None for rule in revision.rules):
+        return None
+    if not (count := store.count_adopted_kept(tx)):
+        return None
+    text = f"{count_of(count, 'file')} that only a listing shows, kept until a person has applied rules"
+    return (
+        f"{text} (only ZEGO_RETENTION_KEEP did)",
+        "see `zego-retention rules preview --keep`, then `rules apply --keep`",
+    )
 
 
 _REPLAY: Final = "then `zego-retention callbacks replay --verdict"

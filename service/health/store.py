@@ -80,8 +80,8 @@ def count_waiting(tx: Transaction, now: datetime) -> tuple[int, datetime | None]
 
 
 def count_adopted_kept(tx: Transaction) -> int:
-    """Adopted files that are kept although a rule matches: under rules that only KEEP applied, those that wait."""
-    adopted = (media_files.c.state == FileState.KEPT, media_files.c.event == "", media_files.c.rule.is_not(None))
+    """Adopted files that are kept: under rules that only KEEP applied, those that wait (its rule matches them all)."""
+    adopted = (media_files.c.state == FileState.KEPT, media_files.c.event == "")
     return int(tx.execute(select(func.count()).where(*adopted)).scalar_one())
 
 

@@ -24,6 +24,7 @@ from service.cli.show import make_table
 from service.model import Verdict
 from tests.health.scene import Scene
 from tests.processes import MAX_WAIT_S
+from tests.world import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,6 +130,46 @@ def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path)
     assert is_one_line(ended.stderr)
     assert str(path) in ended.stderr
     assert not path.parent.exists()
+
+
+MAY_CREATE = {("demo",), ("serve",), ("web",), ("worker",), ("migrate",)}
+
+
+def list_paths(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from list_paths(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+ARGUMENTS: dict[tuple[str, ...], list[str]] = {
+    ("rules", "preview"): ["--keep"],
+    ("rules", "apply"): ["--keep"],
+    ("files", "retry"): ["1"],
+    ("files", "confirm"): ["1"],
+    ("callbacks", "replay"): ["1"],
+    ("files", "delete"): ["1", "--reason", "r", "--count", "1"],
+    ("holds", "add"): ["--file", "1", "--reason", "r"],
+    ("tokens", "add"): ["name", "--role", "viewer"],
+}
+
+
+@pytest.mark.parametrize("folder", ["one", "another"])
+def test_no_command_but_those_that_run_creates_a_database(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    path = tmp_path / "data" / "zego-retention.db"
+    environ = environment(f"sqlite:///{path}", "http://127.0.0.1:9/", KEEP="1d")
+    for names, command in list_paths(cli):
+        needs = [each for each in command.params if isinstance(each, click.Argument) and each.required]
+        if names not in MAY_CREATE:
+            code = main([*names, *ARGUMENTS.get(names, ["1"] * len(needs))], environ=environ)
+            said = "".join(capsys.readouterr())
+            assert (code, str(path) in said) == (1, True), (names, said)
+        assert not list(tmp_path.rglob("*.db*")), names
 
 
 def test_migrate_creates_a_database_and_says_where(tmp_path: Path) -> None:

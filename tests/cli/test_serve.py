@@ -14,11 +14,12 @@ import pytest
 from service.database import Database
 from service.health.checks import Status, check_worker
 from service.model import Vendor
+from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body
 from service.serve import describe_start
 from service.settings import load_settings
 from tests.processes import MAX_WAIT_S, Running, answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, environment
+from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +148,30 @@ def test_a_new_database_is_created_and_named(variables: dict[str, str], tmp_path
         assert str(path) in serve.log()
         assert path.exists()
         assert serve.end() == 0
+
+
+def test_after_a_lost_database_what_was_there_before_waits_and_is_reported(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    with Sandbox({APP: SERVER_SECRET}, lambda: now) as sandbox:
+        for file_id in ("a", "b"):
+            sandbox.add_file(APP, Vendor.TENCENT, file_id, created_at=now - timedelta(days=90))
+        path = tmp_path / "lost" / "x.db"
+        new = {"DATABASE_URL": f"sqlite:///{path}", "API_URL": sandbox.url, "COOLING_OFF": "1s", "SWEEP_EVERY": "1s"}
+        new["RECONCILE_EVERY"] = "1h"
+        variables |= {f"ZEGO_RETENTION_{name}": value for name, value in new.items()}
+        with running("serve", variables, tmp_path) as serve:
+            wait_until(lambda: bool(events(serve, "adopted_files_wait")))
+            assert "2 files that only a listing shows, kept until" in events(serve, "adopted_files_wait")[-1]["detail"]
+            wait_until(lambda: bool(events(serve, "sweep_finished")))
+            assert serve.end() == 0
+        with running("serve", variables, tmp_path) as serve:
+            serve.wait_for("serve_running")
+            assert "2 files that only a listing shows, kept until a person has applied rules" in serve.log()
+            assert "rules apply --keep" in serve.log()
+            assert serve.end() == 0
+        assert not [call for call in sandbox.calls if call.action == "DeleteMedia"]
 
 
 def test_what_it_says_at_the_start(sqlite_url: str) -> None:
