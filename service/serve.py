@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -41,25 +42,29 @@ def run_serve(settings: Settings) -> int:
 
     A side that ends at the very start stops everything: something is wrong that waiting does not cure. Later it is
     started again, after 1 s, then 2 s, up to 30 s. Raises CannotListen, or DatabaseUnavailable where waiting would not
-    help either.
+    help either, or KeyboardInterrupt if a person gave up before both sides ran.
     """
     with stop_signals(second_ends=False) as signals:
         check_address(settings.listen)
         rules = _prepare(settings)
         sides = [_Side("web"), _Side("worker")]
         if is_for_people(settings.log_format):
-            sys.stdout.write(describe_start(settings, rules))
-            sys.stdout.flush()
+            with suppress(OSError):  # a full disk behind it ends no service
+                sys.stdout.write(describe_start(settings, rules))
+                sys.stdout.flush()
         try:
-            return _watch(sides, signals, settings, rules)
+            code = _watch(sides, signals, settings, rules)
         finally:
             _stop([side.process for side in sides if side.process is not None], signals)
+        log.info("serve_stopped")
+        return code
 
 
 def describe_start(settings: Settings, rules: str) -> str:
     """What a person needs to know: where it listens, what to register, what is in force. The log follows."""
     no_url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
-    no_app = "none: set ZEGO_RETENTION_APP_ID, …_SERVER_SECRET and …_CALLBACK_SECRET"
+    secrets = "ZEGO_RETENTION_SERVER_SECRET and ZEGO_RETENTION_CALLBACK_SECRET"
+    no_app = f"none, so every callback is refused: set ZEGO_RETENTION_APP_ID, {secrets}"
     no_sweeps = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
     return (
         f"zego-retention {__version__}; Ctrl-C stops it\n"
@@ -135,6 +140,8 @@ def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: 
             apps = [app.app_id for app in settings.apps]
             log.info("serve_running", listen=str(settings.listen), callback_url=url, apps=apps, rules=rules)
         signum = signals.wait(_LOOK_S)
+        if signum == signal.SIGINT and not announced:
+            raise KeyboardInterrupt
         if signum is not None:
             log.info("serve_stopping", signal=signal.Signals(signum).name)
             return 0
@@ -151,4 +158,3 @@ def _stop(running: list[subprocess.Popen[bytes]], signals: StopSignals) -> None:
     for process in running:
         process.kill()  # (does nothing to one that has ended)
         process.wait()
-    log.info("serve_stopped")

@@ -45,14 +45,14 @@ class Running:
 
 @contextmanager
 def running(
-    command: str, variables: Mapping[str, str], folder: Path, *arguments: str, module: str = "service"
+    command: str, variables: Mapping[str, str], folder: Path, *arguments: str, module: str = "service", code: str = ""
 ) -> Iterator[Running]:
-    """Start a command (of another module, if given) with nothing but these settings; kill it at the end if it runs."""
+    """Start a command (of another module, or by code, if given) with nothing but these settings; kill it at the end."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZEGO_RETENTION_")}
     output = folder / f"{module}-{time.monotonic_ns()}.log"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, command, *arguments],
+            [sys.executable, *(("-c", code) if code else ("-m", module)), command, *arguments],
             env=inherited | dict(variables),
             cwd=folder,
             stdout=file,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+
+TYPE_CHECKING = False  # an interruption is one line from here on, so nothing is loaded before `main` that takes time
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
 _INTERRUPTED = "zego-retention: interrupted\n"
 
@@ -15,22 +17,33 @@ def main(
     arguments: Sequence[str] | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    now: Callable[[], datetime] | None = None,
 ) -> int:
     """Carry out one command and return its exit code; what goes wrong is said in one line on standard error."""
     before, sys.unraisablehook = sys.unraisablehook, _leave_if_interrupted
+    _open_missing_streams()
     try:
         from service.cli.commands import cli
-        from service.cli.frame import Invocation, run_command
+        from service.cli.frame import Invocation, run_command, utc_now
 
-        return run_command(cli, sys.argv[1:] if arguments is None else arguments, Invocation(environ, now))
+        return run_command(cli, sys.argv[1:] if arguments is None else arguments, Invocation(environ, now or utc_now))
     except KeyboardInterrupt:  # also while modules are still being loaded
-        with suppress(OSError):
+        try:
             sys.stdout.flush()  # what was shown before comes before
-        sys.stderr.write(_INTERRUPTED)
+            sys.stderr.write(_INTERRUPTED)
+        except OSError:
+            pass
         return 1
     finally:
         sys.unraisablehook = before
+
+
+def _open_missing_streams() -> None:
+    """Where a shell closed one (`>&-`), the next file to be opened would take its place: a database, for one."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _leave_if_interrupted(lost: sys.UnraisableHookArgs) -> None:

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -90,25 +91,28 @@ def run_command(cli: click.Group, arguments: Sequence[str], invocation: Invocati
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")  # what an output's encoding lacks stops nothing
     try:
+        _refuse_bytes(arguments)
         # Not `cli.main`: it reports an interruption by itself, in two lines.
         with cli.make_context(PROGRAM, list(arguments), obj=invocation) as context:
             code = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         code = ended.exit_code
-    except BrokenPipeError:  # `… | head` has seen enough; what is still buffered would fail when the process ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+    except BrokenPipeError:  # `… | head` has seen enough
+        code = ExitCode.DONE
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        with suppress(OSError):
+            error.show()
+        code = error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
     except Exception as error:  # noqa: BLE001  (whatever it is: a person reads one line)
-        sys.stderr.write(f"{PROGRAM}: {' '.join(_describe(error).split())}\n")
-        return ExitCode.FAILED
+        with suppress(OSError):
+            sys.stderr.write(f"{PROGRAM}: {' '.join(_describe(error).split())}\n")
+        code = ExitCode.FAILED
     finally:
         invocation.close()
+        _drop_what_nobody_takes()
     return int(code or ExitCode.DONE)
 
 
@@ -129,13 +133,39 @@ def _describe(error: Exception) -> str:
         return f"{error}, so this command has stopped; run it again"
     if isinstance(error, CommandFailed | CannotListen | NotPossible | RulesError | SettingsError):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"the system says: {error.strerror} ({error.filename or 'of its output, or of a connection'})"
     logging.getLogger(__name__).debug("command_failed", exc_info=error)
     where = "set ZEGO_RETENTION_LOG_LEVEL=DEBUG to see where, and report it, please"
     return f"unexpected {type(error).__name__}: {where}"
 
 
+def _drop_what_nobody_takes() -> None:
+    """Output that cannot be written would fail once more, with a traceback, when the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Neither database nor output takes what is no text."""
+    for text in arguments:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"an argument is not UTF-8 text: {text!r}") from None
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
 def _name_user() -> str:
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
         return f"uid {os.getuid()}"
+    return name.encode("utf-8", "backslashreplace").decode()

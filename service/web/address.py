@@ -11,7 +11,7 @@ from service.settings import Listen
 _MAX_WAIT_S: Final = 0.5
 _FAMILY_IS_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OUR_ADDRESS: Final = "an address of this machine, for example 127.0.0.1:8080"
-_SUGGESTIONS: Final = {errno.EACCES: "a port above 1023", errno.EADDRNOTAVAIL: _OUR_ADDRESS}
+_SUGGESTIONS: Final = {errno.EACCES: "a port above 1023"} | dict.fromkeys(_FAMILY_IS_MISSING, _OUR_ADDRESS)
 
 
 class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
@@ -25,7 +25,7 @@ def bind(listen: Listen) -> list[socket.socket]:
     """
     try:
         found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # (the latter of a name that cannot be one)
         raise _cannot_listen(listen, error, _OUR_ADDRESS) from None
     sockets: list[socket.socket] = []
     errors: list[OSError] = []
@@ -70,5 +70,6 @@ def _bind(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
     return bound
 
 
-def _cannot_listen(listen: Listen, error: OSError, remedy: str) -> CannotListen:
-    return CannotListen(f"cannot listen on {listen}: {error.strerror or error}; set ZEGO_RETENTION_LISTEN to {remedy}")
+def _cannot_listen(listen: Listen, error: OSError | UnicodeError, remedy: str) -> CannotListen:
+    reason = (isinstance(error, OSError) and error.strerror) or "there is no such name"
+    return CannotListen(f"cannot listen on {listen}: {reason}; set ZEGO_RETENTION_LISTEN to {remedy}")

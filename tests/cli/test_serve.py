@@ -184,5 +184,5 @@ def test_what_it_says_at_the_start(sqlite_url: str) -> None:
     public = load_settings(plain | {"ZEGO_RETENTION_PUBLIC_URL": "https://example.com/"})
     assert re.search(r"^  callback URL +https://example\.com/zego/callback$", describe_start(public, ""), re.MULTILINE)
     nobody = load_settings({"ZEGO_RETENTION_DATABASE_URL": sqlite_url, "ZEGO_RETENTION_SWEEP_EVERY": "off"})
-    assert "none: set ZEGO_RETENTION_APP_ID" in describe_start(nobody, "")
+    assert "refused: set ZEGO_RETENTION_APP_ID, ZEGO_RETENTION_SERVER_SECRET and" in describe_start(nobody, "")
     assert "nothing is deleted by itself" in describe_start(nobody, "")

@@ -35,7 +35,8 @@ _WORDS: Final = {"extra_forbidden": "is unknown", "missing": "is missing"}
 _REALM: Final = 'Bearer realm="zego-retention"'
 _HOW_TO_SEND: Final = "send a token of this service, as Authorization: Bearer TOKEN"
 _HOW_TO_START: Final = (
-    "there is no token yet: set ZEGO_RETENTION_ADMIN_TOKEN (or …_FILE), or make one with `zego-retention tokens add`"
+    "there is no token yet: set ZEGO_RETENTION_ADMIN_TOKEN (or ZEGO_RETENTION_ADMIN_TOKEN_FILE),"
+    " or make one with `zego-retention tokens add`"
 )
 
 log = structlog.get_logger(__name__)
