@@ -74,6 +74,8 @@ class Service:
                 calls_per_second=calls_per_second or app.calls_per_second,
                 is_test=app.is_test,
                 clear_cache=app.clear_cache,
+                proxy=settings.api_proxy,
+                ca_file=settings.api_ca_file,
             )
             for app in settings.apps
         }

@@ -143,6 +143,10 @@ def _check_access(app: AppSettings, client: ZegoClient, now: Callable[[], dateti
 def _judge(app: AppSettings, answer: SearchAnswer, said: str) -> tuple[Status, str, str]:
     if answer.transport is not Transport.ANSWERED:
         fix = f"let this machine reach {app.api_url}, or correct ZEGO_RETENTION_API_URL"
+        if "certificate verify failed" in answer.message:
+            fix = "add the CA that signed its certificate to the system's, or name it as ZEGO_RETENTION_API_CA_FILE"
+        elif "through the proxy" in answer.message:
+            fix += " or ZEGO_RETENTION_API_PROXY"
         return Status.PROBLEM, f"{app.api_url} cannot be reached: {answer.message}", fix
     if answer.code in _BUSY or answer.http_status in _BUSY:
         return Status.WARNING, "ZEGO is busy with this app's calls", "run doctor again in a minute"

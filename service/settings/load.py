@@ -27,9 +27,7 @@ from service.units import FOREVER, parse_duration
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text or any(character.isspace() for character in text):
-        raise ValueError("a secret is not empty and has no spaces or line breaks; copy it again")
+    values.check_secret(secret.get_secret_value())
     return secret
 
 
@@ -44,7 +42,7 @@ def _text(change: Callable[[str], object]) -> BeforeValidator:
 
 
 def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
+    return [part.strip(" \t\r\n") for part in text.split(",")]
 
 
 # Python takes true and false for numbers.
@@ -97,6 +95,8 @@ class Settings(_Frozen):
     listen: Annotated[Listen, _read(values.parse_listen)] = Listen("127.0.0.1", 8080)
     allow_plain_http: bool = Field(default=False, description=_FLAG)
     api_url: ApiUrl = _ZEGO
+    api_proxy: Annotated[str, _read(values.parse_proxy)] | None = Field(None, repr=False)
+    api_ca_file: Annotated[str, _read(values.check_ca_file)] | None = None
     apps: tuple[AppSettings, ...] = ()
     public_url: Annotated[str, _read(values.parse_public_url)] | None = None
     keep: Annotated[str, _read(values.check_keep)] | None = None
@@ -146,7 +146,8 @@ class Settings(_Frozen):
             raise ValueError(f"app {twice} is given twice; keep one of them")
         urls = {f"{PREFIX}API_URL": self.api_url} | {f"api_url of app {app.app_id}": app.api_url for app in self.apps}
         for name, url in urls.items():
-            if values.is_plain_and_far(url) and not self.allow_plain_http:  # calls carry signatures
+            leaves = values.is_plain_and_far(url) or (self.api_proxy and url.startswith("http://"))
+            if leaves and not self.allow_plain_http:  # calls carry signatures
                 hint = f"write https, or set {PREFIX}ALLOW_PLAIN_HTTP=true to allow it"
                 raise ValueError(f"{name}: {url!r} is plain http; {hint}")
         if {"sweep_every", "sweep_cron"} <= self.model_fields_set and self.sweep_cron is not None:
@@ -159,7 +160,7 @@ class Settings(_Frozen):
 
 _SINGLE_APP: Final = {"app_id": "app_id", "server_secret": "server_secret", "callback_secret": "callback_secrets"}
 _NAMES: Final = (Settings.model_fields.keys() - {"apps", "warnings"}) | _SINGLE_APP.keys()
-_KEYS: Final = make_keys(_NAMES, ("admin_token", "callback_secret", "database_url", "server_secret"))
+_KEYS: Final = make_keys(_NAMES, ("admin_token", "api_proxy", "callback_secret", "database_url", "server_secret"))
 _APP_KEYS: Final = make_keys(AppSettings.model_fields, ("server_secret", "callback_secrets"))
 
 

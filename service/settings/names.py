@@ -14,8 +14,8 @@ from typing import Final
 PREFIX: Final = "ZEGO_RETENTION_"
 
 _INJECTED: Final = re.compile(
-    r"(([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)|PORT)=.*"
-    r"|[A-Z0-9_]+_PORT=(tcp|udp|sctp)://.+",
+    r"([A-Z0-9_]+_)?((SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
+    r"|PORT=(tcp|udp|sctp)://.+)",
     re.DOTALL,
 )
 """What Kubernetes sets for a service called zego-retention or zego-retention-<something>."""
@@ -54,6 +54,7 @@ def read_environment(environ: Mapping[str, str], keys: Keys) -> tuple[Place, tup
     for variable, value in sorted(environ.items()):
         bare = variable[len(PREFIX) :]
         if variable in variables and value:
+            _refuse_shell_syntax(variable, value)
             found[variables[variable]] = value
         elif variable.upper().startswith(PREFIX) and value and not _INJECTED.fullmatch(f"{bare}={value}"):
             if near := _find_nearest(bare.upper(), (key.upper() for key in keys)):
@@ -63,13 +64,21 @@ def read_environment(environ: Mapping[str, str], keys: Keys) -> tuple[Place, tup
     return _read_place(found, keys, lambda key: f"{PREFIX}{key.upper()}"), tuple(warnings)
 
 
+def _refuse_shell_syntax(variable: str, value: str) -> None:
+    """Files of variables for Docker and systemd look like shell, but are read otherwise."""
+    if value[0] in "\"'" and value[0] == value[-1]:
+        raise SettingsError(f"{variable}: its value stands in quotes, and they would be part of it; leave them out")
+    if " #" in value:
+        raise SettingsError(f"{variable}: a comment stands behind its value; give it a line of its own")
+
+
 def read_config(path: Path, origin: str, keys: Keys, app_keys: Keys) -> tuple[Place, list[Place]]:
     """What a TOML file sets, and each of its [[apps]]."""
     if not path.is_absolute():
         example = "write the whole path, for example /etc/zego-retention.toml"
         raise SettingsError(f"{origin}: {str(path)!r} is relative; {example}")
     try:
-        table = tomllib.loads(_read_text(path, origin))
+        table = tomllib.loads(_read_text(path, origin).removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise SettingsError(f"{path} is not valid TOML: {str(error).partition(chr(10))[0]}") from None
     apps = table.pop("apps", [])

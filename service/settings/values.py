@@ -87,11 +87,59 @@ def parse_timezone(text: str) -> ZoneInfo:
         raise ValueError(f"{text[:60]!r} is not the name of a time zone, for example Asia/Shanghai or UTC") from None
 
 
+def check_secret(text: str) -> None:
+    """Refuse what no secret is: it would be sent, compared or signed with, and never fit."""
+    if not text or any(character.isspace() for character in text):
+        raise ValueError("a secret is not empty and has no spaces or line breaks; copy it again")
+    if text[0] in "\"'" and text[0] == text[-1]:
+        raise ValueError("the secret stands in quotes, and they would be part of it; leave them out")
+    if not text.isascii():
+        raise ValueError(
+            "a secret has only letters, digits and signs of ASCII, and this one has another character,"
+            " perhaps one that nobody sees; copy it again"
+        )
+    _refuse_invisible(text)
+
+
+def _refuse_invisible(text: str) -> None:
+    if not text.isprintable():
+        raise ValueError("it holds a character that nobody sees, or bytes that are no UTF-8; copy it again")
+
+
+def parse_proxy(text: str) -> str:
+    """Read the URL of an HTTP proxy. The text may hold a password: no error repeats any of it."""
+    _refuse_invisible(text)
+    parts = urlsplit(text) if _can_be_split(text) else None
+    is_clean = parts and not set(text) & set(" ?#\\") and text.count("@") <= 1 and parts.path in {"", "/"}
+    if not parts or not is_clean or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(
+            "not the URL of an HTTP proxy; write for example http://proxy.example.com:3128 or"
+            " http://user:password@proxy.example.com:3128 (special characters percent-encoded)"
+        )
+    return text
+
+
+def check_ca_file(text: str) -> str:
+    """Check that a file holds certificates as PEM."""
+    import ssl  # noqa: PLC0415  (slow to load, and rarely needed here)
+
+    if not Path(text).is_absolute():
+        raise ValueError(f"{text!r} is relative; write the whole path, for example /etc/ssl/company-ca.pem")
+    try:
+        ssl.create_default_context(cafile=text)
+    except ssl.SSLError:
+        raise ValueError(f"{text!r} holds no certificates; it has to be a PEM file, with BEGIN CERTIFICATE") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {text!r}: {getattr(error, 'strerror', error)}") from None
+    return text
+
+
 def parse_database_url(text: str) -> str:
     """Read the URL of an SQLite file or a PostgreSQL database; spell out the driver of the latter.
 
     The text may hold a password: no error repeats any of it.
     """
+    _refuse_invisible(text)
     if _SQLITE_FILE.fullmatch(text):
         path, _, options = text.removeprefix("sqlite:///").partition("?")
         if options:

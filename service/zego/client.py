@@ -1,7 +1,7 @@
 """Calls to ZEGO's server API over HTTP: what was sent at most once, and what came back.
 
 Every call is one request with a nonce and signature of its own. Nothing is retried, redirected or cached here: whoever
-calls decides what happens next. No proxy, credential or certificate setting is taken from the environment.
+calls decides what happens next. No proxy, credential or certificate of other programs is taken from the environment.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class ZegoClient:
     calls_per_second: int = 20
     is_test: bool | None = None
     clear_cache: bool = False
+    proxy: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
     connect_timeout_s: float = 5
     read_timeout_s: float = 30
 
@@ -85,7 +87,7 @@ class ZegoClient:
     def _connections(self) -> Connections:
         from service.zego.connection import Connections  # noqa: PLC0415  (see above)
 
-        return Connections()
+        return Connections(self.proxy, self.ca_file)
 
     def _delete_parameters(self, vendor: Vendor) -> Parameters:
         clears_cache = self.clear_cache and vendor is Vendor.WANGSU

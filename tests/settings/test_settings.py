@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
+import trustme
 from pydantic import SecretStr, ValidationError
 
 from service.schedule import Cron, Every
@@ -60,10 +62,10 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
 
 def test_every_documented_name_is_listed() -> None:
     documented = (
-        "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_URL APP_ID BREAKER_FILES BREAKER_SHARE CALLBACK_FRESHNESS"
-        " CALLBACK_SECRET CLAIM_LEASE CONFIRM COOLING_OFF DATABASE_CONNECTIONS DATABASE_URL GIVE_UP_AFTER HISTORY_KEEP"
-        " INBOX_KEEP KEEP LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET"
-        " SWEEP_CRON SWEEP_EVERY TIMEZONE"
+        "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_CA_FILE API_PROXY API_URL APP_ID BREAKER_FILES BREAKER_SHARE"
+        " CALLBACK_FRESHNESS CALLBACK_SECRET CLAIM_LEASE CONFIRM COOLING_OFF DATABASE_CONNECTIONS DATABASE_URL"
+        " GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST"
+        " RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY TIMEZONE"
     )
     assert setting_names() == tuple(documented.split())
 
@@ -204,6 +206,25 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("LOG_FORMAT", "xml", "write console or json"),
         ("CONFIRM", "yes", "write off or all, for example off"),
         ("RECONCILE_EVERY", "never", "for example 30d, or off"),
+        ("API_PROXY", "proxy.example.com:3128", "http://proxy.example.com:3128"),
+        ("API_PROXY", "socks5://u:hush@proxy:1080", "http://user:password@proxy.example.com:3128"),
+        ("API_PROXY", "http://u:hush@proxy:port", "http://user:password@proxy.example.com:3128"),
+        ("API_PROXY", "http://u:hu@sh@proxy:3128", "percent-encoded"),
+        ("API_PROXY", "http://u:hush@proxy:3128/path", "write for example http://"),
+        ("API_PROXY", "http://u:hush\u200b@proxy:3128", "nobody sees"),
+        ("API_CA_FILE", "ca.pem", "'ca.pem' is relative; write the whole path"),
+        ("API_CA_FILE", "/nowhere/ca.pem", "cannot read '/nowhere/ca.pem': No such file"),
+        ("API_CA_FILE", "/etc", "cannot read '/etc'"),
+        ("API_CA_FILE", __file__, "holds no certificates; it has to be a PEM file"),
+        *(
+            (name, f"{quote}{value}{quote}", "stands in quotes, and they would be part of it; leave them out")
+            for name, value in (("KEEP", "30d"), ("ADMIN_TOKEN", "hush"), ("DATABASE_URL", "sqlite:////a.db"))
+            for quote in "\"'"
+        ),
+        ("KEEP", "30d # a month", "a comment stands behind its value; give it a line of its own"),
+        ("DATABASE_URL", "sqlite:////a.db # hush", "a comment stands behind its value"),
+        ("DATABASE_URL", "\ufeffsqlite:////a.db", "nobody sees"),
+        ("DATABASE_URL", "postgresql://u:hush\udcff@h/n", "no UTF-8"),
     ],
 )
 def test_a_bad_value_is_named_with_an_example_of_a_right_one(name: str, value: str, hint: str) -> None:
@@ -211,6 +232,48 @@ def test_a_bad_value_is_named_with_an_example_of_a_right_one(name: str, value: s
     assert text.startswith(f"ZEGO_RETENTION_{name}: ")
     assert hint in text
     assert "hush" not in text
+
+
+UNSEEN = ["\ufeff", "\u200b", "\u00ad", "\u00a0", "\u3164", "\0", "\x1b", "\udcff", "\udc80", "é"]
+IN_TOML = """
+[[apps]]
+app_id = "1"
+server_secret = {server}
+callback_secrets = [{callback}]
+"""
+
+
+@pytest.mark.parametrize("unseen", UNSEEN, ids=ascii)
+@pytest.mark.parametrize("name", ["ADMIN_TOKEN", "SERVER_SECRET", "CALLBACK_SECRET"])
+@pytest.mark.parametrize("secret", ["{}hush", "hu{}sh", "hush{}"])
+def test_a_secret_with_a_character_that_nobody_sees_is_refused_wherever_it_stands(
+    tmp_path: Path, name: str, unseen: str, secret: str
+) -> None:
+    text, file = secret.format(unseen), tmp_path / "secret"
+    others = {other: value for other, value in ONE_APP.items() if other != name}
+    refusals = [refuse(**others, **{name: text})]
+    raw = text.encode("utf-8", "surrogateescape")
+    file.write_bytes(raw)
+    refusals.append(refuse(**others, **{f"{name}_FILE": str(file)}))
+    if "\udc80" > unseen != "\udcff":  # (TOML has no half characters)
+        config = write(tmp_path, f"{name.lower()} = {json.dumps(text)}\n")
+        refusals.append(refuse(**others, CONFIG=config))
+    for refusal in refusals:
+        assert name in refusal.partition(":")[0].upper()
+        assert "hu" not in refusal.partition(":")[2]
+
+
+@pytest.mark.parametrize("secret", ["hu\u200bsh", "'hush'", '"hush"', "hush hush"])
+def test_the_secrets_of_an_app_in_the_file_are_as_strict(tmp_path: Path, secret: str) -> None:
+    right, wrong = json.dumps("right"), json.dumps(secret)
+    for name, pair in {"server_secret": (wrong, right), "callback_secrets": (right, f"{right}, {wrong}")}.items():
+        text = refuse(CONFIG=write(tmp_path, IN_TOML.format(server=pair[0], callback=pair[1])))
+        assert text.startswith(f"{name} of [[apps]] number 1 in ")
+        assert "hu" not in text.partition(": ")[2]
+
+
+def test_a_byte_order_mark_before_the_file_is_skipped(tmp_path: Path) -> None:
+    assert load(CONFIG=write(tmp_path, "\ufeff" + TWO_APPS)) == load(CONFIG=write(tmp_path, TWO_APPS))
 
 
 def test_the_short_way_makes_one_app_with_all_secrets_that_are_being_rotated() -> None:
@@ -347,7 +410,11 @@ def test_a_config_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_every_secret_can_come_from_a_file(tmp_path: Path, ending: str) -> None:
-    contents = ONE_APP | {"ADMIN_TOKEN": "admin-hush", "DATABASE_URL": "postgresql://u:hush@h/n"}
+    contents = ONE_APP | {
+        "ADMIN_TOKEN": "admin-hush",
+        "DATABASE_URL": "postgresql://u:hush@h/n",
+        "API_PROXY": "http://u:hush@proxy:3128",
+    }
     for name, value in contents.items():
         (tmp_path / name).write_text(value + ending, encoding="utf-8", newline="")
     files = {f"{name}_FILE": str(tmp_path / name) for name in contents if name != "APP_ID"}
@@ -480,6 +547,7 @@ def test_what_kubernetes_injects_is_ignored() -> None:
         "WEB_PORT": "tcp://10.0.0.8:8080",
     }
     assert load(**injected) == load()
+    assert load(PORT="8080").warnings == ("ZEGO_RETENTION_PORT is not a setting of this release and is ignored",)
 
 
 def test_a_period_and_a_cron_expression_exclude_each_other() -> None:
@@ -500,13 +568,26 @@ def test_the_last_wait_is_not_shorter_than_the_first() -> None:
     assert "RETRY_LAST" in refuse(RETRY_FIRST="1h", RETRY_LAST="59m")
 
 
+def test_a_proxy_is_never_sent_plain_http_by_mistake() -> None:
+    plain = {"API_URL": "http://127.0.0.1:9000/", "API_PROXY": "http://proxy.example.com:3128"}
+    assert "ALLOW_PLAIN_HTTP=true" in refuse(**plain)
+    assert load(**plain, ALLOW_PLAIN_HTTP="true").api_proxy == "http://proxy.example.com:3128"
+
+
+def test_certificates_are_taken_from_a_pem_file(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    assert load(API_CA_FILE=str(path)).api_ca_file == str(path)
+
+
 def test_plain_http_is_allowed_by_name_only() -> None:
     settings = load(API_URL="http://far.example.com", ALLOW_PLAIN_HTTP="true", **ONE_APP)
     assert settings.apps[0].api_url == "http://far.example.com/"
 
 
 def test_no_secret_shows_in_a_repr() -> None:
-    settings = load(DATABASE_URL="postgresql://u:hush@h/n", ADMIN_TOKEN="hush", **ONE_APP)
+    proxy = "http://u:hush@proxy:3128"
+    settings = load(DATABASE_URL="postgresql://u:hush@h/n", ADMIN_TOKEN="hush", API_PROXY=proxy, **ONE_APP)
     assert "hush" not in repr(settings)
     assert "hush" not in str(settings)
     assert "hush" not in repr(settings.apps)
