@@ -1,0 +1,77 @@
+"""The database server goes away under `serve` and comes back: nothing is lost, nothing has to be started again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from service.database import Database
+from service.files.store import list_in_range
+from service.leader.store import find_leader
+from service.model import Vendor
+from service.sandbox.callbacks import callback_body
+from tests.gatekeeper import Gatekeeper
+from tests.processes import ask, running, wait_until
+from tests.world import APP, CALLBACK_SECRET, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def send(port: int, number: int) -> int:
+    now = datetime.now(UTC)
+    body, _ = callback_body(
+        Vendor.TENCENT,
+        app_id=APP,
+        secret=CALLBACK_SECRET,
+        file_id=f"file-{number}",
+        stream="room",
+        began=now - timedelta(hours=1),
+        ended=now,
+        now=now,
+        nonce=str(number),
+    )
+    return ask(port, "POST", "/zego/callback", body)[0]
+
+
+def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_port: int, tmp_path: Path) -> None:
+    database, door = Database(postgres_url), Gatekeeper(postgres_url)
+
+    def files() -> set[str]:
+        with database.read() as tx:
+            return {file.file_id for file in list_in_range(tx, 0, 100)}
+
+    def token() -> int:
+        with database.read() as tx:
+            leader = find_leader(tx)
+            return 0 if leader is None else leader.token
+
+    door.open()
+    variables = environment(
+        door.url, "http://127.0.0.1:9/", KEEP="30d", LISTEN=f"127.0.0.1:{free_port}", LOG_FORMAT="json"
+    )
+    with running("serve", variables, tmp_path) as serve:
+        serve.wait_for("serve_running")
+        serve.wait_for("leading")
+        assert send(free_port, 1) == 200
+        wait_until(lambda: files() == {"file-1"})
+        before = token()
+        door.close()
+        assert [send(free_port, number) for number in (2, 3)] == [503, 503]
+        assert ask(free_port, "GET", "/readyz")[0] == 503
+        assert ask(free_port, "GET", "/healthz")[0] == 200
+        wait_until(lambda: "database_unavailable" in serve.log())
+        door.open()
+        wait_until(lambda: send(free_port, 4) == 200)
+        wait_until(lambda: files() == {"file-1", "file-4"})
+        assert token() == before, "it leads on"
+        assert serve.end() == 0
+    door.close()
+    database.dispose()
+    lines = [json.loads(line) for line in serve.log().splitlines() if line.startswith("{")]
+    troubles = Counter(line["event"] for line in lines if line["level"] in ("warning", "error"))
+    assert troubles == {"database_unavailable": 1, "callbacks_not_stored": 1, "not_ready": 1}
+    assert [line["event"] for line in lines].count("database_back") == 1
+    assert "Traceback" not in serve.log()
