@@ -212,6 +212,7 @@ def test_an_order_that_nobody_applies_in_time_exits_3_with_its_number(
     world: World, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.send("a")  # the world leads, and does nothing from here on
+    capsys.readouterr()  # what the world has logged
     hold = ["holds", "add", "--file", "1", "--reason", "a court asks"]
     assert main(hold, environ=environment(database_url, world.sandbox.url), now=world.clock) == 3
     captured = capsys.readouterr()
