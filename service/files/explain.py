@@ -118,7 +118,7 @@ def _describe_next(
         at = describe_moment(max(decided.call_after, now))
         by = "sweep" if sweeps else "`zego-retention sweep` (none runs by itself: ZEGO_RETENTION_SWEEP_EVERY is off)"
         return f"the first {by} after {at} deletes it, if the rules still say so then"
-    until = "more becomes known of it" if latest is None else "it is not one of the newest of its stream any more"
+    until = "its facts change" if latest is None else "it is no longer one of the newest of its stream"
     return f"nothing, unless the rules change or {until}"
 
 

@@ -187,7 +187,7 @@ class _Comparison:
                 problems = walk_markers(self.list_page)
             if problems:
                 more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-                return ListingState.INCOMPLETE, "no file is gone by it: " + "; ".join(problems[:_SHOWN]) + more
+                return ListingState.INCOMPLETE, "no file is marked gone: " + "; ".join(problems[:_SHOWN]) + more
             return ListingState.COMPLETE, None if listing.since is not None else self.end_missing()
         except _Ended as end:
             return end.state, str(end)

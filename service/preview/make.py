@@ -329,7 +329,7 @@ def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, n
     if preview.rules != candidate.rules:
         problem = f"of other rules, from {preview.source}"
     elif abs(now - preview.as_of) > KEPT_FOR:
-        problem = f"of {describe_moment(preview.as_of)}, too old"
+        problem = f"from {describe_moment(preview.as_of)}, which is too old"
     elif preview.cooling_off != cooling_off:
         was, is_now = format_duration(preview.cooling_off), format_duration(cooling_off)
         problem = f"for a cooling-off of {was}, and ZEGO_RETENTION_COOLING_OFF is {is_now}"

@@ -190,7 +190,7 @@ def _show_duration(value: float | timedelta) -> str:
 
 def _read_pattern(text: str, longest: int) -> str:
     if not text:
-        raise ValueError('is empty, which nothing fits: write a pattern, for example "trial-*"')
+        raise ValueError('is empty and matches nothing: write a pattern, for example "trial-*"')
     if len(text) > longest:
         raise ValueError(f"has {len(text)} characters: at most {longest} are allowed")
     if re.search("[\0\ud800-\udfff]", text):
@@ -212,7 +212,7 @@ def _read_choice(text: str, *choices: str) -> str:
 
 
 _OTHER_NAMES: Final[dict[str, str]] = {Vendor.WANGSU: "wangsu"}
-_PATTERN: Final = Kind(_fit_a_pattern, "does not fit", is_list=True)
+_PATTERN: Final = Kind(_fit_a_pattern, "does not match", is_list=True)
 _VALUE: Final = Kind(_fit_a_pattern, "is not", is_list=True)  # a value is a pattern without stars
 _FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not")
 _LOWEST: Final = Kind(lambda limit: partial(le, _number(limit)), "is under", unlimited=0)

@@ -73,7 +73,7 @@ def test_a_kept_file_has_no_date(house: House) -> None:
     house.add("a", stream_id="lesson-1")
     explanation = explain(house)
     assert (explanation.date, explanation.wait) == (None, None)
-    assert explanation.next_step == "nothing, unless the rules change or more becomes known of it"
+    assert explanation.next_step == "nothing, unless the rules change or its facts change"
 
 
 def test_a_held_file_names_each_hold_and_how_to_end_it(house: House) -> None:
@@ -120,7 +120,7 @@ def test_the_newest_of_a_stream_is_kept_for_its_rank_and_the_next_one_is_not(hou
     assert 'rule "rest" keeps the newest recording of each stream' in latest
     assert explain(house, 2).lines[-1].why == latest
     assert explain(house, 2).next_step == (
-        "nothing, unless the rules change or it is not one of the newest of its stream any more"
+        "nothing, unless the rules change or it is no longer one of the newest of its stream"
     )
 
 

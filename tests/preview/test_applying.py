@@ -149,8 +149,8 @@ def test_fewer_files_than_shown_are_applied(world: World) -> None:
 @pytest.mark.parametrize(
     ("days", "cooling_off", "candidate", "problem"),
     [
-        (31, DAY, SHORTER, "preview 1 is of 2026-03-01 12:00 UTC, too old: make a new one"),
-        (-31, DAY, SHORTER, "preview 1 is of 2026-03-01 12:00 UTC, too old: make a new one"),
+        (31, DAY, SHORTER, "preview 1 is from 2026-03-01 12:00 UTC, which is too old: make a new one"),
+        (-31, DAY, SHORTER, "preview 1 is from 2026-03-01 12:00 UTC, which is too old: make a new one"),
         (0, timedelta(0), SHORTER, "preview 1 is for a cooling-off of 1d, and ZEGO_RETENTION_COOLING_OFF is 0s"),
         (0, 2 * DAY, SHORTER, "preview 1 is for a cooling-off of 1d, and ZEGO_RETENTION_COOLING_OFF is 2d"),
         (0, DAY, LONGER, "preview 1 is of other rules, from shorter: make a new one"),

@@ -45,7 +45,7 @@ def test_an_explanation_reads_like_this() -> None:
             "unconfirmed",
             WHY_UNCONFIRMED[Suspicion.CONFLICT],
         ),
-        ("exams", "does not match", 'its stream "lesson-7" does not fit "exam-*"'),
+        ("exams", "does not match", 'its stream "lesson-7" does not match "exam-*"'),
         ("lessons", "would decide", 'rule "lessons" deletes files older than 7d'),
         ("rest", "not reached", 'rule "lessons" comes first'),
     ]
@@ -55,7 +55,7 @@ def test_an_explanation_reads_like_this() -> None:
     ("in_order", "latest", "expected"),
     [
         ((REST,), None, [("decides", 'rule "rest" deletes files older than 30d')]),
-        ((EXAMS,), None, [("does not match", 'its stream "lesson-7" does not fit "exam-*"')]),
+        ((EXAMS,), None, [("does not match", 'its stream "lesson-7" does not match "exam-*"')]),
         (
             (SMALL, REST),
             None,
@@ -86,7 +86,7 @@ def test_a_deleted_file_is_spoken_of_in_the_past() -> None:
         FILE, rules(EXAMS, SMALL, LESSONS, REST), "lessons", 'rule "lessons" deletes files older than 7d'
     )
     assert [(line.name, str(line.result), line.why) for line in lines] == [
-        ("exams", "did not match", 'its stream "lesson-7" does not fit "exam-*"'),
+        ("exams", "did not match", 'its stream "lesson-7" does not match "exam-*"'),
         ("small", "did not match", "it did not match then; what is known of the file has changed since"),
         ("lessons", "decided", 'rule "lessons" deletes files older than 7d'),
         ("rest", "not reached", 'rule "lessons" came first'),

@@ -56,9 +56,9 @@ def judged(match: Match, file: MediaFile) -> tuple[Judgement, str, str]:
 @pytest.mark.parametrize(
     ("match", "key", "why"),
     [
-        (Match(stream=("exam-*", "x")), "stream", 'its stream "lesson-7" does not fit "exam-*" or "x"'),
-        (Match(stream=("lesson",)), "stream", "does not fit"),
-        (Match(name=("*/2.mp4",)), "name", 'its name "record/app/x/1.mp4" does not fit "*/2.mp4"'),
+        (Match(stream=("exam-*", "x")), "stream", 'its stream "lesson-7" does not match "exam-*" or "x"'),
+        (Match(stream=("lesson",)), "stream", "does not match"),
+        (Match(name=("*/2.mp4",)), "name", 'its name "record/app/x/1.mp4" does not match "*/2.mp4"'),
         (Match(app=("100", "10011")), "app", 'its app "1001" is not "100" or "10011"'),
         (Match(vendor=(Vendor.TENCENT,)), "vendor", 'its vendor "Huawei" is not "Tencent"'),
         (Match(event=("compose",)), "event", 'its event "record" is not "compose"'),
