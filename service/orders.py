@@ -34,6 +34,7 @@ PAUSE_S: Final = 1.0
 
 _BATCH: Final = 100
 _TRIES: Final = 3
+_SHOWN: Final = 300
 _MAX_FAILURE: Final = 500
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.2
@@ -102,7 +103,12 @@ class ApplyOrders:
         """Log an order with who gave it, through whatever process."""
         with self.leader.database.read() as tx:
             [entry] = store.list_entries(tx, AuditFilter(), 1, before=order.number + 1)
-        what = {"order": entry.number, "action": entry.action, "subject": entry.subject}
+        what = {
+            "order": entry.number,
+            "action": entry.action,
+            "subject": entry.subject,
+            "detail": entry.detail[:_SHOWN],
+        }
         log.info(event, **what, by=entry.actor, through=entry.through, **facts)
 
     def _take_step(self, tx: Transaction, order: Order, last: Step) -> Step:

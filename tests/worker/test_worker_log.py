@@ -109,6 +109,7 @@ def test_orders_are_said_with_who_gave_them_and_listings_with_their_counts(world
         world.reconcile(Vendor.TENCENT)
     [order] = [line for line in logs if line["event"] == "order_applied"]
     assert (order["action"], order["subject"], order["by"]) == ("hold.place", "hold 1", "a tester")
+    assert '"stream_pattern":"kept"' in order["detail"]
     assert order["result"]["files"] == 2
     [listing] = [line for line in logs if line["event"] == "listing_ended"]
     assert (listing["listed"], listing["adopted"]) == (3, 1)
