@@ -11,7 +11,9 @@ from service.settings import Listen
 _MAX_WAIT_S: Final = 0.5
 _FAMILY_IS_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OUR_ADDRESS: Final = "an address of this machine, for example 127.0.0.1:8080"
-_SUGGESTIONS: Final = {errno.EACCES: "a port above 1023"} | dict.fromkeys(_FAMILY_IS_MISSING, _OUR_ADDRESS)
+_SUGGESTIONS: Final = {errno.EACCES: "a port above 1023"} | dict.fromkeys(
+    (*_FAMILY_IS_MISSING, errno.EINVAL), _OUR_ADDRESS
+)
 
 
 class CannotListen(Exception):  # noqa: N818  (a state of the machine, named as such)
