@@ -17,6 +17,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _BYTES: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _AMOUNT: Final = re.compile(r"([0-9]{1,15})([A-Za-z]+)")
 _MAX_QUOTED: Final = 40
+_OTHER_NAMES: Final = {"Ws": "wangsu"}
 
 
 def parse_duration(text: str) -> timedelta:
@@ -47,17 +48,20 @@ def parse_size(text: str) -> int:
     return size
 
 
-def parse_moment(text: str, now: datetime) -> datetime:
-    """Read a time in ISO 8601 (UTC where it names no zone), or a duration from `now`; a ValueError shows right ones."""
+def parse_moment(text: str, now: datetime, *, is_past: bool = False) -> datetime:
+    """Read a time in ISO 8601 (UTC where it names no zone), or a duration from `now`; a ValueError shows right ones.
+
+    `is_past`: a moment in the past is meant, so that a duration means ago.
+    """
     if re.fullmatch("[0-9]{1,15}[smhdw]", text):
-        return now + parse_duration(text)
+        return now - parse_duration(text) if is_past else now + parse_duration(text)
     try:
         read = datetime.fromisoformat(text)
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(
             f"{quote(text)} is not a time: write for example 2026-12-31, 2026-12-31T18:00:00Z,"
-            " or 30d for 30 days from now"
+            f" or 30d for 30 days {'ago' if is_past else 'from now'}"
         ) from None
 
 
@@ -84,6 +88,12 @@ def format_moment(moment: datetime) -> str:
 def describe_moment(moment: datetime) -> str:
     """A moment for a sentence or a table, to the minute: `2026-03-01 12:00 UTC`."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def describe_choice(text: str, choices: Sequence[str]) -> str:
+    """That a word is none of these, and which one is meant, if that is clear."""
+    meant = [each for each in choices if text.lower() in (each.lower(), _OTHER_NAMES.get(each))]
+    return f"{quote(text)} is none of {', '.join(choices)}" + "".join(f': write "{each}"' for each in meant)
 
 
 def count_of(number: int, noun: str, plural: str | None = None) -> str:

@@ -13,7 +13,7 @@ import click
 
 from service import __version__
 from service.cli.frame import PROGRAM
-from service.cli.options import BY, JSON, LIMIT, Group, OneOf, argument, moment, number, option
+from service.cli.options import BY, JSON, LIMIT, Group, OneOf, argument, moment, number, option, past_moment
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import Role, Vendor, Verdict
 
@@ -65,7 +65,12 @@ cli.add(
     """,
     option("--app", "app_ids", metavar="APP", multiple=True, help="Only this AppID; may be repeated."),
     option("--vendor", "vendors", type=OneOf(Vendor), multiple=True, help="Only this vendor; may be repeated."),
-    option("--since", type=moment, help="Only files made since then, for example 2026-03-01; marks no file as gone."),
+    option(
+        "--since",
+        type=past_moment,
+        metavar="MOMENT",
+        help="Only files made since then: a time, or 7d for seven days ago; marks no file as gone.",
+    ),
     *(BY, JSON),
 )
 

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 import click
 
-from service.units import parse_moment
+from service.units import describe_choice, parse_moment
 
 LISTED: Final = 50
 """Rows of a table for people, unless asked otherwise."""
@@ -33,12 +33,17 @@ def number(text: str) -> int:
     return read
 
 
-def moment(text: str) -> datetime:
-    """A time in ISO 8601 (UTC where it names no zone), or a duration, which counts from now."""
+def moment(text: str, *, is_past: bool = False) -> datetime:
+    """A time in ISO 8601 (UTC where it names no zone), or a duration from now, or ago."""
     try:
-        return parse_moment(text, click.get_current_context().obj.now())
+        return parse_moment(text, click.get_current_context().obj.now(), is_past=is_past)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def past_moment(text: str) -> datetime:
+    """A time that has come, or how long ago it was."""
+    return moment(text, is_past=True)
 
 
 class OneOf(click.Choice[str]):
@@ -47,6 +52,10 @@ class OneOf(click.Choice[str]):
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002  (click's signature)
         """Its word, not its name in the code."""
         return str(choice)
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  (the same)
+        """That it is none of the words, and which one is meant."""
+        return describe_choice(str(value), [str(each) for each in self.choices])
 
 
 def option(*names: str, **attributes: Any) -> click.Option:
@@ -125,4 +134,5 @@ def _make_options(wanted: type) -> Iterator[click.Option]:
         words = kind if issubclass(kind, StrEnum) else field.metadata.get("one_of")
         known = OneOf(words) if words else _READ.get(kind)
         names, about = (f"--{name.replace('_', '-')}", field.name), field.metadata["help"]
+        about = about.replace("this time", "then: a time, or 30d for 30 days from now") if kind is datetime else about
         yield option(*names, type=known, is_flag=kind is bool, default=field.default, help=about)

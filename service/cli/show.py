@@ -19,7 +19,7 @@ from rich.text import Text
 
 from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
-from service.units import describe_moment
+from service.units import count_of, describe_moment
 from service.views.form import Listed, columns_of, to_form, to_json
 
 _ENDLESS: Final = 100_000
@@ -28,6 +28,8 @@ _NARROWEST_PROSE: Final = 24
 _LONGEST_WORD: Final = 40
 _BETWEEN_COLUMNS: Final = 2
 
+_UNITS: Final = {"year": 2 * 31_557_600, "day": 2 * 86_400, "hour": 2 * 3_600, "minute": 2 * 60, "second": 2}
+"""How many seconds two of each are."""
 _WORDS: Final = {
     "green": "deleted gone done complete accepted ok approved",
     "cyan": "scheduled deleting running",
@@ -189,12 +191,13 @@ def make_cell(value: object) -> Text:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """A time as the distance from now."""
-    distance = moment - now
-    if abs(distance) < timedelta(seconds=2):
+    """A time as the distance from now, rounded to the largest unit of which it has about two."""
+    distance = (moment - now).total_seconds()
+    if abs(distance) < _UNITS["second"]:
         return "now"
-    words = humanize.naturaldelta(distance, months=False)
-    return f"in {words}" if distance > timedelta(0) else f"{words} ago"
+    unit, seconds = next((unit, size) for unit, size in _UNITS.items() if abs(distance) >= 0.99 * size)
+    words = count_of(round(2 * abs(distance) / seconds), unit)
+    return f"in {words}" if distance > 0 else f"{words} ago"
 
 
 def absolute(moment: datetime, now: datetime) -> str:

@@ -17,7 +17,7 @@ from operator import ge, is_, le
 from typing import Any, Final, TypeAlias
 
 from service.model import MediaFile, Vendor
-from service.units import format_duration, format_size, parse_duration, parse_size, quote
+from service.units import describe_choice, format_duration, format_size, parse_duration, parse_size, quote
 
 _ORIGIN: Final = frozenset({"app", "vendor", "event", "adopted", "stream"})
 _MAX_APP: Final = 2**32 - 1
@@ -207,11 +207,9 @@ def _read_app(text: str) -> str:
 def _read_choice(text: str, *choices: str) -> str:
     if text in choices:
         return choices[choices.index(text)]
-    meant = [choice for choice in choices if text.lower() in (choice.lower(), _OTHER_NAMES.get(choice))]
-    raise ValueError(f"{quote(text)} is none of {', '.join(choices)}" + "".join(f': write "{each}"' for each in meant))
+    raise ValueError(describe_choice(text, choices))
 
 
-_OTHER_NAMES: Final[dict[str, str]] = {Vendor.WANGSU: "wangsu"}
 _PATTERN: Final = Kind(_fit_a_pattern, "does not match", is_list=True)
 _VALUE: Final = Kind(_fit_a_pattern, "is not", is_list=True)  # a value is a pattern without stars
 _FLAG: Final = Kind(lambda flag: partial(is_, flag), "is not")

@@ -95,7 +95,7 @@ class Sweeper:
             note = "; ".join([*(["stopped by a signal"] if stop.is_set() else []), *stops]) or None
             self.leader.transact(lambda tx: store.finish_run(tx, want.run_id, state, self.now(), note))
             with self.database.read() as tx:
-                totals = store.count_totals(tx, want.run_id)
+                totals = store.count_totals(tx, [want.run_id])[want.run_id]
             counts = {outcome.value: count for outcome, count in totals.outcomes.items() if outcome}
             log.info("sweep_finished", run=want.run_id, state=state.value, calls=totals.calls, **counts)
             return want.run_id

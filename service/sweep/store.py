@@ -143,17 +143,22 @@ def find_last_schedule(tx: Transaction) -> datetime | None:
     return tx.execute(select(runs.c.started_at).where(*is_whole).order_by(runs.c.id.desc()).limit(1)).scalar()
 
 
-def count_totals(tx: Transaction, run_id: int) -> RunTotals:
-    """Count what a run did."""
-    of_run = attempts.c.run_id == run_id
-    last = select(func.max(attempts.c.id)).where(of_run).group_by(attempts.c.media_file_id)
-    query = select(attempts.c.outcome, func.count()).where(attempts.c.id.in_(last)).group_by(attempts.c.outcome)
-    outcomes = {outcome: count for outcome, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
-    sent = tx.execute(select(func.count()).select_from(calls).where(calls.c.run_id == run_id)).scalar_one()
-    not_purged = select(calls.c.id).where(calls.c.run_id == run_id, calls.c.cache_code != _PURGED)
-    is_deleted = attempts.c.outcome == Outcome.DELETED
-    failed = select(func.count()).select_from(attempts).where(attempts.c.call_id.in_(not_purged), is_deleted)
-    return RunTotals(sent, outcomes, tx.execute(failed).scalar_one())
+def count_totals(tx: Transaction, run_ids: Collection[int]) -> dict[int, RunTotals]:
+    """Count what each of these runs did."""
+    totals = {number: RunTotals(0, {}, 0) for number in run_ids}
+    run, outcome = attempts.c.run_id, attempts.c.outcome
+    last = select(func.max(attempts.c.id)).where(run.in_(run_ids)).group_by(run, attempts.c.media_file_id)
+    query = select(run, outcome, func.count()).where(attempts.c.id.in_(last)).group_by(run, outcome)
+    for number, came, count in tx.execute(query):
+        totals[number].outcomes[came] = count
+    sent = select(calls.c.run_id, func.count()).where(calls.c.run_id.in_(run_ids)).group_by(calls.c.run_id)
+    for number, count in tx.execute(sent):
+        totals[number] = totals[number]._replace(calls=count)
+    not_purged = select(calls.c.id).where(calls.c.run_id.in_(run_ids), calls.c.cache_code != _PURGED)
+    failed = select(run, func.count()).where(attempts.c.call_id.in_(not_purged), outcome == Outcome.DELETED)
+    for number, count in tx.execute(failed.group_by(run)):
+        totals[number] = totals[number]._replace(purges_failed=count)
+    return totals
 
 
 def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:

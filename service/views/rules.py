@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -196,23 +197,23 @@ def find_current(tx: Transaction) -> RevisionDetail | None:
 
 
 def _find_revision(tx: Transaction, number: int) -> RevisionDetail | None:
-    found = store.find_revision(tx, number)
+    found, before = store.find_revision(tx, number), store.find_revision(tx, number - 1)
     if found is None:
         return None
     rules = [Rule(**{"match": {}, "keep_latest": None} | rule) for rule in tomllib.loads(found.rules_text)["rules"]]
-    return take(RevisionDetail, _describe_revision(tx, found), parsed=rules)
+    return take(RevisionDetail, _add_diff(found, before), parsed=rules)
 
 
-def _describe_revision(tx: Transaction, revision: store.Revision) -> RevisionWithDiff:
-    before = store.find_revision(tx, revision.number - 1)
+def _add_diff(revision: store.Revision, before: store.Revision | None) -> RevisionWithDiff:
     old = before.rules_text.splitlines() if before else []
-    names = (f"revision {before.number if before else 0}", f"revision {revision.number}")
+    names = (f"revision {revision.number - 1}", f"revision {revision.number}")
     diff = "\n".join(difflib.unified_diff(old, revision.rules_text.splitlines(), *names, lineterm=""))
     return take(RevisionWithDiff, revision, diff=diff)
 
 
 def _list_revisions(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[RevisionWithDiff]:
-    return (_describe_revision(tx, each) for each in store.list_revisions(tx, size, before=cursor or None))
+    found = store.list_revisions(tx, size + 1, before=cursor or None)
+    return (_add_diff(each, before) for each, before in zip_longest(found[:size], found[1:]))
 
 
 def _find_preview(tx: Transaction, number: int) -> Preview | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.database import Transaction
@@ -55,20 +55,23 @@ show_as(Listing, needs_person="needs_person")
 show_as(RunFile, stream_id=Known)
 
 
-def _count(tx: Transaction, run: records.Run) -> Run:
-    totals = store.count_totals(tx, run.id)
-    outcomes = {outcome: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes.get(outcome)}
-    counts = {"calls": totals.calls, "purges_failed": totals.purges_failed}
-    return take(Run, run, outcomes=outcomes, unanswered=totals.outcomes.get(None, 0), **counts)
+def _count(tx: Transaction, runs: Sequence[records.Run]) -> Iterator[Run]:
+    """Runs, each with its totals."""
+    totals = store.count_totals(tx, [run.id for run in runs])
+    for run in runs:
+        calls, found, purges_failed = totals[run.id]
+        outcomes = {outcome: found[outcome] for outcome in Outcome if outcome in found}
+        counts = {"calls": calls, "unanswered": found.get(None, 0), "purges_failed": purges_failed}
+        yield take(Run, run, outcomes=outcomes, **counts)
 
 
 def _list_runs(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[Run]:
-    return (_count(tx, run) for run in store.list_runs(tx, size, before=cursor or None))
+    return _count(tx, store.list_runs(tx, size, before=cursor or None))
 
 
 def _find_run(tx: Transaction, number: int) -> RunDetail | None:
     run = store.find_run(tx, number)
-    return None if run is None else take(RunDetail, _count(tx, run), plans=store.list_plans(tx, run_id=number))
+    return None if run is None else take(RunDetail, *_count(tx, [run]), plans=store.list_plans(tx, run_id=number))
 
 
 def _list_calls(tx: Transaction, run: int, cursor: int, size: int) -> list[records.Call]:
@@ -103,7 +106,7 @@ CALLS = Listed[int, records.Call, None](
     "runs show",
     records.Call,
     _list_calls,
-    lambda tx, run: store.count_totals(tx, run).calls,
+    lambda tx, run: store.count_totals(tx, [run])[run].calls,
     "call: id, app: app_id, vendor, answered: answered_at, http: http_status, code, message",
     "http, answered, app, vendor",
 )

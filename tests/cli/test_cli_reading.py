@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.audit.order import OrderKind
+from service.cli.show import relative
 from service.filters import AUDIT_ACTIONS
 from service.model import Vendor
 from tests.cli.terminal import type_into
-from tests.world import APP
+from tests.world import APP, START
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -145,6 +146,29 @@ def test_filters_narrow_a_list(run: Run, world: World) -> None:
     assert len(run("audit", "list", "--json", "--action", "rules.apply", "--by", "a tester").objects) == 1
     assert run("audit", "list", "--json", "--by", "nobody").objects == []
     assert run("audit", "list", "--action", "rules.aply").code == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("command", ["files list", "listings list", "reconcile"])
+def test_an_everyday_name_of_a_vendor_is_answered_with_the_right_one(run: Run, command: str) -> None:
+    refused = run(*command.split(), "--vendor", "Wangsu")
+    assert (refused.code, """'Wangsu' is none of Tencent, Ws, Huawei: write "Ws\"""" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (29.9 * 86_400, "in 30 days"),
+        (-29.4 * 86_400, "29 days ago"),
+        (36 * 3_600, "in 36 hours"),
+        (-119.7 * 60, "2 hours ago"),
+        (90, "in 90 seconds"),
+        (-1, "now"),
+        (1_000 * 86_400, "in 3 years"),
+    ],
+)
+def test_distances_are_rounded_not_cut(seconds: float, words: str) -> None:
+    assert relative(START + timedelta(seconds=seconds), START) == words
 
 
 def test_a_table_says_how_many_it_leaves_out_and_json_leaves_out_none(run: Run, world: World) -> None:

@@ -129,6 +129,13 @@ def test_a_moment_is_a_time_or_a_duration_from_now(text: str, moment: datetime) 
     assert read.utcoffset() == timedelta(0)
 
 
+def test_where_a_past_moment_is_meant_a_duration_means_ago() -> None:
+    assert parse_moment("7d", NOW, is_past=True) == NOW - timedelta(days=7)
+    assert parse_moment("2026-01-31", NOW, is_past=True) == datetime(2026, 1, 31, tzinfo=UTC)
+    with pytest.raises(ValueError, match="or 30d for 30 days ago"):
+        parse_moment("last week", NOW, is_past=True)
+
+
 @pytest.mark.parametrize("text", ["", "tomorrow", "2026-13-01", "-30d", "30", "0001-01-01T00:00+10:00", "9" * 5_000])
 def test_any_other_moment_is_refused_with_right_examples(text: str) -> None:
     with pytest.raises(ValueError, match="write for example 2026-12-31"):

@@ -224,7 +224,7 @@ def test_the_first_of_a_run_is_told_from_what_it_did(stage: Stage) -> None:
     stage.sandbox.poison("b", 2)
     run_id = stage.sweep()
     with stage.database.read() as tx:
-        totals = store.count_totals(tx, run_id)
+        totals = store.count_totals(tx, [run_id])[run_id]
         of_run = store.list_attempts(tx, run_id=run_id)
         page = store.list_attempts(tx, 2, run_id=run_id, after=of_run[1].id)
         count = store.count_attempts(tx, run_id)

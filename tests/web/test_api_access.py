@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.filters import AUDIT_ACTIONS
 from service.model import Role, may
 from service.web.api.build import declared_routes
 from service.web.app import create_app
@@ -210,6 +211,15 @@ def test_a_wrong_parameter_is_refused_by_name(lasting_api: Api, query: str) -> N
 def test_a_request_is_refused_in_plain_words(lasting_api: Api) -> None:
     unknown = lasting_api.ask("GET", "/files?stat=kept")
     assert unknown.json["detail"] == "stat: is unknown"  # type: ignore[index]
+    for refused in (
+        lasting_api.ask("GET", "/files?vendor=Wangsu"),
+        lasting_api.ask("POST", "/listings", {"vendor": "Wangsu"}),
+    ):
+        assert refused.status_code == 422
+        assert refused.json["detail"] == """vendor: 'Wangsu' is none of Tencent, Ws, Huawei: write "Ws\""""  # type: ignore[index]
+    action = lasting_api.ask("GET", "/audit?action=rules.aply")
+    assert action.status_code == 422
+    assert action.json["detail"] == f"action: 'rules.aply' is none of {', '.join(AUDIT_ACTIONS)}"  # type: ignore[index]
     missing = lasting_api.ask("POST", "/holds", {"file": 1})
     assert missing.json["errors"] == [{"field": "reason", "detail": "is missing"}]  # type: ignore[index]
 

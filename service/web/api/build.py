@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from service.files.actions import NotAsExpected
 from service.model import Actor, NoSuchThing, NotPossible, Role, may
 from service.preview.make import PreviewNeeded
 from service.rules.file import RulesError
+from service.units import describe_choice
 from service.views.form import MAX_NUMBER, Page, to_json
 from service.views.rules import describe_preview
 from service.web.api import openapi, resources  # noqa: F401  (they declare the routes)
@@ -163,9 +165,16 @@ def _validate(model: type[Strict], content: dict[str, Any]) -> dict[str, Any]:
     try:
         return dict(model.model_validate(content))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
-        wrong = {".".join(map(str, each["loc"])): _WORDS.get(each["type"], each["msg"]) for each in found}
+        wrong = {".".join(map(str, each["loc"])): _describe(each) for each in error.errors()[:_MAX_ERRORS]}
         abort(_refuse_fields({field: text.removeprefix("Value error, ") for field, text in wrong.items()}))
+
+
+def _describe(error: Any) -> str:  # noqa: ANN401  (of pydantic)
+    """What is wrong with a field; where it takes certain words, which ones."""
+    known = re.findall("'([^']+)'", error["ctx"]["expected"]) if error["type"] in ("enum", "literal_error") else ()
+    if known and isinstance(error["input"], str):
+        return describe_choice(error["input"], known)
+    return _WORDS.get(error["type"], error["msg"])
 
 
 def _refuse_fields(wrong: Mapping[str, str]) -> Response:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from flask import abort
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
@@ -254,6 +254,7 @@ def query_of(name: str, wanted: type | None) -> type[Strict]:
         hint = get_type_hints(wanted)[each.name]
         kind = next(iter(get_args(hint)), hint)
         kind = AppId if each.name == "app_id" else _KINDS.get(kind, kind)
+        kind = Literal[each.metadata["one_of"]] if "one_of" in each.metadata else kind
         about = Field(each.default, alias=each.metadata.get("name"), description=each.metadata["help"])
         fields[each.name] = (kind | None if each.default is None else kind, about)
     return create_model(name, __base__=Strict, **fields, **_PAGING)  # type: ignore[call-overload, no-any-return]
