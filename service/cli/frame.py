@@ -73,6 +73,8 @@ class Invocation:
         settings = load_settings(self.environ)
         chosen = stays or "log_level" in settings.model_fields_set
         configure_logging(settings.log_format, settings.log_level if chosen else "WARNING")
+        for room in ("service.sweep", "service.listing"):  # what a command finds it shows by itself
+            logging.getLogger(room).setLevel(logging.NOTSET if chosen else logging.CRITICAL)
         # Whoever started this process has said what there is to say.
         for warning in settings.warnings if warns and not has_lifeline(self.environ) else ():
             structlog.get_logger(__name__).warning("setting_ignored", note=warning)

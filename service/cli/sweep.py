@@ -34,6 +34,7 @@ from service.rules.store import find_current
 from service.sweep.dry_run import KeptBack, dry_run
 from service.sweep.orders import find_attention, place_approval, place_sweep
 from service.sweep.records import PlanState, RunState, Trigger
+from service.sweep.store import list_app_states
 from service.units import count_of, format_duration
 from service.views.figures import count_kept_back, describe_dry_run
 from service.views.files import FILES
@@ -60,12 +61,15 @@ def sweep(invocation: Invocation, *, is_dry: bool, plan: int | None) -> ExitCode
         _show_dry_run(invocation)
         return ExitCode.DONE
     run, is_stopped = _sweep(invocation, plan)
-    service = invocation.service
-    attention = find_attention(service.database, service.app_ids, invocation.now())
+    service, now = invocation.service, invocation.now()
+    attention = find_attention(service.database, service.app_ids, now)
     code = ExitCode.NEEDS_PERSON if attention or run.state is not RunState.DONE else ExitCode.DONE
     if not shown_as_json(invocation, {"run": to_json(run), "attention": attention, "exit_code": int(code)}):
         _show_outcomes(run)
-        _show_rest(invocation, count_kept_back(service.database, invocation.now()), attention)
+        _show_rest(invocation, count_kept_back(service.database, now), attention)
+        with service.database.read() as tx:
+            pausing = [state.describe() for state in list_app_states(tx) if state.pauses_at(now)]
+        show(*(f"Not called for a while: {safe(sentence)}." for sentence in pausing))
     if is_stopped:
         raise KeyboardInterrupt
     return code
@@ -169,7 +173,8 @@ def _show_dry_run(invocation: Invocation) -> None:
         show_rows(FILES.table, found.files, now, FILES.drop_first)
         if found.total > len(found.files):
             note(f"{found.total - len(found.files):,} more")
-    _show_rest(invocation, found.kept_back, [stop.sentence for stop in found.stops])
+    needs_person = [stop.sentence for stop in found.stops] + [each.sentence for each in found.not_called]
+    _show_rest(invocation, found.kept_back, needs_person)
     if found.orders or found.callbacks:
         waiting = f"{count_of(found.orders, 'order')} and {count_of(found.callbacks, 'callback')}"
         note(f"not applied yet: {waiting}, which may change this")
@@ -188,8 +193,10 @@ def _show_outcomes(run: RunDetail) -> None:
     if run.purges_failed:
         purged = count_of(run.purges_failed, "deleted file")
         show(f"{purged} could not be purged from Wangsu's cache: purge by hand in its console.")
-    if run.note and not run.plans:
-        show(f"It ended early ({safe(run.note)}). The remaining files stay due.")
+    if run.state is RunState.INTERRUPTED:
+        show("It was stopped by a signal. The remaining files stay due.")
+    elif run.state is RunState.LOST:
+        show(f"It is lost: {safe(run.note or '')}.")
 
 
 def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> None:

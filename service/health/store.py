@@ -126,7 +126,7 @@ def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None
 
 def list_app_states(tx: Transaction, now: datetime) -> list[AppState]:
     """Apps and vendors that are not called now: blocked, or pausing."""
-    return [state for state in sweep_store.list_app_states(tx) if state.blocked or state.pauses_at(now)]
+    return [state for state in sweep_store.list_app_states(tx) if state.stops_calls_at(now)]
 
 
 def count_lost_callbacks(tx: Transaction, since: datetime | None = None) -> dict[str, int]:

@@ -40,9 +40,9 @@ class Limits:
         # The share as it is written: in binary, 0.2 of some counts is a little less than what it looks like.
         by_share = max(_SHARE_COUNTS_BEYOND, int(Decimal(str(self.share)) * present))
         if due > self.files:
-            limit = f"BREAKER_FILES={self.files:,}"
+            limit = f"ZEGO_RETENTION_BREAKER_FILES={self.files:,}"
         elif due > by_share:
-            limit = f"BREAKER_SHARE={self.share:g} of its {present:,} present files"
+            limit = f"ZEGO_RETENTION_BREAKER_SHARE={self.share:g} of its {present:,} present files"
         else:
             return None
         return f"{due:,} files are due without approval, more than {limit} in one pass"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from service.audit.store import find_block
 from service.database import Database, Transaction
 from service.files.policy import PolicyReader
 from service.files.store import find_highest_id
@@ -16,6 +17,9 @@ from service.sweep import claim_store
 from service.sweep.breaker import Limits, WouldStop, ask_breaker, share_moved
 from service.sweep.claim import Judge
 from service.sweep.claim_store import Due
+from service.sweep.records import describe_unknown
+from service.sweep.store import list_app_states
+from service.units import count_of
 
 _BATCH: Final = 500
 
@@ -46,12 +50,29 @@ class KeptBack:
             self.until = max(filter(None, (self.until, until)), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class NotCalled:
+    """Due files of an app, or of one vendor of it, that wait because it is not called at the moment."""
+
+    app_id: str
+    vendor: Vendor | None
+    files_count: int
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """Why it is not called, what to do, and how many files wait for that."""
+        waiting = count_of(self.files_count, "due file waits for that", "due files wait for that")
+        return f"{self.reason}; {waiting}"
+
+
 @dataclass(slots=True)
 class DryRun:
     """What a pass would delete at `as_of`: files by rule (empty: an erasure), and by app and vendor; the first of them.
 
-    `stops` are the apps of which the breaker would let nothing be deleted; their files are not among the others.
-    `orders` and `callbacks` have not been applied and understood yet, which may change all this.
+    `stops` are the apps of which the breaker would let nothing be deleted, `not_called` those that are blocked, pause
+    or are not configured; their files are not among the others. `orders` and `callbacks` have not been applied and
+    understood yet, which may change all this.
     """
 
     as_of: datetime
@@ -63,6 +84,14 @@ class DryRun:
     files: list[MediaFile] = field(default_factory=list)
     kept_back: KeptBack = field(default_factory=KeptBack)
     stops: list[WouldStop] = field(default_factory=list)
+    not_called: list[NotCalled] = field(default_factory=list)
+
+    def leave_out(self, files: list[MediaFile], app_id: str, vendor: Vendor | None, why: str) -> list[MediaFile]:
+        """Count those of these files that wait because their vendor, or the app (None), is not called; the others."""
+        others = [file for file in files if vendor not in (None, file.vendor)]
+        if len(others) < len(files):
+            self.not_called.append(NotCalled(app_id, vendor, len(files) - len(others), why))
+        return others
 
 
 def dry_run(
@@ -96,11 +125,25 @@ def dry_run(
                 result.stops.append(stop)
                 continue
             others += share_moved(counted, budgets.moved)
+            for vendor, why in _list_obstacles(tx, app_id, now):
+                files = result.leave_out(files, app_id, vendor, why)
             result.total += len(files)
             result.by_rule.update(file.rule or "" for file in files)
             result.by_vendor.update((app_id, file.vendor) for file in files)
             result.files += files[: max(limit - len(result.files), 0)]
+        due = claim_store.count_due(tx, now)
+        unknown = sorted(due.keys() - set(app_ids))
+        result.not_called += [NotCalled(app_id, None, due[app_id], describe_unknown(app_id)) for app_id in unknown]
     return result
+
+
+def _list_obstacles(tx: Transaction, app_id: str, now: datetime) -> Iterator[tuple[Vendor | None, str]]:
+    """Why an app (None), or a vendor of it, is not called now."""
+    if (why := find_block(tx, app_id)) is not None:
+        yield None, why
+    for state in list_app_states(tx, app_id):
+        if state.stops_calls_at(now):
+            yield state.vendor, state.describe()
 
 
 def _judge_due(tx: Transaction, reader: PolicyReader, due: Due, *, confirm_all: bool) -> Iterator[MediaFile]:

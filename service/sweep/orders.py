@@ -12,7 +12,7 @@ from service.files.store import count_by_state
 from service.model import Actor, FileState, NoSuchThing, NotPossible
 from service.rules.store import find_current_number
 from service.sweep import claim_store, store
-from service.sweep.records import Plan, PlanState
+from service.sweep.records import Plan, PlanState, describe_unknown
 from service.units import count_of
 
 
@@ -49,8 +49,8 @@ def _find_approvable(tx: Transaction, run_id: int) -> list[Plan]:
     plans = store.list_plans(tx, run_id=run_id)
     opened = [plan for plan in plans if plan.state is PlanState.OPEN]
     if not opened:
-        others = [f"that of run {plan.run_id} for app {plan.app_id}" for plan in store.list_plans(tx, only_open=True)]
-        what_is_open = f"open is {', '.join(others)}" if others else "no plan is open"
+        others = [f"run {plan.run_id} (app {plan.app_id})" for plan in store.list_plans(tx, only_open=True)]
+        what_is_open = f"a plan is open of {', '.join(others)}" if others else "no plan is open"
         if not plans:
             raise NotPossible(f"the breaker stopped nothing in run {run_id}; {what_is_open}")
         ended = ", ".join(f"{plan.app_id}: {plan.state.value} by {plan.ended_by}" for plan in plans)
@@ -80,7 +80,7 @@ def find_attention(database: Database, app_ids: Collection[str], now: datetime) 
     if overdue:
         sentences.append(f"{_are(overdue)} overdue but unconfirmed: {look_at.format('unconfirmed', 'confirm')}")
     unknown = sorted(due.keys() - set(app_ids))
-    return sentences + [f"{_are(due[app])} due, but app {app} is not in the settings: add it" for app in unknown]
+    return sentences + [f"{_are(due[app])} due, but {describe_unknown(app)}" for app in unknown]
 
 
 def _are(count: int) -> str:

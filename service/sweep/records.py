@@ -151,6 +151,10 @@ class AppState:
         """Whether it pauses; a pause that began under a clock that was set back is over."""
         return self.until is not None and self.since <= now < self.until
 
+    def stops_calls_at(self, now: datetime) -> bool:
+        """Whether it is blocked, or pauses."""
+        return self.blocked or self.pauses_at(now)
+
     def describe(self) -> str:
         """Why it is not called, and what to do."""
         what = f"app {self.app_id}" + (f", vendor {self.vendor.value}" if self.vendor else "")
@@ -168,6 +172,11 @@ class AppState:
     def advice(self) -> str:
         """What a person can do where it is blocked."""
         return f"{advise_on_code(self.code)}; the next sweep tries one file"
+
+
+def describe_unknown(app_id: str) -> str:
+    """What is wrong with an app of which files are due."""
+    return f"app {app_id} is not in the settings: add it"
 
 
 def describe_remedy(plan_run: int) -> str:

@@ -67,9 +67,11 @@ class DryRun:
     files: list[File]
     kept_back: dry_run.KeptBack
     stops: list[WouldStop]
+    not_called: list[dry_run.NotCalled]
 
 
 show_as(WouldStop, sentence="sentence")
+show_as(dry_run.NotCalled, sentence="sentence")
 
 
 def count_totals(database: Database, now: datetime) -> Totals:

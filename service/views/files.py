@@ -203,7 +203,7 @@ def _list_obstacles(tx: Transaction, file: MediaFile, now: datetime) -> list[str
     plans = sweep_store.list_plans(tx, app_id=file.app_id, only_open=True)
     blocked = find_block(tx, file.app_id)
     return [
-        *(each.describe() for each in states if each.blocked or (each.until is not None and each.until > now)),
+        *(each.describe() for each in states if each.stops_calls_at(now)),
         *(plan.describe() for plan in plans),
         *([] if blocked is None else [blocked]),
     ]

@@ -45,6 +45,8 @@ def logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for room in ("service.sweep", "service.listing"):
+        logging.getLogger(room).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 

@@ -75,6 +75,10 @@ def test_a_blocked_app_exits_3_and_its_files_stay_due(run: Run, world: World) ->
     assert f"app {APP} has been blocked" in ended.out
     assert world.state("old") is FileState.SCHEDULED
     assert f"app {APP} has been blocked" in run("files", "explain", 1).out
+    dry = run("sweep", "--dry-run")
+    assert "A sweep would delete 0 files now." in dry.out
+    assert f"app {APP} has been blocked" in dry.out
+    assert [each["files_count"] for each in run("sweep", "--dry-run", "--json").object["not_called"]] == [1]
 
 
 def test_without_rules_it_says_that_nothing_is_ever_deleted(run: Run, world: World) -> None:
@@ -111,19 +115,25 @@ def test_what_the_breaker_stopped_is_shown_approved_and_deleted_and_no_more(run:
     world.keep("1d")
     world.add(4)
     dry = run("sweep", "--dry-run", **FEW)
+    assert "A sweep would delete 0 files now." in dry.out
     assert f"the breaker would stop app {APP}: 4 files are due" in dry.out
     ended = run("sweep", **FEW)
     assert ended.code == 3
     assert "Run 1 is stopped: 0 calls to ZEGO" in ended.out
     assert "`zego-retention sweep --approve 1`" in ended.out
     assert world.sandbox.calls == ()
+    assert ended.err == ""
+    again = run("sweep", **FEW)
+    assert "Run 2 is stopped: 0 calls to ZEGO" in again.out
+    assert "the plan of run 1" not in again.out.partition("Needs a person:")[0]
+    assert "It " not in again.out
     shown = run("runs", "show", 1)
     assert f"Plan for app {APP}" in shown.out
     assert ["to", "approve"] in words_of(shown.out)
     world.add(2, prefix="new")
     approved = run("sweep", "--approve", 1, "--by", "anna", **FEW)
     assert approved.code == 0
-    assert "Run 2 is done: 1 call to ZEGO" in approved.out
+    assert "Run 3 is done: 1 call to ZEGO" in approved.out
     assert sorted(world.states()[FileState.SCHEDULED]) == ["new-00000", "new-00001"]
     [plan] = run("runs", "show", 1, "--json").object["plans"]
     assert (plan["state"], plan["ended_by"], plan["called"]) == ("approved", "anna", 4)
@@ -157,6 +167,7 @@ def test_a_listing_that_is_incomplete_exits_3(run: Run, world: World) -> None:
     ended = run("reconcile", "--vendor", "Tencent")
     assert ended.code == 3
     assert f"App {APP}, Tencent: " in ended.out
+    assert ended.err == ""
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -206,6 +217,7 @@ def test_a_signal_finishes_the_call_in_flight_and_records_it(
         assert sweep.end(number) == 1
     assert "stopping after the calls in flight" in sweep.log()
     assert "Run 1 is interrupted" in sweep.log()
+    assert "It was stopped by a signal. The remaining files stay due." in sweep.log()
     assert sweep.errors()[-1] == "zego-retention: interrupted"
     assert world.state("old") is FileState.DELETED
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.audit.store import find_order, list_entries
 from service.filters import AuditFilter
-from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome
+from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome, Vendor
 from service.rules.store import Shown, find_revision
 from service.sweep import store
 from service.sweep.breaker import Limits
@@ -202,6 +202,8 @@ def test_what_cannot_be_approved_says_why(strict: Stage) -> None:
         place_approval(strict.database, TESTER, run_id, strict.clock())
     strict.add(*names(LIMIT + 1))
     second = strict.sweep()
+    with pytest.raises(NotPossible, match=rf"stopped nothing in run 1; a plan is open of run {second} \(app {APP}\)"):
+        place_approval(strict.database, TESTER, run_id, strict.clock())
     approve(strict, second)
     with pytest.raises(NotPossible, match=f"no plan of run {second} is open any more"):
         place_approval(strict.database, TESTER, second, strict.clock())
@@ -289,6 +291,40 @@ def test_a_dry_run_says_what_a_pass_then_does_and_writes_nothing(strict: Stage) 
     assert deleted == {*names(7, "trial"), "old", "older"}
     after = look(strict)
     assert (after.total, after.kept_back) == (0, replace(dry.kept_back))
+
+
+@pytest.mark.parametrize(
+    ("code", "blocked", "words", "total"),
+    [
+        (7, {"tencent", "ws"}, f"app {APP} is blocked since", 1),
+        (4, {"ws"}, f"app {APP}, vendor Ws is blocked since", 2),
+        (6, {"tencent", "ws"}, f"app {APP} pauses until", 1),
+    ],
+)
+def test_a_dry_run_leaves_out_what_is_not_called_now(
+    strict: Stage, code: int, blocked: set[str], words: str, total: int
+) -> None:
+    strict.add("ws", vendor=Vendor.WANGSU)
+    strict.sandbox.always(faults.answer_code(code, "not now"))
+    strict.sweep()
+    strict.add("tencent")
+    strict.add("other", app_id=OTHER)
+    dry = look(strict)
+    assert dry.total == total
+    assert sum(each.files_count for each in dry.not_called) == len(blocked & waiting(strict))
+    assert words in " ".join(each.sentence for each in dry.not_called)
+    strict.sweeper.apps = {OTHER: strict.sweeper.apps[OTHER]}
+    [unknown] = [each for each in look(strict).not_called if each.app_id == APP]
+    assert unknown.reason == f"app {APP} is not in the settings: add it"
+
+
+def waiting(stage: Stage) -> set[str]:
+    """Files whose date and retry have come."""
+    return {
+        name
+        for name, file in stage.files().items()
+        if file.state is FileState.SCHEDULED and file.call_after is not None and file.call_after <= stage.clock()
+    }
 
 
 def test_files_of_an_app_without_settings_are_reported(strict: Stage) -> None:

@@ -174,7 +174,7 @@ def _describe(error: Any) -> str:  # noqa: ANN401  (of pydantic)
     known = re.findall("'([^']+)'", error["ctx"]["expected"]) if error["type"] in ("enum", "literal_error") else ()
     if known and isinstance(error["input"], str):
         return describe_choice(error["input"], known)
-    return _WORDS.get(error["type"], error["msg"])
+    return str(_WORDS.get(error["type"], error["msg"]))
 
 
 def _refuse_fields(wrong: Mapping[str, str]) -> Response:
