@@ -13,7 +13,7 @@ import click
 
 from service import __version__
 from service.cli.frame import PROGRAM
-from service.cli.options import BY, JSON, LIMIT, Group, OneOf, argument, moment, number, option, past_moment
+from service.cli.options import BY, JSON, LIMIT, WIDE, Group, OneOf, argument, moment, number, option, past_moment
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import Role, Vendor, Verdict
 
@@ -54,7 +54,7 @@ cli.add(
     """,
     option("--dry-run", "is_dry", is_flag=True, help="Only show what would be deleted now; delete nothing."),
     option("--approve", "plan", metavar="RUN", type=number, help="Approve what the breaker stopped in this run."),
-    *(BY, JSON),
+    *(BY, WIDE, JSON),
 )
 cli.add(
     "sweep:reconcile",
@@ -106,15 +106,14 @@ previews.add(
     *(
         _ID,
         option("--files", is_flag=True, help="List the files that become due sooner, as they are now."),
-        LIMIT,
-        JSON,
+        *(LIMIT, WIDE, JSON),
     ),
 )
 
 cli.add_command(files := Group("files", help="List, explain, confirm, retry and delete media files."))
 files.add_list("files:FILES", "List files, the oldest entry first.", FileFilter)
-files.add("files:show_files", "Show everything that is known of files.", _IDS, JSON)
-files.add("files:explain", "Explain why a file is kept or deleted, and what happens next.", _ID, JSON)
+files.add("files:show_files", "Show everything that is known of files.", _IDS, WIDE, JSON)
+files.add("files:explain", "Explain why a file is kept or deleted, and what happens next.", _ID, WIDE, JSON)
 files.add(
     "files:retry",
     "Retry files that failed, or that wait for their next attempt.",
@@ -187,7 +186,9 @@ callbacks.add(
 
 cli.add_command(runs := Group("runs", help="Show what sweeps have done."))
 runs.add_list("runs:RUNS", "List runs, the newest first.")
-runs.add("sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, JSON)
+runs.add(
+    "sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, WIDE, JSON
+)
 
 cli.add_command(listings := Group("listings", help="Show what was found in the vendors' listings."))
 listings.add_list("runs:LISTINGS", "List listings, the newest first.", ListingFilter)

@@ -55,7 +55,7 @@ def explain(invocation: Invocation, *, number: int) -> None:
     has_ended = file.state in END_STATES
     if found.lines:
         show("", "What counted then, in this order:" if has_ended else "What counts, in this order:", "")
-        show_rows("rule: name, result, why", found.lines, now)
+        show_rows(invocation, "rule: name, result, why", found.lines)
     elif has_ended:
         show("", "This service never asked ZEGO to delete it.")
     _show_attempts(invocation, file)
@@ -133,4 +133,4 @@ def _show_attempts(invocation: Invocation, file: FileDetail) -> None:
     if file.timeline:
         columns = "attempt: opened_at, run: run_id, outcome, code, message, request id: request_id"
         show("")
-        show_rows(columns, file.timeline, invocation.now(), "request id, run")
+        show_rows(invocation, columns, file.timeline, "request id, run")

@@ -44,6 +44,7 @@ class Invocation:
         self.environ = environ
         self.now = now
         self.as_json = False
+        self.is_wide = False
         self.limit: int | None = None
         self.by: str | None = None
 

@@ -80,6 +80,7 @@ def _remember(context: click.Context, shared: click.Parameter, value: Any) -> No
 _shared: Final = partial(option, expose_value=False, callback=_remember)
 BY: Final = _shared("--by", help="Who does this, for the record (default: the user of this machine).")
 JSON: Final = _shared("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+WIDE: Final = _shared("--wide", "is_wide", is_flag=True, help="Show every column in full, however long the lines.")
 LIMIT: Final = _shared("--limit", type=number, help=f"How many to list (default: {LISTED}; with --json all).")
 
 
@@ -104,7 +105,7 @@ class Group(click.Group):
     def add_list(self, view: str, about: str, wanted: type | None = None, name: str = "list") -> None:
         """Add a command that lists a view (`runs:RUNS` of service.views), with an option for each field of a filter."""
         options = _make_options(wanted) if wanted else ()
-        self.add("show:list_view", about, *options, LIMIT, JSON, name=name, view=view, wanted=wanted)
+        self.add("show:list_view", about, *options, LIMIT, WIDE, JSON, name=name, view=view, wanted=wanted)
 
     def add_show(self, view: str, about: str) -> None:
         """Add a command that shows one entry of a view."""

@@ -127,7 +127,7 @@ def show_preview(invocation: Invocation, *, number: int, files: bool) -> None:
         _show_preview(found)
         return
     rows = list(sooner)
-    show_rows(_SOONER, rows, now, "ended, rule, file id")
+    show_rows(invocation, _SOONER, rows, "ended, rule, file id", is_list=True)
     if limit is not None and len(rows) == limit < found.sooner_count:
         note(f"{found.sooner_count - limit:,} more: see them with --limit or --json")
 

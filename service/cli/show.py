@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import IO, Any, Final
 import click
 import humanize
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
@@ -25,8 +27,10 @@ from service.views.form import Listed, columns_of, to_form, to_json
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
 _NARROWEST_PROSE: Final = 24
-_LONGEST_WORD: Final = 40
 _BETWEEN_COLUMNS: Final = 2
+_NAMES: Final = frozenset({"actor", "by", "placed by", "requested by", "source"})
+"""Columns of names that may be shortened like long text; ids and streams never are."""
+_NUMBER: Final = re.compile(r"-|[0-9][0-9,.]*")
 
 _UNITS: Final = {"year": 2 * 31_557_600, "day": 2 * 86_400, "hour": 2 * 3_600, "minute": 2 * 60, "second": 2}
 """How many seconds two of each are."""
@@ -51,7 +55,7 @@ def show_one(invocation: Invocation, *, view: str, number: int) -> None:
 
 
 def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: object) -> None:
-    """Show the first entries of a list as a table, and how many more there are; or all as JSON."""
+    """Show the first entries of a list as a table, one line each, and how many more there are; or all as JSON."""
     database = invocation.service.database
     if shown_as_json(invocation, listed.iterate(database, wanted, invocation.limit)):
         return
@@ -60,54 +64,91 @@ def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: obj
     if not found:
         note(f"no {listed.name[:-1]}ies" if listed.name.endswith("y") else f"no {listed.name}s")
         return
-    show_rows(listed.table, found[:most], invocation.now(), listed.drop_first)
+    show_rows(invocation, listed.table, found[:most], listed.drop_first, is_list=True)
     if len(found) > most:
         note(f"{listed.count(database, wanted) - most:,} more: see them with --limit or --json")
 
 
-def show_rows(table: str, rows: Iterable[object], now: datetime, drop_first: str = "") -> None:
-    """Show values as a table of these columns (`id, started: started_at`); see `make_table` for `drop_first`."""
-    columns = columns_of(table)
-    cells = [[_describe(name, attrgetter(name)(row), now, relative) for name in columns.values()] for row in rows]
-    show_table([*columns], cells, drop_first.split(", ") if drop_first else ())
+def show_rows(
+    invocation: Invocation, table: str, rows: Iterable[object], drop_first: str = "", *, is_list: bool = False
+) -> None:
+    """Show values as a table of these columns (`id, started: started_at`); what it lacks space for is named.
+
+    The columns `drop_first` go in this order if there is too little space. A list has one line an entry.
+    """
+    columns, now = columns_of(table), invocation.now()
+    cells = [
+        [_describe(name, attrgetter(name)(row), now, _AT.get(header, relative)) for header, name in columns.items()]
+        for row in rows
+    ]
+    out = open_console(sys.stdout, is_wide=invocation.is_wide)
+    made, lacking = make_table(out, [*columns], cells, drop_first.split(", ") if drop_first else (), is_list=is_list)
+    show(made, is_wide=invocation.is_wide)
+    if lacking:
+        note(f"no space for all of: {', '.join(lacking)}; --wide or --json shows them")
 
 
 def show_table(headers: Sequence[str], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()) -> None:
-    show(make_table(open_console(sys.stdout), headers, rows, droppable))
+    made, _ = make_table(open_console(sys.stdout), headers, rows, droppable)
+    show(made)
 
 
 def make_table(
-    out: Console, headers: Sequence[str], rows: Iterable[Iterable[object]], droppable: Sequence[str] = ()
-) -> Table:
-    """A table in which only columns of long text are broken into lines.
+    out: Console,
+    headers: Sequence[str],
+    rows: Iterable[Iterable[object]],
+    droppable: Sequence[str] = (),
+    *,
+    is_list: bool = False,
+) -> tuple[Table, list[str]]:
+    """A table in which ids and other single words are whole, and the headers of the columns that lack space.
 
-    The columns with the headers `droppable` go, one after the other, if they are empty or there is too little space.
+    Of the columns `droppable`, the least important first, those go for which there is no space, and empty ones. Long
+    text is broken into lines; in a list it is shortened.
     """
     cells = [[make_cell(value) for value in row] for row in rows]
-    columns = {}
+    columns, longest, prose = {}, {}, set()
     for place, header in enumerate(headers):
         texts = [row[place].plain for row in cells]
-        longest = max((row[place].cell_len for row in cells), default=0)
-        is_prose = longest > _LONGEST_WORD or (longest > _NARROWEST_PROSE and any(" " in text for text in texts))
-        is_number = all(text == "-" or text.replace(",", "").replace(".", "").isdecimal() for text in texts)
+        longest[header] = max(map(cell_len, [header, *texts]))
+        if longest[header] > _NARROWEST_PROSE and (header in _NAMES or any(" " in text for text in texts)):
+            prose.add(header)
         columns[header] = Column(
             header,
-            justify="right" if is_number else "left",
-            no_wrap=not is_prose,
-            overflow="fold",
-            min_width=max(min(longest, _NARROWEST_PROSE) if is_prose else longest, len(header)),
+            justify="right" if all(_NUMBER.fullmatch(text) for text in texts) else "left",
+            no_wrap=is_list or header not in prose,
+            overflow="ellipsis" if is_list and header in prose else "fold",
+            width=_NARROWEST_PROSE if header in prose else longest[header],
         )
-    for header in droppable:
-        is_empty = all(row[headers.index(header)].plain == "-" for row in cells)
-        if is_empty or sum((column.min_width or 0) + _BETWEEN_COLUMNS for column in columns.values()) > out.width:
-            del columns[header]
+    empty = {header for place, header in enumerate(headers) if all(row[place].plain == "-" for row in cells)}
+    kept = [header for header in headers if header not in droppable]
+    for header in reversed(droppable):
+        if header not in empty and _find_space(out, columns, [*kept, header]) >= 0:
+            kept.append(header)
+    kept = [header for header in headers if header in kept]
+    for header in sorted(prose & {*kept}, key=longest.__getitem__):
+        width = _NARROWEST_PROSE + max(_find_space(out, columns, kept), 0)
+        columns[header].width = min(longest[header], width)
+    for header in sorted(kept, key=lambda each: (each not in prose, -longest[each])):
+        space = _find_space(out, columns, kept)
+        if space < 0:  # what cannot go has to be narrower: text first, then words that are too long for a line
+            least = _NARROWEST_PROSE // (2 if header in prose else 1)
+            columns[header].width = max((columns[header].width or 0) + space, min(longest[header], least))
+            columns[header].no_wrap &= header in prose and is_list
     is_boxed = out.is_terminal
     padding = (0, 1 if is_boxed else _BETWEEN_COLUMNS, 0, 0)
-    table = Table(*columns.values(), box=box.SIMPLE_HEAD if is_boxed else None, padding=padding, header_style="bold")
+    shown = [columns[header] for header in kept]
+    table = Table(*shown, box=box.SIMPLE_HEAD if is_boxed else None, padding=padding, header_style="bold")
     table.show_edge = table.pad_edge = False
     for row in cells:
-        table.add_row(*(value for header, value in zip(headers, row, strict=True) if header in columns))
-    return table
+        table.add_row(*(value for header, value in zip(headers, row, strict=True) if header in kept))
+    cut = {header for header in prose if is_list and (columns[header].width or 0) < longest[header]}
+    return table, [header for header in headers if header in cut or header not in {*kept, *empty}]
+
+
+def _find_space(out: Console, columns: Mapping[str, Column], kept: Collection[str]) -> int:
+    """How much wider these columns could be; negative: how much too wide they are."""
+    return out.width + 1 - sum((columns[header].width or 0) + _BETWEEN_COLUMNS for header in kept)
 
 
 def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **others: object) -> None:
@@ -120,9 +161,9 @@ def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **oth
     show(grid)
 
 
-def show(*parts: RenderableType) -> None:
+def show(*parts: RenderableType, is_wide: bool = False) -> None:
     """Print for people on standard output."""
-    out = open_console(sys.stdout)
+    out = open_console(sys.stdout, is_wide=is_wide)
     for part in parts:
         if out.is_terminal:
             out.print(part)
@@ -151,10 +192,10 @@ def print_json(objects: Iterable[object]) -> None:
         sys.stdout.write(json.dumps(item if isinstance(item, Mapping) else to_json(item)) + "\n")
 
 
-def open_console(stream: IO[str]) -> Console:
-    """A console that takes text literally and, unless it is a terminal, never wraps."""
+def open_console(stream: IO[str], *, is_wide: bool = False) -> Console:
+    """A console that takes text literally and, unless it is a terminal, never wraps (nor if it `is_wide`)."""
     is_terminal = stream.isatty()
-    width = None if is_terminal else _ENDLESS
+    width = None if is_terminal and not is_wide else _ENDLESS
     return Console(file=stream, width=width, force_terminal=is_terminal, highlight=False, markup=False, emoji=False)
 
 
@@ -198,6 +239,15 @@ def relative(moment: datetime, now: datetime) -> str:
     unit, seconds = next((unit, size) for unit, size in _UNITS.items() if abs(distance) >= 0.99 * size)
     words = count_of(round(2 * abs(distance) / seconds), unit)
     return f"in {words}" if distance > 0 else f"{words} ago"
+
+
+def _age(moment: datetime, now: datetime) -> str:
+    """How long ago a time was."""
+    return relative(moment, now).removesuffix(" ago")
+
+
+_AT: Final = {"age": _age}
+"""How the moments of a column are written, but as a distance."""
 
 
 def absolute(moment: datetime, now: datetime) -> str:

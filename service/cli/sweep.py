@@ -115,7 +115,7 @@ def reconcile(
         raise KeyboardInterrupt
     found = [LISTINGS.show(service.database, each) for each in (order.result or {})["listing_ids"]]
     if not shown_as_json(invocation, found):
-        show_rows(_LISTING, found, now, "missing, app")
+        show_rows(invocation, _LISTING, found)
         show("", *(f"App {each.app_id}, {each.vendor}: {safe(each.note)}." for each in found if each.note))
         if adopted := sum(listing.adopted for listing in found):
             show(f"{count_of(adopted, 'file')} adopted: {_describe_fate(service)}.")
@@ -170,7 +170,7 @@ def _show_dry_run(invocation: Invocation) -> None:
         by_rule = {rule or "(erasure)": count for rule, count in found.by_rule.items()}
         by_vendor = {f"{each.vendor} of app {each.app_id}": each.count for each in found.by_vendor}
         show(f"By rule: {safe(describe_counts(by_rule))}", f"By vendor: {describe_counts(by_vendor)}", "")
-        show_rows(FILES.table, found.files, now, FILES.drop_first)
+        show_rows(invocation, FILES.table, found.files, FILES.drop_first, is_list=True)
         if found.total > len(found.files):
             note(f"{found.total - len(found.files):,} more")
     needs_person = [stop.sentence for stop in found.stops] + [each.sentence for each in found.not_called]

@@ -70,7 +70,7 @@ AUDIT = Listed[AuditFilter, AuditEntry, None](
     AuditEntry,
     lambda tx, wanted, cursor, size: _describe(store.list_entries(tx, wanted, size, before=cursor or None)),
     store.count_entries,
-    "number, at, actor, through, action, subject",
+    "#: number, at, actor, action, subject, through",
     "through",
     key="number",
 )

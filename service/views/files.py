@@ -74,6 +74,17 @@ class File:
     last_outcome: LastOutcome | None
     call_after: datetime | None
 
+    @property
+    def called(self) -> str:
+        """Its name, or its id where it has none."""
+        return self.name or self.file_id
+
+    @property
+    def why(self) -> str:
+        """Why it is in its state, and what it waits for."""
+        is_waiting = self.call_after is not None and self.call_after == self.wait_until
+        return self.state_reason + (f"; waits: {self.wait_reason}" if is_waiting and self.wait_reason else "")
+
 
 @dataclass(frozen=True, slots=True)
 class FileDetail(File):
@@ -225,8 +236,9 @@ FILES = Listed[FileFilter, File, FileDetail](
     File,
     _list_files,
     files_store.count_files,
-    "id, app: app_id, stream: stream_id, vendor, state, rule, due: call_after, size: size_bytes, file id: file_id",
-    "size, rule, vendor, app, file id",
+    "id, stream: stream_id, file: called, age: ended_at, size: size_bytes, state, due: call_after, why, vendor,"
+    " app: app_id, rule",
+    "rule, app, vendor, size, age, why, file",
     _find_file,
 )
 """Files by number."""

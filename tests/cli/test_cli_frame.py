@@ -27,7 +27,7 @@ from tests.processes import MAX_WAIT_S
 from tests.world import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.cli.conftest import Run
@@ -242,18 +242,49 @@ def test_an_encoding_that_lacks_a_character_stops_nothing(tmp_path: Path) -> Non
     assert "\\u2026" in ended.stdout
 
 
-def test_a_terminal_of_80_columns_shows_ids_whole_and_drops_what_matters_less() -> None:
-    out = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    headers = ["id", "file", "why", "vendor", "event"]
-    rows = [(17, "f" * 40, "older than 30d, and a long sentence beside it", "Tencent", "record_event_of_note")]
+LONG_ID = "record/app/" + "lesson-grade-7-" * 5 + "1764200000000.mp4"
+LONG_TEXT = "older than 30d, and a long sentence beside it that no narrow terminal has space for"
+
+
+def draw(width: int, rows: Sequence[tuple[object, ...]], *, is_list: bool = True) -> tuple[list[str], list[str]]:
+    """The lines of a table on a terminal of this width, and what it says it has no space for."""
+    out = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    headers = ["id", "file", "age", "state", "why", "vendor", "empty"]
+    table, lacking = make_table(out, headers, rows, ["empty", "vendor", "why", "age", "file"], is_list=is_list)
     with out.capture() as captured:
-        out.print(make_table(out, headers, rows, ["event", "vendor"]))
-    shown = captured.get()
-    assert "f" * 40 in shown
-    assert "event" not in shown
-    assert max(map(len, shown.splitlines())) <= 80
-    wide = Console(file=io.StringIO(), width=100_000)
-    assert len(make_table(wide, headers, rows, ["event", "vendor"]).columns) == 5
+        out.print(table)
+    return captured.get().splitlines(), lacking
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("name", ["5285890802359990", "f" * 40, LONG_ID])
+@pytest.mark.parametrize("why", ["-", "rule", LONG_TEXT])
+def test_a_list_shows_ids_whole_one_line_each_and_names_what_it_leaves_out(width: int, name: str, why: str) -> None:
+    rows = [(number, name, "17 days", "unconfirmed", why, "Tencent", None) for number in (9, 1_234_567)]
+    lines, lacking = draw(width, rows)
+    assert len(lines) == 2 + len(rows)
+    assert max(map(len, lines)) <= width
+    assert all("1234567" in line or number == 2 for number, line in enumerate(lines[2:], start=2))
+    for header, text in (("file", name), ("age", "17 days"), ("why", why), ("vendor", "Tencent")):
+        assert text == "-" or (text in lines[-1]) == (header not in lacking), (header, lacking)
+        assert lacking.count(header) <= 1
+    assert "…" not in lines[-1].replace(" ", "") or "why" in lacking
+    assert "empty" not in [*lacking, *lines[0].split()]
+
+
+def test_a_long_id_takes_no_space_from_what_matters_less() -> None:
+    lines, lacking = draw(80, [(1, LONG_ID, "17 days", "held", "a reason", "Ws", None)])
+    assert lacking == ["file"]
+    assert lines[0].split() == ["id", "age", "state", "why", "vendor"]
+
+
+def test_beside_a_list_long_text_is_broken_into_lines_and_nothing_is_cut() -> None:
+    lines, lacking = draw(80, [(1, "x", "17 days", "held", LONG_TEXT, "Ws", None)], is_list=False)
+    assert lacking == []
+    assert "…" not in "".join(lines)
+    assert len(lines) > 3
+    wide, lacking = draw(100_000, [(1, LONG_ID, "17 days", "held", LONG_TEXT, "Ws", None)])
+    assert (len(wide), lacking) == (3, [])
 
 
 def list_commands(group: click.Group) -> Iterator[click.Command]:

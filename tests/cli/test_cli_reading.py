@@ -96,12 +96,27 @@ def test_every_action_of_the_audit_can_be_asked_for() -> None:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(("command", "whole"), [("listings", "adopted"), ("runs", "rejected"), ("files", "课堂")])
+@pytest.mark.parametrize(("command", "whole"), [("listings", "adopted"), ("runs", "rejected")])
 def test_a_terminal_of_80_columns_shows_whole_words(world: World, database_url: str, command: str, whole: str) -> None:
     code, seen = type_into(world, database_url, b"no question", b"", command, "list")
     assert code == 0
     assert whole in seen
     assert "…" not in seen
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_terminal_names_what_it_has_no_space_for_and_wide_shows_it(world: World, database_url: str) -> None:
+    world.keep("1d")
+    long_id = "record/app/" + "lesson-7-" * 12 + ".mp4"
+    world.send(long_id, vendor=Vendor.WANGSU, stream="课堂-" + "s" * 30)
+    code, seen = type_into(world, database_url, b"no question", b"", "files", "list")
+    assert (code, "课堂-" + "s" * 30 in seen, long_id in seen) == (0, True, False)
+    assert "no space for all of: file, " in " ".join(seen.split())
+    assert "--wide or --json shows" in " ".join(seen.split())
+    code, seen = type_into(world, database_url, b"no question", b"", "files", "list", "--wide")
+    assert (code, long_id in seen, "no space" in seen) == (0, True, False)
+    headers = re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines()[0].split()
+    assert headers == ["id", "stream", "file", "age", "state", "due", "why", "vendor", "app", "rule"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
