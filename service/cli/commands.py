@@ -23,6 +23,12 @@ _ANY_IDS: Final = argument("ids", type=number, metavar="[ID]...", nargs=-1)
 _FILE: Final = argument("file", required=False, metavar="[FILE]")
 _KEEP: Final = option("--keep", is_flag=True, help="Take ZEGO_RETENTION_KEEP as the one rule, instead of a file.")
 _PREVIEW: Final = option("--preview", metavar="N", type=number, help="Apply the rules of this preview.")
+_COUNT: Final = option(
+    "--count",
+    type=number,
+    metavar="N",
+    help="The number of files due sooner; needed if all of an app would be deleted.",
+)
 _APP: Final = option("--app", "app_id", help="The AppID of the streams; not needed if only one app is configured.")
 _REASON: Final = option("--reason", required=True, help="Why, for the record.")
 
@@ -84,12 +90,12 @@ rules.add(
 rules.add(
     "rules:apply",
     'Put the rules in FILE ("-": standard input), or of a preview, in force; all files are then decided by them.',
-    *(_FILE, _KEEP, _PREVIEW, BY),
+    *(_FILE, _KEEP, _PREVIEW, _COUNT, BY),
 )
 rules.add(
     "rules:rollback",
     "Put the rules of an earlier REVISION in force again, as a new revision.",
-    *(argument("revision", type=number, metavar="REVISION"), _PREVIEW, BY),
+    *(argument("revision", type=number, metavar="REVISION"), _PREVIEW, _COUNT, BY),
 )
 rules.add_list("rules:REVISIONS", "List every rule set that was in force, the newest first.", name="history")
 rules.add(
@@ -106,6 +112,7 @@ previews.add(
     *(
         _ID,
         option("--files", is_flag=True, help="List the files that become due sooner, as they are now."),
+        option("--csv", "as_csv", is_flag=True, help="With --files: print all of them as CSV."),
         *(LIMIT, WIDE, JSON),
     ),
 )

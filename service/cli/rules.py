@@ -19,6 +19,7 @@ from service.cli.show import (
     ask_number,
     describe_counts,
     note,
+    print_csv,
     safe,
     show,
     show_progress,
@@ -27,7 +28,7 @@ from service.cli.show import (
     shown_as_json,
 )
 from service.preview.make import Candidate, apply_rules, candidate_of_preview, candidate_of_revision, make_preview
-from service.rules.file import RulesError, catch_all, parse_rules
+from service.rules.file import RulesError, catch_all, format_rules, parse_rules
 from service.rules.store import KEEP_SOURCE, find_current_number, keep_differs
 from service.units import count_of
 from service.views import rules as views
@@ -39,10 +40,10 @@ NO_RULES: Final = (
     " `zego-retention rules apply FILE`."
 )
 _CHANGES: Final = {
-    "newly_due_now": "newly due: now",
-    "newly_due_in_7_days": "newly due: within 7 days, with those due now",
-    "newly_due_in_30_days": "newly due: within 30 days, with all of these",
-    "sooner": "due sooner",
+    "newly_due_now": "become due at once",
+    "newly_due_in_7_days": "become due within 7 days, those at once included",
+    "newly_due_in_30_days": "become due within 30 days, all of these included",
+    "sooner": "due sooner in all, all of these included",
     "later": "due later",
     "no_longer_deleted": "deleted by the rules in force, and kept by these",
     "spared": "due now by the rules in force, not by these",
@@ -55,8 +56,8 @@ _CHANGES: Final = {
 }
 _DAYS: Final = (0, 1, 7, 30, 60, 90)
 _SOONER: Final = (
-    "id, stream: stream_id, file id: file_id, ended: ended_at, due before: due_before, due after: due_after,"
-    " rule: rule_after"
+    "id, stream: stream_id, file: called, age: ended_at, size: size_bytes, due before: due_before,"
+    " due after: due_after, why: reason, vendor, app: app_id"
 )
 
 
@@ -96,14 +97,14 @@ def preview(invocation: Invocation, *, file: str | None, keep: bool) -> None:
         _show_preview(made)
 
 
-def apply(invocation: Invocation, *, file: str | None, keep: bool, preview: int | None) -> ExitCode:
+def apply(invocation: Invocation, *, file: str | None, keep: bool, preview: int | None, count: int | None) -> ExitCode:
     if preview is not None and file is None and not keep:
-        return _apply(invocation, candidate_of_preview(invocation.service.database, preview), preview)
-    return _apply(invocation, _read_candidate(invocation, file, keep=keep), preview)
+        return _apply(invocation, candidate_of_preview(invocation.service.database, preview), preview, count)
+    return _apply(invocation, _read_candidate(invocation, file, keep=keep), preview, count)
 
 
-def rollback(invocation: Invocation, *, revision: int, preview: int | None) -> ExitCode:
-    return _apply(invocation, candidate_of_revision(invocation.service.database, revision), preview)
+def rollback(invocation: Invocation, *, revision: int, preview: int | None, count: int | None) -> ExitCode:
+    return _apply(invocation, candidate_of_revision(invocation.service.database, revision), preview, count)
 
 
 def export(invocation: Invocation, *, revision: int | None) -> None:
@@ -116,20 +117,27 @@ def export(invocation: Invocation, *, revision: int | None) -> None:
     sys.stdout.write(views.REVISIONS.show(database, revision).rules_text)
 
 
-def show_preview(invocation: Invocation, *, number: int, files: bool) -> None:
+def show_preview(invocation: Invocation, *, number: int, files: bool, as_csv: bool) -> None:
     service, now = invocation.service, invocation.now()
+    if as_csv and not files:
+        raise click.UsageError("--csv is for --files")
     found = views.PREVIEWS.show(service.database, number)
-    limit = invocation.limit or (None if invocation.as_json else LISTED)
+    limit = invocation.limit or (None if invocation.as_json or as_csv else LISTED)
     sooner = views.iterate_sooner(service.database, service.reader, number, now, limit)
-    if shown_as_json(invocation, sooner if files else found):
+    if as_csv:
+        print_csv(views.ComparedFile, sooner)
+    if as_csv or shown_as_json(invocation, sooner if files else found):
         return
     if not files:
         _show_preview(found)
         return
     rows = list(sooner)
-    show_rows(invocation, _SOONER, rows, "ended, rule, file id", is_list=True)
+    if not rows:
+        note(f"preview {number}: no file becomes due sooner")
+        return
+    show_rows(invocation, _SOONER, rows, "app, vendor, size, age, why, file", is_list=True)
     if limit is not None and len(rows) == limit < found.sooner_count:
-        note(f"{found.sooner_count - limit:,} more: see them with --limit or --json")
+        note(f"{found.sooner_count - limit:,} more: see them with --limit, --json or --csv")
 
 
 def _describe_match(match: dict[str, Any]) -> str:
@@ -137,14 +145,21 @@ def _describe_match(match: dict[str, Any]) -> str:
     return ", ".join(f"{key} {' or '.join(map(str, value))}" for key, value in values.items()) or "every file"
 
 
-def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None) -> ExitCode:
-    """Apply a candidate; on a terminal show first what it does, and have the number of files due sooner typed."""
-    service = invocation.service
-    if preview_id is None and sys.stdin.isatty() and sys.stderr.isatty():
+def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None, count: int | None) -> ExitCode:
+    """Apply a candidate; on a terminal show first what it does, and have the number of files due sooner typed.
+
+    Where every file of an app becomes due, the number is needed in any case.
+    """
+    service, can_ask = invocation.service, sys.stdin.isatty() and sys.stderr.isatty()
+    if preview_id is not None:
+        made = views.PREVIEWS.show(service.database, preview_id)
+        if made.emptied_apps and made.rules_text == format_rules(candidate.rules):
+            _check_count(made, count, can_ask=can_ask)
+    elif can_ask:
         made = _preview(invocation, candidate)
         _show_preview(made)
         if made.sooner_count:
-            ask_number(made.sooner_count, "due sooner")
+            _check_count(made, count, can_ask=True)
         preview_id = made.id
     cooling_off, apps = service.settings.cooling_off, service.app_ids
     with show_progress("looking at files") as progress:
@@ -160,6 +175,24 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None)
             sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
     show(f"Revision {applied.revision} is in force. {sooner}.")
     return report_order(invocation, applied.order)
+
+
+def _check_count(made: Preview, count: int | None, *, can_ask: bool) -> None:
+    """Have a person say how many files become due sooner."""
+    wanted = made.sooner_count
+    if count == wanted:
+        return
+    for sentence in _describe_emptied(made):
+        note(sentence)
+    if count is not None or not can_ask:
+        given = f"{count:,} is not {wanted:,}" if count is not None else "the number of files due sooner is needed"
+        raise CommandFailed(f"nothing was applied: {given}; look at preview {made.id}, then add --count {wanted}")
+    ask_number(wanted, "due sooner")
+
+
+def _describe_emptied(made: Preview) -> list[str]:
+    text = "EVERY file of app {} would be deleted: no file of it is kept, and all are due at once."
+    return [text.format(app) for app in made.emptied_apps]
 
 
 def _preview(invocation: Invocation, candidate: Candidate) -> Preview:
@@ -190,6 +223,16 @@ def _read_candidate(invocation: Invocation, file: str | None, *, keep: bool) -> 
         raise CommandFailed(f"{name}: {error}") from None
 
 
+def _share(part: int, whole: int) -> str:
+    """A part of a whole, never rounded to all of it."""
+    return f"{min(100 * part / max(whole, 1), 100 if part == whole else 99.9):.3g} %"
+
+
+def _describe_known(amount: views.Amount, unknown: int, text: str) -> str:
+    """What is known of an amount, and of how many files it is not."""
+    return "unknown" if unknown == amount.count else f"{text} and {unknown:,} unknown" if unknown else text
+
+
 def _show_preview(preview: Preview) -> None:
     base = f"revision {preview.base_revision}" if preview.base_revision else "no rules"
     files = count_of(preview.files, "file")
@@ -197,18 +240,19 @@ def _show_preview(preview: Preview) -> None:
     effects = []
     for each in preview.effects:
         counts = (f"{count:,}" for count in (each.kept, each.later, each.due))
-        effects.append((each.rule or "(no rule)", *counts, each.unjudged and describe_counts(each.unjudged)))
+        unjudged = describe_counts(each.unjudged) if each.unjudged else None
+        effects.append((each.rule or "(no rule)", *counts, unjudged))
     show_table(("rule", "keeps", "deletes later", "deletes now", "keeps for lack of"), effects, ("keeps for lack of",))
     changes = []
     for name, text in _CHANGES.items():
         found = preview.changes[name]
-        size = humanize.naturalsize(found.bytes) if found.bytes else None
         if found.count:
-            changes.append((text, f"{found.count:,}", found.hours, size, found.unknown_sizes or None))
+            hours = _describe_known(found, found.unknown_durations, f"{found.hours or 0:,.1f}")
+            size = _describe_known(found, found.unknown_sizes, humanize.naturalsize(found.bytes))
+            changes.append((text, f"{found.count:,}", _share(found.count, preview.files), hours, size))
     if changes:
         show("")
-        unimportant = ("size unknown", "recorded hours", "size")
-        show_table(("files", "number", "recorded hours", "size", "size unknown"), changes, unimportant)
+        show_table(("files", "number", "share", "recorded hours", "size"), changes)
     # How many files are deleted in all by when, under the rules in force and under these.
     before, after = (list(accumulate(days)) for days in (preview.forecast["in_force"], preview.forecast["candidate"]))
     days = [(f"day {day}" if day else "now", f"{before[day]:,}", f"{after[day]:,}") for day in _DAYS]
@@ -220,10 +264,10 @@ def _show_preview(preview: Preview) -> None:
             show(f'Rule "{safe(each.rule)}" decides no file.')
     for unknown in preview.unknown_apps:
         show(f'Rule "{safe(unknown["rule"])}" names app {unknown["app"]}, which is not configured.')
-    for app in preview.emptied_apps:
-        show(f"These rules would delete every file of app {app}.")
+    show(*_describe_emptied(preview))
     if preview.sooner_count:
         wait = f"; they wait for the cooling-off of {preview.cooling_off}" if preview.cooling_off_s else ""
         listed = f"`zego-retention previews show {preview.id} --files` lists them"
-        show(f"Due sooner: {preview.sooner_count:,} of {files}{wait}; {listed}.")
+        share = _share(preview.sooner_count, preview.files)
+        show(f"Due sooner: {preview.sooner_count:,} of {files} ({share}){wait}; {listed}.")
     show(f"To put these rules in force: `zego-retention rules apply --preview {preview.id}`")

@@ -17,6 +17,7 @@ MAX_SAMPLES: Final = 5
 
 _LATER, _NEVER = HORIZON_DAYS + 1, HORIZON_DAYS + 2
 _DAY: Final = timedelta(days=1)
+# Each holds those before it: what becomes due sooner, was not due already, and is by then.
 _HORIZONS: Final = {"newly_due_now": 0, "newly_due_in_7_days": 7, "newly_due_in_30_days": 30}
 _KEPT_ALL_THE_SAME: Final = ("held", "unconfirmed", "failed", "deleting")
 CATEGORIES: Final = (
@@ -58,6 +59,7 @@ class Change(NamedTuple):
         file, dates = self.before, (self.date_before, self.date_after)
         due_before, due_after = (date and format_moment(date) for date in dates)
         shown = {name: getattr(file, name) for name in ("id", "app_id", "vendor", "file_id", "state")}
+        shown |= {"name": file.name or None, "size_bytes": find_size(file), "reason": self.after.state_reason}
         shown |= {"stream_id": file.stream_id or None, "ended_at": format_moment(file.ended_at)}
         shown |= {"rule_before": file.rule, "due_before": due_before}
         return shown | {"rule_after": self.after.rule, "due_after": due_after}
@@ -143,7 +145,7 @@ def _list_categories(change: Change, day_before: int, day_after: int, call_after
     if day_before == 0 < day_after:
         yield "spared"
     if day_after < day_before:
-        yield from (name for name, horizon in _HORIZONS.items() if day_after <= horizon < day_before)
+        yield from (name for name, horizon in _HORIZONS.items() if day_after <= horizon)
 
 
 def _add(amount: Counter[str], file: MediaFile) -> None:

@@ -70,7 +70,7 @@ class NamedAmount(Amount):
 
 @dataclass(frozen=True)
 class ComparedFile:
-    """A file in short, with what two rule sets say of it."""
+    """A file in short, with what two rule sets say of it; `reason`: why it is due then, or what keeps it."""
 
     id: int
     app_id: str
@@ -83,6 +83,14 @@ class ComparedFile:
     due_before: datetime | None
     rule_after: str | None
     due_after: datetime | None
+    name: str | None = None
+    size_bytes: int | None = None
+    reason: str | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name, or its id where it has none."""
+        return self.name or self.file_id
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ import pytest
 
 from service.rules.file import parse_rules
 from tests.cli.terminal import type_into
+from tests.world import APP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +70,7 @@ def test_a_preview_counts_and_changes_nothing(run: Run, world: World, rules: Pat
     assert {"rule": "trial rooms", "kept": 0, "later": 0, "due": 1, "unjudged": {}} in shown["effects"]
     table = run("rules", "preview", rules)
     assert (table.code, table.err) == (0, "")
-    assert "Due sooner: 1 of 2 files; they wait for the cooling-off of 1d" in table.out
+    assert "Due sooner: 1 of 2 files (50 %); they wait for the cooling-off of 1d" in table.out
     assert "`zego-retention rules apply --preview 2`" in table.out
     assert world.files() == before
     [file] = run("previews", "show", 2, "--files", "--json").objects
@@ -97,7 +99,77 @@ def test_every_file_due_sooner_is_listed_page_after_page(run: Run, world: World,
     listed = run("previews", "show", 1, "--files", "--json").objects
     assert sorted(file["file_id"] for file in listed) == ids
     table = run("previews", "show", 1, "--files", "--limit", 10)
-    assert (len(table.out.splitlines()), table.err) == (11, "491 more: see them with --limit or --json\n")
+    assert (len(table.out.splitlines()), table.err) == (11, "491 more: see them with --limit, --json or --csv\n")
+    assert len(run("previews", "show", 1, "--files", "--csv").out.splitlines()) == 502
+
+
+def test_each_file_due_sooner_is_shown_with_what_a_person_looks_for(run: Run, world: World, rules: Path) -> None:
+    world.add(1, prefix="known", stream_id="trial-1", size_bytes=3_000_000, name="lesson.mp4")
+    world.add(1, prefix="bare", stream_id="trial-1", age=timedelta(days=40))
+    run("rules", "preview", rules)
+    header, first, second = run("previews", "show", 1, "--files").out.splitlines()
+    for word in ("id", "file", "age", "size", "due before", "due after", "why"):
+        assert f" {word} " in f" {header} "
+    assert all(word in first for word in ("lesson.mp4", "2 days", "3.0 MB", 'rule "trial rooms"'))
+    assert "bare-00000" in second
+    known, bare = run("previews", "show", 1, "--files", "--json").objects
+    assert (known["name"], known["size_bytes"], bare["name"], bare["size_bytes"]) == (
+        "lesson.mp4",
+        3_000_000,
+        None,
+        None,
+    )
+    rows = list(csv.DictReader(io.StringIO(run("previews", "show", 1, "--files", "--csv").out)))
+    assert [{key: value or None for key, value in row.items()} for row in rows] == [
+        {key: None if value is None else str(value) for key, value in file.items()} for file in (known, bare)
+    ]
+    assert run("previews", "show", 1, "--csv").code == 2
+
+
+def test_where_no_file_becomes_due_sooner_it_says_so(run: Run, world: World, rules: Path) -> None:
+    world.add(2)
+    run("rules", "preview", rules)
+    shown = run("previews", "show", 1, "--files")
+    assert (shown.code, shown.out, shown.err) == (0, "", "preview 1: no file becomes due sooner\n")
+
+
+def test_a_preview_says_shares_and_what_is_not_known_and_its_lines_add_up(
+    run: Run, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rules]]\nname = "all"\nmatch = { adopted = false }\nkeep = "10d"\n')
+    for age, count in ((20, 1), (5, 2), (1, 3)):
+        world.add(count, prefix=f"old-{age}", age=timedelta(days=age), duration_s=3600.0)
+    world.add(1, prefix="sized", age=timedelta(days=1), size_bytes=2_000_000)
+    world.add(1, prefix="adopted", event="", stream_id="")
+    lines = [line.split("  ") for line in run("rules", "preview", path).out.splitlines()]
+    cells = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines if len(line) > 1}
+    assert cells["become due at once"] == ["1", "12.5 %", "1.0", "unknown"]
+    assert cells["become due within 7 days, those at once included"] == ["3", "37.5 %", "3.0", "unknown"]
+    assert cells["become due within 30 days, all of these included"][:2] == ["7", "87.5 %"]
+    assert cells["due sooner in all, all of these included"] == [
+        "7", "87.5 %", "6.0 and 1 unknown", "2.0 MB and 6 unknown",
+    ]  # fmt: skip
+    assert "{}" not in run("rules", "preview", path).out
+
+
+@pytest.mark.parametrize("cooling_off", ["1d", "0s"])
+def test_what_would_delete_all_of_an_app_needs_its_number(
+    run: Run, world: World, tmp_path: Path, cooling_off: str
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rules]]\nname = "all"\nkeep = "1d"\n')
+    world.add(3)
+    shown = run("rules", "preview", path, COOLING_OFF=cooling_off)
+    assert f"EVERY file of app {APP} would be deleted" in shown.out
+    for more in ([], ["--count", 2]):
+        refused = run("rules", "apply", "--preview", 1, *more, COOLING_OFF=cooling_off)
+        assert (refused.code, refused.out) == (1, "")
+        assert f"EVERY file of app {APP} would be deleted" in refused.err
+        assert refused.err.endswith("look at preview 1, then add --count 3\n")
+    assert run("rules", "list", "--json").out == ""
+    applied = run("rules", "apply", "--preview", 1, "--count", 3, COOLING_OFF=cooling_off)
+    assert (applied.code, "Revision 1 is in force" in applied.out) == (0, True)
 
 
 def test_a_preview_of_other_rules_is_refused(run: Run, world: World, rules: Path) -> None:
@@ -116,7 +188,7 @@ def test_rollback_puts_earlier_rules_in_force_again(run: Run, world: World) -> N
     refused = run("rules", "rollback", 1)
     assert (refused.code, "1 file" in refused.err) == (1, True)
     preview = refused.err.split("--preview ")[1].split("`")[0]
-    assert "Revision 3 is in force" in run("rules", "rollback", 1, "--preview", preview).out
+    assert "Revision 3 is in force" in run("rules", "rollback", 1, "--preview", preview, "--count", 1).out
     assert run("rules", "list", "--json").object["keep"] == "1d"
     assert "Revision 4 is in force" in run("rules", "rollback", 2).out
     assert "there is no revision 9" in run("rules", "rollback", 9).err
@@ -149,7 +221,7 @@ def test_keep_becomes_the_first_rules_and_later_only_when_asked(run: Run, world:
     assert "ZEGO_RETENTION_KEEP=1d is not in force" in differs.err
     refused = run("rules", "apply", "--keep", KEEP="1d")
     assert (refused.code, "look at preview 1" in refused.err) == (1, True)
-    assert "Revision 2 is in force" in run("rules", "apply", "--keep", "--preview", 1, KEEP="1d").out
+    assert "Revision 2 is in force" in run("rules", "apply", "--keep", "--preview", 1, "--count", 1, KEEP="1d").out
     assert run("rules", "list", KEEP="1d").err == ""
 
 

@@ -209,8 +209,8 @@ class ByHand:
         until = max((end for end in ends if end is not None), default=self.now)
         first, then = (None if date is None else max(date, until) for date in (was, becomes))
         for name, days in (("newly_due_now", 0), ("newly_due_in_7_days", 7), ("newly_due_in_30_days", 30)):
-            horizon = self.now + days * DAY
-            self.note(before, **{name: is_by(then, horizon) and not is_by(first, horizon)})
+            by = [next((day for day in range(91) if is_by(date, self.now + day * DAY)), 91) for date in (first, then)]
+            self.note(before, **{name: by[1] <= days and by[1] < by[0]})
         self.note(before, spared=is_by(first, self.now) and not is_by(then, self.now))
         calls = (first and max(first, before.wait_until or first), then and max(then, after.wait_until or then))
         for counted, call in zip(self.days, calls, strict=True):

@@ -296,8 +296,8 @@ def test_a_dry_run_says_what_a_pass_then_does_and_writes_nothing(strict: Stage) 
 @pytest.mark.parametrize(
     ("code", "blocked", "words", "total"),
     [
-        (7, {"tencent", "ws"}, f"app {APP} is blocked since", 1),
-        (4, {"ws"}, f"app {APP}, vendor Ws is blocked since", 2),
+        (7, {"tencent", "ws"}, f"app {APP} has been blocked since", 1),
+        (4, {"ws"}, f"app {APP}, vendor Ws has been blocked since", 2),
         (6, {"tencent", "ws"}, f"app {APP} pauses until", 1),
     ],
 )
