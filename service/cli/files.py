@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -115,14 +116,14 @@ def _choose_app(service: Service, given: str | None) -> str | None:
 
 def _ask(preview: actions.ErasurePreview) -> int:
     """Show what would be deleted, and have the number of files typed; nothing is done without it."""
+    if not preview.files:
+        raise CommandFailed(f"nothing was done: {actions.describe_nothing(preview)}")
     files = count_of(preview.files, "file")
     text = f"{files} would be deleted: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."
-    text += describe_left_out(preview.held, preview.unconfirmed, preview.unknown_stream)
+    text += describe_left_out(asdict(preview))
     if preview.ended:
         text += f"\nAlready deleted or gone: {count_of(preview.ended, 'file')} of those named."
     note(text)
-    if not preview.files:
-        raise CommandFailed("nothing was done: no present file matches")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandFailed(f"nothing was done; to delete {files}, add --count {preview.files}")
     ask_number(preview.files, "to delete")

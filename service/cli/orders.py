@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
@@ -54,7 +54,7 @@ def report_order(invocation: Invocation, number: int) -> ExitCode:
 
 def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
     """What came of an order that is applied, in sentences, some on lines of their own."""
-    files = count_of(result.get("files", 0), "file")
+    files = _count(result.get("files", 0))
     unknown = result.get("unknown_stream", 0)
     held = f"{files} ({unknown:,} of them because their stream is not known)" if unknown else files
     match kind:
@@ -62,16 +62,18 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
             text = "All files have been decided by it."
         case OrderKind.HOLD:
             text = f"It holds {held} now.{_describe_open_calls(**result['open_calls'])}"
+            if not result["files"]:
+                text += "\nNo file that is present matches; later ones, and any that a listing shows again, are held."
         case OrderKind.RELEASE:
             text = f"Hold {result['hold']} is released: {held} decided again."
         case OrderKind.ERASE:
             text = f"Erasure {result['erasure']} takes {files}; the next sweep deletes them."
-            text += describe_left_out(result["held"], result["unconfirmed"], unknown)
+            text += describe_left_out(result)
         case OrderKind.RETRY:
-            text = f"The next sweep retries {count_of(result['retried'], 'file')}."
+            text = f"The next sweep retries {_count(result['retried'])}."
             text += _name_files("no longer failed or waiting", result["too_late"])
         case OrderKind.CONFIRM:
-            text = f"{count_of(result['confirmed'], 'file')} confirmed."
+            text = f"{_count(result['confirmed'])} confirmed.".capitalize()
             text += _name_files("suspected again by a newer callback", result["suspected_again"])
             text += _name_files("ended or confirmed in the meantime", result["too_late"])
         case OrderKind.REPLAY:
@@ -84,11 +86,23 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
     return text
 
 
-def describe_left_out(held: int, unconfirmed: int, unknown_stream: int) -> str:
+def describe_left_out(counts: Mapping[str, Any]) -> str:
     """What an erasure does not delete, or not yet; each on a line of its own."""
+    held, unconfirmed = counts["held"], counts["unconfirmed"]
+    unknown, already = counts["unknown_stream"], counts.get("already_erased", 0)
     stay = f"\nOf these, {held:,} held and {unconfirmed:,} unconfirmed files stay until they are released or confirmed."
-    unknown = f"\nNot deleted: {count_of(unknown_stream, 'file')} whose stream is not known."
-    return (stay if held or unconfirmed else "") + (unknown if unknown_stream else "")
+    not_known = (
+        f"\nNot deleted: {count_of(unknown, 'file')} whose stream is not known. See `zego-retention files list"
+        " --unknown-stream`, and delete by number what is meant."
+    )
+    erased = f"\nNothing changes for {count_of(already, 'file')}: an earlier erasure has taken them."
+    return "".join(
+        text for text, count in ((stay, held or unconfirmed), (not_known, unknown), (erased, already)) if count
+    )
+
+
+def _count(files: int) -> str:
+    return count_of(files, "file") if files else "no file"
 
 
 def _describe_open_calls(count: int, files: list[int]) -> str:

@@ -49,8 +49,8 @@ class ErasureRequest:
 class ErasurePreview:
     """What a request would take: `files` in all, of which `held` and `unconfirmed` ones stay until that ends.
 
-    No pattern takes files of `unknown_stream`; `ended` ones were named, but are not there any more. Files with numbers
-    beyond `highest_id` are not part of it.
+    No pattern takes files of `unknown_stream`; nothing changes for `already_erased` ones, which an earlier erasure has.
+    `ended` ones were named, but are not there any more. Files with numbers beyond `highest_id` are not part of it.
     """
 
     app_ids: tuple[str, ...]
@@ -59,6 +59,7 @@ class ErasurePreview:
     unconfirmed: int
     failed: int
     unknown_stream: int
+    already_erased: int
     ended: int
     by_state: dict[FileState, int]
     by_vendor: dict[Vendor, int]
@@ -69,10 +70,13 @@ class NotAsExpected(NotPossible):
     """The request would take another number of files than whoever made it expects; `preview` has those of now."""
 
     def __init__(self, expected: int, preview: ErasurePreview) -> None:
-        super().__init__(
-            f"{count_of(preview.files, 'file')} would be deleted now, not {expected:,}: nothing was done; look at what"
-            " it concerns once more, then give that number"
-        )
+        text = describe_nothing(preview)
+        if preview.files:
+            text = (
+                f"{count_of(preview.files, 'file')} would be deleted now, not {expected:,}: nothing was done; look at"
+                " what it concerns once more, then give that number"
+            )
+        super().__init__(text)
         self.preview = preview
 
 
@@ -196,7 +200,7 @@ def preview_erasure(database: Database, request: ErasureRequest, *, known_apps: 
     for group in groups:
         if group.state in END_STATES:
             ended += group.files
-        elif pattern is None or group.is_stream_known:
+        elif _is_taken(group, pattern):
             by_state[group.state] += group.files
             by_vendor[group.vendor] += group.files
     return ErasurePreview(
@@ -208,6 +212,18 @@ def preview_erasure(database: Database, request: ErasureRequest, *, known_apps: 
         by_vendor=dict(by_vendor),
         highest_id=highest_id,
     )
+
+
+def describe_nothing(preview: ErasurePreview) -> str:
+    """Why a request takes no file."""
+    why = (
+        (preview.ended, "already deleted or gone"),
+        (preview.already_erased, "taken by an earlier erasure already"),
+        (preview.unknown_stream, "of unknown stream"),
+    )
+    found = "".join(f"; {count_of(count, 'file')} {text}" for count, text in why if count)
+    hint = " (no pattern takes those of unknown stream: give their numbers)" if preview.unknown_stream else ""
+    return f"no present file matches{found}: there is nothing to delete{hint}"
 
 
 def erase_files(
@@ -222,14 +238,13 @@ def erase_files(
     """Order files to be deleted by the next sweep; `expect` is how many a preview has shown (else `NotAsExpected`).
 
     Returns the number of the erasure, and that of the order. Its result: `files` that it takes, `held` and
-    `unconfirmed` of them, and `unknown_stream`, those of the app that it does not take for that.
+    `unconfirmed` of them, `unknown_stream`, those of the app that it does not take for that, and `already_erased`.
     """
     preview = preview_erasure(database, request, known_apps=known_apps)
     if expect is not None and preview.files != expect:
         raise NotAsExpected(expect, preview)
     if not preview.files:
-        unknown = f"; {count_of(preview.unknown_stream, 'file')} of unknown stream" if preview.unknown_stream else ""
-        raise NotPossible(f"all of these files are already deleted or gone{unknown}: there is nothing to delete")
+        raise NotPossible(describe_nothing(preview))
     erasure = Erasure(
         id=0,
         app_id=request.app_id if request.stream_pattern is not None else None,
@@ -271,18 +286,22 @@ def _next_batch(order: Order, after: int) -> tuple[list[int], int | None]:
 
 
 def _count(groups: Sequence[Group], pattern: str | None) -> dict[str, int]:
-    """Of those that are there: how many are taken, what keeps them, and how many a pattern does not take.
+    """Of those that are there: how many are taken, what keeps them, and how many are not taken.
 
-    It takes none whose stream is not known.
+    A pattern takes none whose stream is not known; what another erasure has stays with that.
     """
-    counts = dict.fromkeys(("files", "held", "unconfirmed", "unknown_stream"), 0)
+    counts = dict.fromkeys(("files", "held", "unconfirmed", "unknown_stream", "already_erased"), 0)
     for group in groups:
         if group.state in END_STATES:
             continue
-        is_taken = pattern is None or group.is_stream_known
-        counts["files" if is_taken else "unknown_stream"] += group.files
+        is_taken = _is_taken(group, pattern)
+        counts["files" if is_taken else "already_erased" if group.is_erased else "unknown_stream"] += group.files
         if is_taken and group.state is FileState.HELD:
             counts["held"] += group.files
         elif is_taken and group.is_unconfirmed:
             counts["unconfirmed"] += group.files
     return counts
+
+
+def _is_taken(group: Group, pattern: str | None) -> bool:
+    return not group.is_erased and (pattern is None or group.is_stream_known)

@@ -39,13 +39,17 @@ _callbacks: Final = table(
 
 
 class Group(NamedTuple):
-    """How many files there are of one app, state and vendor, unconfirmed or not, of a known stream or not."""
+    """How many files there are of one app, state and vendor, unconfirmed or not, of a known stream or not.
+
+    `is_erased`: an erasure has them already, and asks for them.
+    """
 
     app_id: str
     state: FileState
     vendor: Vendor
     is_unconfirmed: bool
     is_stream_known: bool
+    is_erased: bool
     files: int
 
 
@@ -123,9 +127,9 @@ def take_files(tx: Transaction, erasure: Erasure, after: int) -> tuple[list[Grou
         in_range, resume_after = _next_range(after, erasure.app_id, erasure.highest_id)
         meant = [*in_range, _may_fit(tx, erasure.stream_pattern), _IS_THERE]
         taken = [*meant, ~_UNKNOWN_STREAM]
-    first = func.coalesce(_FILE.erasure_id, erasure.id)
+    groups, first = _group(tx, *meant), func.coalesce(_FILE.erasure_id, erasure.id)
     tx.execute(update(media_files).where(*taken).values(_START_OVER | {"erasure_id": first}))
-    return _group(tx, *meant), resume_after
+    return groups, resume_after
 
 
 def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after: int) -> int | None:
@@ -147,7 +151,8 @@ def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after:
 
 
 def _group(tx: Transaction, *conditions: ColumnElement[bool]) -> list[Group]:
-    by = (_FILE.app_id, _FILE.state, _FILE.vendor, _FILE.suspicion.is_not(None), ~_UNKNOWN_STREAM)
+    is_erased = and_(_FILE.erasure_id.is_not(None), ~_IS_FAILED)
+    by = (_FILE.app_id, _FILE.state, _FILE.vendor, _FILE.suspicion.is_not(None), ~_UNKNOWN_STREAM, is_erased)
     return [Group(*row) for row in tx.execute(select(*by, func.count()).where(*conditions).group_by(*by))]
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from service.audit.order import OrderKind, Step
 from service.cli import main
-from service.model import Vendor
+from service.files.store import save_files
+from service.model import FileState, Vendor
 from service.orders import ApplyOrders
 from tests.cli.terminal import type_into
 from tests.faults import answer_late
@@ -135,13 +136,27 @@ def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) ->
     assert done.out == (
         "Erasure 1 takes 2 files; the next sweep deletes them.\n"
         "Of these, 1 held and 0 unconfirmed files stay until they are released or confirmed.\n"
-        "Not deleted: 1 file whose stream is not known.\n"
+        "Not deleted: 1 file whose stream is not known. See `zego-retention files list --unknown-stream`, and delete by"
+        " number what is meant.\n"
     )
     world.sweep()
     assert world.stored() == {"file-00001", "found-00000"}
     erasure = run("erasures", "show", 1, "--json").object
     assert (erasure["files"], erasure["by_state"]) == (2, {"held": 1, "deleted": 1})
-    assert "no present file matches" in run("files", "delete", "--stream", "n", "--reason", "x").err
+    nothing = run("files", "delete", "--stream", "n", "--reason", "x").err
+    assert "no present file matches; 1 file of unknown stream: there is nothing to delete (no pattern takes" in nothing
+    assert "1 file taken by an earlier erasure already" in run("files", "delete", 2, "--reason", "x", "--count", 1).err
+    again = run("files", "delete", 2, 3, "--reason", "x", "--count", 1)
+    assert (again.code, "Nothing changes for 1 file: an earlier erasure" in again.out) == (0, True)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_hold_that_covers_nothing_says_why(run: Run, world: World) -> None:
+    [file_id] = world.add(1)
+    world.service.leader.transact(lambda tx: save_files(tx, [world.files()[file_id]._replace(state=FileState.GONE)]))
+    placed = run("holds", "add", "--file", 1, "--reason", "a court asks")
+    assert "It holds no file now.\nNo file that is present matches; later ones, and any that a listing" in placed.out
+    assert "Hold 1 is released: no file decided again." in run("holds", "release", 1).out
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

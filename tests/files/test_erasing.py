@@ -51,6 +51,7 @@ def test_files_by_number_are_due_at_once_and_others_are_not(house: House) -> Non
         "held": 0,
         "unconfirmed": 0,
         "unknown_stream": 0,
+        "already_erased": 0,
     }
     for number in (first, third):
         file = house.file(number)
@@ -65,13 +66,15 @@ def test_a_pattern_takes_known_streams_that_fit_and_nothing_that_comes_later(hou
     house.add("other", stream_id="lesson-1", app_id=OTHER_APP)
     _, order = erase_files(house.database, TESTER, request(pattern="lesson-*"), START, known_apps=APPS)
     house.add("later", stream_id="lesson-1")
-    assert house.result(order) == {"erasure": 1, "files": 2, "held": 0, "unconfirmed": 0, "unknown_stream": 1}
+    counts = {"erasure": 1, "files": 2, "held": 0, "unconfirmed": 0, "unknown_stream": 1, "already_erased": 0}
+    assert house.result(order) == counts
     assert {file_id for file_id, state in house.states().items() if state is SCHEDULED} == {"a", "b"}
 
 
 def test_not_even_a_pattern_that_fits_everything_takes_a_file_of_unknown_stream(house: House) -> None:
     (known,), (unknown,) = house.add("a"), house.add("b", stream_id="")
-    assert erase(house, pattern="*") == {"erasure": 1, "files": 1, "held": 0, "unconfirmed": 0, "unknown_stream": 1}
+    result = erase(house, pattern="*")
+    assert (result["files"], result["unknown_stream"]) == (1, 1)
     assert (house.file(known).state, house.file(unknown).state) == (SCHEDULED, KEPT)
     assert house.file(unknown).erasure_id is None
 
@@ -98,7 +101,8 @@ def test_ended_files_are_not_touched(house: House, state: FileState) -> None:
     house.change(ended, state=state)
     assert preview_erasure(house.database, request(ended, there)).ended == 1
     assert erase(house, ended, there)["files"] == 1
-    assert erase(house, pattern="room")["files"] == 1
+    with pytest.raises(NotPossible, match="1 file taken by an earlier erasure already"):
+        erase(house, pattern="room")
     assert (house.file(ended).state, house.file(ended).erasure_id) == (state, None)
 
 
@@ -118,6 +122,19 @@ def test_what_an_erasure_has_taken_stays_with_it_and_a_later_one_asks_for_it_aga
     assert erase(house, pattern="room")["files"] == 2
     assert (house.file(first).erasure_id, house.file(second).erasure_id) == (1, 2)
     assert (house.file(first).state, house.file(first).attempts) == (SCHEDULED, 0)
+
+
+def test_nothing_changes_for_a_file_that_another_erasure_has(house: House) -> None:
+    (first, second, third) = house.add("a", "b", "c")
+    erase(house, first)
+    before = house.file(first)
+    preview = preview_erasure(house.database, request(first, second))
+    assert (preview.files, preview.already_erased, preview.by_state) == (1, 1, {KEPT: 1})
+    result = erase(house, first, second)
+    assert (result["files"], result["already_erased"], house.file(first)) == (1, 1, before)
+    house.change(third, state=FileState.GONE)
+    with pytest.raises(NotPossible, match="1 file already deleted or gone; 1 file taken by an earlier erasure already"):
+        erase(house, first, third)
 
 
 def test_an_erasure_ends_a_cooling_off_but_no_backoff(house: House) -> None:
