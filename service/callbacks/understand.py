@@ -89,7 +89,7 @@ class _Contradiction(NamedTuple):
         other = self.other if callback.id == self.one.callback.id else self.one
         if not self.fact:
             return f"callback {other.callback.id}, whose bytes were dropped, is in conflict about the same file"
-        return f"callback {other.callback.id} says otherwise of the file: {self.fact} {getattr(other.said, self.fact)}"
+        return f"callback {other.callback.id} contradicts this one: {self.fact} {getattr(other.said, self.fact)}"
 
 
 def identify(file: Announcement | MediaFile) -> Identity:

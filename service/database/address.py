@@ -32,7 +32,7 @@ def check_options(query: str) -> None:
         make_conninfo("", **dict(pairs))
     except (ValueError, psycopg.ProgrammingError):
         raise ValueError(
-            "behind the ? stands something that is no option of PostgreSQL, such as sslmode=require or"
+            "after the ? there is something that is not an option of PostgreSQL, such as sslmode=require or"
             " application_name=name (a ? that belongs to the password is written %3F)"
         ) from None
     names = [name for name, _ in pairs]
@@ -40,7 +40,7 @@ def check_options(query: str) -> None:
         if name in _OURS:
             raise ValueError(f"{name} is set by this service; leave it out")
         if names.count(name) > 1 and name != "host":
-            raise ValueError(f"{name} is given twice behind the ?; keep one of them")
+            raise ValueError(f"{name} is given twice after the ?; keep one of them")
         if name == "options":
             _check_server_settings(value)
         elif name not in _PLACES:

@@ -40,7 +40,7 @@ def pending_migrations(database: Database) -> list[str]:
         if not is_ours and tx.dialect.get_table_names(tx):
             elsewhere = "" if database.is_sqlite else ", or a schema of its own with ?options=-csearch_path=NAME,"
             raise UnfitDatabase(
-                f"database {database.name} holds tables of another program: name one of its own{elsewhere} in"
+                f"database {database.name} holds tables of another program: name a separate one{elsewhere} in"
                 " ZEGO_RETENTION_DATABASE_URL"
             )
         current = tx.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() if is_ours else None  # noqa: S608

@@ -67,9 +67,9 @@ def read_environment(environ: Mapping[str, str], keys: Keys) -> tuple[Place, tup
 def _refuse_shell_syntax(variable: str, value: str) -> None:
     """Files of variables for Docker and systemd look like shell, but are read otherwise."""
     if value[0] in "\"'" and value[0] == value[-1]:
-        raise SettingsError(f"{variable}: its value stands in quotes, and they would be part of it; leave them out")
+        raise SettingsError(f"{variable}: its value is in quotes, which would be part of it; leave them out")
     if " #" in value:
-        raise SettingsError(f"{variable}: a comment stands behind its value; give it a line of its own")
+        raise SettingsError(f"{variable}: there is a comment after its value; put it on a separate line")
 
 
 def read_config(path: Path, origin: str, keys: Keys, app_keys: Keys) -> tuple[Place, list[Place]]:

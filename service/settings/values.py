@@ -92,18 +92,18 @@ def check_secret(text: str) -> None:
     if not text or any(character.isspace() for character in text):
         raise ValueError("a secret is not empty and has no spaces or line breaks; copy it again")
     if text[0] in "\"'" and text[0] == text[-1]:
-        raise ValueError("the secret stands in quotes, and they would be part of it; leave them out")
+        raise ValueError("the secret is in quotes, which would be part of it; leave them out")
     if not text.isascii():
         raise ValueError(
             "a secret has only letters, digits and signs of ASCII, and this one has another character,"
-            " perhaps one that nobody sees; copy it again"
+            " perhaps an invisible one; copy it again"
         )
     _refuse_invisible(text)
 
 
 def _refuse_invisible(text: str) -> None:
     if not text.isprintable():
-        raise ValueError("it holds a character that nobody sees, or bytes that are no UTF-8; copy it again")
+        raise ValueError("it holds an invisible character, or bytes that are not UTF-8; copy it again")
 
 
 def parse_proxy(text: str) -> str:

@@ -71,7 +71,7 @@ def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], Non
                     "callback_at_wrong_path", path=path, right=CALLBACK_PATH, app=app_id, client=request.remote_addr
                 )
                 count("wrong_path", time.monotonic() - began)
-                return problem(HTTPStatus.NOT_FOUND, f"callbacks are taken at {CALLBACK_PATH}: register that path")
+                return problem(HTTPStatus.NOT_FOUND, f"callbacks are received at {CALLBACK_PATH}: register that path")
         return answer_http_error(error)
 
     app.url_map.merge_slashes = False  # (it would answer //callback with a redirect)

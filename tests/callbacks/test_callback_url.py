@@ -150,7 +150,7 @@ def test_a_callback_at_another_path_is_answered_404_kept_and_named(scene: Scene,
     with capture_logs() as logs:
         web = Web(scene, way)
         body = scene.body(recording())[0]
-        assert_problem(web.post(body, path=path), 404, "callbacks are taken at /zego/callback")
+        assert_problem(web.post(body, path=path), 404, "callbacks are received at /zego/callback")
         wait_until(lambda: scene.verdicts() == ["wrong_path"])
         assert_problem(web.post(b"{}", path=path), 404, "nothing at this path")
         assert_problem(web.post(b" " * MAX_BODY_BYTES + body, path=path), 404, "nothing at this path")

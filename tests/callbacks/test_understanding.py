@@ -198,8 +198,8 @@ def test_fresh_callbacks_that_contradict_each_other_about_a_file_are_in_conflict
     assert scene.verdicts() == ["conflict"] * 2
     assert (scene.file().state, scene.file().suspicion) == (FileState.UNCONFIRMED, Suspicion.CONFLICT)
     one, other = scene.callbacks()
-    assert f"callback {other.id} says otherwise of the file: {fact} " in one.reason
-    assert f"callback {one.id} says otherwise of the file: {fact} " in other.reason
+    assert f"callback {other.id} contradicts this one: {fact} " in one.reason
+    assert f"callback {one.id} contradicts this one: {fact} " in other.reason
     third = scene.send(both[0])
     assert (third.verdict, scene.file().state) == ("conflict", "unconfirmed"), "two against one prove nothing"
 

@@ -211,19 +211,19 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("API_PROXY", "http://u:hush@proxy:port", "http://user:password@proxy.example.com:3128"),
         ("API_PROXY", "http://u:hu@sh@proxy:3128", "percent-encoded"),
         ("API_PROXY", "http://u:hush@proxy:3128/path", "write for example http://"),
-        ("API_PROXY", "http://u:hush\u200b@proxy:3128", "nobody sees"),
+        ("API_PROXY", "http://u:hush\u200b@proxy:3128", "invisible"),
         ("API_CA_FILE", "ca.pem", "'ca.pem' is relative; write the whole path"),
         ("API_CA_FILE", "/nowhere/ca.pem", "cannot read '/nowhere/ca.pem': No such file"),
         ("API_CA_FILE", "/etc", "cannot read '/etc'"),
         ("API_CA_FILE", __file__, "holds no certificates; it has to be a PEM file"),
         *(
-            (name, f"{quote}{value}{quote}", "stands in quotes, and they would be part of it; leave them out")
+            (name, f"{quote}{value}{quote}", "is in quotes, which would be part of it; leave them out")
             for name, value in (("KEEP", "30d"), ("ADMIN_TOKEN", "hush"), ("DATABASE_URL", "sqlite:////a.db"))
             for quote in "\"'"
         ),
-        ("KEEP", "30d # a month", "a comment stands behind its value; give it a line of its own"),
-        ("DATABASE_URL", "sqlite:////a.db # hush", "a comment stands behind its value"),
-        ("DATABASE_URL", "\ufeffsqlite:////a.db", "nobody sees"),
+        ("KEEP", "30d # a month", "there is a comment after its value; put it on a separate line"),
+        ("DATABASE_URL", "sqlite:////a.db # hush", "there is a comment after its value"),
+        ("DATABASE_URL", "\ufeffsqlite:////a.db", "invisible"),
         ("DATABASE_URL", "postgresql://u:hush\udcff@h/n", "no UTF-8"),
     ],
 )
