@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import logging
 import os
@@ -137,7 +138,8 @@ def _describe(error: Exception) -> str:
     if isinstance(error, CommandFailed | CannotListen | NotPossible | RulesError | SettingsError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"the system says: {error.strerror} ({error.filename or 'of its output, or of a connection'})"
+        where = error.filename or ("standard output" if error.errno == errno.ENOSPC else "")
+        return f"the system says: {error.strerror}" + (f" ({where})" if where else "")
     logging.getLogger(__name__).debug("command_failed", exc_info=error)
     where = "set ZEGO_RETENTION_LOG_LEVEL=DEBUG to see where, and report it, please"
     return f"unexpected {type(error).__name__}: {where}"

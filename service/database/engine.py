@@ -183,6 +183,7 @@ def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_
             "synchronous = FULL",
             "foreign_keys = ON",
             "cache_size = -32000",
+            f"temp_store = {'DEFAULT' if _finds_temporary_folder() else 'MEMORY'}",
             f"busy_timeout = {round(busy_timeout_s * 1000)}",
         ):
             connection.execute(f"PRAGMA {setting}")
@@ -195,6 +196,12 @@ def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_
 
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _finds_temporary_folder() -> bool:
+    """Whether SQLite can sort what its cache does not hold: it looks for a folder where this does."""
+    folders = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), "/var/tmp", "/usr/tmp", "/tmp", ".")  # noqa: S108
+    return any(folder and os.access(folder, os.W_OK | os.X_OK) for folder in folders)
 
 
 def _identify_file(path: str) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -37,6 +38,27 @@ def test_a_file_that_was_replaced_is_noticed(sqlite_url: str, tmp_path: Path) ->
     other.replace(str(database.path))
     with pytest.raises(DatabaseUnavailable, match="moved, deleted or replaced"):
         database.transact(lambda tx: tx.execute(text("SELECT * FROM old")))
+    database.dispose()
+
+
+SORT = """
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450000)
+SELECT hex(randomblob(40)) AS word FROM n ORDER BY word
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_large_sort_needs_no_temporary_folder(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: is_there)
+    database = Database(sqlite_url)
+    with database.read() as tx:
+        rows = tx.execution_options(stream_results=True).execute(text(SORT))
+        assert rows.fetchone()
+        files = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+        rows.close()
+    assert any("etilqs" in file for file in files) is is_there  # (SQLite calls its temporary files so)
     database.dispose()
 
 
