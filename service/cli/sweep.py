@@ -210,6 +210,9 @@ def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> 
         show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
     with invocation.service.database.read() as tx:
         has_rules = find_current(tx) is not None
+        pauses = [state for state in list_app_states(tx) if state.pauses_at(invocation.now())]
+    for state in pauses:
+        show(f"{safe(state.describe())}. Nothing needs to be done: its files stay due.")
     if not has_rules:
         show(NO_RULES)
 

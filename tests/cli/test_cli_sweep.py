@@ -53,6 +53,17 @@ def test_a_sweep_shows_its_outcomes_and_exits_0(run: Run, world: World) -> None:
     }  # fmt: skip
 
 
+def test_an_app_that_pauses_is_said_with_its_reason(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("old", age=timedelta(days=2))
+    for _ in range(2):
+        ended = run("sweep", API_URL="http://127.0.0.1:9/", RETRY_FIRST="1h")
+        assert ended.code == 0
+        assert f"app {APP} pauses until 2026-03-01" in ended.out
+        assert "nothing was sent to ZEGO" in ended.out
+        assert "ZEGO answered" not in ended.out
+
+
 def test_what_needs_a_person_is_said_and_exits_3(run: Run, world: World) -> None:
     world.keep("1d")
     world.send("bad", age=timedelta(days=2))
