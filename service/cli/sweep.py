@@ -31,12 +31,12 @@ from service.cli.show import (
 from service.listing.reconcile import place_reconcile
 from service.model import Outcome, Vendor
 from service.rules.store import find_current
-from service.sweep.dry_run import KeptBack, dry_run
+from service.sweep.dry_run import KeptBack, count_kept_back, dry_run
 from service.sweep.orders import find_attention, place_approval, place_sweep
 from service.sweep.records import PlanState, RunState, Trigger
 from service.sweep.store import list_app_states
 from service.units import count_of, format_duration
-from service.views.figures import count_kept_back, describe_dry_run
+from service.views.figures import describe_dry_run
 from service.views.files import FILES
 from service.views.form import to_json
 from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS, RunDetail
@@ -66,9 +66,10 @@ def sweep(invocation: Invocation, *, is_dry: bool, plan: int | None) -> ExitCode
     code = ExitCode.NEEDS_PERSON if attention or run.state is not RunState.DONE else ExitCode.DONE
     if not shown_as_json(invocation, {"run": to_json(run), "attention": attention, "exit_code": int(code)}):
         _show_outcomes(run)
-        _show_rest(invocation, count_kept_back(service.database, now), attention)
         with service.database.read() as tx:
+            kept_back = count_kept_back(tx, service.reader, now)
             pausing = [state.describe() for state in list_app_states(tx) if state.pauses_at(now)]
+        _show_rest(invocation, kept_back, attention)
         show(*(f"Not called for a while: {safe(sentence)}." for sentence in pausing))
     if is_stopped:
         raise KeyboardInterrupt

@@ -169,7 +169,7 @@ def set_aside(
 ) -> None:
     """Keep the due files of an app that are among the newest of their stream, or that wait to be confirmed."""
     with leader.database.read() as tx:
-        counting = _find_counting(reader.read(tx))
+        counting = find_counting(reader.read(tx))
         streams = claim_store.list_ranked_streams(tx, due, counting) if counting else []
     for start in range(0, len(streams), _STREAMS_AT_ONCE):
         batch = streams[start : start + _STREAMS_AT_ONCE]
@@ -182,7 +182,7 @@ def _keep_newest(
     tx: Transaction, reader: PolicyReader, due: Due, streams: Sequence[tuple[str, str]], now: datetime
 ) -> None:
     policy = reader.read(tx)
-    judge, counting = Judge(tx, policy, now), _find_counting(policy)
+    judge, counting = Judge(tx, policy, now), find_counting(policy)
     for rule, stream_id in streams:
         if (keep_latest := counting.get(rule)) is None:
             continue
@@ -195,7 +195,7 @@ def _keep_newest(
             claim_store.flag_outranked(tx, due.app_id, stream_id, rule, ids)
 
 
-def _find_counting(policy: Policy) -> dict[str, int]:
+def find_counting(policy: Policy) -> dict[str, int]:
     """What the rules in force keep of each stream, by rule."""
     return {rule.name: rule.keep_latest for rule in policy.rules.rules if rule.keep_latest is not None}
 
@@ -203,7 +203,7 @@ def _find_counting(policy: Policy) -> dict[str, int]:
 def _is_behind(tx: Transaction, policy: Policy, number: int | None) -> bool:
     if number is not None and policy.number != number:
         return True
-    if not _find_counting(policy):
+    if not find_counting(policy):
         return False
     # Ranks are found by the rule that decided each file, so all have to be decided under the rules in force.
     leader = find_leader(tx)

@@ -152,6 +152,13 @@ def count_kept_back(tx: Transaction, now: datetime) -> list[tuple[FileState, Wai
     return [tuple(row) for row in tx.execute(query)]
 
 
+def list_waiting(tx: Transaction, rules: Collection[str], now: datetime, after: int, limit: int) -> list[MediaFile]:
+    """Files of these rules whose date has come, and that wait all the same, by number beyond `after`."""
+    is_waiting = (IS_ELIGIBLE, _FILE.due_at <= now, _FILE.call_after > now, _FILE.rule.in_(sorted(rules)))
+    query = select(*COLUMNS).where(*is_waiting, _FILE.id > after).order_by(_FILE.id).limit(limit)
+    return [MediaFile._make(row) for row in tx.execute(query)]
+
+
 def count_unapplied(tx: Transaction) -> tuple[int, int]:
     """How many orders are not applied, and how many callbacks are not understood yet."""
     unfinished = (orders.c.applied_at.is_(None), orders.c.kind.not_in(sorted(RUN_REQUESTS)))

@@ -15,7 +15,7 @@ from service.files.store import find_highest_id
 from service.model import FileState, MediaFile, Vendor, WaitReason
 from service.sweep import claim_store
 from service.sweep.breaker import Limits, WouldStop, ask_breaker, share_moved
-from service.sweep.claim import Judge
+from service.sweep.claim import Judge, find_counting
 from service.sweep.claim_store import Due
 from service.sweep.records import describe_unknown
 from service.sweep.store import list_app_states
@@ -108,8 +108,7 @@ def dry_run(
     with database.read() as tx:
         result = DryRun(now, *claim_store.count_unapplied(tx))
         highest_id, revision = find_highest_id(tx), reader.read(tx).rules.revision
-        for state, reason, count, until in claim_store.count_kept_back(tx, now):
-            result.kept_back.add(state, reason, until, count)
+        result.kept_back = count_kept_back(tx, reader, now)
         others = Counter[int]()
         for app_id in sorted(app_ids):
             files = []
@@ -135,6 +134,20 @@ def dry_run(
         unknown = sorted(due.keys() - set(app_ids))
         result.not_called += [NotCalled(app_id, None, due[app_id], describe_unknown(app_id)) for app_id in unknown]
     return result
+
+
+def count_kept_back(tx: Transaction, reader: PolicyReader, now: datetime) -> KeptBack:
+    """Files whose date has come and that are not due. One that waits is kept for its rank, if that keeps it as well."""
+    kept = KeptBack()
+    for state, reason, count, until in claim_store.count_kept_back(tx, now):
+        kept.add(state, reason, until, count)
+    counting, after = find_counting(reader.read(tx)), 0
+    while counting and (files := claim_store.list_waiting(tx, counting, now, after, _BATCH)):
+        after, judge = files[-1].id, Judge(tx, reader.read(tx, files), now)
+        ranked = [file for file in files if file.wait_reason and judge.judge(file).state is FileState.KEPT]
+        kept.ranked += len(ranked)
+        kept.waiting.subtract(file.wait_reason for file in ranked if file.wait_reason)
+    return kept
 
 
 def _list_obstacles(tx: Transaction, app_id: str, now: datetime) -> Iterator[tuple[Vendor | None, str]]:

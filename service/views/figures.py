@@ -100,15 +100,6 @@ def count_totals(database: Database, now: datetime) -> Totals:
         )
 
 
-def count_kept_back(database: Database, now: datetime) -> dry_run.KeptBack:
-    """Files whose date has come and that no sweep deletes now, by why."""
-    found = dry_run.KeptBack()
-    with database.read() as tx:
-        for state, reason, count, until in claim_store.count_kept_back(tx, now):
-            found.add(state, reason, until, count)
-    return found
-
-
 def describe_dry_run(database: Database, found: dry_run.DryRun) -> DryRun:
     """A dry run with its files as they are listed."""
     by_vendor = [DueFiles(app_id, vendor, count) for (app_id, vendor), count in sorted(found.by_vendor.items())]

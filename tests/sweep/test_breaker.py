@@ -10,7 +10,7 @@ import pytest
 
 from service.audit.store import find_order, list_entries
 from service.filters import AuditFilter
-from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome, Vendor
+from service.model import Erasure, FileState, NoSuchThing, NotPossible, Outcome, Vendor, WaitReason
 from service.rules.store import Shown, find_revision
 from service.sweep import store
 from service.sweep.breaker import Limits
@@ -291,6 +291,17 @@ def test_a_dry_run_says_what_a_pass_then_does_and_writes_nothing(strict: Stage) 
     assert deleted == {*names(7, "trial"), "old", "older"}
     after = look(strict)
     assert (after.total, after.kept_back) == (0, replace(dry.kept_back))
+
+
+def test_the_newest_of_a_stream_is_not_counted_as_waiting(strict: Stage) -> None:
+    strict.add("old", age=4 * DAY)
+    strict.add("newest", age=2 * DAY)
+    strict.rules('[[rules]]\nname = "rest"\nkeep = "1d"\nkeep_latest = 1\n')
+    until = strict.clock() + DAY
+    for name in ("old", "newest"):
+        strict.change(name, wait_until=until, call_after=until, wait_reason=WaitReason.COOLING_OFF)
+    kept = look(strict).kept_back
+    assert (kept.ranked, sum(kept.waiting.values())) == (1, 1)
 
 
 @pytest.mark.parametrize(
