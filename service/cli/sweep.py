@@ -68,9 +68,9 @@ def sweep(invocation: Invocation, *, is_dry: bool, plan: int | None) -> ExitCode
         _show_outcomes(run)
         with service.database.read() as tx:
             kept_back = count_kept_back(tx, service.reader, now)
-            pausing = [state.describe() for state in list_app_states(tx) if state.pauses_at(now)]
+            pauses = [state.describe() for state in list_app_states(tx) if state.pauses_at(now)]
         _show_rest(invocation, kept_back, attention)
-        show(*(f"Not called for a while: {safe(sentence)}." for sentence in pausing))
+        show(*(f"{safe(sentence)}. Nothing needs to be done: its files stay due." for sentence in pauses))
     if is_stopped:
         raise KeyboardInterrupt
     return code
@@ -174,8 +174,9 @@ def _show_dry_run(invocation: Invocation) -> None:
         show_rows(invocation, FILES.table, found.files, FILES.drop_first, is_list=True)
         if found.total > len(found.files):
             note(f"{found.total - len(found.files):,} more")
-    needs_person = [stop.sentence for stop in found.stops] + [each.sentence for each in found.not_called]
-    _show_rest(invocation, found.kept_back, needs_person)
+    _show_rest(invocation, found.kept_back, [stop.sentence for stop in found.stops])
+    if found.not_called:
+        show("", "Not called now:", *(f"- {safe(each.sentence)}" for each in found.not_called))
     if found.orders or found.callbacks:
         waiting = f"{count_of(found.orders, 'order')} and {count_of(found.callbacks, 'callback')}"
         note(f"not applied yet: {waiting}, which may change this")
@@ -211,9 +212,6 @@ def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> 
         show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
     with invocation.service.database.read() as tx:
         has_rules = find_current(tx) is not None
-        pauses = [state for state in list_app_states(tx) if state.pauses_at(invocation.now())]
-    for state in pauses:
-        show(f"{safe(state.describe())}. Nothing needs to be done: its files stay due.")
     if not has_rules:
         show(NO_RULES)
 

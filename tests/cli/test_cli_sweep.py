@@ -62,6 +62,10 @@ def test_an_app_that_pauses_is_said_with_its_reason(run: Run, world: World) -> N
         assert f"app {APP} pauses until 2026-03-01" in ended.out
         assert "nothing was sent to ZEGO" in ended.out
         assert "ZEGO answered" not in ended.out
+        assert ended.out.count("pauses until") == 1
+    dry = run("sweep", "--dry-run", API_URL="http://127.0.0.1:9/", RETRY_FIRST="1h").out
+    assert "A sweep would delete 0 files now." in dry
+    assert dry.count("pauses until") <= 1
 
 
 def test_what_needs_a_person_is_said_and_exits_3(run: Run, world: World) -> None:
