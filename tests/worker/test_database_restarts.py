@@ -66,6 +66,7 @@ def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_p
         door.open()
         wait_until(lambda: send(free_port, 4) == 200)
         wait_until(lambda: files() == {"file-1", "file-4"})
+        serve.wait_for("database_back")
         assert token() == before, "it leads on"
         assert serve.end() == 0
     door.close()
