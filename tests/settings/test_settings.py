@@ -146,9 +146,9 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         *(
             ("DATABASE_URL", f"postgresql://u:hush@h/n?{options}", hint)
             for options, hint in (
-                ("nonsense", "no option of PostgreSQL"),
-                ("hush=1", "no option of PostgreSQL"),
-                ("prepare_threshold=1", "no option of PostgreSQL"),
+                ("nonsense", "not an option of PostgreSQL"),
+                ("hush=1", "not an option of PostgreSQL"),
+                ("prepare_threshold=1", "not an option of PostgreSQL"),
                 ("sslmode=requir", 'sslmode: invalid sslmode value: "requir"'),
                 ("target_session_attrs=best", "target_session_attrs: invalid"),
                 ("connect_timeout=soon", "bad value for connect_timeout: 'soon'"),
@@ -224,7 +224,7 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("KEEP", "30d # a month", "there is a comment after its value; put it on a separate line"),
         ("DATABASE_URL", "sqlite:////a.db # hush", "there is a comment after its value"),
         ("DATABASE_URL", "\ufeffsqlite:////a.db", "invisible"),
-        ("DATABASE_URL", "postgresql://u:hush\udcff@h/n", "no UTF-8"),
+        ("DATABASE_URL", "postgresql://u:hush\udcff@h/n", "not UTF-8"),
     ],
 )
 def test_a_bad_value_is_named_with_an_example_of_a_right_one(name: str, value: str, hint: str) -> None:
