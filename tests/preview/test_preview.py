@@ -95,6 +95,13 @@ def test_each_kind_of_change_has_its_category(world: World, keep: str, expected:
     assert counts(preview(world, f'[[rules]]\nname = "new"\nkeep = "{keep}"\n')) == expected
 
 
+def test_what_becomes_due_sooner_counts_in_every_longer_horizon(world: World) -> None:
+    world.keep("25d")
+    world.add(1)
+    expected = {"sooner": 1, "moved": 1, "newly_due_in_7_days": 1, "newly_due_in_30_days": 1}
+    assert counts(preview(world, '[[rules]]\nname = "new"\nkeep = "8d"\n')) == expected
+
+
 def test_what_is_due_today_and_not_any_more_is_spared(world: World) -> None:
     world.keep("1d")
     world.add(1)
