@@ -136,7 +136,9 @@ def apply_rule(file: MediaFile, rules: RuleSet, rule: RetentionRule | None, miss
         return Decision(FileState.KEPT, None, None, "no rule matches it" if rules.rules else "there are no rules")
     fact = None
     if missing is not None:
-        fact, reason = missing.fact, f'rule "{rule.name}" cannot be judged: {missing.describe(rule.match, file)}'
+        fact, reason = missing.fact, f"{_start_unjudged(rule.name)}{missing.describe(rule.match, file)}"
+        if file.is_adopted:
+            reason += "; only a listing shows it: a rule can match it by `name`, or by `adopted = true`"
     elif rule.keep is None:
         reason = rule.reason
     elif rule.keep_latest is not None and not file.stream_id:
@@ -151,6 +153,15 @@ def apply_rule(file: MediaFile, rules: RuleSet, rule: RetentionRule | None, miss
         except OverflowError:
             reason = f"{rule.reason}, but that date is past the end of the calendar"
     return Decision(FileState.KEPT, rule.name, None, reason, missing=fact)
+
+
+def is_unjudged(file: MediaFile) -> bool:
+    """Whether a file is kept because its rule could not be judged: it did not match."""
+    return file.rule is not None and file.state_reason.startswith(_start_unjudged(file.rule))
+
+
+def _start_unjudged(rule: str) -> str:
+    return f'rule "{rule}" cannot be judged: '
 
 
 def trust_end(

@@ -15,6 +15,7 @@ from service.files.policy import PolicyReader
 from service.filters import FileFilter, HoldFilter
 from service.holds import store as holds_store
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
+from service.rules.decide import is_unjudged
 from service.rules.explain import Line
 from service.rules.store import Revision
 from service.sweep import records
@@ -39,7 +40,8 @@ class File:
 
     `due_at` is when its rule deletes it (None: never, as things stand), whatever it waits for; `revision` the rule set
     that it was decided under, `attempts` the charged ones since it was first asked for or retried,
-    `call_after` the later of its date and the end of its wait.
+    `call_after` the later of its date and the end of its wait. `note` says of a file that only a listing shows it
+    ("only listed"), and that `rule` could not be judged for it ("rule not judged").
     """
 
     id: int
@@ -73,6 +75,7 @@ class File:
     missing_since: datetime | None
     last_outcome: LastOutcome | None
     call_after: datetime | None
+    note: str | None
 
     @property
     def called(self) -> str:
@@ -181,6 +184,7 @@ def _describe(file: MediaFile, last: records.Attempt | None) -> File:
         call_after=None if file.state in (FileState.KEPT, *END_STATES) else file.call_after,
         revision=file.revision if file.revision >= 0 else None,
         held=file.state is FileState.HELD,
+        note=", ".join([*["only listed"] * file.is_adopted, *["rule not judged"] * is_unjudged(file)]) or None,
         last_outcome=outcome,
     )
 
@@ -236,9 +240,9 @@ FILES = Listed[FileFilter, File, FileDetail](
     File,
     _list_files,
     files_store.count_files,
-    "id, stream: stream_id, file: called, age: ended_at, size: size_bytes, state, due: call_after, why, vendor,"
+    "id, stream: stream_id, file: called, age: ended_at, size: size_bytes, state, due: call_after, note, why, vendor,"
     " app: app_id, rule",
-    "rule, app, vendor, size, age, why, file",
+    "rule, app, vendor, size, age, why, note, file",
     _find_file,
 )
 """Files by number."""

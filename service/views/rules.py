@@ -235,8 +235,8 @@ REVISIONS = Listed[None, RevisionWithDiff, RevisionDetail](
     RevisionWithDiff,
     _list_revisions,
     lambda tx, _: store.find_current_number(tx),
-    "revision: number, applied: applied_at, by: applied_by, through, source, sooner: moved_count",
-    "through, sooner",
+    "revision: number, applied: applied_at, by: applied_by, through, source, preview: preview_id, sooner: moved_count",
+    "through, sooner, preview",
     _find_revision,
     key="number",
 )

@@ -150,6 +150,17 @@ def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) ->
     assert (again.code, "Nothing changes for 1 file: an earlier erasure" in again.out) == (0, True)
 
 
+def test_a_file_that_no_rule_can_be_judged_for_is_marked_and_told_what_helps(run: Run, world: World) -> None:
+    world.apply('[[rules]]\nname = "lessons"\nmatch = { stream = "lesson-*" }\nkeep = "forever"\n')
+    world.add(1, prefix="found", stream_id="", event="")
+    world.add(1, stream_id="lesson-1")
+    marked, plain = run("files", "list", "--json").objects
+    assert (marked["note"], plain["note"]) == ("only listed, rule not judged", None)
+    assert "only listed" in run("files", "list").out
+    said = run("files", "explain", 1).out
+    assert "cannot be judged: its stream is not known; only a listing shows it: a rule" in " ".join(said.split())
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_hold_that_covers_nothing_says_why(run: Run, world: World) -> None:
     [file_id] = world.add(1)

@@ -24,6 +24,7 @@ from service.preview.make import (
 )
 from service.rules.file import parse_rules
 from service.rules.store import Revision, ensure_first_rules, find_current, find_current_number
+from service.views.rules import REVISIONS
 from tests.world import TESTER, World, open_world
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ def test_a_change_that_makes_nothing_due_sooner_needs_no_preview(world: World) -
     applied = apply(world, LONGER, None)
     assert (applied.revision, applied.sooner_count, applied.cooling_until) == (2, 0, None)
     assert in_force(world).preview_id is None
+
+
+def test_a_revision_names_its_preview_also_where_no_file_became_due_sooner(world: World) -> None:
+    shown = preview(world, LONGER)
+    assert apply(world, LONGER, shown).sooner_count == 0
+    assert (in_force(world).preview_id, in_force(world).moved_count) == (shown, 0)
+    [revision, _] = REVISIONS.iterate(world.database, None)
+    assert revision.preview_id == shown
 
 
 def test_a_change_that_does_names_a_preview_to_look_at(world: World) -> None:
