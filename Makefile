@@ -1,7 +1,7 @@
 # Everything lives in .venv; nothing is installed outside this folder. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-long bench lint clean lock
+.PHONY: help setup demo console run test test-long bench lint clean lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +35,9 @@ $(READY): requirements-setup.lock requirements-dev.lock pyproject.toml
 
 demo: setup  ## show the main job on embedded parts, from signed callbacks to the fate of each file
 	@$(BIN)/zego-retention demo
+
+console: setup  ## the demo, and then the web console open on its world, until interrupted
+	@$(BIN)/zego-retention demo --serve
 
 run: setup  ## run the service on SQLite until interrupted
 	@$(BIN)/zego-retention serve

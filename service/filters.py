@@ -15,6 +15,7 @@ from service.model import FileState, Vendor, Verdict
 AUDIT_ACTIONS: Final = (
     *("rules.apply", "hold.place", "hold.release", "files.erase", "files.confirm", "files.retry", "callbacks.replay"),
     *("sweep.request", "plan.approve", "reconcile.request", "token.create", "token.revoke"),
+    *("person.add", "person.password", "person.sign_out", "person.remove"),
 )
 
 

@@ -10,6 +10,7 @@ from service.model import NotPossible
 MAX_FILES: Final = 10_000
 """How many files an order may name one by one."""
 
+MAX_NAME: Final = 100
 _MAX_REASON: Final = 1_000
 _MAX_PATTERN: Final = 255
 _MAX_APP_ID: Final = 20
@@ -64,3 +65,10 @@ def check_numbers(numbers: Sequence[int]) -> list[int]:
     if len(wanted) > MAX_FILES:
         raise BadOrder("files", f"{len(wanted):,} files were given: at most {MAX_FILES:,} are allowed")
     return wanted
+
+
+def check_name(name: str, whose: str, example: str) -> None:
+    """The name of a token or a person: short, on one line, without spaces around it."""
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+        right = f"write 1 to {MAX_NAME} printable characters, for example {example}"
+        raise BadOrder("name", f"{name[:MAX_NAME]!r} is not a valid name for {whose}: {right}")

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from service.audit import store
-from service.audit.checks import BadOrder
+from service.audit.checks import BadOrder, check_name
 from service.audit.record import record_entry
 from service.audit.store import Token
 from service.database import Database, DatabaseUnavailable, Transaction
@@ -24,7 +24,6 @@ ADMIN_TOKEN: Final = "ADMIN_TOKEN"  # noqa: S105  (the name of a setting)
 
 _PREFIX: Final = "zrt_"
 _RANDOM_BYTES: Final = 32
-_MAX_NAME: Final = 100
 _NOTE_USE_EVERY: Final = timedelta(minutes=1)
 
 log = structlog.get_logger(__name__)
@@ -50,9 +49,7 @@ def make_token(
     database: Database, name: str, role: Role, expires_at: datetime | None, actor: Actor, now: datetime
 ) -> tuple[Token, str]:
     """Make a token. Returns it with its text, this once: only the hash is kept. BadOrder says what was not valid."""
-    if not 0 < len(name) <= _MAX_NAME or not name.isprintable() or name != name.strip():
-        right = f"write 1 to {_MAX_NAME} printable characters, for example backup-script"
-        raise BadOrder("name", f"{name[:_MAX_NAME]!r} is not a valid token name: {right}")
+    check_name(name, "a token", "backup-script")
     if name.casefold() == ADMIN_TOKEN.casefold():
         raise BadOrder("name", f"{name!r} is how the setting's own token is called: take another name")
     if expires_at is not None and expires_at <= now:

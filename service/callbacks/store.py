@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     bindparam,
+    cast,
     exists,
     func,
     or_,
@@ -227,6 +228,16 @@ def drop_bodies(tx: Transaction, before: datetime, limit: int) -> int:
     old = select(callbacks.c.id).where(IS_PRUNABLE, callbacks.c.received_at < before)
     chosen = old.order_by(callbacks.c.received_at, callbacks.c.id).limit(limit)
     return count_changed(tx.execute(update(callbacks).where(callbacks.c.id.in_(chosen)).values(raw=None)))
+
+
+def count_by_hour(tx: Transaction, since: datetime, limit: int) -> dict[str, int]:
+    """How many of the newest `limit` callbacks came in each hour since a moment; hours as `2026-03-01 12`, in UTC."""
+    newest = select(callbacks.c.received_at).order_by(callbacks.c.id.desc()).limit(limit).subquery()
+    at = newest.c.received_at
+    hour = func.to_char(func.timezone("UTC", at), "YYYY-MM-DD HH24")
+    if tx.dialect.name == "sqlite":
+        hour = func.substr(cast(at, String), 1, 13)
+    return {name: count for name, count in tx.execute(select(hour, func.count()).where(at >= since).group_by(hour))}  # noqa: C416
 
 
 def find_callback(tx: Transaction, number: int) -> StoredCallback | None:

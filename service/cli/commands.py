@@ -43,7 +43,11 @@ cli: Final = Group(
 )
 click.version_option(__version__, prog_name=PROGRAM)(cli)
 
-cli.add("processes:demo", "Show the main job with built-in parts: no account, no settings.")
+cli.add(
+    "processes:demo",
+    "Show the main job with built-in parts: no account, no settings.",
+    option("--serve", "serves", is_flag=True, help="Then let its world run, with the console open on it."),
+)
 cli.add("processes:doctor", "Check everything; say what is wrong, and the fix. It changes nothing.", JSON)
 cli.add("processes:serve", "Run the web side and the worker together, until interrupted.")
 cli.add("processes:web", "Run the web side: it receives callbacks and answers the API.")
@@ -239,5 +243,18 @@ tokens.add(
     *(BY, JSON),
 )
 tokens.add("records:revoke_token", "Revoke a token: it stops working at once.", _ID, BY)
+
+cli.add_command(users := Group("users", help="Let people sign in to the console, or end that."))
+users.add_list("people:PEOPLE", "List people who may sign in.")
+users.add(
+    "people:add_person",
+    "Let a person sign in with a password, which is asked for (or read from standard input).",
+    argument("name"),
+    option("--role", type=OneOf(Role), required=True, help="What they may do."),
+    *(BY, JSON),
+)
+users.add("people:password_of", "Give a person a new password; their sessions end.", _ID, BY)
+users.add("people:sign_out", "End all sessions of a person.", _ID, BY, name="sign-out")
+users.add("people:remove_person", "Let a person sign in no more.", _ID, BY)
 
 cli.add("processes:migrate", "Bring the database to this release's schema, or create it.")

@@ -20,10 +20,10 @@ from service.units import count_of
 from service.wiring import Service
 
 
-def demo(invocation: Invocation) -> ExitCode:
+def demo(invocation: Invocation, *, serves: bool) -> ExitCode:
     from service.demo.play import run_demo
 
-    return ExitCode.DONE if run_demo(invocation.now) else ExitCode.FAILED
+    return ExitCode.DONE if run_demo(invocation.now, serves=serves) else ExitCode.FAILED
 
 
 def serve(invocation: Invocation) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -26,24 +27,31 @@ from rich.text import Text
 from service.cli.show import describe_counts, show, show_table
 from service.demo.recordings import NOT_STORED, RECORDINGS, RULES, SHAPES, TROUBLES, Recording
 from service.filters import FileFilter
+from service.health.checks import COMMAND
+from service.holds.holds import place_hold
 from service.logs import configure_logging
-from service.model import END_STATES, Actor, Vendor
+from service.model import END_STATES, Actor, FileState, Role, Vendor
+from service.people.people import add_person
 from service.preview.make import Candidate, apply_rules
 from service.rules.file import parse_rules
 from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body
 from service.settings import Listen, load_settings
+from service.stopping import stop_signals
 from service.sweep.dry_run import dry_run
 from service.sweep.records import Trigger
 from service.views.files import FILES, File
 from service.views.runs import RUNS
-from service.web.address import bind
+from service.web.address import CannotListen, bind
 from service.web.app import create_app
 from service.web.front import create_front
 from service.web.server import build_server
 from service.wiring import Service, open_service
+from service.worker import Worker
 
 _APP: Final = "1234567890"
+_CONSOLE_PORT: Final = 8080
+_MORE_RECORDINGS: Final = 300
 _INTRODUCTION: Final = """\
 ZEGO keeps CDN recordings; this service deletes them when their time has come. This demo does the
 whole job on this machine: a ZEGO sandbox, the real web side, the real sweep. Nothing leaves it."""
@@ -67,13 +75,13 @@ _NEXT_STEPS: Final = """\
      at any time: what would be deleted now?"""
 
 
-def run_demo(now: Callable[[], datetime]) -> bool:
-    """Play the demo; True if everything came out as it had to."""
+def run_demo(now: Callable[[], datetime], *, serves: bool = False) -> bool:
+    """Play the demo; True if everything came out as it had to. `serves`: its world then runs on until interrupted."""
     configure_logging(None, "CRITICAL")
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it like Ctrl-C: nothing is left behind
     show(_INTRODUCTION)
-    broken = _play(now)
+    broken = _play(now, serves=serves)
     if broken:
         show("", "The demo failed:", *(f"- {line}" for line in broken))
         return False
@@ -99,7 +107,7 @@ def find_broken(files: list[File], stored: set[str]) -> list[str]:
     return broken if stored == left else [*broken, f"ZEGO stores {sorted(stored)}, but {sorted(left)} are left"]
 
 
-def _play(now: Callable[[], datetime]) -> list[str]:
+def _play(now: Callable[[], datetime], *, serves: bool) -> list[str]:
     """Set everything up, play every scene, take everything away; what came out otherwise than it had to."""
     server_secret, callback_secret = secrets.token_hex(16), secrets.token_hex(16)
     with ExitStack() as stack:
@@ -126,17 +134,53 @@ def _play(now: Callable[[], datetime]) -> list[str]:
         apply_rules(service.database, service.reader, rules, Actor("demo", "demo"), settings.cooling_off, now)
         _begin("1  The rules: the first that matches a recording decides how long it is kept")
         show(RULES.rstrip())
-        with _serve(create_app(settings, now=now)) as port:
-            broken = _send_callbacks(port, callback_secret, now())
+        port = stack.enter_context(_serve(create_app(settings, now=now), _CONSOLE_PORT if serves else 0))
+        broken = _send_callbacks(port, callback_secret, now())
         service.catch_up.run()
         _sweep(service)
         files = list(FILES.iterate(service.database, FileFilter()))
         _show_files(files, now())
         stored = {file_id for vendor in Vendor for file_id in sandbox.files(_APP, vendor)}
         broken += find_broken(files, stored)
-    if not broken:
-        show("", f"Proof: ZEGO still stores {len(stored)} files, exactly those that the inventory lists as present.")
+        if not broken:
+            show(
+                "", f"Proof: ZEGO still stores {len(stored)} files, exactly those that the inventory lists as present."
+            )
+        if serves and not broken:
+            _fill(sandbox, port, callback_secret, now())
+            _run_on(service, port)
     return broken
+
+
+def _fill(sandbox: Sandbox, port: int, secret: str, now: datetime) -> None:
+    """Give the console something to show: more recordings of the last weeks, and some that no callback announced."""
+    chance = random.Random(1)  # noqa: S311  (made-up recordings, the same each time)
+    for number in range(_MORE_RECORDINGS):
+        stream, vendor = f"{chance.choice(('trial', 'lesson', 'exam', 'town-hall', 'room'))}-{number}", Vendor.HUAWEI
+        age, file_id = timedelta(hours=chance.randrange(1, 40 * 24)), f"record/{stream}/1.mp4"
+        sandbox.add_file(_APP, vendor, file_id, created_at=now - age, stream_id=stream)
+        if number % 20:
+            _post(port, Recording(stream, vendor, file_id, age, "json", FileState.SCHEDULED), secret, now)
+
+
+def _run_on(service: Service, port: int) -> None:
+    """Let the worker work, and people look at the console, until a signal comes."""
+    password, now = secrets.token_urlsafe(12), service.now()
+    add_person(service.database, "demo", Role.ADMIN, password, Actor("demo", "demo"), now)
+    place_hold(
+        service.database,
+        Actor("demo", "demo"),
+        reason="a question of the parents",
+        now=now,
+        known_apps=service.app_ids,
+        app_id=_APP,
+        stream_pattern="room-1*",
+    )
+    _begin("6  The console")
+    show(f"Open http://127.0.0.1:{port}/ and sign in as demo with the password {password}; Ctrl-C ends it.")
+    service.leader.name = service.leader.name.removesuffix(COMMAND)
+    with stop_signals(second_ends=True) as signals:
+        Worker(service).run(signals)
 
 
 def _send_callbacks(port: int, secret: str, now: datetime) -> list[str]:
@@ -213,9 +257,12 @@ def _show_files(files: list[File], now: datetime) -> None:
 
 
 @contextmanager
-def _serve(app: Flask) -> Iterator[int]:
-    """The web side on a free port of loopback; its number."""
-    sockets = bind(Listen("127.0.0.1", 0))
+def _serve(app: Flask, port: int) -> Iterator[int]:
+    """The web side on a port of loopback, or a free one if that is taken; its number."""
+    try:
+        sockets = bind(Listen("127.0.0.1", port))
+    except CannotListen:
+        sockets = bind(Listen("127.0.0.1", 0))
     server = build_server(create_front(app))
     thread = threading.Thread(target=server.run, args=(sockets,), name="web", daemon=True)
     thread.start()

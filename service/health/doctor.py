@@ -55,9 +55,14 @@ def examine(
             yield Check(name, Status.SKIPPED, "cannot be checked until the database is ready")
     if settings.apps:
         with ThreadPoolExecutor(_MAX_APPS_AT_ONCE) as pool:
-            accesses = list(pool.map(lambda app: _check_access(app, clients[app.app_id], now), settings.apps))
+            accesses = list(pool.map(lambda app: check_access(app, clients[app.app_id], now), settings.apps))
         yield from (check for check, _ in accesses)
         yield _check_clock(max((ahead for _, ahead in accesses if ahead is not None), key=abs, default=None))
+
+
+def examine_database(settings: Settings, database: Database, now: Callable[[], datetime]) -> list[Check]:
+    """What the database says of the service, without asking ZEGO."""
+    return [check for name in CHECKS for check in _guard(name, partial(_look, name, settings, database, now))]
 
 
 def _guard(name: str, look: Callable[[], list[Check]]) -> list[Check]:
@@ -120,7 +125,7 @@ def judge_room(path: Path, free: int) -> Iterator[Check]:
         yield Check("disk", status, text, "make room there, or move the database to a larger disk")
 
 
-def _check_access(app: AppSettings, client: ZegoClient, now: Callable[[], datetime]) -> tuple[Check, timedelta | None]:
+def check_access(app: AppSettings, client: ZegoClient, now: Callable[[], datetime]) -> tuple[Check, timedelta | None]:
     """Ask ZEGO as this app, vendor by vendor, until one answer shows whether the credentials work.
 
     Returned is also how far ZEGO's clock is ahead of ours (None: it sent no time).

@@ -30,6 +30,11 @@ def parse_rules(text: str) -> tuple[RetentionRule, ...]:
         raise RulesError("not valid TOML: nested too deeply") from None
     except ValueError as error:  # a plain one: a number of thousands of digits
         raise RulesError(f"not valid TOML: {' '.join(str(error).split())}") from None
+    return read_rules(document)
+
+
+def read_rules(document: Mapping[str, Any]) -> tuple[RetentionRule, ...]:
+    """The rules of a document as a rules file holds it; a RulesError as of `parse_rules`."""
     _refuse_unknown_keys(document, _FILE_KEYS, "")
     tables = document.get("rules", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):

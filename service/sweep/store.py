@@ -161,6 +161,13 @@ def count_totals(tx: Transaction, run_ids: Collection[int]) -> dict[int, RunTota
     return totals
 
 
+def count_deleted(tx: Transaction, since: datetime) -> list[tuple[datetime, int]]:
+    """How many files each run since a moment has deleted, with when it began."""
+    query = select(runs.c.started_at, func.count()).join(attempts, attempts.c.run_id == runs.c.id)
+    query = query.where(runs.c.started_at >= since, attempts.c.outcome == Outcome.DELETED)
+    return [tuple(row) for row in tx.execute(query.group_by(runs.c.id, runs.c.started_at))]
+
+
 def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:
     """The calls of a run in their order, beyond the call `after`."""
     query = select(calls).where(calls.c.run_id == run_id, calls.c.id > after).order_by(calls.c.id).limit(limit)

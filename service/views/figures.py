@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 from service.audit.store import list_failed_orders
+from service.callbacks.store import count_by_hour
 from service.database import Database
 from service.files.store import count_by_state
 from service.health import store
@@ -15,9 +18,13 @@ from service.rules.store import find_current_number
 from service.sweep import claim_store, dry_run
 from service.sweep.breaker import WouldStop
 from service.sweep.records import AppState, RunState
-from service.sweep.store import count_runs, list_plans
+from service.sweep.store import count_deleted, count_runs, list_plans
 from service.views.files import File, describe_files
 from service.views.form import show_as, take
+
+_DAYS: Final = 30
+_HOURS: Final = 48
+_MAX_CALLBACKS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,14 @@ class DryRun:
     not_called: list[dry_run.NotCalled]
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What happened lately: files deleted on each of the last 30 days, callbacks in each of the last 48 hours."""
+
+    deleted: list[tuple[date, int]]
+    callbacks: list[tuple[datetime, int]]
+
+
 show_as(WouldStop, sentence="sentence")
 show_as(dry_run.NotCalled, sentence="sentence")
 
@@ -98,6 +113,22 @@ def count_totals(database: Database, now: datetime) -> Totals:
             revision=find_current_number(tx),
             failed_orders=len(list_failed_orders(tx)),
         )
+
+
+def count_activity(database: Database, now: datetime) -> Activity:
+    """Count what happened lately; the oldest first."""
+    days = [now.date() - timedelta(days=ago) for ago in reversed(range(_DAYS))]
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    hours = [hour - timedelta(hours=ago) for ago in reversed(range(_HOURS))]
+    with database.read() as tx:
+        came = count_by_hour(tx, hours[0], _MAX_CALLBACKS)
+        runs = count_deleted(tx, datetime.combine(days[0], datetime.min.time(), UTC))
+    by_day = Counter[date]()
+    for began, count in runs:
+        by_day[began.date()] += count
+    return Activity(
+        [(day, by_day[day]) for day in days], [(each, came.get(f"{each:%Y-%m-%d %H}", 0)) for each in hours]
+    )
 
 
 def describe_dry_run(database: Database, found: dry_run.DryRun) -> DryRun:

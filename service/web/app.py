@@ -20,6 +20,7 @@ from service.settings import Settings, load_settings
 from service.web.api.build import add_api
 from service.web.api.routes import Backend
 from service.web.callback import add_callback_url
+from service.web.console.build import add_console
 from service.web.problems import harden, problem, register_problems
 from service.wiring import Clock, MigrationsPending, Service, utc_now
 
@@ -54,6 +55,7 @@ def create_app(
     }
     app.register_blueprint(_health(Readiness(prove), metrics))
     add_api(app, backend)
+    add_console(app)
     app.after_request(harden)
     register_problems(app)
     add_callback_url(app, service.inbox, metrics.count_callback)

@@ -37,7 +37,8 @@ BEARERS: dict[str, Role | None] = {
 
 
 def api_rules(api: Api) -> list[Rule]:
-    return [rule for rule in api.app.url_map.iter_rules() if rule.rule not in OPEN]
+    rules = api.app.url_map.iter_rules()
+    return [rule for rule in rules if rule.rule not in OPEN and not rule.endpoint.startswith("console.")]
 
 
 def needed(rule: Rule) -> Role | None:

@@ -107,7 +107,9 @@ def show_totals(call: Call) -> figures.Totals:
 @get("/forecast")
 def show_forecast(call: Call) -> rules.Forecast:
     """Count files, hours and bytes, and what is deleted on each of the next 90 days; up to a minute old."""
-    return call.backend.find_forecast(lambda: rules.make_forecast(call.database, call.service.reader, call.now))
+    return call.backend.find_figures(
+        "forecast", lambda: rules.make_forecast(call.database, call.service.reader, call.now)
+    )
 
 
 @get("/dry-run", reads_all=True)

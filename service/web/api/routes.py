@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from flask import abort
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
@@ -26,16 +26,17 @@ from service.model import Actor, Role
 from service.orders import wait_for_order
 from service.units import parse_moment
 from service.views.form import MAX_NUMBER, Form, Listed, Page, form_of
-from service.views.rules import Forecast
 from service.web.problems import problem
 from service.wiring import Service
+
+T = TypeVar("T")
 
 PREFIX: Final = "/api/v1"
 ORDER_WAIT_S: Final = 2.0
 """How long an answer waits for the leader to apply what was ordered."""
 
-FORECAST_FRESH_S: Final = 60.0
-"""How long a forecast is shown to everybody before the inventory is counted again."""
+FIGURES_FRESH_S: Final = 60.0
+"""How long figures are shown to everybody before the inventory is counted again."""
 
 _MAX_INVENTORY_WAIT_S: Final = 1.0
 _REFUSALS: Final = frozenset(
@@ -92,7 +93,7 @@ class Backend:
     def __init__(self, service: Service, prepare: Callable[[], None]) -> None:
         self.service, self.prepare = service, prepare
         self._inventory = threading.Lock()
-        self._forecast: tuple[float, Forecast] | None = None
+        self._figures: dict[str, tuple[float, Any]] = {}
 
     @contextmanager
     def for_inventory(self) -> Iterator[None]:
@@ -104,15 +105,16 @@ class Backend:
         finally:
             self._inventory.release()
 
-    def find_forecast(self, make: Callable[[], Forecast]) -> Forecast:
-        """The last forecast if it is fresh, or a new one."""
-        kept = self._forecast
+    def find_figures(self, name: str, make: Callable[[], T]) -> T:
+        """Figures that take long to count: the last ones of that name if they are fresh, or new ones."""
+        kept = self._figures.get(name)
         if kept is None or time.monotonic() >= kept[0]:
             with self.for_inventory():
-                if self._forecast is None or self._forecast is kept:  # nobody made one meanwhile
-                    self._forecast = time.monotonic() + FORECAST_FRESH_S, make()
-                kept = self._forecast
-        return kept[1]
+                if self._figures.get(name) is kept:  # nobody counted them meanwhile
+                    self._figures[name] = time.monotonic() + FIGURES_FRESH_S, make()
+                kept = self._figures[name]
+        found: T = kept[1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

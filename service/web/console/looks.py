@@ -1,0 +1,158 @@
+"""How values look on a page: moments, sizes and durations in words, words of state in colour, figures as pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import humanize
+from flask import g
+from markupsafe import Markup, escape
+
+from service.units import describe_moment, format_moment
+from service.web.console.words import gettext, translate_sentence
+
+_GOOD, _WAITING, _BAD, _CALM, _PLAIN = "green", "yellow", "red", "blue", "secondary"
+_COLOURS: Final = {
+    **dict.fromkeys(("deleted", "accepted", "done", "complete", "applied", "ok", "approved"), _GOOD),
+    **dict.fromkeys(("scheduled", "deleting", "running", "pending", "open", "waiting"), _CALM),
+    **dict.fromkeys(("unconfirmed", "held", "stale", "retryable", "unknown", "interrupted", "warning"), _WAITING),
+    **dict.fromkeys(("failed", "conflict", "forged", "rejected", "blocked", "stopped", "lost"), _BAD),
+    **dict.fromkeys(("not_understood", "misdirected", "incomplete", "problem", "attention"), _BAD),
+}
+_NOUNS: Final = ("_id", "_ids")
+
+
+def colour_of(word: str) -> str:
+    """The colour of a word of state; what is neither good nor bad is grey."""
+    return _COLOURS.get(word, _PLAIN)
+
+
+def badge(word: str) -> Markup:
+    """A word of state, in its colour."""
+    return Markup('<span class="badge bg-{0}-lt">{1}</span>').format(colour_of(word), gettext(word.replace("_", " ")))
+
+
+def moment(at: datetime | None) -> Markup:
+    """A moment as the distance from now; in full where one points at it."""
+    if at is None:
+        return missing()
+    distance = at - g.now
+    words = humanize.naturaldelta(abs(distance), months=False)
+    words = gettext("now") if abs(distance) < timedelta(seconds=2) else words
+    if abs(distance) >= timedelta(seconds=2):
+        words = gettext("in %(time)s" if distance > timedelta(0) else "%(time)s ago", time=words)
+    full = describe_moment(at)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), full, words)
+
+
+def moment_in_full(at: datetime | None) -> Markup:
+    """A moment in full, with the distance from now."""
+    if at is None:
+        return missing()
+    return Markup('{} <span class="text-secondary">({})</span>').format(describe_moment(at), moment(at))
+
+
+def missing() -> Markup:
+    """What stands where nothing is known."""
+    return Markup('<span class="text-secondary">–</span>')
+
+
+def number(value: float) -> str:
+    """A number with separators."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that people compare."""
+    return humanize.naturalsize(count)
+
+
+def span(seconds: float) -> str:
+    """A duration of so many seconds."""
+    return f"{seconds:.1f} s" if seconds < 60 else humanize.precisedelta(timedelta(seconds=round(seconds)))  # noqa: PLR2004
+
+
+def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: ANN401, PLR0911  (a field of any resource)
+    """A field of a resource; its name says what it is a number of."""
+    match given:
+        case None | "" | [] | {}:
+            return missing()
+        case datetime():
+            return moment_in_full(given) if in_full else moment(given)
+        case bool():
+            return escape(gettext("yes") if given else gettext("no"))
+        case StrEnum() if name in ("state", "verdict", "outcome", "result", "status"):
+            return badge(given.value)
+        case int() | float() if name.endswith(("_bytes", "_s")):
+            return escape(size(given) if name.endswith("_bytes") else span(given))
+        case int() if not name.endswith(_NOUNS) and name not in ("id", "number", "file", "media_file_id"):
+            return escape(number(given))
+        case Mapping():
+            return escape(", ".join(f"{count:,} {gettext(str(each))}" for each, count in given.items()))
+        case list() | tuple():
+            return escape(", ".join(map(str, given)))
+    return Markup('<bdi class="text-break">{}</bdi>').format(translate_sentence(str(given)))
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of a ring: what it is, how much, its colour, where it leads to, and its place on the circle in percent."""
+
+    name: str
+    count: int
+    colour: str
+    href: str
+    share: float
+    start: float
+
+
+def make_ring(counts: Mapping[str, int], path: str) -> list[Slice]:
+    """The parts of a whole, in their order; `path` with the word behind it lists what is in a part."""
+    whole, start, slices = sum(counts.values()) or 1, 0.0, []
+    for word, count in counts.items():
+        share = 100 * count / whole
+        if count:
+            slices.append(Slice(word, count, colour_of(word), f"{path}{word}", share, start))
+        start += share
+    return slices
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a chart, in units of the picture, with what it says when one points at it."""
+
+    x: float
+    y: float
+    height: float
+    kind: str
+    label: str
+
+
+def make_bars(series: Sequence[tuple[str, str, int]], height: int = 100) -> tuple[list[Bar], int]:
+    """Bars for values of a kind, each with its label, side by side; and the value that the full height stands for."""
+    highest = _round_up(max((count for _, _, count in series), default=0))
+    bars = []
+    for place, (kind, label, count) in enumerate(series):
+        tall = 0.0 if not count else max(height * count / highest, 1.0)
+        bars.append(Bar(place * 10 + 1, height - tall, tall, kind, f"{label}: {count:,}"))
+    return bars, highest
+
+
+def _round_up(count: int) -> int:
+    step: int = 10 ** max(math.floor(math.log10(count or 1)), 0)
+    return max(-(-count // step) * step, 1)
+
+
+def stamp(at: datetime) -> str:
+    """A moment as a filter takes it."""
+    return format_moment(at)
+
+
+def days_of(counts: Sequence[int]) -> list[tuple[str, str, int]]:
+    """A forecast as bars: what is deleted now, and on each day from now on."""
+    return [("due" if day else "now", gettext("day %(day)s", day=day), count) for day, count in enumerate(counts)]

@@ -1,0 +1,174 @@
+"""The pages that show a list of something, and one thing in full: each is a view of `service.views`, nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
+
+from flask import g, render_template, request
+
+from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
+from service.model import NoSuchThing, Role
+from service.units import parse_moment
+from service.views import audit, callbacks, files, rules, runs
+from service.views.form import MAX_NUMBER, Listed, list_fields
+from service.web.console.blueprint import console, get_backend, require
+from service.web.console.words import gettext as _
+
+PAGE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A list at `/path`, and its entries at `/path/NUMBER`; `empty` is said where nothing is in it.
+
+    An entry is shown by the template that is called like it, if there is one (`file.html`), else as names and values.
+    """
+
+    path: str
+    title: str
+    empty: str
+    listed: Listed[Any, Any, Any]
+    wanted: type | None = None
+    role: Role = Role.VIEWER
+
+    @property
+    def wide(self) -> frozenset[str]:
+        """The columns that go first where there is little space."""
+        return frozenset(self.listed.drop_first.split(", "))
+
+
+SECTIONS: Final = {
+    section.path: section
+    for section in (
+        Section("files", "Files", "No file fits.", files.FILES, FileFilter),
+        Section("revisions", "Rule history", "No rules were ever in force.", rules.REVISIONS),
+        Section("previews", "Previews", "Nobody has made a preview.", rules.PREVIEWS),
+        Section("holds", "Holds", "No hold is in force.", files.HOLDS, HoldFilter),
+        Section("erasures", "Erasures", "Nobody has asked for files to be deleted.", files.ERASURES),
+        Section("runs", "Sweeps", "No sweep has run yet.", runs.RUNS),
+        Section("callbacks", "Callbacks", "No callback fits.", callbacks.CALLBACKS, CallbackFilter),
+        Section("listings", "Listings", "No listing was read yet.", runs.LISTINGS, ListingFilter),
+        Section("audit", "Audit", "No change fits.", audit.AUDIT, AuditFilter),
+        Section("tokens", "Tokens", "There is no token.", audit.TOKENS, role=Role.ADMIN),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A part of a filter's form: free text, one of some words (`choices`), a moment, or a box to tick."""
+
+    name: str
+    label: str
+    help: str
+    kind: str
+    choices: tuple[str, ...]
+    value: str
+
+
+class BadFilter(ValueError):  # noqa: N818  (an answer to a person, not a defect)
+    """What was asked for cannot be read; the text says what is wrong with which field."""
+
+
+@console.get("/<any({}):path>".format(", ".join(SECTIONS)))
+def show_list(path: str) -> str:
+    """One page of a list."""
+    backend = get_backend()
+    section = _find_section(path)
+    wanted, inputs = read_filter(section.wanted, request.args.to_dict(), g.now)
+    page = section.listed.page(backend.service.database, wanted, PAGE, _read_cursor())
+    template = "list_rows.html" if request.headers.get("HX-Request") else "list.html"
+    return render_template(template, section=section, page=page, inputs=inputs, path=path)
+
+
+@console.get("/<any({}):path>/<number:number>".format(", ".join(SECTIONS)))
+def show_entry(path: str, number: int) -> str:
+    """One entry in full."""
+    backend, database = get_backend(), get_backend().service.database
+    section = _find_section(path)
+    more: dict[str, Any] = {}
+    if path == "callbacks":
+        entry: Any = callbacks.show_callback(database, number, g.session.visitor.role)
+    elif path == "audit":
+        found = audit.AUDIT.page(database, AuditFilter(), 1, number + 1).items
+        if not found or found[0].number != number:
+            raise NoSuchThing(_("There is no entry %(number)s.", number=number))
+        entry = found[0]
+    else:
+        entry = section.listed.show(database, number)
+    if path == "files":
+        service = backend.service
+        sweeps = service.settings.sweep_slots is not None
+        more["explained"] = files.explain_file(database, service.reader, number, g.now, sweeps=sweeps)
+    elif path == "runs":
+        more["parts"] = [
+            (runs.CALLS, runs.CALLS.page(database, number, PAGE, 0)),
+            (runs.RUN_FILES, runs.RUN_FILES.page(database, number, PAGE, _read_cursor())),
+        ]
+    return render_template(
+        [f"{section.listed.name.replace(' ', '_')}.html", "entry.html"],
+        section=section,
+        entry=entry,
+        path=path,
+        number=number,
+        **more,
+    )
+
+
+def _find_section(path: str) -> Section:
+    require(SECTIONS[path].role)
+    return SECTIONS[path]
+
+
+def _read_cursor() -> int:
+    text = request.args.get("cursor", "0")
+    return min(int(text), MAX_NUMBER) if text.isdecimal() and text.isascii() else 0
+
+
+def read_filter(wanted: type | None, given: dict[str, str], now: datetime) -> tuple[Any, list[Input]]:
+    """A filter from the parameters of a request (BadFilter if one cannot be read), and the form that asks for it."""
+    if wanted is None:
+        return None, []
+    values, inputs, hints = {}, [], get_type_hints(wanted)
+    for field in dataclasses.fields(wanted):
+        name, about = field.metadata.get("name", field.name), field.metadata["help"]
+        kind = next(each for each in get_args(hints[field.name]) or (hints[field.name],) if each is not NoneType)
+        text = given.get(name, "").strip()
+        words = field.metadata.get("one_of", ())
+        if issubclass(kind, StrEnum):
+            words = tuple(each.value for each in kind)
+        shape = "choice" if words else "box" if kind is bool else "moment" if kind is datetime else "text"
+        inputs.append(Input(name, name.replace("_", " "), about, shape, words, text))
+        if text:
+            values[field.name] = _read(kind, words, text, name, now)
+    return wanted(**values), inputs
+
+
+def _read(kind: type, words: tuple[str, ...], text: str, name: str, now: datetime) -> Any:  # noqa: ANN401
+    if words and text not in words:
+        raise BadFilter(f"{name}: {text[:40]!r} is none of {', '.join(words)}")
+    if issubclass(kind, StrEnum):
+        return kind(text)
+    if kind is bool:
+        return text in ("1", "true", "on", "yes")
+    if kind is datetime:
+        try:
+            return parse_moment(text, now)
+        except ValueError as error:
+            raise BadFilter(f"{name}: {error}") from None
+    if kind is int:
+        if not (text.isdecimal() and text.isascii() and 0 < int(text) <= MAX_NUMBER):
+            raise BadFilter(f"{name}: {text[:40]!r} is no number")
+        return int(text)
+    return text
+
+
+def list_facts(entry: object, skip: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """What is known of an entry, as names and values; without what is not known."""
+    pairs = ((name, getattr(entry, name)) for name in list_fields(type(entry)) if name not in skip)
+    return [(name, given) for name, given in pairs if given is not None and given not in ([], {}, "")]

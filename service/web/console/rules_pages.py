@@ -1,0 +1,211 @@
+"""The rules: those in force, changing them with a preview while one types, and putting a preview in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from itertools import accumulate
+from typing import Any, Final
+
+from flask import g, redirect, render_template, request
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response as AnyResponse
+
+from service.files.store import find_highest_id
+from service.model import Actor, NotPossible, Role
+from service.preview.make import (
+    Candidate,
+    Comparison,
+    apply_rules,
+    candidate_of_preview,
+    make_preview,
+)
+from service.rules.file import RulesError, read_rules
+from service.rules.match import KEYS
+from service.views.rules import PREVIEWS, Preview, Rule, describe_preview, find_current, list_sooner, make_forecast
+from service.web.console import looks
+from service.web.console.blueprint import console, get_backend, require
+from service.web.console.words import gettext as _
+
+MAX_LIVE: Final = 50_000
+"""In an inventory of more files a preview takes seconds: it is made when asked for, not while one types."""
+
+_SHOWN: Final = 50
+_LISTS: Final = ("stream", "name", "app", "vendor", "event")
+FIELDS: Final = ("rule", *KEYS, "keep", "keep_latest")
+"""The inputs of one rule in the form; `rule` is its name (`name` is the pattern on a file's name)."""
+
+DAYS: Final = (0, 1, 7, 30, 60, 90)
+
+
+@console.get("/rules")
+def show_rules() -> str:
+    """The rules in force, with how many files each decides."""
+    backend = get_backend()
+    service = backend.service
+    database, reader = service.database, service.reader
+    with database.read() as tx:
+        current = find_current(tx)
+    forecast = backend.find_figures("forecast", lambda: make_forecast(database, reader, g.now))
+    counts = {each.name: each.count for each in forecast.by_rule}
+    return render_template("rules.html", current=current, counts=counts, describe=describe_match)
+
+
+@console.get("/rules/edit")
+def show_editor() -> str:
+    """The rules as a form."""
+    database = get_backend().service.database
+    require(Role.ADMIN)
+    with database.read() as tx:
+        current = find_current(tx)
+    rows = [describe_rule(rule) for rule in current.parsed] if current else [_empty_row()]
+    return render_template("rules_edit.html", rows=rows, fields=FIELDS, keys=KEYS)
+
+
+@console.post("/rules/edit")
+def change_editor() -> str:
+    """The form after a rule was added, moved or removed."""
+    require(Role.ADMIN)
+    rows = move_rows(read_rows(request.form), request.form.get("move", ""))
+    return render_template("rules_edit.html", rows=rows, fields=FIELDS, keys=KEYS)
+
+
+@console.post("/rules/try")
+def try_rules() -> str:
+    """What the rules in the form would do; nothing is stored."""
+    backend = get_backend()
+    service = backend.service
+    database, reader = service.database, service.reader
+    require(Role.ADMIN)
+    try:
+        candidate = Candidate(read_rules(make_document(read_rows(request.form))), "the console")
+    except RulesError as error:
+        return render_template("rules_try.html", refusal=str(error))
+    with database.read() as tx:
+        is_large = find_highest_id(tx) > MAX_LIVE
+    if is_large and not request.form.get("asked"):
+        return render_template("rules_try.html", is_large=True)
+    with backend.for_inventory():
+        comparison = Comparison(database, reader, candidate, service.settings.cooling_off, g.now)
+        found = comparison.sum_up(comparison.run(), candidate, Actor("", ""), service.app_ids)
+    return render_template("rules_try.html", preview=describe_preview(found), days=DAYS, totals=count_up)
+
+
+@console.post("/rules/preview")
+def store_preview() -> AnyResponse:
+    """Store a preview of the rules in the form."""
+    backend = get_backend()
+    service = backend.service
+    database, reader = service.database, service.reader
+    require(Role.ADMIN)
+    candidate = Candidate(read_rules(make_document(read_rows(request.form))), "the console")
+    given = (database, reader, candidate, g.session.actor, service.settings.cooling_off, g.now)
+    with backend.for_inventory():
+        made = make_preview(*given, known_apps=service.app_ids)
+    return redirect(f"/previews/{made.id}", HTTPStatus.SEE_OTHER)
+
+
+@console.get("/previews/<number:number>")
+def show_preview(number: int) -> str:
+    """A stored preview, with the files that become due sooner."""
+    backend = get_backend()
+    service = backend.service
+    database, reader = service.database, service.reader
+    preview = PREVIEWS.show(get_backend().service.database, number)
+    sooner: Any = None
+    problem = ""
+    if preview.sooner_count:
+        try:
+            with backend.for_inventory():
+                sooner = list_sooner(database, reader, number, g.now, _SHOWN, request.args.get("after", 0, int))
+        except NotPossible as error:  # other rules are in force by now
+            problem = str(error)
+    return render_template("preview.html", preview=preview, sooner=sooner, problem=problem, days=DAYS, totals=count_up)
+
+
+@console.post("/previews/<number:number>/apply")
+def apply_preview(number: int) -> AnyResponse:
+    """Put the rules of a preview in force, after the number of files was typed."""
+    backend = get_backend()
+    service = backend.service
+    database, reader = service.database, service.reader
+    require(Role.ADMIN)
+    preview = PREVIEWS.show(database, number)
+    typed = request.form.get("count", "").strip().replace(",", "")
+    if preview.sooner_count and typed != str(preview.sooner_count):
+        count = looks.number(preview.sooner_count)
+        raise NotPossible(
+            _("Type the number of files that become due sooner, %(count)s: nothing was done.", count=count)
+        )
+    given = (database, reader, candidate_of_preview(database, number), g.session.actor)
+    with backend.for_inventory():
+        cooling_off = service.settings.cooling_off
+        applied = apply_rules(*given, cooling_off, service.now, preview_id=number, known_apps=service.app_ids)
+    order = "" if applied.order is None else f"?order={applied.order}"
+    return redirect(f"/rules{order}", HTTPStatus.SEE_OTHER)
+
+
+def describe_match(rule: Rule) -> str:
+    """What a rule asks of a file, in a line."""
+    values = ((key, value if isinstance(value, list) else [value]) for key, value in rule.match.items())
+    return ", ".join(f"{key} {' | '.join(map(str, value))}" for key, value in values)
+
+
+def describe_rule(rule: Rule) -> dict[str, str]:
+    """A rule as the inputs of its row."""
+    row = _empty_row() | {"rule": rule.name, "keep": rule.keep, "keep_latest": str(rule.keep_latest or "")}
+    for key, value in rule.match.items():
+        texts = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
+        row[key] = ", ".join(texts)
+    return row
+
+
+def _empty_row() -> dict[str, str]:
+    return dict.fromkeys(FIELDS, "")
+
+
+def read_rows(form: MultiDict[str, str]) -> list[dict[str, str]]:
+    """The rows of the form: every input stands once in each of them, in their order."""
+    columns = [[text.strip() for text in form.getlist(field)] for field in FIELDS]
+    return [dict(zip(FIELDS, row, strict=True)) for row in zip(*columns, strict=False)]
+
+
+def move_rows(rows: Sequence[dict[str, str]], move: str) -> list[dict[str, str]]:
+    """The rows after a button was pressed: `add`, or `up`, `down` or `remove` with the place of the row (`up 2`)."""
+    rows, (what, _space, place) = list(rows), move.partition(" ")
+    at = int(place) if place.isdecimal() and int(place) < len(rows) else -1
+    if what == "add":
+        rows.append(_empty_row())
+    elif what == "remove" and at >= 0:
+        del rows[at]
+    elif what == "up" and at > 0:
+        rows[at - 1], rows[at] = rows[at], rows[at - 1]
+    elif what == "down" and 0 <= at < len(rows) - 1:
+        rows[at + 1], rows[at] = rows[at], rows[at + 1]
+    return rows
+
+
+def make_document(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """What the rows say, as a rules file would hold it; it is not checked yet."""
+    return {"rules": [_make_table(row) for row in rows if any(row.values())]}
+
+
+def _make_table(row: Mapping[str, str]) -> dict[str, Any]:
+    match: dict[str, Any] = {}
+    for key in KEYS:
+        text = row[key]
+        if text and key in _LISTS:
+            match[key] = [part.strip() for part in text.split(",") if part.strip()]
+        elif text:
+            match[key] = {"true": True, "false": False}.get(text, text) if key == "adopted" else text
+    latest = row["keep_latest"]
+    table: dict[str, Any] = {"name": row["rule"], "keep": row["keep"], "match": match, "keep_latest": latest}
+    if latest.isdecimal():
+        table["keep_latest"] = int(latest)
+    return {key: value for key, value in table.items() if value not in ("", {})}
+
+
+def count_up(preview: Preview) -> list[tuple[int, int, int]]:
+    """By which day how many files are deleted in all: under the rules in force, and under those of the preview."""
+    before, after = (list(accumulate(preview.forecast[name])) for name in ("in_force", "candidate"))
+    return [(day, before[day], after[day]) for day in DAYS]

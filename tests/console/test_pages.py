@@ -1,0 +1,143 @@
+"""Every page of the console: who sees it, what it holds, and that nothing in it runs that we did not write."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.web.console.pages import SECTIONS
+from tests.web.api_scene import fill
+
+if TYPE_CHECKING:
+    from tests.console.console_scene import Console
+
+PAGES = [
+    "/",
+    "/rules",
+    "/rules/edit",
+    "/apps",
+    "/people",
+    "/previews/1",
+    *(f"/{path}" for path in SECTIONS),
+    *(f"/{path}/1" for path in SECTIONS),
+    "/files/31",
+    "/files/33",
+    "/callbacks/3",
+    "/runs?cursor=1",
+    "/files?state=held&stream=*&due_before=30d&adopted=true",
+    "/holds?order=5",
+]
+ODD = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "=HYPERLINK(1)", "شارع", "a" + "\u0301" * 120]
+
+
+class _Page(HTMLParser):
+    """What a page could run, and what it asks for elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name.startswith("on") or name == "style" or (value or "").strip().lower().startswith("javascript:"):
+                self.faults.append(f"{tag} {name}={value}")
+            if name in ("src", "href", "action") and (value or "").startswith(("http:", "https:", "//")):
+                self.faults.append(f"{tag} {name}={value}")
+        if tag == "style" or (tag == "script" and "src" not in dict(attrs)):
+            self.faults.append(tag)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_shown_under_a_strict_policy(lasting_console: Console, path: str) -> None:
+    answer = lasting_console.admin.client.get(path)
+    assert answer.status_code == 200, answer.text
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not _Page(answer.text).faults
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/tokens", "/tokens/1", "/rules/edit"])
+def test_some_pages_are_for_the_role_admin_only(lasting_console: Console, path: str) -> None:
+    for browser in (lasting_console.viewer, lasting_console.operator):
+        text = browser.get(path, status=403)
+        assert "This needs the role admin" in text
+
+
+def test_who_may_not_change_something_sees_no_button_for_it(lasting_console: Console) -> None:
+    for path in ("/", "/holds", "/holds/1", "/files/31", "/runs", "/runs/1", "/callbacks/1", "/erasures", "/people"):
+        assert "/do/" not in lasting_console.viewer.get(path)
+    assert "/do/place_new_hold" in lasting_console.operator.get("/files/31")
+    assert "/do/preview_new_erasure" not in lasting_console.operator.get("/erasures")
+    assert "/do/preview_new_erasure" in lasting_console.admin.get("/erasures")
+
+
+def test_a_viewer_sees_no_body_of_a_callback(lasting_console: Console) -> None:
+    assert "stream_alias" in lasting_console.operator.get("/callbacks/1")
+    assert "stream_alias" not in lasting_console.viewer.get("/callbacks/1")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/files/999999", "/runs/999", "/audit/99999", "/files/0", "/previews/77"])
+def test_what_is_not_there_is_answered_404_in_words(lasting_console: Console, path: str) -> None:
+    answer = lasting_console.admin.client.get(path)
+    assert answer.status_code == 404
+    if path not in {"/nothing", "/files/0"}:
+        assert "zego-retention" in answer.text
+
+
+@pytest.mark.parametrize("query", ["state=nonsense", "due_before=whenever", "vendor=Wangsu"])
+def test_a_filter_that_cannot_be_read_is_refused(lasting_console: Console, query: str) -> None:
+    assert query.partition("=")[0] in lasting_console.admin.get(f"/files?{query}", status=422)
+
+
+def test_a_list_goes_on_where_a_page_ended(console: Console) -> None:
+    world = console.api.world
+    world.keep("30d")
+    world.add(120)
+    first = console.viewer.get("/files")
+    assert first.count("<tr>") == 51
+    assert "/files?cursor=50" in first
+    assert "file-00050" in console.viewer.get("/files?cursor=50")
+    last = console.viewer.get("/files?cursor=100")
+    assert last.count("<tr>") == 21
+    assert 'rel="next"' not in last
+
+
+def test_a_part_of_a_page_is_the_rows_alone(console: Console) -> None:
+    fill(console.api)
+    part = console.viewer.get("/files?state=deleted", headers={"HX-Request": "true"})
+    assert "<html" not in part
+    assert part.count("<tr>") > 1
+
+
+@pytest.mark.parametrize("stream", ODD)
+def test_what_strangers_call_their_streams_is_shown_as_text(console: Console, stream: str) -> None:
+    world = console.api.world
+    world.keep("1d")
+    world.send("odd", stream=stream)
+    for path in ("/", "/files", "/files/1", "/callbacks", "/callbacks/1"):
+        text = console.admin.get(path)
+        assert not _Page(text).faults
+        assert "<script>alert" not in text
+        assert "<img src=x" not in text
+
+
+def test_everything_works_without_rules_apps_or_files(console: Console) -> None:
+    for path in ("/", "/rules", "/rules/edit", "/apps", *(f"/{path}" for path in SECTIONS)):
+        console.admin.get(path)
+    assert "nothing is ever deleted" in console.admin.get("/rules")
+
+
+def test_the_language_is_chosen_and_kept(lasting_console: Console) -> None:
+    browser = lasting_console.viewer
+    assert 'lang="zh-Hans"' in browser.get("/files", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    browser.get("/files")
+    browser.post("/language", language="zh", back="/files", status=303)
+    assert 'lang="zh-Hans"' in browser.get("/files")
+    browser.post("/language", language="en", back="/files", status=303)
+    assert 'lang="en"' in browser.get("/files")
