@@ -102,7 +102,7 @@ def run_command(cli: click.Group, arguments: Sequence[str], invocation: Invocati
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         code = ended.exit_code
-    except BrokenPipeError:  # `… | head` has seen enough
+    except (BrokenPipeError, SystemExit):  # `… | head` has seen enough (rich raises the latter of the two then)
         code = ExitCode.DONE
     except click.ClickException as error:
         with suppress(OSError):

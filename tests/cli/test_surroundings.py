@@ -52,9 +52,11 @@ def fill(param: click.Parameter) -> list[str]:
 
 def shell(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Python in a shell that has done something to its surroundings: `{python}` in the script, with the arguments."""
+    environ = clean_environment(**variables)
+    environ.pop("PYTHONUNBUFFERED", None)  # what is buffered fails late
     return subprocess.run(
         ["/bin/bash", "-c", script.format(python=f'"{sys.executable}" "$@"'), "bash", *arguments],
-        env=clean_environment(**variables),
+        env=environ,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
