@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
 from service.sweep.dry_run import dry_run
 from service.sweep.records import Trigger
-from service.sweep.store import prune_history
+from service.sweep.store import find_last_schedule, prune_history
 from service.wiring import Clock, Service, utc_now
 
 _TRY_DATABASE_S: Final = 3.0
@@ -114,7 +114,9 @@ class Worker:
             sweeper.run(trigger, self._stop, request=order.number)
         if slots is None or not self._may_run:
             return
-        if sweeper.is_overdue(slots.last_slot(self._service.now())):
+        with self._service.database.read() as tx:
+            last = find_last_schedule(tx)
+        if last is None or last < slots.last_slot(self._service.now()):
             sweeper.run(Trigger.SCHEDULE, self._stop)
         elif sweeper.find_due_retries():
             sweeper.run(Trigger.RETRY, self._stop)

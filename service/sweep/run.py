@@ -108,12 +108,6 @@ class Sweeper:
             dues = [Due(app_id, now, highest_id, only_retries=True) for app_id in self.apps]
             return any(_find_vendors(tx, due, now, may_probe=False) for due in dues)
 
-    def is_overdue(self, slot: datetime) -> bool:
-        """Whether no scheduled pass has begun since a moment that one was due at, but for those that were cut short."""
-        with self.database.read() as tx:
-            last = store.find_last_schedule(tx)
-        return last is None or last < slot
-
     def _start(self, tx: Transaction, trigger: Trigger, request: int | None, number: int) -> Want:
         """Write down the run, and carry out the order that asks for it; returns what is wanted of any app."""
         now, revision = self.now(), find_current_number(tx)

@@ -17,11 +17,13 @@ from service.rules.latest import counts_as_recording
 from service.sweep import claim_store
 from service.sweep.orders import place_sweep
 from service.sweep.records import RunState, Trigger
+from service.sweep.store import find_last_schedule
 from tests import faults
 from tests.sweep.stage import APP, DAY, OTHER, TESTER, open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from tests.sweep.stage import Stage
 
@@ -368,17 +370,22 @@ def test_a_stopped_pass_finishes_the_calls_in_flight_and_says_so(stage: Stage) -
     assert (run.state, run.note) == (RunState.INTERRUPTED, "stopped by a signal")
     assert set(stage.states().values()) == {"deleted", "scheduled"}
     assert len(asked(stage)) == stage.count(FileState.DELETED) <= 800
-    assert stage.sweeper.is_overdue(stage.clock())
 
 
-def test_a_scheduled_pass_is_overdue_until_one_has_begun(stage: Stage) -> None:
-    slot = stage.clock()
-    assert stage.sweeper.is_overdue(slot)
+def last_schedule(stage: Stage) -> datetime | None:
+    with stage.database.read() as tx:
+        return find_last_schedule(tx)
+
+
+def test_a_pass_on_schedule_is_remembered_unless_it_was_cut_short(stage: Stage) -> None:
     stage.sweep()
-    assert stage.sweeper.is_overdue(slot), "a pass that somebody asked for is not on schedule"
+    assert last_schedule(stage) is None, "a pass that somebody asked for is not on schedule"
+    stopped = threading.Event()
+    stopped.set()
+    stage.sweep(Trigger.SCHEDULE, stop=stopped)
+    assert last_schedule(stage) is None, "one that was cut short is made up for"
     stage.sweep(Trigger.SCHEDULE)
-    assert not stage.sweeper.is_overdue(slot)
-    assert stage.sweeper.is_overdue(slot + timedelta(minutes=15))
+    assert last_schedule(stage) == stage.clock()
 
 
 def test_a_clock_that_is_set_back_while_a_pass_runs_deletes_nothing_before_its_time(stage: Stage) -> None:
