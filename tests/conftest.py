@@ -144,6 +144,16 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def free_port() -> int:
     """A port on loopback that nobody listens on."""
+    return _find_free_port()
+
+
+@pytest.fixture
+def another_free_port() -> int:
+    """One more."""
+    return _find_free_port()
+
+
+def _find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -35,11 +35,6 @@ def pooled_url(empty_postgres_url: str, free_port: int) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def web_port(free_port: int) -> int:
-    return free_port + 1 if not answers(free_port + 1) else free_port + 2
-
-
 def body(file_id: str, age: timedelta) -> bytes:
     now = datetime.now(UTC)
     return callback_body(
@@ -64,7 +59,7 @@ def states(url: str) -> dict[str, FileState]:
 
 
 def test_callbacks_come_in_and_files_go_out(
-    pooled_url: str, empty_postgres_url: str, web_port: int, tmp_path: Path
+    pooled_url: str, empty_postgres_url: str, another_free_port: int, tmp_path: Path
 ) -> None:
     ages = {f"old-{number}": timedelta(days=2) for number in range(100)}
     ages |= {f"young-{number}": timedelta(hours=1) for number in range(100)}
@@ -72,18 +67,23 @@ def test_callbacks_come_in_and_files_go_out(
         for file_id in ages:
             sandbox.add_file(APP, Vendor.TENCENT, file_id)
         variables = environment(
-            pooled_url, sandbox.url, KEEP="1d", SWEEP_EVERY="1s", LISTEN=f"127.0.0.1:{web_port}", LOG_FORMAT="json"
+            pooled_url,
+            sandbox.url,
+            KEEP="1d",
+            SWEEP_EVERY="1s",
+            LISTEN=f"127.0.0.1:{another_free_port}",
+            LOG_FORMAT="json",
         )
         with running("migrate", variables, tmp_path) as migrate:
             assert migrate.process.wait(MAX_WAIT_S) == 0, migrate.log()
         web = stack.enter_context(running("web", variables, tmp_path))
         worker = stack.enter_context(running("worker", variables, tmp_path))
         worker.wait_for("leading")
-        wait_until(lambda: answers(web_port))
+        wait_until(lambda: answers(another_free_port))
         with ThreadPoolExecutor(16) as pool:
-            sent = [pool.submit(ask, web_port, "POST", "/zego/callback", body(*item)) for item in ages.items()]
+            sent = [pool.submit(ask, another_free_port, "POST", "/zego/callback", body(*item)) for item in ages.items()]
             assert {each.result()[0] for each in sent} == {200}
-        assert ask(web_port, "GET", "/readyz")[0] == 200
+        assert ask(another_free_port, "GET", "/readyz")[0] == 200
         wait_until(lambda: list(states(pooled_url).values()).count(FileState.DELETED) == 100)
         assert {name for name, state in states(pooled_url).items() if state is FileState.DELETED} == {
             name for name in ages if name.startswith("old")
