@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -126,8 +126,9 @@ class Database:
     @contextmanager
     def _begin(self, engine: Engine) -> Iterator[Transaction]:
         try:
-            with self._connect(engine) as connection, connection.begin():
+            with self._open(engine) as connection:  # closing rolls back what was not committed
                 yield connection
+                connection.commit()
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) else None
             is_transient = getattr(cause, "sqlstate", None) in _TRANSIENT_SQLSTATES
@@ -138,16 +139,23 @@ class Database:
                 is_refusal=isinstance(error, StatementError) and not is_away and not is_transient,
             ) from error
 
-    def _connect(self, engine: Engine) -> Connection:
-        """Connect, or wait a while for a connection of our own or the server's to become free."""
-        deadline = time.monotonic() + _MAX_CONNECTING_S
+    def _open(self, engine: Engine) -> Connection:
+        """Begin a transaction; a connection that was lost is replaced, one that is not free is awaited for a while."""
+        deadline, may_be_lost = time.monotonic() + _MAX_CONNECTING_S, True
         while True:
             try:
-                return engine.connect()
+                with ExitStack() as stack:
+                    connection = stack.enter_context(engine.connect())
+                    connection.begin()
+                    stack.pop_all()
+                    return connection
             except OperationalError as error:
-                if time.monotonic() > deadline or not any(words in str(error.orig) for words in _FULL):
+                is_full = any(words in str(error.orig) for words in _FULL) and time.monotonic() < deadline
+                if not is_full and not (may_be_lost and error.connection_invalidated):
                     raise
-            time.sleep(_TRY_CONNECTING_S)
+            may_be_lost = False  # noticing one that was lost, the pool has replaced them all
+            if is_full:
+                time.sleep(_TRY_CONNECTING_S)
 
 
 def describe_error(error: SQLAlchemyError) -> str:
@@ -239,7 +247,6 @@ def _create_postgresql_engine(url: URL, connections: int) -> Engine:
     }
     engine = create_engine(
         url,
-        pool_pre_ping=True,
         # A few are kept; what more is needed at times is given back at once: others may need it.
         pool_size=min(connections, _KEPT_CONNECTIONS),
         max_overflow=max(connections - _KEPT_CONNECTIONS, 0),

@@ -136,3 +136,20 @@ def test_a_lock_that_nobody_gives_back_is_not_waited_for_for_ever(postgres_url: 
     assert read_one(database) == 1
     for each in (holder, database):
         each.dispose()
+
+
+def test_connections_that_the_server_closed_are_replaced_and_nobody_notices(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.read(), database.read(), database.read():
+        pass
+    for _ in range(3):
+        with connect(postgres_url) as other:
+            ended = other.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).fetchone()
+        assert ended is not None
+        assert ended[0] > 0
+        with database.read() as tx:
+            assert tx.execute(text("SELECT 1")).scalar() == 1
+    database.dispose()
