@@ -49,12 +49,14 @@ lint: setup  ## style, types, floors and declared dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-test: lint /usr/sbin/pgbouncer  ## everything that CI runs: lint, then the tests on SQLite and PostgreSQL
+test: lint /usr/sbin/pgbouncer $(if $(CHROMIUM),,/usr/bin/chromium)  ## everything that CI runs: lint, then the tests on SQLite and PostgreSQL
 	$(BIN)/pytest -n 4 --dist worksteal -q
 
-/usr/sbin/pgbouncer:
+/usr/sbin/pgbouncer: PACKAGES := pgbouncer
+/usr/bin/chromium: PACKAGES := chromium fonts-wqy-microhei
+/usr/sbin/pgbouncer /usr/bin/chromium:
 	@test "$$(id -u)" != 0 || { apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends pgbouncer; } >&2 || true
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(PACKAGES); } >&2 || true
 
 test-long: setup  ## the long forms: kill matrices whole, 40 days, a million files
 	$(BIN)/pytest -n 2 --dist worksteal -q -m long --timeout 3600
