@@ -29,6 +29,7 @@ _FACTS: Final = ("began_at", "duration_s", "size_bytes", "replay_url")
 _RULED: Final = ("stream_id", "event", "duration_s", "size_bytes")
 """What a rule may look at: callbacks that differ in one of these contradict each other. (Of ends, the later wins.)"""
 _ROUNDING: Final = 0.01
+_END_ROUNDING_S: Final = 1.0  # ends are whole seconds, durations are not
 _COMPARED: Final = ("stream_id", "event", "began_at", "ended_at", "duration_s", "size_bytes", "replay_url")
 _SUSPICIONS: Final = {Verdict.STALE: Suspicion.STALE, Verdict.CONFLICT: Suspicion.CONFLICT}
 
@@ -205,10 +206,21 @@ def _find_contradiction(found: Sequence[Reading]) -> tuple[str, Reading, Reading
         known = [(each, fact) for each in found if (fact := getattr(each.said, name, None)) not in (None, "")]
         for other, fact in known[1:]:
             one, first = known[0]
-            if fact != first if isinstance(fact, str) else abs(fact - first) > _ROUNDING:
+            if fact != first and not _is_explained(name, one, other):
                 return name, one, other
     lost = next((each for each in found if each.said is None), None)
     return None if lost is None else ("", lost, next(each for each in found if each is not lost))
+
+
+def _is_explained(name: str, one: Reading, other: Reading) -> bool:
+    """Whether numbers differ by rounding only, or a recording is as much longer as its end is later."""
+    if one.said is None or other.said is None or name not in ("duration_s", "size_bytes"):
+        return False
+    longer, ends = getattr(other.said, name) - getattr(one.said, name), (one.said.ended_at, other.said.ended_at)
+    if name == "duration_s" and ends[0] is not None and ends[1] is not None:
+        later = (ends[1] - ends[0]).total_seconds()
+        return abs(longer) <= _ROUNDING or (later != 0 and abs(longer - later) <= _END_ROUNDING_S)
+    return bool(abs(longer) <= _ROUNDING)
 
 
 def _judge(
@@ -285,6 +297,8 @@ def _merge(known: MediaFile, said: Announcement, suspicion: Suspicion | None) ->
         created_at = known.vendor_created_at if known.is_adopted and suspicion is None else None
         if said.ended_at > known.ended_at or (created_at is not None and known.ended_at <= created_at):
             facts["ended_at"] = said.ended_at
+    if suspicion is None and not known.is_adopted and known.duration_s is not None and said.duration_s is not None:
+        facts["duration_s"] = max(known.duration_s, said.duration_s)  # longer by its later end, or by rounding
     # Stale news about a file that a fresh callback announced prove nothing against it, and the other way round.
     if suspicion is Suspicion.CONFLICT or known.suspicion is Suspicion.STALE:
         facts["suspicion"] = suspicion

@@ -178,7 +178,7 @@ def test_a_thousand_malformed_bodies_raise_nothing_and_leave_nothing_odd(scene: 
         answers = [receive(scene.inbox, body, random_.choice(TYPES)) for body in bodies]
         scene.understanding.run()
     assert set(answers) == {Answer.STORED, Answer.REFUSED, Answer.UNREADABLE}
-    assert {line["event"] for line in logged} <= {"quarantine_full"}
+    assert {line["event"] for line in logged} <= {"quarantine_full", "callback_understood", "callbacks_understood"}
     assert "pending" not in scene.verdicts()
     assert {"accepted", "not_understood", "ignored"} <= set(scene.verdicts())
     for file in scene.files().values():
