@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.console.console_scene import Console
+from tests.console.customer import open_customer
 from tests.web.api_scene import fill, open_api
 
 if TYPE_CHECKING:
@@ -28,3 +29,12 @@ def lasting_console(sqlite_template: Path, tmp_path_factory: pytest.TempPathFact
     with open_api(f"sqlite:///{path}") as api:
         fill(api)
         yield Console(api)
+
+
+@pytest.fixture(scope="session")
+def eventful_console(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """One on a customer's world after 30 days, for tests that change nothing; on SQLite."""
+    path = tmp_path_factory.mktemp("customer") / "zego-retention.db"
+    shutil.copyfile(sqlite_template, path)
+    with open_customer(f"sqlite:///{path}") as console:
+        yield console

@@ -22,6 +22,8 @@ from service.web.api.resources import RulesInForce
 from service.web.api.routes import ROUTES, Call, Route
 from service.web.console.blueprint import console, get_backend, require
 from service.web.console.session import local_path
+from service.web.console.words import gettext as _
+from service.web.console.words import translate_sentence
 
 _ACTIONS: Final = {route.name: route for route in ROUTES if route.method == "POST"}
 
@@ -83,7 +85,7 @@ def explain_refusals(show: Callable[..., tuple[str, int]]) -> None:
     def refuse_form(error: ValidationError) -> tuple[str, int]:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field, text = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        return show(f"{field.replace('_', ' ')}: {text}", HTTPStatus.UNPROCESSABLE_ENTITY)
+        return show(f"{_(field.replace('_', ' '))}: {translate_sentence(text)}", HTTPStatus.UNPROCESSABLE_ENTITY)
 
     console.register_error_handler(NotPossible, refuse)
     console.register_error_handler(RulesError, lambda error: show(str(error), HTTPStatus.UNPROCESSABLE_ENTITY))

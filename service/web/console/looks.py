@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,8 @@ _COLOURS: Final = {
     **dict.fromkeys(("not_understood", "misdirected", "incomplete", "problem", "attention"), _BAD),
 }
 _NOUNS: Final = ("_id", "_ids")
+_SENTENCES: Final = frozenset({"reason", "state_reason", "why", "note", "source", "through", "files", "message"})
+"""What the service has written; all else is shown as it is: streams, names, what ZEGO answered."""
 
 
 def colour_of(word: str) -> str:
@@ -43,9 +46,12 @@ def moment(at: datetime | None) -> Markup:
         return missing()
     distance = at - g.now
     words = humanize.naturaldelta(abs(distance), months=False)
-    words = gettext("now") if abs(distance) < timedelta(seconds=2) else words
-    if abs(distance) >= timedelta(seconds=2):
-        words = gettext("in %(time)s" if distance > timedelta(0) else "%(time)s ago", time=words)
+    if abs(distance) < timedelta(seconds=2):
+        words = gettext("now")
+    elif distance > timedelta(0):
+        words = gettext("in %(time)s", time=words)
+    else:
+        words = gettext("%(time)s ago", time=words)
     full = describe_moment(at)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), full, words)
 
@@ -77,6 +83,11 @@ def span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else humanize.precisedelta(timedelta(seconds=round(seconds)))  # noqa: PLR2004
 
 
+def name_field(field: str) -> str:
+    """What people call a field of a resource; its unit shows in its value."""
+    return re.sub("_(at|bytes|s)$", "", field).replace("_", " ")
+
+
 def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: ANN401, PLR0911  (a field of any resource)
     """A field of a resource; its name says what it is a number of."""
     match given:
@@ -88,15 +99,19 @@ def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: A
             return escape(gettext("yes") if given else gettext("no"))
         case StrEnum() if name in ("state", "verdict", "outcome", "result", "status"):
             return badge(given.value)
+        case StrEnum():
+            return escape(gettext(given.replace("_", " ")))
         case int() | float() if name.endswith(("_bytes", "_s")):
             return escape(size(given) if name.endswith("_bytes") else span(given))
         case int() if not name.endswith(_NOUNS) and name not in ("id", "number", "file", "media_file_id"):
             return escape(number(given))
         case Mapping():
-            return escape(", ".join(f"{count:,} {gettext(str(each))}" for each, count in given.items()))
+            return escape(", ".join(f"{count:,} {gettext(each.replace('_', ' '))}" for each, count in given.items()))
         case list() | tuple():
             return escape(", ".join(map(str, given)))
-    return Markup('<bdi class="text-break">{}</bdi>').format(translate_sentence(str(given)))
+    text = gettext(given.replace("_", " ")) if name == "action" else str(given)
+    is_ours = name in _SENTENCES and (" " in text or name in ("source", "through"))
+    return Markup('<bdi class="text-break">{}</bdi>').format(translate_sentence(text) if is_ours else text)
 
 
 @dataclass(frozen=True, slots=True)

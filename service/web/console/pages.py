@@ -18,6 +18,7 @@ from service.views import audit, callbacks, files, rules, runs
 from service.views.form import MAX_NUMBER, Listed, list_fields
 from service.web.console.blueprint import console, get_backend, require
 from service.web.console.words import gettext as _
+from service.web.console.words import translate_sentence
 
 PAGE: Final = 50
 
@@ -72,7 +73,10 @@ class Input:
 
 
 class BadFilter(ValueError):  # noqa: N818  (an answer to a person, not a defect)
-    """What was asked for cannot be read; the text says what is wrong with which field."""
+    """What was asked for in a field cannot be read; the text says what is wrong."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{_(name.replace('_', ' '))}: {translate_sentence(text)}")
 
 
 @console.get("/<any({}):path>".format(", ".join(SECTIONS)))
@@ -151,7 +155,7 @@ def read_filter(wanted: type | None, given: dict[str, str], now: datetime) -> tu
 
 def _read(kind: type, words: tuple[str, ...], text: str, name: str, now: datetime) -> Any:  # noqa: ANN401
     if words and text not in words:
-        raise BadFilter(f"{name}: {text[:40]!r} is none of {', '.join(words)}")
+        raise BadFilter(name, f"{text[:40]!r} is none of {', '.join(words)}")
     if issubclass(kind, StrEnum):
         return kind(text)
     if kind is bool:
@@ -160,10 +164,10 @@ def _read(kind: type, words: tuple[str, ...], text: str, name: str, now: datetim
         try:
             return parse_moment(text, now)
         except ValueError as error:
-            raise BadFilter(f"{name}: {error}") from None
+            raise BadFilter(name, str(error)) from None
     if kind is int:
         if not (text.isdecimal() and text.isascii() and 0 < int(text) <= MAX_NUMBER):
-            raise BadFilter(f"{name}: {text[:40]!r} is no number")
+            raise BadFilter(name, f"{text[:40]!r} is no number")
         return int(text)
     return text
 

@@ -148,7 +148,7 @@ def apply_preview(number: int) -> AnyResponse:
 def describe_match(rule: Rule) -> str:
     """What a rule asks of a file, in a line."""
     values = ((key, value if isinstance(value, list) else [value]) for key, value in rule.match.items())
-    return ", ".join(f"{key} {' | '.join(map(str, value))}" for key, value in values)
+    return ", ".join(f"{_(key.replace('_', ' '))} {' | '.join(map(str, value))}" for key, value in values)
 
 
 def describe_rule(rule: Rule) -> dict[str, str]:
