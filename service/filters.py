@@ -69,3 +69,13 @@ class AuditFilter:
     action: str | None = field(default=None, metadata={"help": "Only changes of this kind.", "one_of": AUDIT_ACTIONS})
     actor: str | None = field(default=None, metadata={"help": "Only changes by this person or token.", "option": "by"})
     subject: str | None = field(default=None, metadata={"help": "Only changes to this, for example hold 4."})
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFilter:
+    """Which deletions: those whose end was recorded from the one moment on, and before the other."""
+
+    since: datetime | None = field(default=None, metadata={"help": "The first day or moment.", "name": "from"})
+    until: datetime | None = field(
+        default=None, metadata={"help": "The last day (it is included), or a moment.", "name": "to", "is_end": True}
+    )

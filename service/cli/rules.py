@@ -19,7 +19,6 @@ from service.cli.show import (
     ask_number,
     describe_counts,
     note,
-    print_csv,
     safe,
     show,
     show_progress,
@@ -32,6 +31,7 @@ from service.rules.file import RulesError, catch_all, format_rules, parse_rules
 from service.rules.store import KEEP_SOURCE, find_current_number, keep_differs
 from service.units import count_of
 from service.views import rules as views
+from service.views.export import write_csv
 from service.views.form import to_json
 from service.views.rules import Preview
 
@@ -125,7 +125,7 @@ def show_preview(invocation: Invocation, *, number: int, files: bool, as_csv: bo
     limit = invocation.limit or (None if invocation.as_json or as_csv else LISTED)
     sooner = views.iterate_sooner(service.database, service.reader, number, now, limit)
     if as_csv:
-        print_csv(views.ComparedFile, sooner)
+        sys.stdout.writelines(write_csv(views.ComparedFile, sooner))
     if as_csv or shown_as_json(invocation, sooner if files else found):
         return
     if not files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
@@ -23,7 +22,7 @@ from rich.text import Text
 from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
 from service.units import count_of, describe_moment
-from service.views.form import Listed, columns_of, form_of, to_form, to_json
+from service.views.form import Listed, columns_of, to_form, to_json
 
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
@@ -191,13 +190,6 @@ def print_json(objects: Iterable[object]) -> None:
     """Print one JSON object per line, in ASCII: any terminal and any encoding can take it."""
     for item in objects:
         sys.stdout.write(json.dumps(item if isinstance(item, Mapping) else to_json(item)) + "\n")
-
-
-def print_csv(kind: type, rows: Iterable[object]) -> None:
-    """Print values of a class as CSV, with the keys and values of their JSON."""
-    writer = csv.DictWriter(sys.stdout, list(form_of(kind).model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(to_json, rows))
 
 
 def open_console(stream: IO[str], *, is_wide: bool = False) -> Console:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from service.model import MediaFile, Outcome, Vendor
+from service.model import FileState, MediaFile, Outcome, Vendor
 from service.units import describe_moment
 from service.zego.messages import Transport
 from service.zego.refusals import advise_on_code
@@ -182,3 +182,48 @@ def describe_unknown(app_id: str) -> str:
 def describe_remedy(plan_run: int) -> str:
     """What to do about an open plan."""
     return f"see `zego-retention runs show {plan_run}`, then `zego-retention sweep --approve {plan_run}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A file that a call ended: `deleted`, or `gone` already; with the decision behind it and ZEGO's request id.
+
+    `state` is the one of now: a listing may have found the file again.
+    """
+
+    id: int
+    deleted_at: datetime
+    outcome: Outcome
+    app_id: str
+    vendor: Vendor
+    media_file_id: int
+    file_id: str
+    stream_id: str
+    name: str | None
+    duration_s: float | None
+    size_bytes: int | None
+    rule: str | None
+    revision: int
+    due_at: datetime | None
+    reason: str
+    erasure_id: int | None
+    asked_at: datetime
+    run_id: int
+    call_id: int
+    request_id: str | None
+    code: str | None
+    message: str | None
+    state: FileState
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionTotal:
+    """How many files a rule of a revision has ended of an app, and how much they held as far as that is known."""
+
+    outcome: Outcome
+    app_id: str
+    rule: str | None
+    revision: int
+    files: int
+    duration_s: float
+    size_bytes: int

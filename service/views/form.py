@@ -30,6 +30,7 @@ _BATCH: Final = 500
 Known = Annotated[str | None, BeforeValidator(lambda text: text or None)]
 """A text that is stored as empty where it is not known."""
 
+_NAMES: Final = frozenset({"id", "number", "file", "run", "call"})
 _CHANGES: dict[type, dict[str, Any]] = {}
 
 
@@ -73,6 +74,11 @@ def to_form(value: object) -> Form:
 def to_json(value: object) -> dict[str, Any]:
     """A value as JSON: moments in ISO 8601 UTC with `Z`."""
     return to_form(value).model_dump(mode="json")
+
+
+def is_id(field: str) -> bool:
+    """Whether a number under this name names something, so that nobody counts with it."""
+    return field in _NAMES or field.endswith(("_id", "_ids"))
 
 
 def take(kind: type[T], source: object, **more: Any) -> T:  # noqa: ANN401  (fields)

@@ -7,6 +7,7 @@ held, nor slow requests to other routes keep the callback URL and `/healthz` fro
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -27,6 +28,10 @@ THREADS: Final = 16
 _THREADS_OF_PROBES: Final = 2
 _PROBES: Final = frozenset({"/readyz"})
 _MAX_WAIT_S: Final = 0.2
+_MAX_STALL_S: Final = 60
+GONE: Final = "zego-retention.gone"
+"""What is set in the scope of a request once nobody reads its answer any more: the answer then ends early."""
+
 _STORED: Final = (
     {
         "type": "http.response.start",
@@ -96,7 +101,8 @@ class Front:
             await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body has at most 1 MiB"))
             return
         headers = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
-        whole = scope | {"headers": [*headers, (b"content-length", str(len(raw)).encode())]}
+        gone = threading.Event()
+        whole = scope | {"headers": [*headers, (b"content-length", str(len(raw)).encode())], GONE: gone}
 
         async def receive_whole() -> dict[str, Any]:
             return {"type": "http.request", "body": raw, "more_body": False}
@@ -111,13 +117,35 @@ class Front:
             busy = "too many requests at once: ask again"
             await _send(send, problem(HTTPStatus.SERVICE_UNAVAILABLE, busy))
             return
+        watching = asyncio.create_task(_watch(receive, gone))
         try:
-            await self._others(whole, receive_whole, send)
+            await self._others(whole, receive_whole, _drop_when_stalled(send, gone))
         finally:
+            watching.cancel()
             self._places.release()
 
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+
+async def _watch(receive: Receive, gone: threading.Event) -> None:
+    await receive()  # the request has arrived whole: this is its end
+    gone.set()
+
+
+def _drop_when_stalled(send: Send, gone: threading.Event) -> Send:
+    """Send, but not to a client that does not read for a minute: it would hold a thread."""
+
+    async def send_or_drop(message: dict[str, Any]) -> None:
+        if gone.is_set():
+            return
+        try:
+            async with asyncio.timeout(_MAX_STALL_S):
+                await send(message)
+        except TimeoutError:
+            gone.set()
+
+    return send_or_drop
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:

@@ -15,7 +15,7 @@ from service.audit.store import find_order
 from service.database import DatabaseUnavailable
 from service.model import NoSuchThing
 from service.views.form import MAX_NUMBER
-from service.web.console import apps_pages, looks, overview, people_pages, rules_pages  # noqa: F401  (they declare pages)
+from service.web.console import apps_pages, export, looks, overview, people_pages, report, rules_pages  # noqa: F401
 from service.web.console.actions import explain_refusals
 from service.web.console.blueprint import console, get_backend
 from service.web.console.pages import BadFilter, list_facts
@@ -27,6 +27,7 @@ _POLICY: Final = (
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _YEAR_S: Final = 31_536_000
+_NO_FILTER: Final = frozenset({"cursor", "order"})
 NAVIGATION: Final = (
     ("", "Overview"),
     ("files", "Files"),
@@ -70,6 +71,7 @@ def list_globals() -> dict[str, object]:
         "badge": looks.badge,
         "moment": looks.moment,
         "facts": list_facts,
+        "filter_of": lambda given: {name: text for name, text in given.items() if text and name not in _NO_FILTER},
         "navigation": NAVIGATION,
         "languages": LANGUAGES,
         "version": __version__,

@@ -14,7 +14,9 @@ import humanize
 from flask import g
 from markupsafe import Markup, escape
 
+from service.sweep.records import DeletionTotal
 from service.units import describe_moment, format_moment
+from service.views.form import is_id
 from service.web.console.words import gettext, translate_sentence
 
 _GOOD, _WAITING, _BAD, _CALM, _PLAIN = "green", "yellow", "red", "blue", "secondary"
@@ -25,7 +27,6 @@ _COLOURS: Final = {
     **dict.fromkeys(("failed", "conflict", "forged", "rejected", "blocked", "stopped", "lost"), _BAD),
     **dict.fromkeys(("not_understood", "misdirected", "incomplete", "problem", "attention"), _BAD),
 }
-_NOUNS: Final = ("_id", "_ids")
 _SENTENCES: Final = frozenset({"reason", "state_reason", "why", "note", "source", "through", "files", "message"})
 """What the service has written; all else is shown as it is: streams, names, what ZEGO answered."""
 
@@ -103,7 +104,7 @@ def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: A
             return escape(gettext(given.replace("_", " ")))
         case int() | float() if name.endswith(("_bytes", "_s")):
             return escape(size(given) if name.endswith("_bytes") else span(given))
-        case int() if not name.endswith(_NOUNS) and name not in ("id", "number", "file", "media_file_id"):
+        case int() if not is_id(name):
             return escape(number(given))
         case Mapping():
             return escape(", ".join(f"{count:,} {gettext(each.replace('_', ' '))}" for each, count in given.items()))
@@ -166,6 +167,29 @@ def _round_up(count: int) -> int:
 def stamp(at: datetime) -> str:
     """A moment as a filter takes it."""
     return format_moment(at)
+
+
+def in_utc(at: datetime) -> str:
+    """A moment as it is written in a report: to the second, wherever it is read."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def period(since: datetime, until: datetime) -> str:
+    """A period, with the last second that belongs to it."""
+    return f"{in_utc(since)} – {in_utc(until - timedelta(seconds=1))}"
+
+
+def rows_of(entries: Sequence[object], *names: str) -> list[list[object]]:
+    """Some attributes of entries as the cells of a report."""
+    found = ([getattr(entry, name) for name in names] for entry in entries)
+    return [[in_utc(cell) if isinstance(cell, datetime) else cell for cell in row] for row in found]
+
+
+def rows_of_totals(totals: Sequence[DeletionTotal]) -> list[list[object]]:
+    """Totals as the cells of a report."""
+    hours_and_size = ((number(each.duration_s / 3600), size(each.size_bytes)) for each in totals)
+    cells = rows_of(totals, "outcome", "app_id", "rule", "revision", "files")
+    return [[*row, *more] for row, more in zip(cells, hours_and_size, strict=True)]
 
 
 def days_of(counts: Sequence[int]) -> list[tuple[str, str, int]]:

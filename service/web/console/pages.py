@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
@@ -21,6 +22,7 @@ from service.web.console.words import gettext as _
 from service.web.console.words import translate_sentence
 
 PAGE: Final = 50
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ def read_filter(wanted: type | None, given: dict[str, str], now: datetime) -> tu
         inputs.append(Input(name, name.replace("_", " "), about, shape, words, text))
         if text:
             values[field.name] = _read(kind, words, text, name, now)
+            if field.metadata.get("is_end") and _DAY.fullmatch(text):
+                values[field.name] += timedelta(days=1)
     return wanted(**values), inputs
 
 

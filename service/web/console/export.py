@@ -1,0 +1,79 @@
+"""Every list as a file: what its page shows, all of it, in the filter that the address holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, Final
+
+from flask import Response, abort, g, request
+
+from service.database import Database
+from service.filters import ReportFilter
+from service.model import Role
+from service.views.export import WRITERS
+from service.views.form import Listed
+from service.views.people import PEOPLE
+from service.views.report import DELETIONS
+from service.views.runs import CALLS, RUN_FILES
+from service.web.console.blueprint import console, get_backend, require
+from service.web.console.pages import SECTIONS, Section, read_filter
+from service.web.console.words import gettext as _
+from service.web.front import GONE
+
+_MAX_AT_ONCE: Final = 4
+_places: Final = threading.BoundedSemaphore(_MAX_AT_ONCE)
+
+_LISTS: Final = SECTIONS | {
+    "people": Section("people", "People", "", PEOPLE, role=Role.ADMIN),
+    "report": Section("report", "Deletion report", "", DELETIONS, ReportFilter),
+}
+_KINDS: Final = ", ".join(WRITERS)
+
+
+@console.get(f"/export/<any({', '.join(_LISTS)}):path>.<any({_KINDS}):kind>")
+def export_list(path: str, kind: str) -> Response:
+    """A list, with the filter of its page."""
+    section = _LISTS[path]
+    require(section.role)
+    wanted, _inputs = read_filter(section.wanted, request.args.to_dict(), g.now)
+    return _send(section, wanted, kind, path)
+
+
+@console.get(f"/export/runs/<number:number>/<any(files, calls):part>.<any({_KINDS}):kind>")
+def export_run(number: int, part: str, kind: str) -> Response:
+    """What a run did to each file, or its calls."""
+    listed: Any = RUN_FILES if part == "files" else CALLS
+    return _send(replace(SECTIONS["runs"], listed=listed), number, kind, f"run-{number}-{part}")
+
+
+def _send(section: Section, wanted: object, kind: str, name: str) -> Response:
+    """Send a list as a file, piece by piece; the first one is made before, so that an error is answered as one."""
+    if not _places.acquire(blocking=False):
+        text = _("%(count)s exports are running: wait until one has ended, then ask again.", count=_MAX_AT_ONCE)
+        abort(HTTPStatus.SERVICE_UNAVAILABLE, text)
+    gone = request.environ.get("asgi.scope", {}).get(GONE, threading.Event())
+    pieces = _make_pieces(kind, section.listed, get_backend().service.database, wanted, gone)
+    sent = Response(chain((next(pieces),), pieces), content_type=WRITERS[kind][0])
+    sent.call_on_close(pieces.close)
+    sent.headers["Content-Disposition"] = f'attachment; filename="{name}-{g.now:%Y-%m-%d}.{kind}"'
+    return sent
+
+
+def _make_pieces(
+    kind: str, listed: Listed[Any, Any, Any], database: Database, wanted: object, gone: threading.Event
+) -> Generator[Any, None, None]:
+    try:
+        yield from WRITERS[kind][1](listed.row, _read_until(gone, listed.iterate(database, wanted)))
+    finally:
+        _places.release()
+
+
+def _read_until(gone: threading.Event, rows: Iterator[object]) -> Iterator[object]:
+    for row in rows:
+        if gone.is_set():
+            return
+        yield row

@@ -1,0 +1,36 @@
+"""The deletion report: what was deleted in a period, to be printed and handed to an auditor."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import timedelta
+from itertools import islice
+from typing import Final
+
+from flask import g, render_template, request
+
+from service.filters import ReportFilter
+from service.views.report import DELETIONS, make_report
+from service.web.console.blueprint import console, get_backend
+from service.web.console.pages import read_filter
+
+_SHOWN: Final = 2_000
+_DAYS: Final = 30
+
+
+@console.get("/report")
+def show_report() -> str:
+    """A period, the last 30 days unless the address says another one; the audit is verified if that is asked for."""
+    backend, given = get_backend(), request.args.to_dict()
+    if not given.get("from"):
+        given["from"] = f"{g.now - timedelta(days=_DAYS):%Y-%m-%d}"
+    if not given.get("to"):
+        given["to"] = f"{g.now:%Y-%m-%d}"
+    wanted, inputs = read_filter(ReportFilter, given, g.now)
+    verifies, database = "verify" in given, backend.service.database
+    with backend.for_inventory() if verifies else nullcontext():
+        report = make_report(database, wanted.since, wanted.until, g.now, verifies=verifies)
+    rows = list(islice(DELETIONS.iterate(database, wanted, _SHOWN), _SHOWN))
+    return render_template(
+        "report.html", report=report, rows=rows, listed=DELETIONS, inputs=inputs, given=given, path="report"
+    )
