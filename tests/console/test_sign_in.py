@@ -109,17 +109,21 @@ def test_a_removed_person_signs_in_no_more_and_the_name_is_free(console: Console
 
 def test_the_token_of_the_setting_signs_in_as_admin_and_opens_nothing_without_the_setting(database_url: str) -> None:
     with open_world(database_url, ADMIN_TOKEN=ADMIN_TOKEN) as world:
-        browser = create_app(world.service.settings, now=world.clock).test_client()
+        app = create_app(world.service.settings, now=world.clock)
+        browser = app.test_client()
         assert browser.post("/sign-in", data={"name": "", "password": "a guess"}).status_code == 401
         assert browser.post("/sign-in", data={"name": "", "password": ADMIN_TOKEN}).status_code == 303
         assert "ADMIN_TOKEN" in browser.get("/people").text
         cookie = browser.get_cookie("zego_retention_session")
+        app.extensions["zego-retention"].close()
     assert cookie is not None
     with open_world(database_url) as world:
-        browser = create_app(world.service.settings, now=world.clock).test_client()
+        app = create_app(world.service.settings, now=world.clock)
+        browser = app.test_client()
         browser.set_cookie("zego_retention_session", cookie.value)
         assert browser.get("/people").status_code == 302
         assert browser.post("/sign-in", data={"name": "", "password": ""}).status_code == 401
+        app.extensions["zego-retention"].close()
 
 
 def test_the_cookie_is_for_https_only_where_the_service_is_reached_so(database_url: str) -> None:

@@ -7,17 +7,20 @@ import re
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from axe_playwright_python.sync_playwright import Axe
 
 from service.model import Actor, Role
 from service.people.people import add_person
+from service.settings import load_settings
+from service.web.app import create_app
 from service.web.front import create_front
 from service.web.server import build_server
 from service.worker import Worker
+from tests.world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,6 +131,46 @@ class Site:
             self.states[role] = context.storage_state()
             context.close()
         return self.states[role]
+
+
+class House:
+    """One database and one address: the console that is served there can be started again with other settings."""
+
+    def __init__(self, browser: Browser, database_url: str) -> None:
+        self._browser, self._url = browser, database_url
+        self._listener = listen()
+        self._stack = ExitStack()
+        self._site: Site | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._listener.close()
+
+    @property
+    def site(self) -> Site:
+        assert self._site is not None
+        return self._site
+
+    def start(self, *, has_app: bool = True, **settings: str) -> Site:
+        """Start web side and leader (again) with these settings; pages that are open stay so."""
+        self._stack.close()
+        world = self._stack.enter_context(open_world(self._url, **{"SWEEP_EVERY": "off"} | settings))
+        variables = {"ZEGO_RETENTION_DATABASE_URL": self._url}
+        app = create_app(world.service.settings if has_app else load_settings(variables), now=world.clock)
+        self._stack.callback(app.extensions["zego-retention"].close)
+        origin = self._stack.enter_context(serve(app, self._listener))
+        self._stack.enter_context(at_work(world))
+        if self._site is None:
+            self._site = Site(self._browser, world, origin)
+        self._site.world = world
+        return self._site
+
+
+def listen() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
 
 
 @contextmanager

@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from service.web.app import create_app
-from tests.console_browser.browser_scene import Site, at_work, serve
-from tests.web.api_scene import ADMIN_TOKEN, fill, open_api
-from tests.world import open_world
+from tests.console_browser.browser_scene import House, Site, listen, serve
+from tests.web.api_scene import fill, open_api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser
@@ -59,25 +55,9 @@ def site(lasting_site: Site) -> Iterator[Site]:
 
 
 @pytest.fixture
-def start(chromium: Browser, sqlite_url: str) -> Iterator[Callable[..., Site]]:
-    """Start a console with these settings on a fresh database, with a leader at work."""
-    with ExitStack() as stack:
-        sites = []
-
-        def start_site(**settings: str) -> Site:
-            given = {"ADMIN_TOKEN": ADMIN_TOKEN, "SWEEP_EVERY": "off"} | settings
-            world = stack.enter_context(open_world(sqlite_url, **given))
-            app = create_app(world.service.settings, now=world.clock)
-            stack.callback(app.extensions["zego-retention"].close)
-            origin = stack.enter_context(serve(app, stack.enter_context(listen())))
-            stack.enter_context(at_work(world))
-            sites.append(Site(chromium, world, origin))
-            return sites[-1]
-
-        yield start_site
-        faults = [fault for site in sites for fault in site.close_pages()]
+def house(chromium: Browser, sqlite_url: str) -> Iterator[House]:
+    """A fresh database, and an address at which consoles on it can be served; each story begins with an empty one."""
+    with House(chromium, sqlite_url) as house:
+        yield house
+        faults = house.site.close_pages()
     assert not faults
-
-
-def listen() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0))

@@ -66,8 +66,9 @@ def show_editor() -> str:
 def change_editor() -> str:
     """The form after a rule was added, moved or removed."""
     require(Role.ADMIN)
-    rows = move_rows(read_rows(request.form), request.form.get("move", ""))
-    return render_template("rules_edit.html", rows=rows, fields=FIELDS, keys=KEYS)
+    move = request.form.get("move", "")
+    rows = move_rows(read_rows(request.form), move)
+    return render_template("rules_edit.html", rows=rows, fields=FIELDS, keys=KEYS, focus=_find_focus(move, len(rows)))
 
 
 @console.post("/rules/try")
@@ -183,6 +184,14 @@ def move_rows(rows: Sequence[dict[str, str]], move: str) -> list[dict[str, str]]
     elif what == "down" and 0 <= at < len(rows) - 1:
         rows[at + 1], rows[at] = rows[at], rows[at + 1]
     return rows
+
+
+def _find_focus(move: str, count: int) -> tuple[str, int]:
+    """What has the focus after a move, so that it goes on with the keyboard: its button and place (`add`: the name)."""
+    what, _space, place = move.partition(" ")
+    step = {"up": -1, "down": 1}.get(what, 0)
+    at = int(place) + step if place.isdecimal() else count - 1
+    return what, min(max(at, 0), count - 1)
 
 
 def make_document(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:

@@ -1,8 +1,18 @@
-// What needs a script: the look, and asking before something that cannot be undone. Everything else works without.
+// What needs a script: the look, asking before something that cannot be undone, and closing a menu by Escape or a click
+// beside it. Everything else works without.
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();
 });
+for (const type of ["click", "keydown"]) {
+  document.addEventListener(type, (event) => {
+    for (const menu of document.querySelectorAll(".dropdown-form[open]")) {
+      const isEscape = event.key === "Escape";
+      if (isEscape) menu.querySelector("summary").focus();
+      if (isEscape || (type === "click" && !menu.contains(event.target))) menu.open = false;
+    }
+  });
+}
 const button = document.querySelector("[data-theme-button]");
 if (button) {
   button.hidden = false;
