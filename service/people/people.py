@@ -38,6 +38,11 @@ _KEY_BYTES: Final = 32
 _one_check_at_a_time: Final = threading.Lock()
 """A check takes a core for some 50 ms: guesses must not take all of them."""
 
+_places: Final = threading.BoundedSemaphore(8)
+"""Who waits for a check holds a thread, and other requests need some, too."""
+
+_WRONG: Final = "the name or the password is wrong"
+
 log = structlog.get_logger(__name__)
 
 
@@ -111,49 +116,68 @@ def sign_in(database: Database, admin_token: str | None, name: str, password: st
             log.warning("sign_in_refused", name=ADMIN_TOKEN)
             raise SignInRefused("that is not the token of the setting ZEGO_RETENTION_ADMIN_TOKEN")
     else:
-        with database.read() as tx:
-            person = store.find_person(tx, name=name, removed_at=None)
-        if person is not None and person.locked_until is not None and now < person.locked_until:
-            raise SignInRefused(f"too many wrong passwords: try again after {describe_moment(person.locked_until)}")
-        # A name that nobody has takes as long: nobody learns from it who exists.
-        with _one_check_at_a_time:
-            is_right = check_password_hash(_nobody() if person is None else person.password_hash, password)
-        if person is None or not is_right:
-            if person is not None:
-                number = person.id
-                database.transact(lambda tx: _note_failure(tx, number, now))
-            log.warning("sign_in_refused", name=name[:100])
-            raise SignInRefused("the name or the password is wrong")
+        if not _places.acquire(blocking=False):
+            raise SignInRefused("too many people sign in at this moment: try again in a few seconds")
+        try:
+            person = _check_password(database, name, password, now)
+        finally:
+            _places.release()
     key = secrets.token_urlsafe(_KEY_BYTES)
-    session = Session(_hash(key), None if person is None else person.id, now, now + SESSION_LASTS)
+    number, key_hash = (None, _hash_both(key, admin_token or "")) if person is None else (person.id, _hash(key))
+    session = Session(key_hash, number, now, now + SESSION_LASTS)
 
     def begin(tx: Transaction) -> None:
-        store.add_session(tx, session)
         if person is not None:
+            facts = {"id": person.id, "password_hash": person.password_hash, "removed_at": None}
+            if store.find_person(tx, locks=True, **facts) is None:  # that was changed while it was checked
+                raise SignInRefused(_WRONG)
             store.change_person(tx, person.id, failures=0, locked_until=None, signed_in_at=now)
+        store.add_session(tx, session)
 
     database.transact(begin)
     log.info("signed_in", name=ADMIN_TOKEN if person is None else person.name)
     return key
 
 
-def find_visitor(database: Database, key: str, now: datetime, *, has_admin_token: bool) -> Visitor | None:
-    """Whose session a key is of; None: it has ended, or there is none. Without the setting, its token opens nothing."""
+def _check_password(database: Database, name: str, password: str, now: datetime) -> Person:
+    """Whose name and password these are. Guesses are checked one by one, also those that are sent at once."""
+
+    def count_guess(tx: Transaction) -> Person | None:
+        person = store.find_person(tx, locks=True, name=name, removed_at=None)
+        if person is not None:
+            if person.locked_until is not None and now < person.locked_until:
+                raise SignInRefused(f"too many wrong passwords: try again after {describe_moment(person.locked_until)}")
+            _note_failure(tx, person.id, now)  # until it turns out to be right
+        return person
+
+    with _one_check_at_a_time:
+        person = database.transact(count_guess) if name.isprintable() else None
+        # A name that nobody has takes as long: nobody learns from it who exists.
+        if check_password_hash(_nobody() if person is None else person.password_hash, password) and person is not None:
+            return person
+    log.warning("sign_in_refused", name=name[:100])
+    raise SignInRefused(_WRONG)
+
+
+def find_visitor(database: Database, key: str, now: datetime, admin_token: str | None) -> Visitor | None:
+    """Whose session a key is of; None: it has ended, or there is none. One of the setting's token ends with that."""
     with database.read() as tx:
         found = store.find_session(tx, _hash(key))
+        if found is None and admin_token is not None:
+            found = store.find_session(tx, _hash_both(key, admin_token))
     if found is None or found[0].ends_at <= now:
         return None
     session, person = found
     if session.person_id is None:
-        return Visitor(ADMIN_TOKEN, Role.ADMIN, None, session.ends_at) if has_admin_token else None
+        return Visitor(ADMIN_TOKEN, Role.ADMIN, None, session.ends_at)
     if person is None or person.removed_at is not None:
         return None
     return Visitor(person.name, person.role, person.id, session.ends_at)
 
 
-def sign_out(database: Database, key: str) -> None:
+def sign_out(database: Database, key: str, admin_token: str | None) -> None:
     """End a session."""
-    database.transact(lambda tx: store.end_session(tx, _hash(key)))
+    database.transact(lambda tx: store.end_session(tx, [_hash(key), _hash_both(key, admin_token or "")]))
 
 
 def _change_person(
@@ -192,6 +216,11 @@ def _hash_password(password: str) -> str:
 @cache
 def _nobody() -> str:
     return generate_password_hash(secrets.token_urlsafe(_KEY_BYTES), method="scrypt")
+
+
+def _hash_both(key: str, admin_token: str) -> str:
+    """What is kept of a session of the setting's token: another token, and its key opens nothing."""
+    return _hash(f"{key} {admin_token}")
 
 
 def _hash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
@@ -71,9 +72,10 @@ def add_person(tx: Transaction, person: Person) -> int:
     return int(tx.execute(insert(people).values(facts).returning(people.c.id)).scalar_one())
 
 
-def find_person(tx: Transaction, **facts: object) -> Person | None:
-    """The person with these facts, by their columns."""
-    row = tx.execute(select(people).filter_by(**facts)).first()
+def find_person(tx: Transaction, *, locks: bool = False, **facts: object) -> Person | None:
+    """The person with these facts, by their columns; nobody changes that row in this transaction if it `locks`."""
+    query = select(people).filter_by(**facts)
+    row = tx.execute(query.with_for_update() if locks else query).first()
     return None if row is None else Person(*row)
 
 
@@ -109,9 +111,9 @@ def find_session(tx: Transaction, key_hash: str) -> tuple[Session, Person | None
     return session, None if session.person_id is None else find_person(tx, id=session.person_id)
 
 
-def end_session(tx: Transaction, key_hash: str) -> None:
-    """End one session."""
-    tx.execute(delete(sessions).where(sessions.c.key_hash == key_hash))
+def end_session(tx: Transaction, key_hashes: Sequence[str]) -> None:
+    """End one session, kept under one of these."""
+    tx.execute(delete(sessions).where(sessions.c.key_hash.in_(key_hashes)))
 
 
 def end_sessions(tx: Transaction, person_id: int | None) -> int:

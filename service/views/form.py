@@ -26,12 +26,19 @@ DetailT = TypeVar("DetailT")
 MAX_NUMBER: Final = 2**63 - 1
 """The highest number that the databases count to."""
 
+_MAX_DIGITS: Final = 19
 _BATCH: Final = 500
 Known = Annotated[str | None, BeforeValidator(lambda text: text or None)]
 """A text that is stored as empty where it is not known."""
 
 _NAMES: Final = frozenset({"id", "number", "file", "run", "call"})
 _CHANGES: dict[type, dict[str, Any]] = {}
+
+
+def read_number(text: str) -> int:
+    """The number of something, as a parameter gives it; 0 if it is none."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    return min(int(text), MAX_NUMBER) if is_number else 0
 
 
 class Form(BaseModel):

@@ -26,7 +26,7 @@ BY = Actor("a test", "a test")
 def test_without_a_session_every_page_leads_to_where_one_signs_in(console: Console) -> None:
     stranger = console.open()
     answer = stranger.client.get("/files?state=held")
-    assert (answer.status_code, answer.location) == (302, "/sign-in?next=/files?state=held")
+    assert (answer.status_code, answer.location) == (302, "/sign-in?next=/files%3Fstate%3Dheld")
     part = stranger.client.get("/files", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["HX-Redirect"]) == (204, "/sign-in")
     assert stranger.client.post("/do/request_run").status_code == 302

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Blueprint, abort, current_app, g
+from flask import Blueprint, abort, current_app, g, request
 
 from service.model import Role
+from service.web.api.build import MAX_BODY_BYTES
 from service.web.api.routes import Backend
 from service.web.console.words import gettext as _
 from service.web.console.words import set_up_language
@@ -30,5 +31,6 @@ def require(role: Role) -> None:
 @console.before_request
 def set_up() -> None:
     """Let this request be answered at one moment, in its language."""
+    request.max_content_length = MAX_BODY_BYTES  # as our own server has it (`web.front`)
     g.now = get_backend().service.now()
     set_up_language()

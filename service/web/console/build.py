@@ -14,7 +14,7 @@ from service.audit.order import Order
 from service.audit.store import find_order
 from service.database import DatabaseUnavailable
 from service.model import NoSuchThing
-from service.views.form import MAX_NUMBER
+from service.views.form import read_number
 from service.web.console import apps_pages, export, looks, overview, people_pages, report, rules_pages  # noqa: F401
 from service.web.console.actions import explain_refusals
 from service.web.console.blueprint import console, get_backend
@@ -83,15 +83,17 @@ def list_globals() -> dict[str, object]:
 
 def _find_order() -> Order | None:
     """The order that the page before this one placed, if there is one."""
-    number = request.args.get("order", "")
-    if not g.get("session") or not (number.isascii() and number.isdecimal()):
+    number = read_number(request.args.get("order", ""))
+    if not g.get("session") or not number:
         return None
     with get_backend().service.database.read() as tx:
-        return find_order(tx, min(int(number), MAX_NUMBER))
+        return find_order(tx, number)
 
 
 def _show_refusal(text: str, status: HTTPStatus, *, preview: int | None = None) -> tuple[str, int]:
-    return render_template("refusal.html", text=text, status=status, preview=preview), status
+    is_readable = status is not HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    back = local_path(request.form.get("back") if is_readable else None)
+    return render_template("refusal.html", text=text, status=status, preview=preview, back=back), status
 
 
 def _show_http_error(error: HTTPException) -> tuple[str, int] | HTTPException:
@@ -110,7 +112,7 @@ def _show_unavailable(_error: DatabaseUnavailable) -> tuple[str, int]:
 def _protect(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Referrer-Policy"] = "same-origin"
-    if request.endpoint == "console.static":
+    if request.endpoint == "console.static" and response.status_code < HTTPStatus.BAD_REQUEST:
         response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
     else:
         response.headers["Vary"] = "Cookie, HX-Request"

@@ -16,7 +16,7 @@ from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter,
 from service.model import NoSuchThing, Role
 from service.units import parse_moment
 from service.views import audit, callbacks, files, rules, runs
-from service.views.form import MAX_NUMBER, Listed, list_fields
+from service.views.form import Listed, list_fields, read_number
 from service.web.console.blueprint import console, get_backend, require
 from service.web.console.words import gettext as _
 from service.web.console.words import translate_sentence
@@ -132,8 +132,7 @@ def _find_section(path: str) -> Section:
 
 
 def _read_cursor() -> int:
-    text = request.args.get("cursor", "0")
-    return min(int(text), MAX_NUMBER) if text.isdecimal() and text.isascii() else 0
+    return read_number(request.args.get("cursor", ""))
 
 
 def read_filter(wanted: type | None, given: dict[str, str], now: datetime) -> tuple[Any, list[Input]]:
@@ -170,9 +169,11 @@ def _read(kind: type, words: tuple[str, ...], text: str, name: str, now: datetim
         except ValueError as error:
             raise BadFilter(name, str(error)) from None
     if kind is int:
-        if not (text.isdecimal() and text.isascii() and 0 < int(text) <= MAX_NUMBER):
+        if not (number := read_number(text)):
             raise BadFilter(name, f"{text[:40]!r} is no number")
-        return int(text)
+        return number
+    if "\0" in text:
+        raise BadFilter(name, f"{text[:40]!r} holds a character that no file has")
     return text
 
 

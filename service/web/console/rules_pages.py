@@ -22,6 +22,7 @@ from service.preview.make import (
 )
 from service.rules.file import RulesError, read_rules
 from service.rules.match import KEYS
+from service.views.form import read_number
 from service.views.rules import PREVIEWS, Preview, Rule, describe_preview, find_current, list_sooner, make_forecast
 from service.web.console import looks
 from service.web.console.blueprint import console, get_backend, require
@@ -118,7 +119,9 @@ def show_preview(number: int) -> str:
     if preview.sooner_count:
         try:
             with backend.for_inventory():
-                sooner = list_sooner(database, reader, number, g.now, _SHOWN, request.args.get("after", 0, int))
+                sooner = list_sooner(
+                    database, reader, number, g.now, _SHOWN, read_number(request.args.get("after", ""))
+                )
         except NotPossible as error:  # other rules are in force by now
             problem = str(error)
     return render_template("preview.html", preview=preview, sooner=sooner, problem=problem, days=DAYS, totals=count_up)
@@ -174,7 +177,7 @@ def read_rows(form: MultiDict[str, str]) -> list[dict[str, str]]:
 def move_rows(rows: Sequence[dict[str, str]], move: str) -> list[dict[str, str]]:
     """The rows after a button was pressed: `add`, or `up`, `down` or `remove` with the place of the row (`up 2`)."""
     rows, (what, _space, place) = list(rows), move.partition(" ")
-    at = int(place) if place.isdecimal() and int(place) < len(rows) else -1
+    at = next((number for number in range(len(rows)) if str(number) == place), -1)
     if what == "add":
         rows.append(_empty_row())
     elif what == "remove" and at >= 0:
@@ -209,8 +212,8 @@ def _make_table(row: Mapping[str, str]) -> dict[str, Any]:
             match[key] = {"true": True, "false": False}.get(text, text) if key == "adopted" else text
     latest = row["keep_latest"]
     table: dict[str, Any] = {"name": row["rule"], "keep": row["keep"], "match": match, "keep_latest": latest}
-    if latest.isdecimal():
-        table["keep_latest"] = int(latest)
+    if number := read_number(latest):
+        table["keep_latest"] = number
     return {key: value for key, value in table.items() if value not in ("", {})}
 
 

@@ -7,6 +7,7 @@ import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote
 
 from flask import Response, abort, g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -47,12 +48,12 @@ def find_session() -> AnyResponse | None:
     backend.prepare()
     visitor = None
     if key:
-        has_token = backend.service.settings.admin_token is not None
-        visitor = find_visitor(backend.service.database, key, g.now, has_admin_token=has_token)
+        visitor = find_visitor(backend.service.database, key, g.now, _admin_token())
     if visitor is None:
         if request.headers.get("HX-Request"):  # a part of a page: let the whole page go to where one signs in
             return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": "/sign-in"})
-        return redirect(f"/sign-in?next={request.full_path.rstrip('?')}" if request.method == "GET" else "/sign-in")
+        after = quote(request.full_path.rstrip("?"))
+        return redirect(f"/sign-in?next={after}" if request.method == "GET" else "/sign-in")
     g.session = Session(visitor, hashlib.sha256(f"csrf {key}".encode()).hexdigest())
     if request.method == "POST":
         given = request.form.get("csrf") or request.headers.get("X-CSRFToken", "")
@@ -72,12 +73,11 @@ def do_sign_in() -> AnyResponse | tuple[str, int]:
     """Begin a session."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         abort(HTTPStatus.FORBIDDEN, _("Sign in on this page, not from another site."))
-    backend, token = get_backend(), get_backend().service.settings.admin_token
-    secret = None if token is None else token.get_secret_value()
+    backend = get_backend()
     backend.prepare()
     name, password = request.form.get("name", "").strip(), request.form.get("password", "")
     try:
-        key = sign_in(backend.service.database, secret, name, password, g.now)
+        key = sign_in(backend.service.database, _admin_token(), name, password, g.now)
     except SignInRefused as error:
         return _show_form(str(error)), HTTPStatus.UNAUTHORIZED
     answer = redirect(local_path(request.form.get("next")), HTTPStatus.SEE_OTHER)
@@ -90,10 +90,15 @@ def do_sign_in() -> AnyResponse | tuple[str, int]:
 @console.post("/sign-out")
 def do_sign_out() -> AnyResponse:
     """End the session."""
-    sign_out(get_backend().service.database, request.cookies.get(COOKIE, ""))
+    sign_out(get_backend().service.database, request.cookies.get(COOKIE, ""), _admin_token())
     answer = redirect("/sign-in", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(COOKIE)
     return answer
+
+
+def _admin_token() -> str | None:
+    token = get_backend().service.settings.admin_token
+    return None if token is None else token.get_secret_value()
 
 
 def _show_form(refusal: str) -> str:
