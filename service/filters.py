@@ -30,6 +30,7 @@ class FileFilter:
     name: str | None = field(
         default=None, metadata={"help": "Only names that match this pattern (Ws, Huawei: the file id)."}
     )
+    rule: str | None = field(default=None, metadata={"help": "Only files that this rule decides."})
     text: str | None = field(default=None, metadata={"help": "Only files with this text in file id, stream or name."})
     due_before: datetime | None = field(default=None, metadata={"help": "Only files due before this time."})
     due_after: datetime | None = field(default=None, metadata={"help": "Only files due after this time."})

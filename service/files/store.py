@@ -325,6 +325,7 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
         "text": lambda part: or_(
             *(position(column, part) > 0 for column in (columns.file_id, columns.stream_id, columns.name))
         ),
+        "rule": lambda rule: columns.rule == rule,
         "due_before": lambda moment: columns.due_at < moment,
         "due_after": lambda moment: columns.due_at > moment,
         "adopted": lambda is_adopted: (columns.event == "") == is_adopted,

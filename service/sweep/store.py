@@ -25,6 +25,7 @@ from sqlalchemy import text as sql
 
 from service.database import Transaction
 from service.database.columns import BigId, columns_of, count_changed, insert_into, metadata, partial_index
+from service.files.store import media_files
 from service.leader.leader import Leader
 from service.model import Outcome, Vendor
 from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
@@ -161,11 +162,14 @@ def count_totals(tx: Transaction, run_ids: Collection[int]) -> dict[int, RunTota
     return totals
 
 
-def count_deleted(tx: Transaction, since: datetime) -> list[tuple[datetime, int]]:
-    """How many files each run since a moment has deleted, with when it began."""
-    query = select(runs.c.started_at, func.count()).join(attempts, attempts.c.run_id == runs.c.id)
+def count_deleted(tx: Transaction, since: datetime) -> list[tuple[datetime, int, float, int]]:
+    """How many files each run since a moment has deleted, with when it began; and their seconds and bytes."""
+    sums = (func.coalesce(func.sum(column), 0) for column in (media_files.c.duration_s, media_files.c.size_bytes))
+    query = select(runs.c.started_at, func.count(), *sums).join(attempts, attempts.c.run_id == runs.c.id)
+    query = query.join(media_files, media_files.c.id == attempts.c.media_file_id)
     query = query.where(runs.c.started_at >= since, attempts.c.outcome == Outcome.DELETED)
-    return [tuple(row) for row in tx.execute(query.group_by(runs.c.id, runs.c.started_at))]
+    rows = tx.execute(query.group_by(runs.c.id, runs.c.started_at))
+    return [(began, count, float(duration), int(size)) for began, count, duration, size in rows]
 
 
 def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:

@@ -79,9 +79,14 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What happened lately: files deleted on each of the last 30 days, callbacks in each of the last 48 hours."""
+    """What happened lately: files deleted on each of the last 30 days, callbacks in each of the last 48 hours.
+
+    `freed_s` and `freed_bytes` are what the deleted files held, as far as known.
+    """
 
     deleted: list[tuple[date, int]]
+    freed_s: float
+    freed_bytes: int
     callbacks: list[tuple[datetime, int]]
 
 
@@ -124,10 +129,13 @@ def count_activity(database: Database, now: datetime) -> Activity:
         came = count_by_hour(tx, hours[0], _MAX_CALLBACKS)
         runs = count_deleted(tx, datetime.combine(days[0], datetime.min.time(), UTC))
     by_day = Counter[date]()
-    for began, count in runs:
+    for began, count, _duration, _size in runs:
         by_day[began.date()] += count
     return Activity(
-        [(day, by_day[day]) for day in days], [(each, came.get(f"{each:%Y-%m-%d %H}", 0)) for each in hours]
+        [(day, by_day[day]) for day in days],
+        sum(duration for _, _, duration, _ in runs),
+        sum(size for *_, size in runs),
+        [(each, came.get(f"{each:%Y-%m-%d %H}", 0)) for each in hours],
     )
 
 

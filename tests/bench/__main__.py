@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import ingest, inventory, sweeping
+from tests.bench import ingest, inventory, pages, sweeping
 from tests.bench.figures import Report
 from tests.bench.house import ROOT, Bench
 
@@ -28,6 +28,7 @@ _PARTS: dict[str, Callable[[Bench], None]] = {
     "rules": inventory.measure_rules,
     "preview": inventory.measure_preview,
     "lists": inventory.measure_lists,
+    "pages": pages.measure_pages,
     "start": inventory.measure_start,
 }
 

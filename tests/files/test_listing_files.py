@@ -72,6 +72,8 @@ def find(house: House, **wanted: Any) -> str:
         ({"name": "*.mp4"}, "l"),
         ({"name": "Lesson*"}, "b"),
         ({"name": "c"}, ""),
+        ({"rule": "everything"}, "lbcde"),
+        ({"rule": "every"}, ""),
         ({"text": "esson"}, "lbc"),
         ({"text": "2.MP4"}, "b"),
         ({"text": "%"}, "e"),

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import structlog
 from flask import abort
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
@@ -29,6 +30,8 @@ from service.views.form import MAX_NUMBER, Form, Listed, Page, form_of
 from service.web.problems import problem
 from service.wiring import Service
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 PREFIX: Final = "/api/v1"
@@ -39,6 +42,8 @@ FIGURES_FRESH_S: Final = 60.0
 """How long figures are shown to everybody before the inventory is counted again."""
 
 _MAX_INVENTORY_WAIT_S: Final = 1.0
+_MAX_FIRST_LOOK_S: Final = 5.0
+_MAX_LOOK_S: Final = 0.2
 _REFUSALS: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
     | {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -94,6 +99,8 @@ class Backend:
         self.service, self.prepare = service, prepare
         self._inventory = threading.Lock()
         self._figures: dict[str, tuple[float, Any]] = {}
+        self._counting: dict[str, threading.Thread] = {}
+        self._starting = threading.Lock()
 
     @contextmanager
     def for_inventory(self) -> Iterator[None]:
@@ -115,6 +122,33 @@ class Backend:
                 kept = self._figures[name]
         found: T = kept[1]
         return found
+
+    def show_figures(self, name: str, make: Callable[[], T]) -> T | None:
+        """Figures for a page, which they hold up for a moment only: then it shows the last ones, or None before any.
+
+        A thread beside the pages counts them, for a twentieth of the time at most.
+        """
+        with self._starting:
+            kept, counting = self._figures.get(name), self._counting.get(name)
+            if counting is None and (kept is None or time.monotonic() >= kept[0]):
+                counting = threading.Thread(target=self._count, args=(name, make), daemon=True)
+                self._counting[name] = counting
+                counting.start()
+        if counting is not None:
+            counting.join(_MAX_FIRST_LOOK_S if kept is None else _MAX_LOOK_S)
+            kept = self._figures.get(name)
+        return None if kept is None else kept[1]
+
+    def _count(self, name: str, make: Callable[[], object]) -> None:
+        began = time.monotonic()
+        try:
+            made = make()
+            ended = time.monotonic()
+            self._figures[name] = ended + 20 * (ended - began), made
+        except Exception as error:  # noqa: BLE001  (whatever it is: the next page that needs them has them counted)
+            log.warning("figures_not_counted", figures=name, reason=str(error))
+        finally:
+            del self._counting[name]
 
 
 @dataclass(frozen=True, slots=True)

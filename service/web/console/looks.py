@@ -79,6 +79,11 @@ def size(count: float) -> str:
     return humanize.naturalsize(count)
 
 
+def hours_and_size(hours: float | None, count: int) -> str:
+    """How much recordings hold."""
+    return f"{number(round(hours or 0))} h · {size(count)}"
+
+
 def span(seconds: float) -> str:
     """A duration of so many seconds."""
     return f"{seconds:.1f} s" if seconds < 60 else humanize.precisedelta(timedelta(seconds=round(seconds)))  # noqa: PLR2004

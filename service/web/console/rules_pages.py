@@ -23,9 +23,10 @@ from service.preview.make import (
 from service.rules.file import RulesError, read_rules
 from service.rules.match import KEYS
 from service.views.form import read_number
-from service.views.rules import PREVIEWS, Preview, Rule, describe_preview, find_current, list_sooner, make_forecast
+from service.views.rules import PREVIEWS, Preview, Rule, describe_preview, find_current, list_sooner
 from service.web.console import looks
 from service.web.console.blueprint import console, get_backend, require
+from service.web.console.overview import show_forecast
 from service.web.console.words import gettext as _
 
 MAX_LIVE: Final = 50_000
@@ -44,11 +45,11 @@ def show_rules() -> str:
     """The rules in force, with how many files each decides."""
     backend = get_backend()
     service = backend.service
-    database, reader = service.database, service.reader
+    database = service.database
     with database.read() as tx:
         current = find_current(tx)
-    forecast = backend.find_figures("forecast", lambda: make_forecast(database, reader, g.now))
-    counts = {each.name: each.count for each in forecast.by_rule}
+    forecast = show_forecast(backend, g.now)
+    counts = None if forecast is None else {each.name: each.count for each in forecast.by_rule}
     return render_template("rules.html", current=current, counts=counts, describe=describe_match)
 
 

@@ -1,0 +1,55 @@
+"""Figures that take long to count hold no page up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from service.web.api import routes
+from service.web.api.routes import Backend
+
+if TYPE_CHECKING:
+    from tests.web.api_scene import Api
+
+
+def test_while_figures_are_counted_a_page_shows_the_last_ones(api: Api) -> None:
+    backend: Backend = api.app.extensions["zego-retention.backend"]
+    assert backend.show_figures("a number", lambda: 1) == 1
+    goes_on, ended = threading.Event(), threading.Event()
+
+    def count() -> int:
+        goes_on.wait(30)
+        ended.set()
+        return 2
+
+    began = time.monotonic()
+    assert [backend.show_figures("a number", count) for _ in range(3)] == [1, 1, 1]
+    assert time.monotonic() - began < routes._MAX_FIRST_LOOK_S
+    assert backend.show_figures("another", lambda: 3) == 3
+    goes_on.set()
+    assert ended.wait(30)
+    assert backend.show_figures("a number", lambda: 2) == 2
+
+
+def test_figures_that_cannot_be_counted_leave_the_last_ones(api: Api) -> None:
+    backend: Backend = api.app.extensions["zego-retention.backend"]
+
+    def fail() -> int:
+        raise OSError("a test")
+
+    assert backend.show_figures("a number", fail) is None
+    assert backend.show_figures("a number", lambda: 1) == 1
+    assert backend.show_figures("a number", fail) == 1
+
+
+def test_figures_are_counted_a_twentieth_of_the_time(api: Api) -> None:
+    backend: Backend = api.app.extensions["zego-retention.backend"]
+    counted = []
+
+    def count() -> int:
+        time.sleep(0.1)
+        counted.append(1)
+        return len(counted)
+
+    assert [backend.show_figures("a number", count) for _ in range(5)] == [1] * 5
