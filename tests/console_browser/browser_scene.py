@@ -232,10 +232,18 @@ def find_violations(page: Page, *rules: str) -> list[str]:
     ]
 
 
-def overflow(page: Page) -> int:
-    """How many pixels a page is wider than its window."""
-    wider: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    return wider
+def find_faults(page: Page) -> list[str]:
+    """What is wrong with a page as it stands: for axe, by day and by night, and on a phone."""
+    size, root = page.viewport_size or WIDE, "document.documentElement"
+    faults = find_violations(page)
+    page.set_viewport_size(PHONE)
+    page.evaluate(f"{root}.setAttribute('data-bs-theme', 'dark')")
+    faults += [f"dark: {each}" for each in find_violations(page, "color-contrast", "scrollable-region-focusable")]
+    if wider := page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"):
+        faults.append(f"{wider} pixels wider than a phone")
+    page.evaluate(f"{root}.setAttribute('data-bs-theme', 'light')")
+    page.set_viewport_size(size)
+    return faults
 
 
 def weigh(page: Page, text: str) -> int:

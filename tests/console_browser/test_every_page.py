@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
+from playwright.sync_api import expect
 
 from service.web.console.build import add_console
-from tests.console_browser.browser_scene import MAX_WEIGHT, PHONE, WIDE, find_violations, overflow, weigh
+from tests.console_browser.browser_scene import MAX_WEIGHT, find_faults, weigh
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from tests.console_browser.browser_scene import Site
+    from tests.console_browser.browser_scene import House, Site
 
 
 def list_pages() -> list[str]:
@@ -53,18 +54,74 @@ def check(page: Page, path: str) -> None:
     answer = page.request.get(path)
     if "text/html" not in answer.headers["content-type"]:
         return  # a file to keep, not a page
-    page.set_viewport_size(WIDE)
-    page.emulate_media(color_scheme="light")
     page.goto(path)
-    faults = find_violations(page)
+    faults = find_faults(page)
     if page.locator("h1").count() != 1:
         faults.append("not one heading of the first level")
-    page.set_viewport_size(PHONE)
-    page.emulate_media(color_scheme="dark")
-    page.reload()
-    faults += [f"dark: {each}" for each in find_violations(page, "color-contrast", "scrollable-region-focusable")]
-    if wider := overflow(page):
-        faults.append(f"{wider} pixels wider than a phone")
     if (weight := weigh(page, answer.text())) > MAX_WEIGHT:
         faults.append(f"{weight} bytes")
     assert not faults, "\n".join(faults)
+
+
+def test_what_a_click_shows(house: House) -> None:
+    site = house.start()
+    site.world.keep("30d")
+    site.world.send("wrong", stream="erase-me")
+    page = site.open(path="/people")
+    page.locator("form[action='/do/make_new_token'] [name=name]").fill("backup")
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.locator("main pre")).to_contain_text("zrt_")
+    assert not find_faults(page)
+    page.goto("/erasures")
+    page.get_by_text("Erase recordings", exact=True).click()
+    assert not find_faults(page)
+    page.get_by_label("streams").fill("erase-*")
+    page.get_by_label("reason").fill("asked")
+    page.get_by_role("button", name="Show what it would take").click()
+    page.get_by_label("Type the number of files").fill("1")
+    assert not find_faults(page)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete these 1 files").click()
+    expect(page.locator("main [role=status]")).to_contain_text("applied")
+    assert not find_faults(page)
+    page.goto("/apps")
+    page.get_by_role("button", name="Ask ZEGO").first.click()
+    expect(page.locator(".check").first).to_contain_text("accepts the credentials")
+    assert not find_faults(page)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    url = page.locator("#callback-url").inner_text()
+    page.wait_for_function("async (url) => await navigator.clipboard.readText() === url", arg=url)
+    site.allow(page, 404)
+    page.goto("/files/999")
+    expect(page.locator("main")).to_contain_text("404")
+    assert not find_faults(page)
+
+
+@pytest.mark.parametrize("path", ["/files", "/rules/edit", "/people"])
+def test_every_stop_of_the_tab_key_can_be_seen(site: Site, path: str) -> None:
+    page = site.open(path=path)
+    hidden = []
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        match page.evaluate(_LOOK_FOCUSED):
+            case None:
+                break
+            case (html, True):
+                hidden.append(html)
+    else:
+        pytest.fail("the focus does not leave the page")
+    assert not hidden
+
+
+_LOOK_FOCUSED = """() => {
+    const focused = document.activeElement;
+    if (focused === document.body) return null;
+    const names = ["outlineStyle", "outlineWidth", "boxShadow", "backgroundColor", "borderColor", "position"];
+    const look = () => names.map((name) => getComputedStyle(focused)[name]).join();
+    const withFocus = look();
+    focused.blur();
+    const without = look();
+    focused.focus({focusVisible: true});
+    return [focused.outerHTML.slice(0, 200), withFocus === without];
+}"""

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from service.model import FileState, Role
 from service.web.console.words import LANGUAGES, _load
-from tests.console_browser.browser_scene import find_violations
+from tests.console_browser.browser_scene import PHONE, find_faults
 from tests.processes import wait_until
 from tests.world import APP
 
@@ -55,7 +55,7 @@ def test_first_run_from_nothing(house: House) -> None:
     steps = page.locator("#first-run li")
     expect(steps).to_have_count(4)
     expect(steps.nth(0)).to_contain_text("ZEGO_RETENTION_APP_ID=")
-    assert not find_violations(page)
+    assert not find_faults(page)
     # What was set takes a start; the page that is open follows by itself.
     house.start(PUBLIC_URL="https://retention.example.com")
     expect(steps.nth(1)).to_contain_text("✓")
@@ -84,14 +84,13 @@ def test_a_rule_is_shortened_and_taken_back(house: House, language: str) -> None
     for number in range(3):
         announce(world, f"t{number}", f"trial-{number}")
     announce(world, "lesson", "lesson-1")
-    texts, _ = _load(language)
     page = site.open(path="/")
     if language != "en":
         page.get_by_role("button", name=LANGUAGES[language]).click()
         expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
 
     def say(text: str) -> str:
-        return texts.get(text, text)
+        return _load(language)[0][text] if language != "en" else text
 
     page.get_by_role("navigation").get_by_role("link", name=say("Rules"), exact=True).click()
     page.get_by_role("link", name=say("Change the rules")).click()
@@ -99,6 +98,7 @@ def test_a_rule_is_shortened_and_taken_back(house: House, language: str) -> None
     assert figure(page, say("due sooner")) == "0"
     page.locator("#keep-0").fill("soon")
     expect(page.locator("#try .alert-warning")).to_be_visible()
+    assert not find_faults(page)
     page.locator("#keep-0").fill("1d")
     expect(page.locator("#try .card-sm", has_text=say("due sooner")).locator(".figure")).to_have_text("3")
     assert world.state("t0") is FileState.SCHEDULED
@@ -114,13 +114,14 @@ def test_a_rule_is_shortened_and_taken_back(house: House, language: str) -> None
     page.locator("#count").fill("3")
     page.get_by_role("button", name=say("Apply"), exact=True).click()
     reads(page, say("Revision %(number)s") % {"number": 2})
+    assert not find_faults(page)
     world.sweep()
     assert world.stored() == {"t0", "t1", "t2", "lesson"}, "they wait for the cooling-off"
     page.get_by_role("button", name=say("Take back")).click()
     reads(page, say("Revision %(number)s") % {"number": 3})
     page.get_by_role("link", name=say("History")).click()
     expect(page.locator("tbody tr")).to_have_count(3)
-    assert not find_violations(page)
+    assert not find_faults(page)
     world.clock.move(days=3)
     world.sweep()
     assert world.stored() == {"t0", "t1", "t2", "lesson"}
@@ -138,9 +139,11 @@ def test_a_hold_is_placed_while_a_sweep_is_running(house: House) -> None:
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Sweep now").click()
     reads(page, "Order")
+    assert not find_faults(page)
     wait_until(lambda: len(world.sandbox.calls) == 8)  # as many as may be in flight
     page.goto("/runs/1")
     reads(page, "running")
+    assert not find_faults(page)
     other = site.open(Role.OPERATOR, "/holds")
     other.get_by_text("Place a hold", exact=True).click()
     other.get_by_label("streams").fill("lesson-*")
@@ -164,12 +167,12 @@ def test_a_stopped_sweep_is_approved_after_its_plan_was_read(house: House) -> No
     world.add(8)
     world.sweep()
     assert world.states() == {FileState.SCHEDULED: [f"file-{number:05}" for number in range(8)]}
-    page = site.open(path="/")
+    page = site.open(path="/", viewport=PHONE, is_mobile=True, has_touch=True)
     reads(page, "stopped")
     page.get_by_role("navigation").get_by_role("link", name="Sweeps").click()
     page.locator("tbody a").first.click()
     reads(page, f"Plan for app {APP}")
-    assert not find_violations(page)
+    assert not find_faults(page)
     approve = page.get_by_role("button", name="Approve: delete these 8 files")
     page.once("dialog", lambda dialog: dialog.dismiss())
     approve.click()
@@ -209,6 +212,7 @@ def test_a_quarantined_callback_is_judged_again_after_a_secret_was_mended(house:
     expect(page.locator("pre")).to_contain_text("lesson-1")
     page.get_by_role("button", name="Judge again").click()
     reads(page, "applied")
+    assert not find_faults(page)
     assert not site.world.files()
     world = house.start().world
     page.get_by_role("button", name="Judge again").click()
@@ -294,10 +298,10 @@ def test_a_menu_opens_and_closes_by_keyboard(site: Site) -> None:
     expect(page.get_by_label("reason")).to_be_hidden()
 
 
-def test_the_look_is_chosen_and_kept(site: Site) -> None:
-    page = site.open(Role.VIEWER)
+def test_the_look_is_the_systems_or_chosen_and_kept(site: Site) -> None:
+    page = site.open(Role.VIEWER, color_scheme="dark")
     look = page.locator("html")
-    expect(look).to_have_attribute("data-bs-theme", "light")
+    expect(look).to_have_attribute("data-bs-theme", "dark")
     page.get_by_role("button", name="Dark or light").click()
     page.goto("/files")
-    expect(look).to_have_attribute("data-bs-theme", "dark")
+    expect(look).to_have_attribute("data-bs-theme", "light")
