@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from service.model import END_STATES, Announcement, MediaFile, Suspicion, Vendor, Verdict
@@ -118,8 +119,11 @@ def reread_callback(callback: StoredCallback, freshness: timedelta, file: MediaF
     """Read one that was understood before; of an accepted one without bytes, what its file still knows."""
     if callback.raw is not None:
         return read_callback(callback, freshness)
-    if callback.verdict is not Verdict.ACCEPTED:
-        return Reading(callback, callback.verdict)
+    return recall(callback, file) if callback.verdict is Verdict.ACCEPTED else Reading(callback, callback.verdict)
+
+
+def recall(callback: StoredCallback, file: MediaFile) -> Reading:
+    """What a file still knows of the callbacks that were accepted, in the name of one of them."""
     said = Announcement(*identify(file), file.stream_id, file.event, None, None, None, None, None)
     return Reading(callback, Verdict.ACCEPTED, said=said)
 
@@ -203,10 +207,12 @@ def _find_contradictions(
 
 def _find_contradiction(found: Sequence[Reading]) -> tuple[str, Reading, Reading] | None:
     for name in _RULED:
-        known = [(each, fact) for each in found if (fact := getattr(each.said, name, None)) not in (None, "")]
-        for other, fact in known[1:]:
-            one, first = known[0]
-            if fact != first and not _is_explained(name, one, other):
+        known: dict[Any, Reading] = {}
+        for each in found:
+            if each.said is not None and (fact := getattr(each.said, name)) not in (None, ""):
+                known.setdefault(fact if isinstance(fact, str) else (fact, each.said.ended_at), each)
+        for one, other in combinations(known.values(), 2):  # all of them: what explains one length explains no other
+            if not _is_explained(name, one, other):
                 return name, one, other
     lost = next((each for each in found if each.said is None), None)
     return None if lost is None else ("", lost, next(each for each in found if each is not lost))
@@ -297,8 +303,8 @@ def _merge(known: MediaFile, said: Announcement, suspicion: Suspicion | None) ->
         created_at = known.vendor_created_at if known.is_adopted and suspicion is None else None
         if said.ended_at > known.ended_at or (created_at is not None and known.ended_at <= created_at):
             facts["ended_at"] = said.ended_at
-    if suspicion is None and not known.is_adopted and known.duration_s is not None and said.duration_s is not None:
-        facts["duration_s"] = max(known.duration_s, said.duration_s)  # longer by its later end, or by rounding
+    if suspicion is None and not known.is_adopted and "duration_s" not in names and said.duration_s is not None:
+        facts["duration_s"] = max(known.duration_s or 0.0, said.duration_s)  # longer by its later end, or by rounding
     # Stale news about a file that a fresh callback announced prove nothing against it, and the other way round.
     if suspicion is Suspicion.CONFLICT or known.suspicion is Suspicion.STALE:
         facts["suspicion"] = suspicion

@@ -14,11 +14,13 @@ import structlog
 
 from service.callbacks import store
 from service.callbacks.understand import (
+    MAX_CONTENTS,
     Identity,
     Reading,
     StoredCallback,
     identify,
     read_callback,
+    recall,
     reread_callback,
     understand,
 )
@@ -131,6 +133,10 @@ class Understanding:
         others = files.find_files(tx, [each.media_file_id for each in same if each.media_file_id is not None])
         known = {identify(file): file for file in (announced | others).values()}
         reread = [reread_callback(each, self.freshness, announced[each.media_file_id or 0]) for each in earlier]
+        for number, count in Counter(each.media_file_id or 0 for each in earlier).items():
+            if count >= MAX_CONTENTS and announced[number].suspicion is None:  # others may have said more
+                last = next(each for each in reversed(earlier) if each.media_file_id == number)
+                reread.append(recall(last, announced[number]))
         judged, changed = understand(readings, reread, same, known, now)
         numbers = self._save_files(tx, known, changed, now)
         named = [each if of is None else each._replace(media_file_id=numbers[of]) for each, of in judged]

@@ -14,6 +14,7 @@ from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
 from service.callbacks import store
+from service.callbacks.understand import MAX_CONTENTS
 from service.callbacks.understanding import prune_inbox
 from service.database import Database, DatabaseUnavailable
 from service.files.store import add_erasure, list_flagged
@@ -202,6 +203,31 @@ def test_fresh_callbacks_that_contradict_each_other_about_a_file_are_in_conflict
     assert f"callback {one.id} contradicts this one: {fact} " in other.reason
     third = scene.send(both[0])
     assert (third.verdict, scene.file().state) == ("conflict", "unconfirmed"), "two against one prove nothing"
+
+
+@pytest.mark.parametrize("order", ["later, short, long", "short, later, long", "long, short, later"])
+def test_a_later_end_explains_no_other_length_in_whatever_order_they_come(scene: Scene, order: str) -> None:
+    scene.keep("1d")
+    lengths = {"short": (2 * DAY, 60), "later": (2 * DAY - HOUR, 3660), "long": (2 * DAY, 3660)}
+    for name in order.split(", "):
+        age, seconds = lengths[name]
+        scene.send(recording(age=age, **extra(Duration=seconds)))
+    assert scene.verdicts() == ["conflict"] * 3
+
+
+def test_a_stale_length_is_not_kept_for_being_greater(scene: Scene) -> None:
+    scene.keep("1d")
+    scene.send(recording(age=DAY, **extra(Duration=7200)), now=START - STALE)
+    scene.send(recording(age=DAY, **extra(Duration=60)))
+    assert (scene.verdicts(), scene.file().duration_s) == (["stale", "accepted"], 60)
+
+
+def test_a_contradiction_is_seen_behind_many_callbacks_that_say_less(scene: Scene) -> None:
+    scene.apply(LESSONS)
+    for stream in [""] * MAX_CONTENTS + ["trial-1", "", "lesson-1"]:
+        scene.send(recording(age=2 * DAY, stream_alias=stream))
+    assert (scene.file().state, scene.file().suspicion) == (FileState.UNCONFIRMED, Suspicion.CONFLICT)
+    assert scene.verdicts()[-1] == "conflict"
 
 
 def test_what_contradicts_nothing_is_no_conflict(scene: Scene) -> None:
