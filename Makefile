@@ -1,7 +1,7 @@
 # Everything lives in .venv; nothing is installed outside this folder. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console run test test-long bench lint clean lock
+.PHONY: help setup demo console run screenshots test test-long bench lint clean lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## set everything up in .venv
 	@:
@@ -63,6 +63,9 @@ test-long: setup  ## the long forms: kill matrices whole, 40 days, a million fil
 
 bench: setup  ## the benchmarks, as ratios: a table, and JSON in build/bench.json
 	$(BIN)/python -m tests.bench
+
+screenshots: setup  ## pictures of every page of the console in build/screenshots
+	$(BIN)/python -m tests.console_browser.screenshots
 
 clean:  ## remove the environment, caches and build products (never the data folder)
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

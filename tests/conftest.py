@@ -81,7 +81,7 @@ def postgres_template(postgres_server: URL, testrun_uid: str, tmp_path_factory: 
     with FileLock(f"{done}.lock"):
         if not done.exists():
             execute(postgres_server, f"CREATE DATABASE {name}")
-            _migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
+            migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
             done.touch()
     return name
 
@@ -90,7 +90,7 @@ def postgres_template(postgres_server: URL, testrun_uid: str, tmp_path_factory: 
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite database, to be copied."""
     path = tmp_path_factory.mktemp("template") / "template.db"
-    _migrate(f"sqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -160,7 +160,7 @@ def _find_free_port() -> int:
         return port
 
 
-def _migrate(url: str) -> None:
+def migrate(url: str) -> None:
     database = Database(url)
     upgrade_database(database)
     database.dispose()

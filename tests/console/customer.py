@@ -17,6 +17,7 @@ from service.preview.make import Candidate, apply_rules, make_preview
 from service.rules.file import parse_rules
 from service.sandbox import Trouble
 from service.settings import load_settings
+from service.sweep.records import Trigger
 from service.web.app import create_app
 from service.wiring import Service
 from tests.console.console_scene import PASSWORD, Console
@@ -140,7 +141,7 @@ def _live(world: World) -> None:
         if day == 12:
             world.sandbox.troubles["rec-00050"] = Trouble("InvalidParameter.FileId", "the id is malformed")
         world.catch_up()
-        world.sweep()
+        world.sweep(Trigger.SCHEDULE)
         clock.move(hours=23, minutes=50 + day % 20)
     _end(world, chance)
 
@@ -210,3 +211,4 @@ def _end(world: World, chance: random.Random) -> None:
             world.announce(f"rec-95{hour:03}", stream=f"lesson-{hour}", **secret)
         clock.move(minutes=17)
     world.catch_up()
+    service.leader.renew()

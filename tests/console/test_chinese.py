@@ -16,7 +16,7 @@ from babel.messages.pofile import read_po
 
 import service
 from service.files.actions import ErasurePreview
-from service.filters import AUDIT_ACTIONS
+from service.filters import AUDIT_ACTIONS, ReportFilter
 from service.health.checks import CHECKS, Status
 from service.listing.store import ListingState
 from service.model import FileState, Outcome, Role, Suspicion, Vendor, Verdict, WaitReason
@@ -27,6 +27,7 @@ from service.views.callbacks import CallbackDetail
 from service.views.files import ErasureDetail, FileDetail, Hold
 from service.views.form import list_fields
 from service.views.people import PEOPLE
+from service.views.report import DELETIONS
 from service.views.rules import Preview, RevisionDetail
 from service.views.runs import CALLS, RUN_FILES, RunDetail
 from service.web.console.build import NAVIGATION
@@ -65,8 +66,9 @@ def texts_of_values() -> Iterator[str]:
         yield from (section.title, section.empty)
         _, inputs = read_filter(section.wanted, {}, None)  # type: ignore[arg-type]
         yield from (text for each in inputs for text in (each.label, each.help))
+    yield from (text for each in read_filter(ReportFilter, {}, None)[1] for text in (each.label, each.help))  # type: ignore[arg-type]
     yield from ("listing", "preview", "token", "erasure", "audit entry", "hold", "suspicion")
-    listed = [*(section.listed for section in SECTIONS.values()), CALLS, RUN_FILES, PEOPLE]
+    listed = [*(section.listed for section in SECTIONS.values()), CALLS, RUN_FILES, PEOPLE, DELETIONS]
     yield from (header for each in listed for header in each.columns if header != "#")
     for kind in (*SHOWN, *(each.row for each in listed)):
         yield from map(name_field, list_fields(kind))
@@ -149,14 +151,14 @@ QUOTED = (
 
 def english_in(page: str) -> set[str]:
     """What stays English on a page: two words or more in a row, without commands, identifiers and what is quoted."""
-    left_out = "|".join(map(re.escape, QUOTED)) + r"|`[^`]*`|https?://\S+|\w+_\w+ \S+|ZEGO_\w+=\S*|\{\".*\"\}"
+    left_out = "|".join(map(re.escape, QUOTED)) + r"|`[^`]*`|https?://\S+|\w+_\w+ \S+|ZEGO_\w+=\S*|UTC, \w+|\{\".*\"\}"
     texts = (re.sub(left_out, "\u3000", " ".join(text.split())) for text in _Texts(page).said)
     return {text for text in texts if re.search(r"[A-Za-z']{2,}[,:;]? [a-z]{2,}", text)}
 
 
 def every_page(console: Console) -> Iterator[str]:
     """Every page, and every entry of every list (of those that say the same, one)."""
-    yield from PAGES
+    yield from (*PAGES, "/report", "/report?verify=on")
     database, seen = console.api.world.database, set()
     for path, section in SECTIONS.items():
         for row in section.listed.iterate(database, section.wanted and section.wanted()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -141,3 +142,8 @@ def test_the_language_is_chosen_and_kept(lasting_console: Console) -> None:
     assert 'lang="zh-Hans"' in browser.get("/files")
     browser.post("/language", language="en", back="/files", status=303)
     assert 'lang="en"' in browser.get("/files")
+
+
+def test_a_run_says_what_came_of_its_files(lasting_console: Console) -> None:
+    text = " ".join(lasting_console.viewer.get("/runs/1").split())
+    assert re.search(r"<dt>outcomes</dt> <dd>[^<]*[0-9]+ deleted", text)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
 HOW_TO_GET_CHROMIUM = (
     "no Chromium: apt-get install chromium fonts-wqy-microhei (as root, `make test` does it),"
@@ -22,16 +22,20 @@ HOW_TO_GET_CHROMIUM = (
 )
 
 
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """The system's browser, one for each process that runs tests."""
+def open_chromium(playwright: Playwright) -> Browser:
+    """The system's browser."""
     path = shutil.which(os.environ.get("CHROMIUM") or "/usr/bin/chromium")
     if path is None:
         pytest.fail(HOW_TO_GET_CHROMIUM)
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    return playwright.chromium.launch(executable_path=path, args=arguments)
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """The system's browser, one for each process that runs tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+        browser = open_chromium(playwright)
         yield browser
         browser.close()
 

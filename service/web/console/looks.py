@@ -27,6 +27,9 @@ _COLOURS: Final = {
     **dict.fromkeys(("failed", "conflict", "forged", "rejected", "blocked", "stopped", "lost"), _BAD),
     **dict.fromkeys(("not_understood", "misdirected", "incomplete", "problem", "attention"), _BAD),
 }
+_in_minutes: Final = re.compile("分(?!钟)").sub
+"""Humanize says 分 for minutes, which people read as a share, or as cents."""
+
 _SENTENCES: Final = frozenset({"reason", "state_reason", "why", "note", "source", "through", "files", "message"})
 """What the service has written; all else is shown as it is: streams, names, what ZEGO answered."""
 
@@ -46,7 +49,7 @@ def moment(at: datetime | None) -> Markup:
     if at is None:
         return missing()
     distance = at - g.now
-    words = humanize.naturaldelta(abs(distance), months=False)
+    words = _in_minutes("分钟", humanize.naturaldelta(abs(distance), months=False))
     if abs(distance) < timedelta(seconds=2):
         words = gettext("now")
     elif distance > timedelta(0):
@@ -76,7 +79,7 @@ def number(value: float) -> str:
 
 def size(count: float) -> str:
     """Bytes in a unit that people compare."""
-    return humanize.naturalsize(count)
+    return re.sub(" Bytes?$", " B", humanize.naturalsize(count))
 
 
 def hours_and_size(hours: float | None, count: int) -> str:
@@ -86,7 +89,9 @@ def hours_and_size(hours: float | None, count: int) -> str:
 
 def span(seconds: float) -> str:
     """A duration of so many seconds."""
-    return f"{seconds:.1f} s" if seconds < 60 else humanize.precisedelta(timedelta(seconds=round(seconds)))  # noqa: PLR2004
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    return _in_minutes("分钟", humanize.precisedelta(timedelta(seconds=round(seconds))))
 
 
 def name_field(field: str) -> str:
@@ -97,7 +102,7 @@ def name_field(field: str) -> str:
 def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: ANN401, PLR0911  (a field of any resource)
     """A field of a resource; its name says what it is a number of."""
     match given:
-        case None | "" | [] | {}:
+        case _ if given is None or given in ("", [], {}, ()):  # (as a pattern {} would fit any mapping)
             return missing()
         case datetime():
             return moment_in_full(given) if in_full else moment(given)

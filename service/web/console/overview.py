@@ -13,6 +13,8 @@ from service.views.rules import Forecast, make_forecast
 from service.web.api.routes import Backend
 from service.web.console.blueprint import console, get_backend
 
+_WORST = (Status.PROBLEM, Status.ATTENTION, Status.WARNING, Status.SKIPPED, Status.NOTE)
+
 
 @console.get("/")
 def show_overview() -> str:
@@ -29,7 +31,7 @@ def show_overview() -> str:
         ]
     return render_template(
         "overview.html",
-        wrong=[check for check in checks if check.status is not Status.OK],
+        wrong=sorted((each for each in checks if each.status is not Status.OK), key=lambda c: _WORST.index(c.status)),
         totals=totals,
         activity=activity,
         forecast=forecast,

@@ -152,7 +152,10 @@ def apply_preview(number: int) -> AnyResponse:
 
 def describe_match(rule: Rule) -> str:
     """What a rule asks of a file, in a line."""
-    values = ((key, value if isinstance(value, list) else [value]) for key, value in rule.match.items())
+    match = {
+        key: (_("yes") if value else _("no")) if isinstance(value, bool) else value for key, value in rule.match.items()
+    }
+    values = ((key, value if isinstance(value, list) else [value]) for key, value in match.items())
     return ", ".join(f"{_(key.replace('_', ' '))} {' | '.join(map(str, value))}" for key, value in values)
 
 
