@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -147,3 +148,16 @@ def test_the_language_is_chosen_and_kept(lasting_console: Console) -> None:
 def test_a_run_says_what_came_of_its_files(lasting_console: Console) -> None:
     text = " ".join(lasting_console.viewer.get("/runs/1").split())
     assert re.search(r"<dt>outcomes</dt> <dd>[^<]*[0-9]+ deleted", text)
+
+
+def test_static_files_are_compressed_for_who_can_read_that(lasting_console: Console) -> None:
+    client, path = lasting_console.open().client, "/static/vendor/tabler/tabler.min.css"
+    with client.get(path) as plain, client.get(path, headers={"Accept-Encoding": "br, gzip"}) as small:
+        assert "Content-Encoding" not in plain.headers
+        assert small.headers["Content-Encoding"] == "gzip"
+        assert small.headers["Vary"] == "Accept-Encoding"
+        assert gzip.decompress(small.data) == plain.data
+        assert len(small.data) < len(plain.data) / 4
+        etag = small.headers["ETag"]
+    with client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": etag}) as again:
+        assert again.status_code == 304

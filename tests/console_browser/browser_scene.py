@@ -236,6 +236,8 @@ def find_faults(page: Page) -> list[str]:
     """What is wrong with a page as it stands: for axe, by day and by night, and on a phone."""
     size, root = page.viewport_size or WIDE, "document.documentElement"
     faults = find_violations(page)
+    if page.locator("h1").count() != 1:
+        faults.append("not one heading of the first level")
     page.set_viewport_size(PHONE)
     page.evaluate(f"{root}.setAttribute('data-bs-theme', 'dark')")
     faults += [f"dark: {each}" for each in find_violations(page, "color-contrast", "scrollable-region-focusable")]
@@ -247,7 +249,7 @@ def find_faults(page: Page) -> list[str]:
 
 
 def weigh(page: Page, text: str) -> int:
-    """The bytes of a page with this text and all that it loads, after gzip."""
+    """The bytes of a page with this text, after gzip, and of all that it loads, as they are sent."""
     files = dict.fromkeys(re.findall(r'(?:src|href)="(/static/[^"]+)"', text))
     return len(gzip.compress(text.encode())) + sum(_weigh_file(page, path) for path in files)
 
@@ -257,5 +259,5 @@ _WEIGHTS: Final[dict[str, int]] = {}
 
 def _weigh_file(page: Page, path: str) -> int:
     if path not in _WEIGHTS:
-        _WEIGHTS[path] = len(gzip.compress(page.request.get(path).body()))
+        _WEIGHTS[path] = int(page.request.get(path).headers["content-length"])
     return _WEIGHTS[path]

@@ -5,7 +5,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.console_browser.browser_scene import House, Site, listen, serve
 from tests.web.api_scene import fill, open_api
@@ -20,6 +20,9 @@ HOW_TO_GET_CHROMIUM = (
     "no Chromium: apt-get install chromium fonts-wqy-microhei (as root, `make test` does it),"
     " or say in CHROMIUM where one is"
 )
+
+
+expect.set_options(timeout=15_000)  # a busy machine is slow
 
 
 def open_chromium(playwright: Playwright) -> Browser:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -26,6 +28,7 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_compress: Final = lru_cache(32)(gzip.compress)
 _YEAR_S: Final = 31_536_000
 _NO_FILTER: Final = frozenset({"cursor", "order"})
 NAVIGATION: Final = (
@@ -114,6 +117,11 @@ def _protect(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "same-origin"
     if request.endpoint == "console.static" and response.status_code < HTTPStatus.BAD_REQUEST:
         response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
+        response.headers["Vary"] = "Accept-Encoding"
+        if response.status_code == HTTPStatus.OK and request.accept_encodings.quality("gzip"):
+            response.direct_passthrough = False
+            response.set_data(_compress(response.get_data()))
+            response.content_encoding = "gzip"
     else:
         response.headers["Vary"] = "Cookie, HX-Request"
     return response
