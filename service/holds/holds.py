@@ -7,16 +7,16 @@ order only lets the files be shown as held.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from service.audit.checks import BadOrder, check_app, check_pattern, check_reason
+from service.audit.checks import BadOrder, check_app, check_numbers, check_pattern, check_reason
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.database import Database, Transaction
 from service.files.actions_store import find_open, flag_covered
-from service.files.store import find_file
+from service.files.store import find_file, find_files
 from service.holds import store
 from service.leader.leader import Leader
 from service.model import Actor, FileState, Hold, MediaFile, NoSuchThing, NotPossible
@@ -86,41 +86,78 @@ def place_hold(  # noqa: PLR0913  (what a hold is made of, each by its own name)
     Returns the number of the hold, and that of the order. Its result: `files` that it covers, `unknown_stream` of them
     because their stream is not known, and `open_calls` (`count`, and the first `files`), which cannot be called back.
     """
-    check_reason(reason)
+    _check(reason, until, now)
     if (file is None) == (stream_pattern is None):
         raise BadOrder("file", "a hold names either one file or a stream pattern")
-    if until is not None and until.tzinfo is None:
-        raise BadOrder("until", "the end of the hold has no time zone: write for example 2026-12-31T18:00:00Z")
-    if until is not None and until <= now:
-        raise BadOrder("until", f"the hold would already be over: {format_moment(until)} is in the past")
     if stream_pattern is not None:
         check_pattern(stream_pattern)
         check_app(app_id, known_apps)
 
     def place(tx: Transaction) -> tuple[int, int]:
         target = {"app_id": app_id} if file is None else _find_target(tx, file, app_id)
-        facts: dict[str, Any] = {"stream_pattern": stream_pattern, "reason": reason.strip(), "until": until} | target
-        hold = Hold(0, **facts, placed_at=now, placed_by=actor.name, through=actor.through)
-        number = store.add_hold(tx, hold)
-        # Known only now: by the time that the order is applied, the answer may be there.
-        payload = {"hold": number, "open": find_open(tx, hold)}
-        return number, _place_order(tx, actor, OrderKind.HOLD, hold, payload, now)
+        return _place(tx, actor, target | {"stream_pattern": stream_pattern, "reason": reason, "until": until}, now)
 
     return database.transact(place)
 
 
+def hold_files(
+    database: Database, actor: Actor, files: Sequence[int], *, reason: str, until: datetime | None, now: datetime
+) -> int:
+    """Hold files, each with a hold of its own: all, or none if one cannot be held. The number of the last order."""
+    _check(reason, until, now)
+    wanted = check_numbers(files)
+
+    def place(tx: Transaction) -> int:
+        targets = [_find_target(tx, number, None) | {"reason": reason, "until": until} for number in wanted]
+        return [_place(tx, actor, target, now)[1] for target in targets][-1]
+
+    return database.transact(place)
+
+
+def _check(reason: str, until: datetime | None, now: datetime) -> None:
+    check_reason(reason)
+    if until is not None and until.tzinfo is None:
+        raise BadOrder("until", "the end of the hold has no time zone: write for example 2026-12-31T18:00:00Z")
+    if until is not None and until <= now:
+        raise BadOrder("until", f"the hold would already be over: {format_moment(until)} is in the past")
+
+
+def _place(tx: Transaction, actor: Actor, facts: dict[str, Any], now: datetime) -> tuple[int, int]:
+    facts |= {"reason": facts["reason"].strip(), "placed_at": now, "placed_by": actor.name, "through": actor.through}
+    hold = Hold(0, **facts)
+    number = store.add_hold(tx, hold)
+    # Known only now: by the time that the order is applied, the answer may be there.
+    payload = {"hold": number, "open": find_open(tx, hold)}
+    return number, _place_order(tx, actor, OrderKind.HOLD, hold, payload, now)
+
+
 def release_hold(database: Database, actor: Actor, number: int, now: datetime) -> int:
     """End a hold; returns the number of the order, whose result is as that of placing it, without open calls."""
+    return database.transact(lambda tx: _release(tx, actor, number, now))
+
+
+def release_files(database: Database, actor: Actor, numbers: Sequence[int], now: datetime) -> int:
+    """End every hold that names one of these files itself; those on streams stay. The number of the last order."""
+    wanted = check_numbers(numbers)
 
     def release(tx: Transaction) -> int:
-        hold = store.find_hold(tx, number)
-        if hold is None:
-            raise NoSuchThing(f"there is no hold {number}: see `zego-retention holds list`")
-        if not store.release_hold(tx, number, actor.name, now):
-            raise NotPossible(f"hold {number} was released already: see `zego-retention holds list`")
-        return _place_order(tx, actor, OrderKind.RELEASE, hold, {"hold": number}, now)
+        files = {(file.app_id, file.vendor, file.file_id) for file in find_files(tx, wanted).values()}
+        holds = store.list_holds(tx, only_standing=True)
+        named = [hold.id for hold in holds if (hold.app_id, hold.vendor, hold.file_id) in files]
+        if not named:
+            raise NotPossible("no hold names one of these files itself; holds on streams are released one by one")
+        return [_release(tx, actor, number, now) for number in named][-1]
 
     return database.transact(release)
+
+
+def _release(tx: Transaction, actor: Actor, number: int, now: datetime) -> int:
+    hold = store.find_hold(tx, number)
+    if hold is None:
+        raise NoSuchThing(f"there is no hold {number}: see `zego-retention holds list`")
+    if not store.release_hold(tx, number, actor.name, now):
+        raise NotPossible(f"hold {number} was released already: see `zego-retention holds list`")
+    return _place_order(tx, actor, OrderKind.RELEASE, hold, {"hold": number}, now)
 
 
 def apply_hold(tx: Transaction, order: Order, after: int, result: dict[str, Any]) -> Step:

@@ -64,7 +64,7 @@ FROM media_files
 
 
 def measure_pages(bench: Bench) -> None:
-    """The slowest of 30 views of each page, but for the one that counts; beside the same at few files."""
+    """The p95 of 30 views of each page, once the figures are counted; beside the same at few files."""
     found = {count: _measure(bench, count) for count in (_SMALL, bench.pick(100_000, _MILLION))}
     few, many = found.values()
     for page, (middle, most, first) in many.items():
@@ -87,6 +87,10 @@ def _measure(bench: Bench, count: int) -> dict[str, tuple[float, float, float]]:
     app = create_app(load_settings(house.settings(url, 1, ADMIN_TOKEN=_TOKEN)))
     client = app.test_client()
     client.post("/sign-in", data={"name": "", "password": _TOKEN})
+    began = time.monotonic()
+    while "being counted" in client.get("/").text:
+        time.sleep(1)
+    print(f"{bench.kind}: the figures of {count:,} files were there after {time.monotonic() - began:.1f} s")
     measured = {page: _look(client, page.format(last=count - 7)) for page in _PAGES}
     app.extensions["zego-retention"].close()
     bench.drop(url)

@@ -68,6 +68,50 @@ def test_a_hold_placed_on_a_file_is_in_the_audit_with_the_persons_name(console: 
     assert world.state("a") is FileState.SCHEDULED
 
 
+def test_several_files_are_held_and_released_at_once(console: Console) -> None:
+    world, operator = console.api.world, console.operator
+    world.keep("30d")
+    world.add(4)
+    page = operator.get("/files?state=scheduled&order=1")
+    assert page.count('type="checkbox" name="files"') == 4
+    assert 'name="back" value="/files?state=scheduled"' in page
+    assert 'name="files"' not in console.viewer.get("/files")
+    wanted: dict[str, Any] = {"files": ["1", "3"], "back": "/files?state=scheduled"}
+    operator.get("/files")
+    answer = operator.post("/do/hold_some_files", reason="a question", status=303, **wanted)
+    assert "applied" in operator.get(answer.location)
+    assert world.states()[FileState.HELD] == ["file-00000", "file-00002"]
+    assert [hold["reason"] for hold in console.api.walk("/holds")] == ["a question"] * 2
+    operator.post("/do/release_some_files", status=303, **wanted)
+    assert world.states()[FileState.SCHEDULED] == [f"file-{number:05}" for number in range(4)]
+    assert "no hold names one of these files" in operator.post("/do/release_some_files", status=409, **wanted).text
+
+
+def test_of_several_files_all_or_none_are_changed(console: Console) -> None:
+    world, operator = console.api.world, console.operator
+    world.keep("30d")
+    world.add(2)
+    world.send("late", now=world.clock() - timedelta(hours=2))
+    operator.get("/files")
+    for name, files in (("confirm_files", ["1", "3"]), ("retry_files", ["1"]), ("hold_some_files", ["2", "9"])):
+        assert operator.post(f"/do/{name}", files=files, reason="x").status_code in (404, 409)
+        assert "no file is named" in operator.post(f"/do/{name}", reason="x", status=409).text
+    assert console.api.walk("/holds") == []
+    assert world.state("late") is FileState.UNCONFIRMED
+    assert operator.post("/do/hold_some_files", files=[*map(str, range(1, 102))], reason="x").status_code == 422
+    operator.post("/do/confirm_files", files=["3"], status=303)
+    assert world.state("late") is FileState.SCHEDULED
+
+
+def test_all_of_a_stream_is_held_from_one_file(console: Console) -> None:
+    world, operator = console.api.world, console.operator
+    world.keep("30d")
+    world.add(3, stream_id="lesson-1")
+    assert 'name="stream_pattern" value="lesson-1"' in operator.get("/files/2")
+    operator.post("/do/place_new_hold", stream_pattern="lesson-1", app_id=APP, reason="x", back="/files/2", status=303)
+    assert len(world.states()[FileState.HELD]) == 3
+
+
 def test_an_order_that_cannot_be_is_refused_in_words(console: Console) -> None:
     console.api.world.keep("1d")
     assert (

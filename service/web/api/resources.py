@@ -17,7 +17,7 @@ from service.audit.tokens import make_token, revoke_token
 from service.callbacks.replay import place_replay
 from service.files import actions
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
-from service.holds.holds import place_hold, release_hold
+from service.holds.holds import hold_files, place_hold, release_files, release_hold
 from service.listing.reconcile import place_reconcile
 from service.listing.store import Listing
 from service.model import NoSuchThing, Role, Vendor, Verdict
@@ -46,6 +46,7 @@ _RULES = '[[rules]]\nname = "trial rooms"\nmatch = { stream = "trial-*" }\nkeep 
 RulesText = Annotated[str, Field(min_length=1, max_length=100_000, examples=[_RULES])]
 _STREAMS = {"app_id": AppId | None, "stream_pattern": Pattern | None, "reason": Reason}
 _ERASED: dict[str, Any] = {"files": (Annotated[list[Number], Field(max_length=MAX_FILES)], []), **_STREAMS}
+_SOME: tuple[Any, list[int]] = (Annotated[list[Number], Field(max_length=100)], [])
 _EXPECTED = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`files` of the preview")]
 _HEAD = Annotated[str, Field(pattern=r"^[0-9]{1,19}:[0-9a-f]{64}$", description="A head that was noted earlier")]
 
@@ -143,6 +144,30 @@ def retry_file(call: Call) -> int:
 def confirm_file(call: Call) -> int:
     """Confirm an unconfirmed file: from now on the rules decide it."""
     return actions.confirm_files(call.database, call.actor, [call.number], call.now)
+
+
+@post("/files/retry", Role.OPERATOR, body={"files": _SOME})
+def retry_files(call: Call) -> int:
+    """Retry up to 100 files: all of them, or none if one cannot be."""
+    return actions.retry_files(call.database, call.actor, call.body["files"], call.now)
+
+
+@post("/files/confirm", Role.OPERATOR, body={"files": _SOME})
+def confirm_files(call: Call) -> int:
+    """Confirm up to 100 unconfirmed files: all of them, or none if one cannot be."""
+    return actions.confirm_files(call.database, call.actor, call.body["files"], call.now)
+
+
+@post("/files/hold", Role.OPERATOR, body={"files": _SOME, "reason": Reason, "until": Moment | None})
+def hold_some_files(call: Call) -> int:
+    """Hold up to 100 files, each with a hold of its own: all of them, or none if one cannot be."""
+    return hold_files(call.database, call.actor, **call.body, now=call.now)
+
+
+@post("/files/release", Role.OPERATOR, body={"files": _SOME})
+def release_some_files(call: Call) -> int:
+    """End the holds that name one of up to 100 files itself; holds on streams stay."""
+    return release_files(call.database, call.actor, call.body["files"], call.now)
 
 
 @post(

@@ -42,7 +42,7 @@ FIGURES_FRESH_S: Final = 60.0
 """How long figures are shown to everybody before the inventory is counted again."""
 
 _MAX_INVENTORY_WAIT_S: Final = 1.0
-_MAX_FIRST_LOOK_S: Final = 5.0
+_MAX_FIRST_LOOK_S: Final = 3.0
 _MAX_LOOK_S: Final = 0.2
 _REFUSALS: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
@@ -128,14 +128,17 @@ class Backend:
 
         A thread beside the pages counts them, for a twentieth of the time at most.
         """
+        wait_s = _MAX_LOOK_S
         with self._starting:
             kept, counting = self._figures.get(name), self._counting.get(name)
+            if kept is None and counting is None:
+                wait_s = _MAX_FIRST_LOOK_S
             if counting is None and (kept is None or time.monotonic() >= kept[0]):
                 counting = threading.Thread(target=self._count, args=(name, make), daemon=True)
                 self._counting[name] = counting
                 counting.start()
         if counting is not None:
-            counting.join(_MAX_FIRST_LOOK_S if kept is None else _MAX_LOOK_S)
+            counting.join(wait_s)
             kept = self._figures.get(name)
         return None if kept is None else kept[1]
 

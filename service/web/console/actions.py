@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from http import HTTPStatus
-from typing import Any, Final, get_origin
+from typing import Annotated, Any, Final, get_origin
 
 from flask import abort, g, redirect, render_template, request
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.audit.order import Order
@@ -17,6 +17,7 @@ from service.model import NotPossible, Role
 from service.preview.make import PreviewNeeded
 from service.rules.file import RulesError
 from service.views.audit import NewToken
+from service.views.form import read_number
 from service.views.rules import Preview
 from service.web.api.resources import RulesInForce
 from service.web.api.routes import ROUTES, Call, Route
@@ -46,12 +47,16 @@ def act(name: str, numbered: int) -> AnyResponse | str:
 def _read_form(route: Route) -> dict[str, Any]:
     if route.body is None:
         return {}
-    given: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    numbers: dict[str, list[int]] = {}
     for name, field in route.body.model_fields.items():
         texts = [text.replace("\r\n", "\n") for text in request.form.getlist(name) if text.strip()]
-        if texts:
-            given[name] = texts if get_origin(field.annotation) is list else texts[0]
-    return dict(route.body.model_validate_strings(given))
+        if get_origin(field.annotation) is list:
+            kind: Any = Annotated[field.annotation, *field.metadata]
+            numbers[name] = TypeAdapter(kind).validate_python([read_number(text) for text in texts])
+        elif texts:
+            given[name] = texts[0]
+    return dict(route.body.model_validate_strings(given)) | numbers
 
 
 def _follow(answer: Any, call: Call, back: str) -> AnyResponse | str:  # noqa: ANN401  (whatever a route answers)
@@ -85,7 +90,8 @@ def explain_refusals(show: Callable[..., tuple[str, int]]) -> None:
     def refuse_form(error: ValidationError) -> tuple[str, int]:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field, text = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        return show(f"{_(field.replace('_', ' '))}: {translate_sentence(text)}", HTTPStatus.UNPROCESSABLE_ENTITY)
+        name = f"{_(field.replace('_', ' '))}: " if field else ""
+        return show(f"{name}{translate_sentence(text)}", HTTPStatus.UNPROCESSABLE_ENTITY)
 
     console.register_error_handler(NotPossible, refuse)
     console.register_error_handler(RulesError, lambda error: show(str(error), HTTPStatus.UNPROCESSABLE_ENTITY))

@@ -30,7 +30,6 @@ _POLICY: Final = (
 )
 _compress: Final = lru_cache(32)(gzip.compress)
 _YEAR_S: Final = 31_536_000
-_NO_FILTER: Final = frozenset({"cursor", "order"})
 NAVIGATION: Final = (
     ("", "Overview"),
     ("files", "Files"),
@@ -74,7 +73,7 @@ def list_globals() -> dict[str, object]:
         "badge": looks.badge,
         "moment": looks.moment,
         "facts": list_facts,
-        "filter_of": lambda given: {name: text for name, text in given.items() if text and name not in _NO_FILTER},
+        "filter_of": lambda given, *but: {name: text for name, text in given.items() if text and name not in but},
         "navigation": NAVIGATION,
         "languages": LANGUAGES,
         "version": __version__,
