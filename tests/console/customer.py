@@ -211,4 +211,7 @@ def _end(world: World, chance: random.Random) -> None:
             world.announce(f"rec-95{hour:03}", stream=f"lesson-{hour}", **secret)
         clock.move(minutes=17)
     world.catch_up()
-    service.leader.renew()
+    world.sweep(Trigger.SCHEDULE)
+    service.leader.release()  # and lead anew: a sign of life
+    assert service.leader.try_to_lead()
+    service.take_over()

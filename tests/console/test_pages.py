@@ -161,3 +161,11 @@ def test_static_files_are_compressed_for_who_can_read_that(lasting_console: Cons
         etag = small.headers["ETag"]
     with client.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": etag}) as again:
         assert again.status_code == 304
+
+
+def test_an_ended_file_is_offered_no_retry(eventful_console: Console) -> None:
+    with eventful_console.api.world.database.read() as tx:
+        query = "SELECT min(id) FROM media_files WHERE state = 'deleted' AND attempts > 1"
+        number = tx.exec_driver_sql(query).scalar_one()
+    assert number
+    assert "/do/retry_file" not in eventful_console.admin.get(f"/files/{number}")

@@ -64,7 +64,7 @@ def main() -> None:
                 site.close_pages()
             page = site.open(viewport={"width": 1200, "height": 860})
             for name, path in _FOR_README.items():
-                take(page, path.format(**numbers), FOLDER / "readme", name, full_page=False)
+                take(page, path.format(**numbers), FOLDER / "readme", name)
             site.close_pages()
         with open_api(urls[1]) as api, serve(api.app, listener) as origin:
             site = Site(browser, api.world, origin)
@@ -83,7 +83,7 @@ def find_examples(database: Database) -> dict[str, int]:
     return numbers | {"deleted": max(deleted, key=lambda file: (file.attempts, file.id)).id}
 
 
-def take(page: Page, path: str, folder: Path, name: str = "", *, full_page: bool = True) -> None:
+def take(page: Page, path: str, folder: Path, name: str = "") -> None:
     """Go to a page, wait for what it loads, and take its picture."""
     folder.mkdir(parents=True, exist_ok=True)
     answer = page.request.get(path)
@@ -96,8 +96,10 @@ def take(page: Page, path: str, folder: Path, name: str = "", *, full_page: bool
             with page.expect_response("**/rules/try"):
                 page.locator("#keep-0").fill("3d")
             page.wait_for_timeout(200)
+        if name:
+            page.evaluate("document.querySelectorAll('fieldset details').forEach((each) => (each.open = false))")
     name = name or re.sub(r"\W+", "-", path).strip("-") or "overview"
-    page.screenshot(path=folder / f"{name}.png", full_page=full_page, animations="disabled")
+    page.screenshot(path=folder / f"{name}.png", full_page=True, animations="disabled")
 
 
 def _drop(*_args: object) -> str:
