@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
+from service.holds.holds import place_hold
 from service.web.console.build import add_console
 from tests.console_browser.browser_scene import MAX_WEIGHT, find_faults, weigh
+from tests.world import APP, TESTER
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -92,6 +94,28 @@ def test_what_a_click_shows(house: House) -> None:
     page.goto("/files/999")
     expect(page.locator("main")).to_contain_text("404")
     assert not find_faults(page)
+
+
+ODD = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a" * 255, "a" + "\u0301" * 120, "شارع" * 30]
+
+
+def test_what_strangers_call_their_streams_is_text_and_breaks_no_page(house: House) -> None:
+    site = house.start()
+    world = site.world
+    world.keep("30d")
+    for number, stream in enumerate(ODD, 1):
+        world.send(f"odd-{number}", stream=stream)
+    hold: dict[str, Any] = {"app_id": APP, "stream_pattern": ODD[2]}
+    place_hold(world.database, TESTER, reason="w" * 300, now=world.clock(), known_apps=[APP], **hold)
+    world.catch_up()
+    page = site.open()
+    for number, stream in enumerate(ODD, 1):
+        page.goto(f"/files/{number}")
+        assert stream in page.locator("h1").inner_text()
+        assert not find_faults(page)
+    for path in ("/files", "/callbacks/1", "/callbacks/3", "/holds", "/holds/1", "/audit", "/"):
+        page.goto(path)
+        assert not find_faults(page), path
 
 
 @pytest.mark.parametrize("path", ["/files", "/rules/edit", "/people"])
