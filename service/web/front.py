@@ -28,6 +28,10 @@ THREADS: Final = 16
 _THREADS_OF_PROBES: Final = 2
 _PROBES: Final = frozenset({"/readyz"})
 _MAX_WAIT_S: Final = 0.2
+_SIGN_INS: Final = 2
+_MAX_SIGN_IN_WAIT_S: Final = 5.0
+"""Checking a password takes long: a crowd waits for it here, without holding threads that others need."""
+
 _MAX_STALL_S: Final = 60
 GONE: Final = "zego-retention.gone"
 """What is set in the scope of a request once nobody reads its answer any more: the answer then ends early."""
@@ -63,9 +67,10 @@ class Front:
         wsgi: Any = app
         self._inbox = inbox
         self._count = count
-        self._others: Any = WSGIMiddleware(wsgi, workers=THREADS)
+        self._others: Any = WSGIMiddleware(wsgi, workers=THREADS + _SIGN_INS)
         self._probes: Any = WSGIMiddleware(wsgi, workers=_THREADS_OF_PROBES)
         self._places = asyncio.Semaphore(THREADS)
+        self._sign_ins = asyncio.Semaphore(_SIGN_INS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -93,12 +98,13 @@ class Front:
 
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to a thread once it has arrived whole: no slow client holds one."""
+        signs_in = scope["path"] == "/sign-in" and scope["method"] == "POST"
         try:
-            raw = await _read_body(receive, api.MAX_BODY_BYTES)
+            raw = await _read_body(receive, MAX_BODY_BYTES if signs_in else api.MAX_BODY_BYTES)
         except ClientDisconnected:
             return
         except RequestEntityTooLarge:
-            await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body has at most 1 MiB"))
+            await _send(send, problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large"))
             return
         headers = [(name, value) for name, value in scope["headers"] if name not in _FRAMING]
         gone = threading.Event()
@@ -110,9 +116,10 @@ class Front:
         if scope["path"] in _PROBES:
             await self._probes(whole, receive_whole, send)
             return
+        places, wait_s = (self._sign_ins, _MAX_SIGN_IN_WAIT_S) if signs_in else (self._places, _MAX_WAIT_S)
         try:
-            async with asyncio.timeout(_MAX_WAIT_S):
-                await self._places.acquire()
+            async with asyncio.timeout(wait_s):
+                await places.acquire()
         except TimeoutError:
             busy = "too many requests at once: ask again"
             await _send(send, problem(HTTPStatus.SERVICE_UNAVAILABLE, busy))
@@ -122,7 +129,7 @@ class Front:
             await self._others(whole, receive_whole, _drop_when_stalled(send, gone))
         finally:
             watching.cancel()
-            self._places.release()
+            places.release()
 
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})

@@ -31,11 +31,17 @@ def serve_callbacks(report: Connection, url: str, port: int, max_idle_s: int | N
     writer = Writer(database)
     app = Flask("a test", static_folder=None)
     app.add_url_rule("/slow", view_func=wait, endpoint="slow")
+    app.add_url_rule("/sign-in", view_func=check, endpoint="check", methods=["POST"])
     front = Front(app, Inbox(database, writer, {APP: [SECRET]}, lambda: START), lambda *_: None)
     more = {} if max_idle_s is None else {"max_idle_s": max_idle_s}
     serve(front, listen, bind(listen), **more)
     writer.stop()
     report.send("ended")
+
+
+def check() -> str:
+    time.sleep(0.1)
+    return "checked"
 
 
 def wait() -> str:

@@ -180,6 +180,16 @@ def test_other_routes_hold_no_more_than_their_threads(server: tuple[Child, int],
     assert ask(port, "GET", "/slow")[0] == 200, "the threads are given back"
 
 
+def test_a_crowd_that_signs_in_gets_in_and_holds_no_threads_of_others(server: tuple[Child, int], scene: Scene) -> None:
+    _, port = server
+    with ThreadPoolExecutor(3 * THREADS) as pool:
+        crowd = [pool.submit(ask, port, "POST", "/sign-in", b"") for _ in range(2 * THREADS)]
+        others = [pool.submit(ask, port, "GET", "/slow") for _ in range(THREADS)]
+        assert send(port, scene, 1) == 200
+        assert {each.result()[0] for each in others} == {200}
+        assert {each.result()[0] for each in crowd} == {200}
+
+
 def test_an_address_that_cannot_be_had_is_said_in_one_line(free_port: int) -> None:
     listen = Listen("127.0.0.1", free_port)
     sockets = bind(Listen("localhost", free_port))

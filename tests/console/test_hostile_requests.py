@@ -88,21 +88,6 @@ def test_guesses_that_are_sent_at_once_are_no_more_than_those_one_by_one(console
     assert "too many wrong passwords" in guess(15)
 
 
-def test_a_crowd_that_signs_in_leaves_threads_to_others_and_gets_in(console: Console) -> None:
-    console.person(Role.OPERATOR)
-
-    def sign_in(_: int) -> int:
-        return (
-            console.api.app.test_client().post("/sign-in", data={"name": "operator", "password": PASSWORD}).status_code
-        )
-
-    with ThreadPoolExecutor(30) as pool:
-        answers = list(pool.map(sign_in, range(30)))
-    assert set(answers) <= {303, 401}
-    assert answers.count(303) >= 8
-    assert sign_in(0) == 303, "nobody is locked out for that"
-
-
 def test_another_token_ends_the_sessions_of_the_one_before(database_url: str) -> None:
     kept: Cookie | None = None
     for token, status in ((ADMIN_TOKEN, 302), (f"new-{ADMIN_TOKEN}", 302), (ADMIN_TOKEN, 200)):
