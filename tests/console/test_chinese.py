@@ -245,3 +245,13 @@ def test_a_hostile_text_takes_no_time(text: str) -> None:
     for long in (text * 700, f"app 1: {text * 400}", f'its stream "{text * 400}" does not match "x"'):
         _translate("zh", long)
     assert time.process_time() - started < 2
+
+
+def test_the_report_says_what_came_of_files_in_chinese(eventful_console: Console) -> None:
+    browser = eventful_console.open()
+    eventful_console.person(Role.ADMIN)
+    browser.sign_in("admin")
+    browser.client.set_cookie("zego_retention_language", "zh")
+    page = browser.client.get("/report").text
+    assert "已删除" in page
+    assert ">deleted<" not in page

@@ -54,7 +54,7 @@ def main() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         with open_customer(urls[0]) as console, serve(console.api.app, listener) as origin:
             numbers = find_examples(console.api.world.database)
-            paths = [*list_pages(), *(f"/files/{number}" for number in numbers.values()), "/runs/32", "/previews/3"]
+            paths = [*list_pages(), *(f"/files/{number}" for number in numbers.values()), "/runs/33", "/previews/3"]
             site = Site(browser, console.api.world, origin)
             for look, options in LOOKS.items():
                 page = site.open(**options)

@@ -199,7 +199,7 @@ def rows_of_totals(totals: Sequence[DeletionTotal]) -> list[list[object]]:
     """Totals as the cells of a report."""
     hours_and_size = ((number(each.duration_s / 3600), size(each.size_bytes)) for each in totals)
     cells = rows_of(totals, "outcome", "app_id", "rule", "revision", "files")
-    return [[*row, *more] for row, more in zip(cells, hours_and_size, strict=True)]
+    return [[gettext(str(row[0])), *row[1:], *more] for row, more in zip(cells, hours_and_size, strict=True)]
 
 
 def days_of(counts: Sequence[int]) -> list[tuple[str, str, int]]:
