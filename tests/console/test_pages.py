@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ PAGES = [
     "/rules/edit",
     "/apps",
     "/people",
+    "/report",
     "/previews/1",
     *(f"/{path}" for path in SECTIONS),
     *(f"/{path}/1" for path in SECTIONS),
@@ -169,3 +171,24 @@ def test_an_ended_file_is_offered_no_retry(eventful_console: Console) -> None:
         number = tx.exec_driver_sql(query).scalar_one()
     assert number
     assert "/do/retry_file" not in eventful_console.admin.get(f"/files/{number}")
+
+
+def test_only_numbers_of_files_lead_to_files(lasting_console: Console) -> None:
+    page = lasting_console.viewer.get("/files")
+    assert "file-00000" in page
+    assert 'href="/files/file-' not in page
+    assert 'href="/files/31"' in lasting_console.viewer.get("/callbacks") + lasting_console.viewer.get("/holds")
+
+
+def test_the_overview_says_what_holds_keep_and_what_deleting_freed(console: Console) -> None:
+    world = console.api.world
+    world.keep("30d")
+    world.add(2, age=timedelta(days=40), duration_s=3600.0, size_bytes=10**9)
+    world.add(1, prefix="held", age=timedelta(days=1), stream_id="x", duration_s=7200.0, size_bytes=3 * 10**9)
+    world.sweep()
+    console.operator.post("/do/place_new_hold", file="3", reason="x", back="/")
+    page = " ".join(console.viewer.get("/").split())
+    assert '<a class="text-reset" href="/report">2.0 GB</a></div> <div class="text-secondary small">2 h, in 30' in page
+    assert '<a class="text-reset" href="/files?state=held">3.0 GB</a></div> <div class="text-secondary' in page
+    for text in ("deleted on this day", "due now", "will be deleted on this day", "Counted"):
+        assert text in page

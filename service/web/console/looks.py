@@ -82,9 +82,9 @@ def size(count: float) -> str:
     return re.sub(" Bytes?$", " B", humanize.naturalsize(count))
 
 
-def hours_and_size(hours: float | None, count: int) -> str:
-    """How much recordings hold."""
-    return f"{number(round(hours or 0))} h · {size(count)}"
+def hours(count: float | None) -> str:
+    """Hours of recording."""
+    return f"{number(round(count or 0))} h"
 
 
 def span(seconds: float) -> str:
