@@ -11,9 +11,13 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from service.units import format_duration, parse_duration
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRIAL: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _FIELDS: Final = 5
+_OFF: Final = "off"
+_EVERY: Final = "every "
 _RUN_UP: Final = timedelta(hours=26)
 """Longer than any jump that a clock of a time zone has made (a whole day, in Samoa)."""
 
@@ -64,3 +68,22 @@ class Cron:
 
 
 Slots: TypeAlias = Every | Cron
+
+
+def describe_slots(slots: Slots | None) -> str:
+    """When sweeps start, for people and for `read_slots`: `every 15m`, `30 3 * * * Asia/Shanghai`, `off`."""
+    if slots is None:
+        return _OFF
+    if isinstance(slots, Every):
+        return f"{_EVERY}{format_duration(slots.period)}"
+    return f"{' '.join(slots.expression.split())} {slots.timezone.key}"
+
+
+def read_slots(text: str) -> Slots | None:
+    """What `describe_slots` wrote."""
+    if text == _OFF:
+        return None
+    if text.startswith(_EVERY):
+        return Every(parse_duration(text.removeprefix(_EVERY)))
+    expression, _, zone = text.rpartition(" ")
+    return Cron(expression, ZoneInfo(zone))

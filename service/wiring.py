@@ -22,12 +22,13 @@ from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
 from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.policy import DecidingLoop, PolicyReader
-from service.health.checks import COMMAND
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader
+from service.leader.store import COMMAND
 from service.listing.reconcile import Reconciler
 from service.orders import ApplyOrders, CatchUp, Handler, take_over
 from service.rules.store import apply_revision, ensure_first_rules
+from service.schedule import describe_slots
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
@@ -63,7 +64,8 @@ class Service:
         """`sleep` waits for seconds; `calls_per_second` is a pace for all apps instead of the settings'."""
         self.settings, self.now, self.sleep = settings, now, sleep
         self.database = database = Database(settings.database_url, settings.database_connections)
-        self.leader = leader = Leader(database, f"{socket.gethostname()}/{os.getpid()}", settings.claim_lease, now)
+        name, schedule = f"{socket.gethostname()}/{os.getpid()}", describe_slots(settings.sweep_slots)
+        self.leader = leader = Leader(database, name, settings.claim_lease, now, schedule)
         self.reader = reader = PolicyReader()
         self.clients = {
             app.app_id: ZegoClient(

@@ -42,8 +42,7 @@ def show_files(invocation: Invocation, *, ids: tuple[int, ...]) -> None:
 
 def explain(invocation: Invocation, *, number: int) -> None:
     service, now = invocation.service, invocation.now()
-    sweeps = service.settings.sweep_slots is not None
-    found = explain_file(service.database, service.reader, number, now, sweeps=sweeps)
+    found = explain_file(service.database, service.reader, number, now, service.settings)
     if shown_as_json(invocation, found):
         return
     file, applied, decided_by = found.file, found.applied, None

@@ -27,8 +27,8 @@ from rich.text import Text
 from service.cli.show import describe_counts, show, show_table
 from service.demo.recordings import NOT_STORED, RECORDINGS, RULES, SHAPES, TROUBLES, Recording
 from service.filters import FileFilter
-from service.health.checks import COMMAND
 from service.holds.holds import place_hold
+from service.leader.store import COMMAND
 from service.logs import configure_logging
 from service.model import END_STATES, Actor, FileState, Role, Vendor
 from service.people.people import add_person

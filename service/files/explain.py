@@ -58,9 +58,12 @@ def explain_file(
         policy, decided = reader.read(tx, [file]), file
         if file.state is not FileState.DELETING:
             decided = policy.decide_file(file._replace(decide_again=True), now)
+        if decided.state is FileState.SCHEDULED and file.state is FileState.UNCONFIRMED and file.confirmed_at is None:
+            decided = decided._replace(state=file.state, state_reason=file.state_reason)  # by the setting CONFIRM
         holds = tuple(policy.holds.iterate(file, now))
         erasure = None if file.erasure_id is None else policy.erasures[file.erasure_id]
-        latest = None if erasure else _find_rank(tx, policy, decided, now)
+        is_ranked = erasure is None and decided.state is FileState.SCHEDULED
+        latest = _find_rank(tx, policy, decided, now) if is_ranked else None
         return Explanation(
             file,
             decided,
@@ -93,7 +96,7 @@ def _explain_end(tx: Transaction, file: MediaFile) -> Explanation:
 
 
 def _find_rank(tx: Transaction, policy: Policy, file: MediaFile, now: datetime) -> str | None:
-    """Why its rank keeps a file, if it does."""
+    """Why its rank keeps a file that nothing else keeps, if it does."""
     rule = policy.rules.find_rule(file.rule)
     if rule is None or rule.keep_latest is None or file.due_at is None or not file.stream_id:
         return None
@@ -111,8 +114,7 @@ def _describe_next(
         return f"nothing, until `zego-retention files retry {file.id}`"
     if decided.state is FileState.HELD:
         return f"nothing, until {' and '.join(map(_describe_end, holds)) or 'the holds can be checked'}"
-    is_unconfirmed_by_setting = file.state is FileState.UNCONFIRMED and file.confirmed_at is None
-    if decided.state is FileState.UNCONFIRMED or is_unconfirmed_by_setting:
+    if decided.state is FileState.UNCONFIRMED:
         return f"nothing, until a listing shows it or `zego-retention files confirm {file.id}`"
     if decided.state is FileState.SCHEDULED and decided.call_after is not None and latest is None:
         at = describe_moment(max(decided.call_after, now))

@@ -13,11 +13,11 @@ from service.database import Transaction
 from service.files.store import IS_FLAGGED, count_by_state
 from service.health import store
 from service.leader.leader import is_dead
-from service.leader.store import find_leader
+from service.leader.store import LeaderRow, find_leader
 from service.listing.store import ENDED, ListingState, find_newest
 from service.model import FileState, Verdict
 from service.rules.store import find_current, keep_differs
-from service.schedule import Slots
+from service.schedule import Slots, describe_slots, read_slots
 from service.settings import Settings
 from service.settings.values import CALLBACK_PATH
 from service.sweep.claim_store import count_overdue
@@ -45,9 +45,6 @@ class Check(NamedTuple):
     text: str
     fix: str = ""
 
-
-COMMAND: Final = " (a command)"
-"""How the name of a leader ends that is no worker, but a command that leads for as long as it runs."""
 
 # Trouble with callbacks that lie a day back is a note only: anybody can send them, and nobody can take them back.
 _RECENT: Final = timedelta(days=1)
@@ -158,11 +155,14 @@ def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Find
 
 def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
     """Whether a worker leads, and its sweeps are in time: at most two slots and the lease late."""
-    slots, lease = settings.sweep_slots, settings.claim_lease
-    leader, last = find_leader(tx), store.find_last_sweep(tx)
-    seen_at = leader.renewed_at if leader else None
-    is_worker = leader is not None and leader.holder and not leader.holder.endswith(COMMAND)
-    if leader is None or seen_at is None or not is_worker or now - seen_at > lease or is_dead(leader):
+    slots, lease, leader, last = (
+        find_slots(settings, tx),
+        settings.claim_lease,
+        find_leader(tx),
+        store.find_last_sweep(tx),
+    )
+    if leader is None or not _is_alive(leader, lease, now):
+        seen_at = leader.renewed_at if leader else None
         silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
         text = f"no worker is running{silent}; start one with `zego-retention worker` (or `serve`)"
         return [(_ATTENTION, text, "")]
@@ -179,6 +179,30 @@ def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings
     else:
         text += f"; the last sweep began at {describe_moment(last.started_at)}"
     return [(status, text, "")]
+
+
+def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
+    """As `check_worker`; and whether sweeps start as these settings say, or as the worker was started with."""
+    yield from check_worker(settings, tx, now)
+    leader, here = find_leader(tx), describe_slots(settings.sweep_slots)
+    if leader is not None and leader.schedule not in (None, here) and _is_alive(leader, settings.claim_lease, now):
+        text = f"the worker was started with other settings: its sweeps are {leader.schedule}, here they are {here}"
+        fix = "the worker's count until it is restarted: give it and commands the same settings, then restart it"
+        yield _WARNING, text, fix
+
+
+def _is_alive(leader: LeaderRow, lease: timedelta, now: datetime) -> bool:
+    """Whether a worker leads and has given a sign of life in time."""
+    seen_at = leader.renewed_at
+    return leader.is_worker and seen_at is not None and now - seen_at <= lease and not is_dead(leader)
+
+
+def find_slots(settings: Settings, tx: Transaction) -> Slots | None:
+    """When sweeps start by themselves (None: never): as the worker that leads has it, else as these settings."""
+    leader = find_leader(tx)
+    if leader is None or not leader.is_worker or leader.schedule is None:
+        return settings.sweep_slots
+    return read_slots(leader.schedule)
 
 
 def _find_late_slot(slots: Slots, lease: timedelta, now: datetime) -> datetime:
@@ -225,7 +249,7 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
         text = f"{count_of(waiting, 'file')} whose date has come, waiting until {describe_moment(until)} at most"
         fix = "see `zego-retention files list --state scheduled`; rules and holds can still keep them"
         yield _NOTE, text, fix
-    slots = settings.sweep_slots
+    slots = find_slots(settings, tx)
     stopped = {plan.app_id for plan in list_plans(tx, only_open=True)}
     for due in store.list_due(tx, now):
         what = f"app {due.app_id}: {count_of(due.count, 'file')} whose date has come"
@@ -274,7 +298,7 @@ Look: TypeAlias = Callable[[Settings, Transaction, datetime], Findings]
 CHECKS: Final[dict[str, tuple[Look, str]]] = {
     "rules": (_check_rules, ""),
     "callbacks": (_check_callbacks, "all that are stored are understood"),
-    "worker": (check_worker, ""),
+    "worker": (_check_worker, ""),
     "orders": (_check_orders, "all are applied"),
     "calls": (_check_calls, "no app is blocked, paused or stopped by the breaker"),
     "files": (_check_files, "none waits for a person, none is overdue"),

@@ -56,6 +56,7 @@ class Leader:
     name: str
     lease: timedelta
     now: Callable[[], datetime]
+    schedule: str | None = None  # when the sweeps of its worker start
     token: int | None = None
     is_ready: bool = False
     _watched: tuple[int, int] | None = None
@@ -133,7 +134,7 @@ class Leader:
                 self._watched, self._watched_since = (row.token, row.beat), read_boot_clock()
             if read_boot_clock() - self._watched_since < self.lease.total_seconds():
                 return None
-        store.take_lead(tx, row.token + 1, self.name, identify_process(), self.now())
+        store.take_lead(tx, row.token + 1, self.name, identify_process() | {"schedule": self.schedule}, self.now())
         return row.token + 1
 
 

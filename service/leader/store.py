@@ -11,6 +11,9 @@ from service.audit.store import audit_head
 from service.database import Transaction
 from service.database.columns import BigId, columns_of, insert_into, metadata
 
+COMMAND: Final = " (a command)"
+"""How the name of a leader ends that is no worker, but a command that leads for as long as it runs."""
+
 
 class LeaderRow(NamedTuple):
     """The leader's row; `holder` is empty while nobody leads, `boot` to `started` say which process that is."""
@@ -30,6 +33,12 @@ class LeaderRow(NamedTuple):
     walked_revision: int = 0
     decided_up_to: int = 0
     confirm: str = "off"  # the setting CONFIRM that the last leader had
+    schedule: str | None = None  # when its sweeps start (`service.schedule.describe_slots`); None: an older release led
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether a worker leads, as far as the row knows: no command, and not nobody."""
+        return bool(self.holder) and not self.holder.endswith(COMMAND)
 
 
 _BIG: Final = dict.fromkeys(("token", "beat", "pid", "applied", "decided_up_to"), BigId)
@@ -58,7 +67,7 @@ def lock_leader(tx: Transaction) -> LeaderRow:
 
 
 def take_lead(tx: Transaction, token: int, holder: str, process: dict[str, Any], now: datetime) -> None:
-    """Make a process (`leader.identify_process`) the leader, under a new token."""
+    """Make a process (`leader.identify_process`, and its `schedule`) the leader, under a new token."""
     values = process | {"beat": leader.c.beat + 1, "renewed_at": now, "wanted_at": None}
     set_progress(tx, token=token, holder=holder, **values)
 

@@ -13,11 +13,13 @@ from service.files import explain
 from service.files import store as files_store
 from service.files.policy import PolicyReader
 from service.filters import FileFilter, HoldFilter
+from service.health.checks import find_slots
 from service.holds import store as holds_store
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.decide import is_unjudged
 from service.rules.explain import Line
 from service.rules.store import Revision
+from service.settings import Settings
 from service.sweep import records
 from service.sweep import store as sweep_store
 from service.views.form import Known, Listed, show_as, take
@@ -141,9 +143,11 @@ show_as(model.Erasure, file_numbers="file_ids", files="files_count")
 
 
 def explain_file(
-    database: Database, reader: PolicyReader, number: int, now: datetime, *, sweeps: bool = True
+    database: Database, reader: PolicyReader, number: int, now: datetime, settings: Settings
 ) -> Explanation:
     """Say why a file is where it is, and what happens next; NoSuchThing if there is none of that number."""
+    with database.read() as tx:
+        sweeps = find_slots(settings, tx) is not None
     found = explain.explain_file(database, reader, number, now, sweeps=sweeps)
     file, decided = found.file, found.decided
     with database.read() as tx:

@@ -66,7 +66,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, str], free_port: int) -> None:
+def make_callback(*, age: timedelta = timedelta(0)) -> bytes:
     now = datetime.now(UTC)
     body, _ = callback_body(
         Vendor.TENCENT,
@@ -74,11 +74,16 @@ def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, st
         secret=CALLBACK_SECRET,
         file_id="a",
         stream="room",
-        began=now - timedelta(hours=1),
-        ended=now,
+        began=now - age - timedelta(hours=1),
+        ended=now - age,
         now=now,
         nonce="1",
     )
+    return body
+
+
+def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, str], free_port: int) -> None:
+    body = make_callback()
     assert ask(free_port, "POST", "/zego/callback", body) == (200, b"1")
     assert ask(free_port, "GET", "/readyz")[0] == 200
     wait_until(lambda: is_worker_well(variables))
@@ -93,6 +98,24 @@ def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, st
     assert serve.errors() == [], "nothing but JSON"
     [running] = events(serve, "serve_running")
     assert (running["listen"], running["apps"]) == (f"127.0.0.1:{free_port}", [APP])
+
+
+def test_a_shell_with_other_settings_hears_the_schedule_of_the_worker(
+    serve: Running, variables: dict[str, str], free_port: int, tmp_path: Path
+) -> None:
+    assert ask(free_port, "POST", "/zego/callback", make_callback()) == (200, b"1")
+    wait_until(lambda: is_worker_well(variables))
+    other = variables | {"ZEGO_RETENTION_SWEEP_EVERY": "off"}
+    with running("files", other, tmp_path, "explain", "1") as explain:
+        assert explain.process.wait(MAX_WAIT_S) == 0
+    assert "none runs by itself" not in explain.log()
+    with running("doctor", other, tmp_path, "--json") as doctor:
+        doctor.process.wait(MAX_WAIT_S)
+    checks = [json.loads(line) for line in doctor.log().splitlines()]
+    worker, warning = (check for check in checks if check["check"] == "worker")
+    assert "sweeps are off" not in worker["text"]
+    assert (warning["status"], "sweeps are every 15m, here they are off" in warning["text"]) == ("warning", True)
+    assert serve.process.poll() is None
 
 
 def test_for_people_the_text_comes_before_the_log(variables: dict[str, str], tmp_path: Path) -> None:

@@ -124,6 +124,21 @@ def test_the_newest_of_a_stream_is_kept_for_its_rank_and_the_next_one_is_not(hou
     )
 
 
+@pytest.mark.parametrize("why", ["suspicion", "setting", "hold"])
+def test_what_comes_before_the_rank_is_what_is_said(house: House, why: str) -> None:
+    (number,) = house.add("a", age=40 * DAY, suspicion=Suspicion.STALE if why == "suspicion" else None)
+    if why == "setting":
+        house.change(number, state=FileState.UNCONFIRMED, state_reason="CONFIRM=all")
+    elif why == "hold":
+        house.hold(file=number)
+        house.catch_up.run()
+    explanation, listed = explain(house), house.file(number)
+    assert (explanation.decided.state, explanation.decided.state_reason) == (listed.state, listed.state_reason)
+    assert listed.state is (FileState.HELD if why == "hold" else FileState.UNCONFIRMED)
+    assert explanation.latest is None
+    assert explanation.next_step.startswith("nothing, until ")
+
+
 def test_a_wait_is_explained(house: House) -> None:
     (number,) = house.add("a", stream_id="trial-1", wait_until=START + DAY, wait_reason=WaitReason.ADOPTION)
     house.change(number, adopted_at=START)

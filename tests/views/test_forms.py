@@ -86,11 +86,12 @@ def test_a_file_that_is_kept_for_its_rank_shows_no_date(world: World) -> None:
     world.apply(NEWEST)
     world.send("only", age=timedelta(days=5))
     assert show(world, "only")["due_at"] == "2026-02-25T12:00:00Z"
-    assert "newest recording" in explain_file(world.database, world.service.reader, 1, world.clock()).reason
+    first = explain_file(world.database, world.service.reader, 1, world.clock(), world.service.settings)
+    assert "newest recording" in first.reason
     world.sweep()
     shown = show(world, "only")
     assert (shown["state"], shown["due_at"]) == ("kept", None)
-    explained = explain_file(world.database, world.service.reader, 1, world.clock())
+    explained = explain_file(world.database, world.service.reader, 1, world.clock(), world.service.settings)
     assert (explained.state, explained.due_at, explained.rule) == (FileState.KEPT, None, "newest")
     assert explained.latest is not None
 
@@ -129,13 +130,13 @@ def test_an_explanation_of_a_held_file_and_of_an_ended_one(world: World) -> None
     world.keep("1d")
     world.send("first", age=timedelta(days=2))
     world.sweep()
-    ended = explain_file(world.database, world.service.reader, 1, world.clock())
+    ended = explain_file(world.database, world.service.reader, 1, world.clock(), world.service.settings)
     assert [line.result.value for line in ended.lines] == ["decided"]
     assert (ended.state, ended.next_step, ended.obstacles) == (FileState.DELETED, "nothing: it is deleted", [])
     assert ended.applied is not None
     assert (ended.applied.number, ended.applied.applied_by, ended.revision_in_force) == (1, "a tester", 1)
     with pytest.raises(NoSuchThing, match="there is no file 99"):
-        explain_file(world.database, world.service.reader, 99, world.clock())
+        explain_file(world.database, world.service.reader, 99, world.clock(), world.service.settings)
 
 
 def test_not_found_is_said_in_one_way(world: World) -> None:

@@ -72,8 +72,7 @@ add_list("/tokens", audit.TOKENS, "List tokens by number, without their text.", 
 @get("/files/<number:number>/explanation")
 def explain_one_file(call: Call) -> files.Explanation:
     """Explain why a file is kept or deleted, and what happens next; for a deleted file, the decision at that time."""
-    sweeps = call.service.settings.sweep_slots is not None
-    return files.explain_file(call.database, call.service.reader, call.number, call.now, sweeps=sweeps)
+    return files.explain_file(call.database, call.service.reader, call.number, call.now, call.service.settings)
 
 
 @get("/rules")

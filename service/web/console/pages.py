@@ -109,8 +109,7 @@ def show_entry(path: str, number: int) -> str:
         entry = section.listed.show(database, number)
     if path == "files":
         service = backend.service
-        sweeps = service.settings.sweep_slots is not None
-        more["explained"] = files.explain_file(database, service.reader, number, g.now, sweeps=sweeps)
+        more["explained"] = files.explain_file(database, service.reader, number, g.now, service.settings)
     elif path == "runs":
         more["parts"] = [
             (runs.CALLS, runs.CALLS.page(database, number, PAGE, 0)),
