@@ -125,8 +125,7 @@ def _ask(preview: actions.ErasurePreview) -> int:
     note(text)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandFailed(f"nothing was done; to delete {files}, add --count {preview.files}")
-    ask_number(preview.files, "to delete")
-    return preview.files
+    return ask_number(preview.files, "to delete")
 
 
 def _show_attempts(invocation: Invocation, file: FileDetail) -> None:

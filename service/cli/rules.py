@@ -26,7 +26,14 @@ from service.cli.show import (
     show_table,
     shown_as_json,
 )
-from service.preview.make import Candidate, apply_rules, candidate_of_preview, candidate_of_revision, make_preview
+from service.preview.make import (
+    Candidate,
+    apply_rules,
+    candidate_of_preview,
+    candidate_of_revision,
+    describe_emptied,
+    make_preview,
+)
 from service.rules.file import RulesError, catch_all, format_rules, parse_rules
 from service.rules.store import KEEP_SOURCE, find_current_number, keep_differs
 from service.units import count_of
@@ -148,23 +155,25 @@ def _describe_match(match: dict[str, Any]) -> str:
 def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None, count: int | None) -> ExitCode:
     """Apply a candidate; on a terminal show first what it does, and have the number of files due sooner typed.
 
-    Where every file of an app becomes due, the number is needed in any case.
+    Where every file of an app would be deleted, the number is needed in any case.
     """
     service, can_ask = invocation.service, sys.stdin.isatty() and sys.stderr.isatty()
     if preview_id is not None:
         made = views.PREVIEWS.show(service.database, preview_id)
-        if made.emptied_apps and made.rules_text == format_rules(candidate.rules):
-            _check_count(made, count, can_ask=can_ask)
+        if can_ask and count is None and made.emptied_apps and made.rules_text == format_rules(candidate.rules):
+            for app in made.emptied_apps:
+                note(f"{describe_emptied(app)}.")
+            count = ask_number(made.sooner_count, "due sooner")
     elif can_ask:
         made = _preview(invocation, candidate)
         _show_preview(made)
-        if made.sooner_count:
-            _check_count(made, count, can_ask=True)
+        if made.sooner_count and count != made.sooner_count:
+            count = ask_number(made.sooner_count, "due sooner")
         preview_id = made.id
     cooling_off, apps = service.settings.cooling_off, service.app_ids
     with show_progress("looking at files") as progress:
         rules = (service.database, service.reader, candidate, invocation.actor, cooling_off, invocation.now)
-        applied = apply_rules(*rules, preview_id=preview_id, known_apps=apps, progress=progress)
+        applied = apply_rules(*rules, preview_id=preview_id, expect=count, known_apps=apps, progress=progress)
     if applied.order is None:
         note(f"the same rules are in force already, as revision {applied.revision}")
         return ExitCode.DONE
@@ -175,24 +184,6 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None,
             sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
     show(f"Revision {applied.revision} is in force. {sooner}.")
     return report_order(invocation, applied.order)
-
-
-def _check_count(made: Preview, count: int | None, *, can_ask: bool) -> None:
-    """Have a person say how many files become due sooner."""
-    wanted = made.sooner_count
-    if count == wanted:
-        return
-    for sentence in _describe_emptied(made):
-        note(sentence)
-    if count is not None or not can_ask:
-        given = f"{count:,} is not {wanted:,}" if count is not None else "the number of files due sooner is needed"
-        raise CommandFailed(f"nothing was applied: {given}; look at preview {made.id}, then add --count {wanted}")
-    ask_number(wanted, "due sooner")
-
-
-def _describe_emptied(made: Preview) -> list[str]:
-    text = "EVERY file of app {} would be deleted: no file of it is kept, and all are due at once."
-    return [text.format(app) for app in made.emptied_apps]
 
 
 def _preview(invocation: Invocation, candidate: Candidate) -> Preview:
@@ -264,7 +255,7 @@ def _show_preview(preview: Preview) -> None:
             show(f'Rule "{safe(each.rule)}" decides no file.')
     for unknown in preview.unknown_apps:
         show(f'Rule "{safe(unknown["rule"])}" names app {unknown["app"]}, which is not configured.')
-    show(*_describe_emptied(preview))
+    show(*(f"{describe_emptied(app)}." for app in preview.emptied_apps))
     if preview.sooner_count:
         wait = f"; they wait for the cooling-off of {preview.cooling_off}" if preview.cooling_off_s else ""
         listed = f"`zego-retention previews show {preview.id} --files` lists them"

@@ -213,11 +213,12 @@ def show_progress(what: str) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def ask_number(wanted: int, what: str) -> None:
+def ask_number(wanted: int, what: str) -> int:
     """Have a person type how many files are concerned, before anything is done to them."""
     typed = click.prompt(f"Type the number of files {what} ({wanted})", default="", show_default=False, err=True)
     if typed.strip().replace(",", "") != str(wanted):
         raise CommandFailed(f"{typed!r} is not {wanted}: nothing was done")
+    return wanted
 
 
 def safe(value: object, *, lines: bool = False) -> str:

@@ -68,24 +68,23 @@ class Change(NamedTuple):
 def count_changes(changes: Iterable[Change], rules: Iterable[str], now: datetime) -> dict[str, Any]:
     """What a preview shows (docs/http.md): every category, what each of the candidate's rules does, and calls by day.
 
-    `unjudged` counts the files that a rule keeps for lack of a fact, by that fact. In `emptied_apps` every file is due
-    at once, and was not before.
+    `unjudged` counts the files that a rule keeps for lack of a fact, by that fact. Of `emptied_apps`, no file that can
+    be deleted is kept for longer than a day, and some were before.
     """
     amounts: _Amounts = defaultdict(Counter)
     samples: dict[str, list[dict[str, Any]]] = {name: [] for name in CATEGORIES}
     effects: dict[str | None, dict[str, Any]] = {name: _no_effect(name) for name in rules}
     days_before, days_after = Counter[int](), Counter[int]()
-    not_due_before, not_due_after = set(), set()
+    soon_due: set[str] = set()
+    staying: set[str] = set()
     for change in changes:
         before, after = change.before, change.after
         day_before, call_before = look_ahead(before, change.date_before, change.held_until, now)
         day_after, call_after = look_ahead(after, change.date_after, change.held_until, now)
         days_before[call_before] += 1
         days_after[call_after] += 1
-        if day_before:
-            not_due_before.add(before.app_id)
-        if day_after:
-            not_due_after.add(before.app_id)
+        if before.state not in _KEPT_ALL_THE_SAME and max(day_before, day_after) > 1:
+            (staying if day_after > 1 else soon_due).add(before.app_id)
         effect = effects.get(after.rule) or effects.setdefault(after.rule, _no_effect(after.rule))
         effect["kept" if change.date_after is None else "later" if day_after else "due"] += 1
         if change.missing is not None:
@@ -101,7 +100,7 @@ def count_changes(changes: Iterable[Change], rules: Iterable[str], now: datetime
         "files": days_before.total(),
         "changes": _show_categories(amounts, samples, days_before.total()),
         "effects": list(effects.values()),
-        "emptied_apps": sorted(not_due_before - not_due_after),
+        "emptied_apps": sorted(soon_due - staying),
         "forecast": {"in_force": _show_days(days_before), "candidate": _show_days(days_after)},
     }
 

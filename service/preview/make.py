@@ -192,6 +192,11 @@ def store_preview(database: Database, preview: Preview) -> Preview:
     return preview._replace(id=number)
 
 
+def describe_emptied(app_id: str) -> str:
+    """What rules would do that leave nothing of an app."""
+    return f"EVERY file of app {app_id} would be deleted within a day, but those that are held, unconfirmed or failed"
+
+
 def find_preview(database: Database, number: int) -> Preview:
     """One stored preview; NoSuchThing: there is none of that number."""
     with database.read() as tx:
@@ -266,6 +271,7 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     now: Callable[[], datetime],
     *,
     preview_id: int | None = None,
+    expect: int | None = None,
     known_apps: Collection[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Applied:
@@ -273,7 +279,8 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
 
     It is compared with the inventory once more, and must not make more files due sooner than its preview shows (without
     one: none). A file that became known after the preview counts only if it would be deleted at once: where callbacks
-    arrive all the time, no preview could be applied otherwise.
+    arrive all the time, no preview could be applied otherwise. `expect` is the number that a person gave: it must be
+    the preview's where an app would be emptied.
     """
     moment, count = now(), 0
     preview = None if preview_id is None else find_preview(database, preview_id)
@@ -295,6 +302,8 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     found = comparison.sum_up(count_changes(), candidate, actor, known_apps)
     if why := _find_difference(found, count, preview):
         raise PreviewNeeded(why, store_preview(database, found))
+    if preview is not None and expect != preview.sooner_count:
+        _refuse_to_empty({*preview.result["emptied_apps"], *found.result["emptied_apps"]}, preview)
     shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)
 
     def put(tx: Transaction) -> Applied:
@@ -323,6 +332,13 @@ def _find_difference(found: Preview, count: int, preview: Preview | None) -> str
         now = f"these rules would now make {count_of(count, 'file')} due sooner"
         return f"{now}, and preview {preview.id} showed {preview.sooner_count:,}"
     return None
+
+
+def _refuse_to_empty(apps: Collection[str], preview: Preview) -> None:
+    if apps:
+        every, count = "; ".join(map(describe_emptied, sorted(apps))), preview.sooner_count
+        give = f"look at preview {preview.id}, then repeat the number of files due sooner"
+        raise NotPossible(f'nothing was applied: {every}; {give} with `--count {count}` (API: "expect": {count})')
 
 
 def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, now: datetime) -> None:

@@ -133,7 +133,8 @@ class PreviewInShort:
 class Preview(PreviewInShort):
     """What other rules would do; `changes` by kind of change (docs/rules.md), `forecast` by day from now on.
 
-    Of `emptied_apps` every file is deleted at once; `unknown_apps` are named by a rule and not configured.
+    Of `emptied_apps` every file that can be deleted is due within a day; `unknown_apps` are named by a rule and not
+    configured.
     """
 
     rules_text: str

@@ -41,14 +41,15 @@ def rules(tmp_path: Path) -> Path:
 def test_apply_puts_rules_in_force_bound_to_their_preview(run: Run, world: World, rules: Path) -> None:
     world.send("old", stream="trial-1", age=timedelta(days=2))
     world.send("new", stream="trial-1")
+    world.send("kept", stream="lesson")
     refused = run("rules", "apply", rules, "--by", "mei")
     assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
     assert "`zego-retention rules apply --preview 1`" in refused.err
-    assert world.states() == {"kept": ["old", "new"]}
+    assert world.states() == {"kept": ["old", "new", "kept"]}
     applied = run("rules", "apply", "--preview", 1, "--by", "mei")
     assert (applied.code, applied.err) == (0, "")
     assert "Revision 1 is in force. Due sooner by it: 2 files, not deleted before 2026-03-02 12:00 UTC" in applied.out
-    assert world.states() == {"scheduled": ["old", "new"]}
+    assert world.states() == {"scheduled": ["old", "new", "kept"]}
     listed = run("rules", "list").out
     assert f"Revision 1, from {rules}, applied by mei" in listed
     assert "stream trial-* or test-*, vendor Tencent" in listed
@@ -160,15 +161,17 @@ def test_what_would_delete_all_of_an_app_needs_its_number(
     path = tmp_path / "rules.toml"
     path.write_text('[[rules]]\nname = "all"\nkeep = "1d"\n')
     world.add(3)
+    world.add(1, prefix="held", stream_id="case")
+    run("holds", "add", "--stream", "case", "--reason", "a case", "--app", APP)
     shown = run("rules", "preview", path, COOLING_OFF=cooling_off)
     assert f"EVERY file of app {APP} would be deleted" in shown.out
     for more in ([], ["--count", 2]):
         refused = run("rules", "apply", "--preview", 1, *more, COOLING_OFF=cooling_off)
         assert (refused.code, refused.out) == (1, "")
         assert f"EVERY file of app {APP} would be deleted" in refused.err
-        assert refused.err.endswith("look at preview 1, then add --count 3\n")
+        assert "look at preview 1, then repeat the number of files due sooner with `--count 4`" in refused.err
     assert run("rules", "list", "--json").out == ""
-    applied = run("rules", "apply", "--preview", 1, "--count", 3, COOLING_OFF=cooling_off)
+    applied = run("rules", "apply", "--preview", 1, "--count", 4, COOLING_OFF=cooling_off)
     assert (applied.code, "Revision 1 is in force" in applied.out) == (0, True)
 
 

@@ -111,7 +111,7 @@ def _apply(world: World, trial: str, cooling_off: timedelta) -> None:
     candidate = Candidate(parse_rules(_RULES.format(trial=trial)), "the console")
     given = (service.database, service.reader, candidate, _BY, cooling_off)
     preview = make_preview(*given, world.clock(), known_apps=service.app_ids)
-    apply_rules(*given, world.clock, preview_id=preview.id, known_apps=service.app_ids)
+    apply_rules(*given, world.clock, preview_id=preview.id, expect=preview.sooner_count, known_apps=service.app_ids)
     world.catch_up()
 
 

@@ -11,6 +11,7 @@ from service.audit.order import OrderKind
 from service.audit.store import find_order
 from service.database import Database
 from service.files.store import save_files
+from service.holds.holds import place_hold
 from service.model import NoSuchThing, NotPossible
 from service.preview.make import (
     Applied,
@@ -22,10 +23,11 @@ from service.preview.make import (
     find_preview,
     make_preview,
 )
+from service.preview.store import find_preview as find_stored_preview
 from service.rules.file import parse_rules
 from service.rules.store import Revision, ensure_first_rules, find_current, find_current_number
 from service.views.rules import REVISIONS
-from tests.world import TESTER, World, open_world
+from tests.world import APP, TESTER, World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +52,10 @@ def preview(world: World, candidate: Candidate, cooling_off: timedelta = DAY) ->
 
 
 def apply(world: World, candidate: Candidate, number: int | None, cooling_off: timedelta = DAY, **more: Any) -> Applied:
-    return apply_rules(
-        world.database, world.service.reader, candidate, TESTER, cooling_off, world.clock, preview_id=number, **more
-    )
+    with world.database.read() as tx:
+        shown = find_stored_preview(tx, number or 0)
+    more = {"preview_id": number, "expect": shown and shown.sooner_count} | more
+    return apply_rules(world.database, world.service.reader, candidate, TESTER, cooling_off, world.clock, **more)
 
 
 def in_force(world: World) -> Revision:
@@ -238,3 +241,32 @@ def test_applying_keep_by_hand_frees_adopted_files_after_a_preview(database_url:
         assert world.state("found-00000") == "scheduled"
         with world.database.read() as tx:
             assert find_current_number(tx) == 2
+
+
+@pytest.mark.parametrize("expect", [None, 1, 3])
+def test_what_empties_an_app_needs_its_number_also_where_held_or_unconfirmed_files_stay(
+    world: World, expect: int | None
+) -> None:
+    world.send("other", age=12 * DAY)
+    world.add(1, prefix="held", stream_id="case")
+    world.add(1, prefix="doubt", suspicion="stale")
+    world.add(1, prefix="failed", state="failed")
+    asked: dict[str, Any] = {"known_apps": [APP], "app_id": APP, "stream_pattern": "case", "until": None}
+    place_hold(world.database, TESTER, reason="a case", now=world.clock(), **asked)
+    world.catch_up()
+    shown = preview(world, SHORTER)
+    assert find_preview(world.database, shown).result["emptied_apps"] == [APP]
+    if expect != find_preview(world.database, shown).sooner_count:
+        with pytest.raises(NotPossible, match=f"EVERY file of app {APP} would be deleted within a day"):
+            apply(world, SHORTER, shown, expect=expect)
+        assert in_force(world).number == 1
+
+
+def test_whether_an_app_is_emptied_is_judged_once_more_when_rules_are_applied(world: World) -> None:
+    world.send("young", age=DAY)
+    shown = preview(world, SHORTER)
+    assert find_preview(world.database, shown).result["emptied_apps"] == []
+    world.clock.move(days=4)
+    with pytest.raises(NotPossible, match="EVERY file of app"):
+        apply(world, SHORTER, shown, expect=None)
+    assert apply(world, SHORTER, shown).revision == 2

@@ -76,6 +76,26 @@ def test_a_preview_changes_nothing_and_is_stored(world: World) -> None:
 
 
 @pytest.mark.parametrize(
+    ("in_force", "keep", "age", "is_emptied"),
+    [
+        ("30d", "1s", timedelta(0), True),  # due within a second
+        ("30d", "1d", timedelta(0), True),
+        ("30d", "2d", timedelta(0), False),
+        ("1d", "12h", timedelta(0), False),  # was so before
+        ("30d", "forever", DAY, False),
+    ],
+)
+def test_an_app_is_emptied_if_nothing_that_can_be_deleted_is_kept_for_longer_than_a_day(
+    world: World, in_force: str, keep: str, age: timedelta, is_emptied: bool
+) -> None:
+    world.keep(in_force)
+    world.add(1, prefix="old", age=2 * DAY)
+    world.add(1, prefix="new", age=age)
+    made = preview(world, f'[[rules]]\nname = "new"\nkeep = "{keep}"\n')
+    assert made.result["emptied_apps"] == [APP] * is_emptied
+
+
+@pytest.mark.parametrize(
     ("keep", "expected"),
     [
         (

@@ -90,7 +90,14 @@ def test_what_is_due_now_is_what_apply_and_sweep_delete(database_url: str, seed:
         before = stored(world)
         preview = make_preview(world.database, world.service.reader, candidate, TESTER, timedelta(0), world.clock())
         apply_rules(
-            world.database, world.service.reader, candidate, TESTER, timedelta(0), world.clock, preview_id=preview.id
+            world.database,
+            world.service.reader,
+            candidate,
+            TESTER,
+            timedelta(0),
+            world.clock,
+            preview_id=preview.id,
+            expect=preview.sooner_count,
         )
         world.catch_up()
         world.sweep()

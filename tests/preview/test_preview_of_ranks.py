@@ -41,7 +41,8 @@ def preview(world: World, text: str, cooling_off: timedelta = timedelta(0)) -> A
 
 def apply(world: World, text: str) -> None:
     made, candidate = preview(world, text), Candidate(parse_rules(text), "x")
-    apply_rules(world.database, world.service.reader, candidate, TESTER, timedelta(0), world.clock, preview_id=made.id)
+    given = (world.database, world.service.reader, candidate, TESTER, timedelta(0), world.clock)
+    apply_rules(*given, preview_id=made.id, expect=made.sooner_count)
     world.catch_up()
 
 

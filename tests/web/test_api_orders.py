@@ -129,7 +129,10 @@ def test_a_change_that_deletes_sooner_goes_through_its_preview(api: Api) -> None
     api.world.add(1, prefix="more", age=timedelta(days=5))
     refused = api.post("/rules/revisions", {"preview": preview["id"]}, status=409)
     assert refused["preview"]["sooner_count"] == 4
-    applied = api.post("/rules/revisions", {"preview": refused["preview"]["id"]})
+    wanted = {"preview": refused["preview"]["id"]}
+    for expect in ({}, {"expect": 3}):  # it would delete every file of the app
+        assert "EVERY file" in api.post("/rules/revisions", wanted | expect, status=409)["detail"]
+    applied = api.post("/rules/revisions", wanted | {"expect": 4})
     assert (applied["revision"], applied["is_new"], applied["sooner_count"]) == (2, True, 4)
     assert (applied["cooling_until"], applied["order"]["state"]) == ("2026-03-02T12:01:00Z", "applied")
     assert api.post("/rules/revisions", sooner)["is_new"] is False

@@ -48,6 +48,7 @@ _STREAMS = {"app_id": AppId | None, "stream_pattern": Pattern | None, "reason": 
 _ERASED: dict[str, Any] = {"files": (Annotated[list[Number], Field(max_length=MAX_FILES)], []), **_STREAMS}
 _SOME: tuple[Any, list[int]] = (Annotated[list[Number], Field(max_length=100)], [])
 _EXPECTED = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`files` of the preview")]
+_SOONER = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`sooner_count` of the preview")]
 _HEAD = Annotated[str, Field(pattern=r"^[0-9]{1,19}:[0-9a-f]{64}$", description="A head that was noted earlier")]
 
 _PAGES = "List files by number. A page may hold fewer than `limit`: continue until `next_cursor` is null."
@@ -272,20 +273,23 @@ class RulesInForce:
 @post(
     "/rules/revisions",
     Role.ADMIN,
-    body={"preview": Number | None, "rules": RulesText | None, "revision": Number | None},
+    body={"preview": Number | None, "rules": RulesText | None, "revision": Number | None, "expect": _SOONER | None},
     orders=True,
 )
 def apply_new_rules(call: Call) -> RulesInForce:
-    """Put rules in force. Rules that make files due sooner need their preview: without it, 409 with a new one."""
+    """Put rules in force. Rules that make files due sooner need their preview: without it, 409 with a new one.
+
+    Where every file of an app would be deleted, they need `expect`, too: without it, 409.
+    """
     service, wanted = call.service, dict(call.body)
-    preview = wanted.pop("preview")
+    preview, expect = wanted.pop("preview"), wanted.pop("expect")
     if preview is not None and set(wanted.values()) == {None}:
         candidate = candidate_of_preview(call.database, preview)
     else:
         candidate = _read_rules(call, **wanted)
     given = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
     with call.backend.for_inventory():
-        found = apply_rules(*given, service.now, preview_id=preview, known_apps=service.app_ids)
+        found = apply_rules(*given, service.now, preview_id=preview, expect=expect, known_apps=service.app_ids)
     applied = None if found.order is None else call.report(found.order)
     return take(RulesInForce, found, is_new=found.order is not None, order=applied)
 

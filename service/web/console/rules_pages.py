@@ -145,7 +145,9 @@ def apply_preview(number: int) -> AnyResponse:
     given = (database, reader, candidate_of_preview(database, number), g.session.actor)
     with backend.for_inventory():
         cooling_off = service.settings.cooling_off
-        applied = apply_rules(*given, cooling_off, service.now, preview_id=number, known_apps=service.app_ids)
+        applied = apply_rules(
+            *given, cooling_off, service.now, preview_id=number, expect=preview.sooner_count, known_apps=service.app_ids
+        )
     order = "" if applied.order is None else f"?order={applied.order}"
     return redirect(f"/rules{order}", HTTPStatus.SEE_OTHER)
 
