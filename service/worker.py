@@ -17,11 +17,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from service.audit.order import Order, OrderKind
 from service.audit.store import finish_order, list_run_requests
 from service.callbacks.understanding import prune_inbox
-from service.database import DatabaseUnavailable, UnfitDatabase
+from service.database import DatabaseUnavailable, Transaction, UnfitDatabase
 from service.files.policy import PolicyReader
 from service.health.checks import describe_waiting
 from service.leader.leader import LeadLost
-from service.leader.store import set_progress
+from service.leader.store import find_leader, set_progress
 from service.schedule import Cron
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
@@ -64,6 +64,7 @@ class Worker:
         self._away: set[str] = set()  # the jobs that the database failed
         self._defects: dict[str, str] = {}
         self._evening: datetime | None = None
+        self._stands_by = False
 
     def run(self, signals: StopSignals) -> None:
         """Do the jobs until a signal comes, then wait for the calls in flight."""
@@ -101,10 +102,17 @@ class Worker:
             service.catch_up.run()
         elif service.leader.leads or service.leader.try_to_lead():  # (leads already: taking over has failed before)
             log.info("leading", worker=service.leader.name)
+            self._stands_by = False
             service.take_over()
             self._report_waiting()
         else:
-            service.database.transact(lambda tx: set_progress(tx, wanted_at=service.now()))
+            service.database.transact(self._stand_by)
+
+    def _stand_by(self, tx: Transaction) -> None:
+        set_progress(tx, wanted_at=self._service.now())
+        if not self._stands_by and (leader := find_leader(tx)):
+            log.info("standing_by", worker=self._service.leader.name, leader=leader.holder)
+            self._stands_by = True
 
     def sweep(self) -> None:
         """Start what people asked for, the sweep of a slot that has come (or came while nobody led), and retries."""
@@ -131,10 +139,12 @@ class Worker:
                 service.leader.transact(lambda tx: finish_order(tx, order.number, service.now(), result))  # noqa: B023
         if every is None or not self._may_run:
             return
-        for app_id, vendor in service.reconciler.find_due(every):
+        due = service.reconciler.find_due(every)
+        for app_id, vendor in due:
             if self._may_run:
                 service.reconciler.run(app_id, vendor, self._stop)
-                self._report_waiting()
+        if due:
+            self._report_waiting()
 
     def announce(self) -> None:
         """Log in the evening what is deleted within a day, as things stand: the time to place a hold."""

@@ -28,6 +28,7 @@ from service.cli.show import (
     shown_as_json,
     span,
 )
+from service.health.checks import describe_waiting
 from service.listing.reconcile import place_reconcile
 from service.model import Outcome, Vendor
 from service.rules.store import find_current
@@ -212,8 +213,11 @@ def _show_rest(invocation: Invocation, kept: KeptBack, attention: list[str]) -> 
         show("", "Needs a person:", *(f"- {safe(sentence)}" for sentence in attention))
     with invocation.service.database.read() as tx:
         has_rules = find_current(tx) is not None
+        waiting = describe_waiting(tx)
     if not has_rules:
         show(NO_RULES)
+    if waiting is not None:
+        show(f"{waiting[0]}: {waiting[1]}.")
 
 
 def _describe_fate(service: Service) -> str:

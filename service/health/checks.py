@@ -62,7 +62,7 @@ Findings: TypeAlias = Iterable[tuple[Status, str, str]]
 """What a check found: status, text, fix."""
 
 
-def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Findings:
+def _check_rules(settings: Settings, tx: Transaction, now: datetime) -> Findings:
     revision, leader = find_current(tx), find_leader(tx)
     if revision is None:
         text = "none are in force, so nothing is ever deleted"
@@ -70,6 +70,8 @@ def _check_rules(settings: Settings, tx: Transaction, _now: datetime) -> Finding
         if settings.keep is not None:
             text = f"none yet: ZEGO_RETENTION_KEEP={settings.keep} becomes the first rule set when the service starts"
             fix = "start `zego-retention serve`, `web` or `worker`"
+            if leader is not None and _is_alive(leader, settings.claim_lease, now):
+                fix = "it runs already, started without that setting: restart it with it"
         yield _ATTENTION, text, fix
         return
     yield _OK, f"revision {revision.number} from {revision.source}, {count_of(len(revision.rules), 'rule')}", ""
@@ -249,14 +251,16 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
         text = f"{count_of(waiting, 'file')} whose date has come, waiting until {describe_moment(until)} at most"
         fix = "see `zego-retention files list --state scheduled`; rules and holds can still keep them"
         yield _NOTE, text, fix
+    unknown = store.count_present_of_others(tx, [app.app_id for app in settings.apps])
+    for app_id, count in unknown.items():
+        text = f"app {app_id}: {count_of(count, 'file')}, but the app is not in the settings: none is ever deleted"
+        yield _ATTENTION, text, "add it"
     slots = find_slots(settings, tx)
     stopped = {plan.app_id for plan in list_plans(tx, only_open=True)}
     for due in store.list_due(tx, now):
         what = f"app {due.app_id}: {count_of(due.count, 'file')} whose date has come"
-        if settings.app(due.app_id) is None:
-            yield _ATTENTION, f"{what}, but the app is not in the settings", "add it"
-        elif due.app_id in stopped:  # by the breaker
-            continue  # reported with the calls
+        if due.app_id in stopped or due.app_id in unknown:  # by the breaker
+            continue  # reported with the calls, or above
         elif slots is None:
             fix = "set ZEGO_RETENTION_SWEEP_EVERY, or run `zego-retention sweep`, to delete them"
             yield _ATTENTION, f"{what}; sweeps are off, so they stay", fix

@@ -16,7 +16,7 @@ from service.database import Database, Transaction
 from service.database.columns import UtcDateTime, insert_into, metadata
 from service.files.store import IS_ELIGIBLE, media_files
 from service.listing.store import listings
-from service.model import FileState, Verdict, WaitReason
+from service.model import END_STATES, FileState, Verdict, WaitReason
 from service.sweep import store as sweep_store
 from service.sweep.records import AppState, Run, RunState, Trigger
 from service.sweep.store import runs
@@ -83,6 +83,13 @@ def count_adopted_kept(tx: Transaction) -> int:
     """Adopted files that are kept: under rules that only KEEP applied, those that wait (its rule matches them all)."""
     adopted = (media_files.c.state == FileState.KEPT, media_files.c.event == "")
     return int(tx.execute(select(func.count()).where(*adopted)).scalar_one())
+
+
+def count_present_of_others(tx: Transaction, app_ids: Collection[str]) -> dict[str, int]:
+    """How many files are there of each app that is none of these."""
+    of_others = (media_files.c.app_id.not_in(app_ids), media_files.c.state.not_in(END_STATES))
+    query = select(media_files.c.app_id, func.count()).where(*of_others).group_by(media_files.c.app_id)
+    return {app_id: count for app_id, count in tx.execute(query)}  # noqa: C416  (dict() loses the types)
 
 
 def count_callbacks(tx: Transaction) -> dict[Verdict, int]:

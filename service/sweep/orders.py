@@ -12,7 +12,7 @@ from service.files.store import count_by_state
 from service.model import Actor, FileState, NoSuchThing, NotPossible
 from service.rules.store import find_current_number
 from service.sweep import claim_store, store
-from service.sweep.records import Plan, PlanState, describe_unknown
+from service.sweep.records import Plan, PlanState, RunState, describe_unknown
 from service.units import count_of
 
 
@@ -44,13 +44,21 @@ def place_approval(database: Database, actor: Actor, run_id: int, now: datetime)
 
 
 def _find_approvable(tx: Transaction, run_id: int) -> list[Plan]:
-    if store.find_run(tx, run_id) is None:
+    run = store.find_run(tx, run_id)
+    if run is None:
         raise NoSuchThing(f"there is no run {run_id}: see `zego-retention runs list`")
     plans = store.list_plans(tx, run_id=run_id)
     opened = [plan for plan in plans if plan.state is PlanState.OPEN]
     if not opened:
-        others = [f"run {plan.run_id} (app {plan.app_id})" for plan in store.list_plans(tx, only_open=True)]
+        open_now = store.list_plans(tx, only_open=True)
+        others = [f"run {plan.run_id} (app {plan.app_id})" for plan in open_now]
         what_is_open = f"a plan is open of {', '.join(others)}" if others else "no plan is open"
+        before = [plan.run_id for plan in open_now if plan.run_id < run_id]
+        if not plans and before and run.state is RunState.STOPPED:
+            raise NotPossible(
+                f"run {run_id} was stopped by the plan of run {before[0]}: approve that with"
+                f" `zego-retention sweep --approve {before[0]}`"
+            )
         if not plans:
             raise NotPossible(f"the breaker stopped nothing in run {run_id}; {what_is_open}")
         ended = ", ".join(f"{plan.app_id}: {plan.state.value} by {plan.ended_by}" for plan in plans)

@@ -176,8 +176,9 @@ class Sweeper:
             self.leader.transact(keep_plan)
         if stop is None:
             return counted, share_moved(base, budgets.moved), None
-        log.error("sweep_stopped", app=due.app_id, run=run_id, due=counted)
-        remedy = describe_remedy(stop.plan_run or run_id)
+        plan_run = stop.plan_run or run_id
+        remedy, facts = describe_remedy(plan_run), {"run": run_id, "plan_of_run": plan_run, "due": counted}
+        log.error("sweep_stopped", app=due.app_id, **facts, reason=stop.reason, fix=remedy)
         return 0, Counter(), f"the breaker stopped app {due.app_id}, nothing of it was called: {stop.reason}; {remedy}"
 
 

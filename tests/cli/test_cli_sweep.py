@@ -142,6 +142,10 @@ def test_what_the_breaker_stopped_is_shown_approved_and_deleted_and_no_more(run:
     assert "Run 2 is stopped: 0 calls to ZEGO" in again.out
     assert "the plan of run 1" not in again.out.partition("Needs a person:")[0]
     assert "It " not in again.out
+    refused = run("sweep", "--approve", 2, **FEW)
+    assert refused.code == 1
+    what_to_do = "approve that with `zego-retention sweep --approve 1`"
+    assert refused.err == f"zego-retention: run 2 was stopped by the plan of run 1: {what_to_do}\n"
     shown = run("runs", "show", 1)
     assert f"Plan for app {APP}" in shown.out
     assert ["to", "approve"] in words_of(shown.out)
@@ -159,6 +163,18 @@ def test_what_the_breaker_stopped_is_shown_approved_and_deleted_and_no_more(run:
 
 
 # Listings
+
+
+def test_adopted_files_that_wait_for_a_person_are_said(run: Run, world: World) -> None:
+    world.sandbox.add_file(APP, Vendor.HUAWEI, "found", created_at=world.clock() - timedelta(days=30))
+    run("reconcile", "--vendor", "Huawei", KEEP="1d")
+    world.clock.move(days=2)
+    for arguments in (["sweep"], ["sweep", "--dry-run"]):
+        said = run(*arguments, KEEP="1d")
+        assert "1 file that only a listing shows, kept until a person has applied rules" in said.out
+        assert "rules apply --keep" in said.out
+    world.keep("1d")
+    assert "only a listing shows" not in run("sweep", "--dry-run", KEEP="1d").out
 
 
 def test_reconcile_shows_each_listing_and_adopts(run: Run, world: World) -> None:

@@ -71,7 +71,14 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
     ("unconfirmed", unconfirmed, Status.ATTENTION, "2 files overdue, but unconfirmed", "confirm ID"),
     ("cooling off", scheduled, Status.NOTE, "9 files whose date has come, waiting until", "rules and holds"),
     ("not swept", lambda s: s.add_due(2), Status.ATTENTION, "no sweep has deleted them", "zego-retention sweep"),
-    ("no such app", lambda s: s.add_due(app_id="42"), Status.ATTENTION, "not in the settings", "add it"),
+    (
+        "no such app",
+        lambda s: s.add_due(app_id="42"),
+        Status.ATTENTION,
+        "app 42: 1 file, but the app is not in the",
+        "add it",
+    ),
+    ("kept of no such app", lambda s: s.add_files(2, app_id="43"), Status.ATTENTION, "app 43: 2 files, but", "add it"),
     ("flagged", lambda s: s.add_files(decide_again=True), Status.WARNING, "1 file to be decided", "running worker"),
     ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} has been blocked since", "ZEGO's support"),
     ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, has", "tries one"),
@@ -271,6 +278,10 @@ def test_an_empty_database_says_what_to_do_first(database: Database) -> None:
     assert "zego-retention worker" in troubles["worker"].text
     waiting = {check.name: check for check in Scene(database, variables={"KEEP": "1d"}).troubles()}
     assert "ZEGO_RETENTION_KEEP=1d becomes the first rule set" in waiting["rules"].text
+    assert waiting["rules"].fix.startswith("start ")
+    running = Scene(database, variables={"KEEP": "1d"})
+    running.lead()
+    assert "restart it" in next(check.fix for check in running.troubles() if check.name == "rules")
 
 
 def test_adopted_files_under_keep_wait_for_a_person(database: Database) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.audit.store import find_order, list_entries
 from service.filters import AuditFilter
@@ -65,7 +66,11 @@ def test_an_app_with_too_many_due_files_is_stopped_and_no_other(strict: Stage) -
     strict.add(*names(LIMIT + 1))
     strict.add(*names(LIMIT, "o"), app_id=OTHER)
     [would_stop] = look(strict).stops
-    run = strict.run(strict.sweep())
+    with capture_logs() as logs:
+        run = strict.run(strict.sweep())
+    [line] = [line for line in logs if line["event"] == "sweep_stopped"]
+    assert (line["run"], line["plan_of_run"], line["reason"]) == (run.id, run.id, would_stop.reason)
+    assert f"`zego-retention sweep --approve {run.id}`" in line["fix"]
     assert not {call.app_id for call in strict.sandbox.calls} - {OTHER}
     assert not strict.stored(OTHER)
     assert run.state is RunState.STOPPED

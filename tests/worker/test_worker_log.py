@@ -13,6 +13,7 @@ from service.database import DatabaseUnavailable
 from service.holds.holds import place_hold
 from service.leader.leader import LeadLost
 from service.model import Vendor
+from service.wiring import Service
 from service.worker import Worker
 from tests.world import APP, TESTER, World, open_world
 
@@ -114,3 +115,25 @@ def test_orders_are_said_with_who_gave_them_and_listings_with_their_counts(world
     [listing] = [line for line in logs if line["event"] == "listing_ended"]
     assert (listing["listed"], listing["adopted"]) == (3, 1)
     assert not {"note", "missing", "gone"} & set(listing)
+
+
+def test_adopted_files_that_wait_are_said_once_a_round(database_url: str) -> None:
+    with open_world(database_url, KEEP="1d", RECONCILE_EVERY="24h") as world:
+        world.service.prepare_database()
+        world.catch_up()
+        world.sandbox.add_file(APP, Vendor.TENCENT, "found", created_at=world.clock() - timedelta(days=30))
+        with capture_logs() as logs:
+            Worker(world.service).reconcile()
+    events = [line["event"] for line in logs]
+    assert events.count("listing_ended") >= len(Vendor)
+    assert events.count("adopted_files_wait") == 1
+
+
+def test_a_standby_says_once_who_leads(world: World) -> None:
+    other = Service(world.service.settings, now=world.clock)
+    worker = Worker(other)
+    with capture_logs() as logs:
+        for _ in range(3):
+            worker.tick()
+    assert [(line["event"], line["leader"]) for line in logs] == [("standing_by", world.service.leader.name)]
+    other.close()
