@@ -19,7 +19,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from service.callbacks.receive import Inbox, Refused
 from service.callbacks.writer import NotStored
 from service.settings.values import CALLBACK_PATH
-from service.web.problems import answer_http_error, problem
+from service.web.problems import problem
 from service.zego.callback import Unreadable
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -59,26 +59,26 @@ def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], Non
         count(result, time.monotonic() - began)
         return answer
 
-    def answer_elsewhere(error: HTTPException) -> Response:
-        """Answer for a path that nobody serves, or not so; a callback is kept, and reported with the right path."""
-        if request.method == "POST" and request.routing_exception is not None:
-            began = time.monotonic()
-            request.max_content_length = MAX_BODY_BYTES
-            with suppress(HTTPException, Unreadable):
-                app_id = inbox.refuse_misplaced(request.get_data(cache=False), request.content_type or "")
-                path = request.path[:_MAX_PATH_SHOWN]
-                log.warning(
-                    "callback_at_wrong_path", path=path, right=CALLBACK_PATH, app=app_id, client=request.remote_addr
-                )
-                count("wrong_path", time.monotonic() - began)
-                return problem(HTTPStatus.NOT_FOUND, f"callbacks are received at {CALLBACK_PATH}: register that path")
-        return answer_http_error(error)
+    def refuse_elsewhere() -> Response | None:
+        """Answer a callback at any other path, served or not, 404; it is kept, and reported with the right path."""
+        is_for_api = request.headers.get("Authorization", "").lower().startswith("bearer ")
+        if request.method != "POST" or request.path in CALLBACK_PATHS or is_for_api:
+            return None
+        began = time.monotonic()
+        request.max_content_length = MAX_BODY_BYTES
+        with suppress(HTTPException, Unreadable):
+            app_id = inbox.refuse_misplaced(request.get_data(), request.content_type or "")
+            path = request.path[:_MAX_PATH_SHOWN]
+            client = request.remote_addr
+            log.warning("callback_at_wrong_path", path=path, right=CALLBACK_PATH, app=app_id, client=client)
+            count("wrong_path", time.monotonic() - began)
+            return problem(HTTPStatus.NOT_FOUND, f"callbacks are received at {CALLBACK_PATH}: register that path")
+        return None
 
     app.url_map.merge_slashes = False  # (it would answer //callback with a redirect)
     for path in CALLBACK_PATHS:
         app.add_url_rule(path, view_func=receive_callback, methods=["POST"], provide_automatic_options=False)
-    for status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
-        app.register_error_handler(status, answer_elsewhere)
+    app.before_request(refuse_elsewhere)
 
 
 def refuse(error: Exception, client: str | None) -> tuple[str, Response]:

@@ -76,7 +76,7 @@ class Front:
         """Answer one request."""
         if scope["path"] in CALLBACK_PATHS and scope["method"] == "POST":
             await self._answer_callback(scope, receive, send)
-        elif scope["path"] == "/healthz":
+        elif scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
             await _send(send, Response("alive\n", content_type="text/plain; charset=utf-8"))
         else:
             await self._answer_other(scope, receive, send)

@@ -142,7 +142,16 @@ def test_a_slash_at_the_end_is_the_same_path(web: Web) -> None:
     assert web.counts == {"stored": 1}
 
 
-NEARLY = ("/zego//callback", "/ZEGO/Callback", "/zego/callbacks", "/callback", "/zego", "/", "/zego/callback//")
+NEARLY = (
+    "/zego//callback",
+    "/ZEGO/Callback",
+    "/zego/callbacks",
+    "/callback",
+    "/zego",
+    "/",
+    "/healthz",
+    "/zego/callback//",
+)
 
 
 @pytest.mark.parametrize("path", NEARLY)

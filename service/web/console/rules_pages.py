@@ -199,7 +199,7 @@ def _find_focus(move: str, count: int) -> tuple[str, int]:
     """What has the focus after a move, so that it goes on with the keyboard: its button and place (`add`: the name)."""
     what, _space, place = move.partition(" ")
     step = {"up": -1, "down": 1}.get(what, 0)
-    at = int(place) + step if place.isdecimal() else count - 1
+    at = read_number(place) + step if place.isdecimal() else count - 1
     return what, min(max(at, 0), count - 1)
 
 
