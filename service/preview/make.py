@@ -24,7 +24,7 @@ from service.preview.store import Place, Preview
 from service.rules.decide import Found, RetentionRule, RuleSet, decide, find_rule
 from service.rules.file import format_rules
 from service.rules.latest import NewestCounter, counts_as_recording, span_of
-from service.rules.store import Shown, find_current_number, find_revision, put_in_force
+from service.rules.store import Shown, find_current_number, find_revision, list_revisions, put_in_force
 from service.rules.waiting import apply_decision
 from service.units import count_of, describe_moment, format_duration, format_moment
 
@@ -216,6 +216,13 @@ def list_sooner(
     comparison = Comparison(database, reader, Candidate(preview.rules, preview.source), preview.cooling_off, now)
     comparison.highest_id = preview.highest_id
     if comparison.in_force.revision != preview.base_revision:
+        with database.read() as tx:
+            applied = [each.number for each in list_revisions(tx) if each.preview_id == preview.id]
+        if applied:
+            raise NotPossible(
+                f"preview {preview.id} was applied as revision {applied[0]}: list what a rule of it decides with "
+                "`zego-retention files list --rule NAME`"
+            )
         raise NotPossible(
             f"preview {preview.id} was compared with revision {preview.base_revision}, and revision "
             f"{comparison.in_force.revision} is in force: make a new one with `zego-retention rules preview FILE`"

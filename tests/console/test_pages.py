@@ -165,6 +165,16 @@ def test_static_files_are_compressed_for_who_can_read_that(lasting_console: Cons
         assert again.status_code == 304
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_date_of_a_file_is_called_due_whatever_keeps_it(console: Console) -> None:
+    world = console.api.world
+    world.keep("1d")
+    world.add(1, suspicion="stale")
+    page = " ".join(re.sub("<[^>]*>", " ", console.viewer.get("/files/1")).split())
+    assert "unconfirmed due 24 hours ago" in page or "unconfirmed due a day ago" in page
+    assert "call after" not in page
+
+
 def test_an_ended_file_is_offered_no_retry(eventful_console: Console) -> None:
     with eventful_console.api.world.database.read() as tx:
         query = "SELECT min(id) FROM media_files WHERE state = 'deleted' AND attempts > 1"

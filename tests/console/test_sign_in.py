@@ -130,7 +130,11 @@ def test_the_cookie_is_for_https_only_where_the_service_is_reached_so(database_u
     with open_api(database_url, PUBLIC_URL="https://retention.example.com") as api:
         browser = api.app.test_client()
         answer = browser.post("/sign-in", data={"name": "", "password": ADMIN_TOKEN})
+        over_http, over_https = browser.get("/sign-in").text, browser.get("/sign-in", base_url="https://localhost").text
+        behind_proxy = browser.get("/sign-in", headers={"Sec-Fetch-Mode": "navigate"}).text
     assert "Secure" in answer.headers["Set-Cookie"]
+    assert "over plain http, where signing in does not last: open https://retention.example.com" in over_http
+    assert "plain http" not in over_https + behind_proxy
 
 
 @pytest.mark.parametrize("path", ["//evil.example", "/\\evil.example", "https://evil.example", "", "files"])

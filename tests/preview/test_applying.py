@@ -21,6 +21,7 @@ from service.preview.make import (
     candidate_of_preview,
     candidate_of_revision,
     find_preview,
+    list_sooner,
     make_preview,
 )
 from service.preview.store import find_preview as find_stored_preview
@@ -270,3 +271,11 @@ def test_whether_an_app_is_emptied_is_judged_once_more_when_rules_are_applied(wo
     with pytest.raises(NotPossible, match="EVERY file of app"):
         apply(world, SHORTER, shown, expect=None)
     assert apply(world, SHORTER, shown).revision == 2
+
+
+def test_an_applied_preview_names_its_revision_instead_of_the_files(world: World) -> None:
+    shown = preview(world, SHORTER)
+    apply(world, SHORTER, shown)
+    made = find_preview(world.database, shown)
+    with pytest.raises(NotPossible, match=r"preview 1 was applied as revision 2: .* `zego-retention files list --rule"):
+        list_sooner(world.database, world.service.reader, made, world.clock(), 0, 10)

@@ -81,7 +81,7 @@ def do_sign_in() -> AnyResponse | tuple[str, int]:
     except SignInRefused as error:
         return _show_form(str(error)), HTTPStatus.UNAUTHORIZED
     answer = redirect(local_path(request.form.get("next")), HTTPStatus.SEE_OTHER)
-    is_secure = request.is_secure or (backend.service.settings.public_url or "").startswith("https:")
+    is_secure = request.is_secure or _find_https_url() is not None
     lasts = int(SESSION_LASTS.total_seconds())
     answer.set_cookie(COOKIE, key, max_age=lasts, secure=is_secure, httponly=True, samesite="Lax")
     return answer
@@ -101,12 +101,26 @@ def _admin_token() -> str | None:
     return None if token is None else token.get_secret_value()
 
 
+def _find_https_url() -> str | None:
+    """Where the console is to be opened, if only there: a browser drops the cookie that was set over plain http."""
+    public_url = get_backend().service.settings.public_url
+    return public_url if public_url is not None and public_url.startswith("https:") else None
+
+
+def _is_surely_https() -> bool:
+    # A proxy that ends TLS may not say so, but browsers send Sec-Fetch-… only where they trust the connection.
+    return (
+        request.is_secure or request.headers.get("X-Forwarded-Proto") == "https" or "Sec-Fetch-Mode" in request.headers
+    )
+
+
 def _show_form(refusal: str) -> str:
     service = get_backend().service
     with service.database.read() as tx:
         is_empty = not list_people(tx, 1)
     given, has_token = local_path(request.values.get("next")), service.settings.admin_token is not None
-    return render_template("sign_in.html", refusal=refusal, next=given, is_empty=is_empty, has_token=has_token)
+    more = {"https_url": None if _is_surely_https() else _find_https_url()}
+    return render_template("sign_in.html", refusal=refusal, next=given, is_empty=is_empty, has_token=has_token, **more)
 
 
 def local_path(text: str | None) -> str:
