@@ -16,14 +16,15 @@ from typing import Final
 import structlog
 
 from service import __version__
-from service.database import DatabaseUnavailable, UnfitDatabase
+from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.health.checks import describe_waiting
 from service.logs import is_for_people
 from service.rules.store import find_current
+from service.schedule import describe_slots
 from service.settings import Settings
 from service.settings.values import CALLBACK_PATH
 from service.stopping import StopSignals, stop_signals, with_lifeline
-from service.units import count_of
+from service.units import count_of, format_duration
 from service.web.address import check_address, is_answering
 from service.wiring import open_service
 
@@ -65,15 +66,29 @@ def describe_start(settings: Settings, rules: str) -> str:
     no_url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
     secrets = "ZEGO_RETENTION_SERVER_SECRET and ZEGO_RETENTION_CALLBACK_SECRET"
     no_app = f"none, so every callback is refused: set ZEGO_RETENTION_APP_ID, {secrets}"
-    no_sweeps = "  sweeps        off (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself\n"
+    force = _describe_force(settings)
+    off = "" if settings.sweep_slots else " (ZEGO_RETENTION_SWEEP_EVERY): nothing is deleted by itself"
     return (
-        f"zego-retention {__version__}; Ctrl-C stops it\n"
-        f"  listening on  http://{settings.listen}\n"
+        f"zego-retention {__version__} is starting; Ctrl-C stops it\n"
+        f"  address       http://{settings.listen}\n"
         f"  callback URL  {f'{settings.public_url}/zego/callback' if settings.public_url else no_url}\n"
         "                (ZEGO's console: Project → Server callback → Recording file)\n"
         f"  apps          {', '.join(app.name for app in settings.apps) or no_app}\n"
         f"  rules         {rules}\n"
-    ) + ("" if settings.sweep_slots else no_sweeps)
+        f"  sweeps        {force['sweeps']}{off}\n"
+        f"  cooling-off   {force['cooling_off']}\n"
+        f"  database      {force['database']}\n"
+    )
+
+
+def _describe_force(settings: Settings) -> dict[str, str]:
+    """When files are deleted, how long what changes waits, and where everything is kept: without user and password."""
+    database = Database(settings.database_url).name
+    return {
+        "sweeps": describe_slots(settings.sweep_slots),
+        "cooling_off": format_duration(settings.cooling_off),
+        "database": database,
+    }
 
 
 class _Side:
@@ -138,7 +153,8 @@ def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: 
             announced = True
             url = f"{settings.public_url or ''}{CALLBACK_PATH}"
             apps = [app.app_id for app in settings.apps]
-            log.info("serve_running", listen=str(settings.listen), callback_url=url, apps=apps, rules=rules)
+            facts = {"callback_url": url, "apps": apps, "rules": rules} | _describe_force(settings)
+            log.info("serve_running", listen=str(settings.listen), **facts)
         signum = signals.wait(_LOOK_S)
         if signum == signal.SIGINT and not announced:
             raise KeyboardInterrupt

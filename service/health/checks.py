@@ -137,6 +137,8 @@ def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Find
     for trouble in store.list_troubled_callbacks(tx, _CALLBACKS, now - _SHOWN, now - _AT_ONCE):
         text, fix = _CALLBACKS[trouble.verdict]
         text = f"{count_of(trouble.number, 'callback')} {text}"
+        if trouble.verdict in (Verdict.WRONG_PATH, Verdict.UNKNOWN_APP) and trouble.reason:  # which path, which app
+            text += f" (for example: {trouble.reason.partition(':')[0]})"
         good_at = last_good.get(trouble.app_id or "")
         is_over = good_at is not None and good_at > trouble.newest
         status = _NOTE if is_over or trouble.newest < now - _RECENT else _WARNING

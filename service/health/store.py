@@ -105,6 +105,7 @@ class Troubled(NamedTuple):
     app_id: str | None
     number: int
     newest: datetime
+    reason: str  # of one of them
 
 
 def list_troubled_callbacks(
@@ -115,9 +116,10 @@ def list_troubled_callbacks(
     is_late = columns.received_at <= pending_since
     is_concerned = case((columns.verdict == Verdict.PENDING, is_late), else_=columns.received_at >= since)
     of_app = case((columns.verdict.in_([Verdict.FORGED, Verdict.WRONG_PATH]), columns.app_id))
-    query = select(columns.verdict, of_app.label("of_app"), func.count(), func.max(columns.received_at)).where(
-        columns.verdict.in_(sorted(verdicts)), is_concerned
+    query = select(
+        columns.verdict, of_app.label("of_app"), func.count(), func.max(columns.received_at), func.max(columns.reason)
     )
+    query = query.where(columns.verdict.in_(sorted(verdicts)), is_concerned)
     rows = tx.execute(query.group_by(columns.verdict, "of_app").order_by(columns.verdict, "of_app"))
     return [Troubled(*row) for row in rows]
 

@@ -67,8 +67,8 @@ def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], Non
         began = time.monotonic()
         request.max_content_length = MAX_BODY_BYTES
         with suppress(HTTPException, Unreadable):
-            app_id = inbox.refuse_misplaced(request.get_data(), request.content_type or "")
             path = request.path[:_MAX_PATH_SHOWN]
+            app_id = inbox.refuse_misplaced(request.get_data(), request.content_type or "", path)
             client = request.remote_addr
             log.warning("callback_at_wrong_path", path=path, right=CALLBACK_PATH, app=app_id, client=client)
             count("wrong_path", time.monotonic() - began)

@@ -166,6 +166,7 @@ def test_a_callback_at_another_path_is_answered_404_kept_and_named(scene: Scene,
     assert web.counts == {"wrong_path": 1}
     [line] = [line for line in logs if line["event"] == "callback_at_wrong_path"]
     assert (line["path"], line["right"], line["app"]) == (path, "/zego/callback", "1234567890")
+    assert [kept.reason.partition(":")[0] for kept in scene.callbacks()] == [f"it came to the path {path}"]
     # Kept, it can be judged again; and sent again to the right path, it counts.
     assert web.post(body).status == 200
     assert scene.verdicts() == ["pending"]

@@ -116,7 +116,7 @@ def test_a_quarantine_that_cannot_be_reached_still_refuses(scene: Scene) -> None
 def test_the_reason_says_what_to_do_and_no_secret(scene: Scene) -> None:
     with pytest.raises(Refused, match="compare them with ZEGO's console") as forged:
         scene.inbox.receive(*scene.body(recording(), secret="wrong"))
-    with pytest.raises(Refused, match="add it to the settings") as unknown:
+    with pytest.raises(Refused, match="no app 42 is configured: add it to the settings") as unknown:
         scene.inbox.receive(*scene.body(recording(appid="42"), secret="wrong"))
     with pytest.raises(Unreadable, match="signature is missing") as unreadable:
         scene.inbox.receive(*scene.body({"signature": None}))

@@ -55,8 +55,10 @@ def test_after_a_secret_was_corrected_the_quarantine_is_verified_again(scene: Sc
 
 
 def test_what_came_to_a_wrong_path_can_be_judged_again(scene: Scene) -> None:
-    assert scene.inbox.refuse_misplaced(*scene.body(recording())) == APP
+    assert scene.inbox.refuse_misplaced(*scene.body(recording()), "/zego\n, a: b") == APP
     wait_until(lambda: scene.verdicts() == ["wrong_path"])
+    [kept] = scene.callbacks()
+    assert kept.reason == "it came to the path /zego%0A%2C%20a%3A%20b: correct the URL in ZEGO's console"
     assert replay(scene, verdict=Verdict.WRONG_PATH)["replayed"] == 1
     assert scene.verdicts() == ["accepted"]
     assert set(scene.files()) == {"f1"}

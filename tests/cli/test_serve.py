@@ -98,6 +98,8 @@ def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, st
     assert serve.errors() == [], "nothing but JSON"
     [running] = events(serve, "serve_running")
     assert (running["listen"], running["apps"]) == (f"127.0.0.1:{free_port}", [APP])
+    assert (running["sweeps"], running["cooling_off"]) == ("every 15m", "1d")
+    assert running["database"] == variables["ZEGO_RETENTION_DATABASE_URL"]
 
 
 def test_a_shell_with_other_settings_hears_the_schedule_of_the_worker(
@@ -204,6 +206,14 @@ def test_what_it_says_at_the_start(sqlite_url: str) -> None:
     assert "ZEGO_RETENTION_PUBLIC_URL" in said
     assert APP in said
     assert "SWEEP_EVERY" not in said
+    assert "listening" not in said, "nobody does yet"
+    assert re.search(r"^  sweeps +every 15m\n  cooling-off +1d\n  database +sqlite:///", said, re.MULTILINE)
+    cron = {"SWEEP_CRON": "30 3 * * *", "TIMEZONE": "Asia/Shanghai", "COOLING_OFF": "0s"}
+    cron["DATABASE_URL"] = "postgresql://ann:hush@db.example.com/retention"
+    other = describe_start(load_settings(plain | {f"ZEGO_RETENTION_{name}": cron[name] for name in cron}), "none")
+    assert "sweeps        30 3 * * * Asia/Shanghai\n  cooling-off   0s\n" in other
+    assert "database      postgresql://db.example.com/retention" in other
+    assert "hush" not in other
     public = load_settings(plain | {"ZEGO_RETENTION_PUBLIC_URL": "https://example.com/"})
     assert re.search(r"^  callback URL +https://example\.com/zego/callback$", describe_start(public, ""), re.MULTILINE)
     nobody = load_settings({"ZEGO_RETENTION_DATABASE_URL": sqlite_url, "ZEGO_RETENTION_SWEEP_EVERY": "off"})

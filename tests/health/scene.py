@@ -135,7 +135,13 @@ class Scene:
         self.add_files(count, state=FileState.SCHEDULED, **({"due_at": due_at, "call_after": due_at} | facts))
 
     def add_callbacks(
-        self, verdict: Verdict, count: int = 1, *, age: timedelta = timedelta(hours=1), app_id: str = APP
+        self,
+        verdict: Verdict,
+        count: int = 1,
+        *,
+        age: timedelta = timedelta(hours=1),
+        app_id: str = APP,
+        reason: str = "",
     ) -> None:
         rows = [
             {
@@ -147,7 +153,7 @@ class Scene:
                 "content_type": "application/json",
                 "event": "",
                 "verdict": verdict,
-                "reason": "",
+                "reason": reason,
                 "repeats": 0,
             }
             for _ in range(count)

@@ -150,6 +150,14 @@ def test_what_is_not_well_is_one_line_with_its_fix(
     assert fix in trouble.fix
 
 
+def test_which_path_and_which_app_were_wrong_is_said(scene: Scene) -> None:
+    scene.add_callbacks(Verdict.WRONG_PATH, reason="it came to the path /zego: correct the URL in ZEGO's console")
+    scene.add_callbacks(Verdict.UNKNOWN_APP, app_id="42", reason="no app 42 is configured: add it to the settings")
+    texts = [check.text for check in scene.troubles()]
+    assert texts[0].endswith("not configured (for example: no app 42 is configured)")
+    assert texts[1].endswith("another path than the callback URL's (for example: it came to the path /zego)")
+
+
 def test_every_trouble_is_found_on_both_databases(scene: Scene) -> None:
     together = [case for case in CASES if case[0] != "a plan"]  # (it explains what was not swept)
     for _, arrange, *_ in together:
