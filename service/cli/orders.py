@@ -26,6 +26,11 @@ from service.wiring import Service
 MAX_WAIT_S: Final = 5.0
 """How long a command waits for the leader to apply its order."""
 
+HOW_TO_STOP: Final = (
+    "\nUntil that sweep, `zego-retention holds add` with --file ID or --stream still keeps files: a hold wins over an"
+    " erasure. Released, they are deleted."
+)
+
 _LOOK_S: Final = 0.1
 _LOOK_AFTER_S: Final = 0.5
 _TRY_S: Final = 1.0
@@ -68,7 +73,7 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
             text = f"Hold {result['hold']} is released: {held} decided again."
         case OrderKind.ERASE:
             text = f"Erasure {result['erasure']} takes {files}; the next sweep deletes them."
-            text += describe_left_out(result)
+            text += describe_left_out(result) + HOW_TO_STOP
         case OrderKind.RETRY:
             text = f"The next sweep retries {_count(result['retried'])}."
             text += _name_files("no longer failed or waiting", result["too_late"])

@@ -78,11 +78,16 @@ def export(invocation: Invocation, *, after: int | None) -> None:
 def add_token(invocation: Invocation, *, name: str, role: Role, expires: datetime | None) -> None:
     now = invocation.now()
     token, text = make_token(invocation.service.database, name, role, expires, invocation.actor, now)
-    if shown_as_json(invocation, take(audit.NewToken, token, token=text)):
-        return
     ends = "" if expires is None else f", ends {absolute(expires, now)}"
-    note(f"token {token.id} ({safe(name)}, {role}{ends}); its text is shown only now:")
-    sys.stdout.write(f"{text}\n")
+    try:
+        if not shown_as_json(invocation, take(audit.NewToken, token, token=text)):
+            note(f"token {token.id} ({safe(name)}, {role}{ends}); its text is shown only now:")
+            sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        revoke(invocation.service.database, token.id, invocation.actor, invocation.now())
+        why = f"its text could not be written ({error.strerror})"
+        raise CommandFailed(f"token {token.id} was made and is revoked again: {why}") from None
 
 
 def revoke_token(invocation: Invocation, *, number: int) -> None:

@@ -61,18 +61,20 @@ _NEXT_STEPS: Final = """\
      export ZEGO_RETENTION_SERVER_SECRET=…
      export ZEGO_RETENTION_CALLBACK_SECRET=…
      export ZEGO_RETENTION_PUBLIC_URL=https://where-zego-reaches-you
-2. Say how long recordings are kept: one window for all (or rules as above, see step 6):
+2. Say how long recordings are kept, and that nothing is deleted by itself yet:
      export ZEGO_RETENTION_KEEP=30d
+     export ZEGO_RETENTION_SWEEP_EVERY=off
 3. {command} serve
-     takes callbacks, and sweeps every 15 minutes; a reverse proxy with TLS passes them on to 127.0.0.1:8080
+     takes callbacks; a reverse proxy with TLS passes them on to 127.0.0.1:8080
 4. In ZEGO's console, enter the callback URL: Project → Server callback → Recording file
      it is https://where-zego-reaches-you/zego/callback
 5. {command} doctor
      in a second terminal with the same exports: checks all of it
-6. {command} rules apply FILE
-     puts rules in force; `rules preview FILE` shows first what they would do
+6. {command} rules preview FILE, then rules apply
+     if one window for all is not enough: rules as above
 7. {command} sweep --dry-run
-     at any time: what would be deleted now?"""
+     what would be deleted now? If that is right, unset ZEGO_RETENTION_SWEEP_EVERY and start `serve` again:
+     it then sweeps every 15 minutes"""
 
 
 def run_demo(now: Callable[[], datetime], *, serves: bool = False) -> bool:

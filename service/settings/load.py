@@ -42,7 +42,11 @@ def _text(change: Callable[[str], object]) -> BeforeValidator:
 
 
 def _split(text: str) -> list[str]:
-    return [part.strip(" \t\r\n") for part in text.split(",")]
+    parts = [part.strip(" \t\r\n") for part in text.split(",")]
+    if "" in parts and len(parts) > 1:
+        hint = "there is a comma at its end" if parts[-1] == "" else "there is a comma too many"
+        raise ValueError(f"secret {parts.index('') + 1} of {len(parts)} is empty: {hint}; leave it out")
+    return parts
 
 
 # Python takes true and false for numbers.

@@ -23,6 +23,7 @@ _INJECTED: Final = re.compile(
 _SHORT: Final = 6
 _ALIKE: Final = 0.8
 _ALIKE_SHORT: Final = 0.7
+_ALIKE_PREFIX: Final = 0.85
 _MAX_WORDS_OFF: Final = 2
 
 
@@ -61,7 +62,13 @@ def read_environment(environ: Mapping[str, str], keys: Keys) -> tuple[Place, tup
                 meant = " or ".join(f"{PREFIX}{right}" for right in near)
                 raise SettingsError(f"{variable}: there is no such setting; did you mean {meant}?")
             warnings.append(f"{variable} is not a setting of this release and is ignored")
+        elif value and _is_misspelt_prefix(variable[: len(PREFIX)].upper()):
+            warnings.append(f"{variable} is ignored: every setting begins with {PREFIX}")
     return _read_place(found, keys, lambda key: f"{PREFIX}{key.upper()}"), tuple(warnings)
+
+
+def _is_misspelt_prefix(begin: str) -> bool:
+    return begin != PREFIX and difflib.SequenceMatcher(None, PREFIX, begin).ratio() >= _ALIKE_PREFIX
 
 
 def _refuse_shell_syntax(variable: str, value: str) -> None:

@@ -138,7 +138,16 @@ def test_delete_shows_first_and_does_what_was_counted(run: Run, world: World) ->
         "Of these, 1 held and 0 unconfirmed files stay until they are released or confirmed.\n"
         "Not deleted: 1 file whose stream is not known. See `zego-retention files list --unknown-stream`, and delete by"
         " number what is meant.\n"
+        "Until that sweep, `zego-retention holds add` with --file ID or --stream still keeps files: a hold wins over an"
+        " erasure. Released, they are deleted.\n"
     )
+    run("holds", "add", "--file", 1, "--reason", "a mistake")
+    world.sweep()
+    assert world.states() == {"held": ["file-00000", "file-00001"], "kept": ["found-00000"]}
+    run("holds", "release", 1)
+    run("holds", "release", 2)
+    world.sweep()
+    assert world.states() == {"deleted": ["file-00000", "file-00001"], "kept": ["found-00000"]}
     world.sweep()
     assert world.stored() == {"file-00001", "found-00000"}
     erasure = run("erasures", "show", 1, "--json").object

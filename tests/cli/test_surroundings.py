@@ -96,6 +96,19 @@ def test_a_full_disk_behind_the_output_is_one_line(sqlite_url: str) -> None:
         assert ended.stderr == "zego-retention: the system says: No space left on device (standard output)\n"
 
 
+def test_a_token_whose_text_is_lost_is_revoked_again(sqlite_url: str) -> None:
+    for number, more in enumerate(([], ["--json"]), start=1):
+        line = ["tokens", "add", f"t{number}", "--role", "admin", *more]
+        ended = shell("{python} >/dev/full", "-m", "service", *line, DATABASE_URL=sqlite_url)
+        assert ended.returncode == 1
+        lost = (
+            f"token {number} was made and is revoked again: its text could not be written (No space left on device)\n"
+        )
+        assert ended.stderr.endswith(f"zego-retention: {lost}")
+    listed = shell("{python}", "-m", "service", "tokens", "list", "--json", DATABASE_URL=sqlite_url).stdout
+    assert [json.loads(each)["revoked_at"] is not None for each in listed.splitlines()] == [True, True]
+
+
 def test_a_closed_output_leaves_its_place_to_no_database(sqlite_url: str) -> None:
     for name, code in (("doctor", 1), ("migrate", 0)):
         assert shell("{python} <&- >&- 2>&-", "-m", "service", name, DATABASE_URL=sqlite_url).returncode == code

@@ -175,6 +175,10 @@ def test_the_date_of_a_file_is_called_due_whatever_keeps_it(console: Console) ->
     assert "call after" not in page
 
 
+def test_sweeps_are_also_found_under_their_name(lasting_console: Console) -> None:
+    assert lasting_console.viewer.client.get("/sweeps").location == "/runs"
+
+
 def test_an_ended_file_is_offered_no_retry(eventful_console: Console) -> None:
     with eventful_console.api.world.database.read() as tx:
         query = "SELECT min(id) FROM media_files WHERE state = 'deleted' AND attempts > 1"

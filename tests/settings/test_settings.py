@@ -601,3 +601,22 @@ def test_settings_are_frozen() -> None:
 @pytest.mark.parametrize("text", ["[::1]:8080", "127.0.0.1:8080"])
 def test_an_address_is_written_as_it_was_read(text: str) -> None:
     assert str(load(LISTEN=text).listen) == text
+
+
+@pytest.mark.parametrize(
+    ("secrets", "problem"),
+    [
+        ("a,b,", "secret 3 of 3 is empty: there is a comma at its end; leave it out"),
+        ("a,,b", "secret 2 of 3 is empty: there is a comma too many; leave it out"),
+    ],
+)
+def test_an_empty_one_of_several_secrets_is_named(secrets: str, problem: str) -> None:
+    assert refuse(**ONE_APP | {"CALLBACK_SECRET": secrets}) == f"ZEGO_RETENTION_CALLBACK_SECRET: {problem}"
+
+
+@pytest.mark.parametrize("variable", ["ZEGO_RETENTON_KEEP", "ZEGORETENTION_KEEP", "ZEGO_RENTENTION_KEEP"])
+def test_a_misspelt_prefix_is_a_warning(variable: str) -> None:
+    assert load_settings({variable: "30d"}).warnings == (
+        f"{variable} is ignored: every setting begins with ZEGO_RETENTION_",
+    )
+    assert load_settings({variable: "", "ZEGO_APP_ID": "1", "ZEGO_SERVER_SECRET": "x"}).warnings == ()

@@ -10,7 +10,8 @@ from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
-from flask import g, render_template, request
+from flask import g, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
 
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import NoSuchThing, Role
@@ -79,6 +80,12 @@ class BadFilter(ValueError):  # noqa: N818  (an answer to a person, not a defect
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{_(name.replace('_', ' '))}: {translate_sentence(text)}")
+
+
+@console.get("/sweeps")
+def lead_to_sweeps() -> AnyResponse:
+    """Lead to the list of sweeps, as it is called in the head of every page."""
+    return redirect("/runs")
 
 
 @console.get("/<any({}):path>".format(", ".join(SECTIONS)))
