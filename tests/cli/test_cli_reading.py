@@ -89,7 +89,9 @@ def test_every_action_of_the_audit_can_be_asked_for() -> None:
     text = "".join(
         path.read_text() for path in (Path(__file__).parents[2] / "service").rglob("*.py") if path.name != "filters.py"
     )
-    found = set(re.findall(r'"((?:rules|hold|files|callbacks|sweep|plan|reconcile|token|person)\.(?!html)[a-z_]+)"', text))
+    found = set(
+        re.findall(r'"((?:rules|hold|files|callbacks|sweep|plan|reconcile|token|person)\.(?!html)[a-z_]+)"', text)
+    )
     kinds = {f"files.{kind}" for kind in (OrderKind.CONFIRM, OrderKind.RETRY, OrderKind.ERASE)}
     assert found | kinds == set(AUDIT_ACTIONS)
 
