@@ -116,7 +116,7 @@ def test_the_answers(web: Web) -> None:
         assert (response.status, response.body) == (200, b"1")
         assert response.headers["Content-Type"].startswith("text/plain")
     assert_problem(web.post(web.scene.body(recording(), secret="wrong")[0]), 401, "signature")
-    assert_problem(web.post(web.scene.body(recording(appid="42"))[0]), 401, "appid")
+    assert_problem(web.post(web.scene.body(recording(appid="42"))[0]), 401, "no app 42 is configured")
     for bad in (b"", b"hello", b"[]", b'{"event": "record"}', b"\xff\xfe", b"{" * 60_000):
         assert_problem(web.post(bad), 400, "")
     assert web.counts == {"stored": 3, "refused": 2, "unreadable": 6}
