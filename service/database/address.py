@@ -9,14 +9,9 @@ from urllib.parse import parse_qsl
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-_OURS: Final = frozenset({"client_encoding", "fallback_application_name"})
-OUR_SETTINGS: Final = {
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-    "timezone": "UTC",
-}
-"""What every transaction sets for itself: nothing set once for a session outlives a pooler in transaction mode."""
+from service.database.engine import OUR_SETTINGS
 
+_OURS: Final = frozenset({"client_encoding", "fallback_application_name"})
 _ALSO_OURS: Final = frozenset({"client_encoding", "default_transaction_isolation"})
 _SERVER_SETTING: Final = re.compile(r"\s*(?:-c\s*|--)([\w.-]+)=((?:\\.|[^\s\\])*)(?=\s|$)")
 _PLACES: Final = frozenset({"host", "hostaddr", "port", "service", "servicefile"})

@@ -17,8 +17,6 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, Statem
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.database.address import OUR_SETTINGS
-
 _MAX_BUSY_S: Final = 10.0
 """How long a transaction waits for another one's lock before it fails."""
 
@@ -32,6 +30,13 @@ _MAX_CONNECTING_S: Final = 5.0
 
 _FULL: Final = ("too many clients", "too many connections", "remaining connection slots", "no more connections allowed")
 _TRY_CONNECTING_S: Final = 0.1
+OUR_SETTINGS: Final = {
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+}
+"""What every transaction sets for itself: nothing set once for a session outlives a pooler in transaction mode."""
+
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED" + "".join(
     f"; SET LOCAL {name} = '{value}'" for name, value in OUR_SETTINGS.items()
 )

@@ -127,7 +127,7 @@ def take_files(tx: Transaction, erasure: Erasure, after: int) -> tuple[list[Grou
         in_range, resume_after = _next_range(after, erasure.app_id, erasure.highest_id)
         meant = [*in_range, _may_fit(tx, erasure.stream_pattern), _IS_THERE]
         taken = [*meant, ~_UNKNOWN_STREAM]
-    groups, first = _group(tx, *meant), func.coalesce(_FILE.erasure_id, erasure.id)
+    groups, first = _group(tx, *meant, own=erasure.id), func.coalesce(_FILE.erasure_id, erasure.id)
     tx.execute(update(media_files).where(*taken).values(_START_OVER | {"erasure_id": first}))
     return groups, resume_after
 
@@ -150,8 +150,9 @@ def let_unconfirmed_wait(tx: Transaction, now: datetime, until: datetime, after:
     return numbers[-1] if len(numbers) == _BATCH else None
 
 
-def _group(tx: Transaction, *conditions: ColumnElement[bool]) -> list[Group]:
-    is_erased = and_(_FILE.erasure_id.is_not(None), ~_IS_FAILED)
+def _group(tx: Transaction, *conditions: ColumnElement[bool], own: int = 0) -> list[Group]:
+    """The files in groups; what the erasure of the number `own` has taken counts as not taken by another one."""
+    is_erased = and_(_FILE.erasure_id.is_not(None), _FILE.erasure_id != own, ~_IS_FAILED)
     by = (_FILE.app_id, _FILE.state, _FILE.vendor, _FILE.suspicion.is_not(None), ~_UNKNOWN_STREAM, is_erased)
     return [Group(*row) for row in tx.execute(select(*by, func.count()).where(*conditions).group_by(*by))]
 

@@ -152,6 +152,7 @@ ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("files", "delete"): ["1", "--reason", "r", "--count", "1"],
     ("holds", "add"): ["--file", "1", "--reason", "r"],
     ("tokens", "add"): ["name", "--role", "viewer"],
+    ("users", "add"): ["name", "--role", "viewer"],
 }
 
 

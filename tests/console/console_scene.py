@@ -44,7 +44,7 @@ class Browser:
     def sign_in(self, name: str, password: str = PASSWORD, **fields: str) -> TestResponse:
         answer = self.client.post("/sign-in", data={"name": name, "password": password, **fields})
         if answer.status_code == 303:
-            self.get("/")
+            self.get("/people")
         return answer
 
 

@@ -145,7 +145,8 @@ def _facts(file: Recording) -> dict[str, Any]:
     if file.vendor is not Vendor.HUAWEI:
         return {}
     if file.size is None:
-        return {"extra_params": {"ObsObject": file.file_id, "Duration": 3600}}
+        seconds = (file.ended - file.began).total_seconds()
+        return {"extra_params": {"ObsObject": file.file_id, "Duration": seconds}}
     return {"size_bytes": file.size}
 
 
