@@ -196,9 +196,8 @@ def _find_vendors(tx: Transaction, due: Due, now: datetime, *, may_probe: bool) 
 class AppPass:
     """One app in a pass: while there is something to claim, claim, send, record.
 
-    `want` says what may be claimed. `may_probe` holds what was blocked when the pass began (None: the whole app): one
-    call each looks whether it still is. After trouble `limit` files are asked for, one call at a time, twice as many
-    after each call that works.
+    `may_probe` holds what was blocked when the pass began (None: the whole app): one call each looks whether it still
+    is. After trouble `limit` files are asked for, one call at a time, twice as many after each call that works.
     """
 
     sweeper: Sweeper
