@@ -22,7 +22,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MAX_ROWS: Final = 1_000_000
 _MAX_SHEET_BYTES: Final = 1_900_000_000
 _MAX_CELL: Final = 32_767
-"""What Excel takes in a cell; and in a sheet, together with what a ZIP takes that is not told its size before."""
+"""What Excel takes in a cell; and in a sheet, which a ZIP also takes if its size is not known before."""
 
 _NOT_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ESCAPE: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
