@@ -23,7 +23,7 @@ from service.rules.latest import Span
 from service.rules.store import list_moved_budgets
 from service.sweep.answers import FileResult
 from service.sweep.records import Plan, PlanState, RunState
-from service.sweep.store import IS_OPEN, attempts, calls, list_plans, runs
+from service.sweep.store import IS_OPEN, add_to_totals, attempts, calls, list_plans, runs
 from service.zego.messages import DeleteAnswer
 
 _PAGE: Final = 20
@@ -234,6 +234,8 @@ def open_call(
     """
     call = insert(calls).values(run_id=run_id, app_id=app_id, vendor=vendor, opened_at=now)
     call_id = int(tx.execute(call.returning(calls.c.id)).scalar_one())
+    superseded = {outcome: -count for outcome, count in _count_last_outcomes(tx, run_id, numbers).items()}
+    add_to_totals(tx, run_id, {"calls": 1, "unanswered": len(numbers), **superseded})
     copied = ("call_id", "run_id", "media_file_id", "opened_at", "rule", "revision", "due_at", "reason")
     opened_at = literal(now, attempts.c.opened_at.type)
     facts = (_FILE.id, opened_at, _FILE.rule, literal(revision), _FILE.due_at, _FILE.state_reason)
@@ -246,12 +248,25 @@ def open_call(
 
 def drop_call(tx: Transaction, call_id: int, numbers: Sequence[int], now: datetime) -> bool:
     """Forget a call that was not sent, with its attempts: its files are due as before. False: it is forgotten."""
-    if not count_changed(tx.execute(delete(attempts).where(attempts.c.call_id == call_id, IS_OPEN))):
+    dropped = delete(attempts).where(attempts.c.call_id == call_id, IS_OPEN).returning(attempts.c.run_id)
+    run_ids = tx.execute(dropped).scalars().all()
+    if not run_ids:
         return False
     tx.execute(delete(calls).where(calls.c.id == call_id))
     claimed = update(media_files).where(_FILE.id.in_(numbers), _FILE.state == FileState.DELETING)
     tx.execute(claimed.values(state=FileState.SCHEDULED, state_at=now, last_attempt_id=_LAST_ATTEMPT))
+    before = _count_last_outcomes(tx, run_ids[0], numbers)
+    add_to_totals(tx, run_ids[0], {"calls": -1, "unanswered": -len(run_ids), **before})
     return True
+
+
+def _count_last_outcomes(tx: Transaction, run_id: int, numbers: Sequence[int]) -> dict[str, int]:
+    """How many of these files had which outcome in this run when they were asked for last."""
+    # No condition on the run: SQLite would read all of its attempts for that.
+    file, by = attempts.c.media_file_id, (attempts.c.run_id, attempts.c.outcome)
+    last = select(func.max(attempts.c.id)).where(file.in_(numbers)).group_by(file)
+    rows = tx.execute(select(*by, func.count()).where(attempts.c.id.in_(last)).group_by(*by))
+    return {outcome: number for of_run, outcome, number in rows if of_run == run_id}
 
 
 def close_open(tx: Transaction, until: datetime, reason: str, now: datetime) -> int:
@@ -261,6 +276,9 @@ def close_open(tx: Transaction, until: datetime, reason: str, now: datetime) -> 
     """
     message = "the process ended before it could record an answer"
     unknown = {"outcome": Outcome.UNKNOWN, "charged": False, "message": message, "ended_at": now}
+    left_open = select(attempts.c.run_id, func.count()).where(IS_OPEN).group_by(attempts.c.run_id)
+    for run_id, number in tx.execute(left_open).all():
+        add_to_totals(tx, run_id, {"unanswered": -number, Outcome.UNKNOWN: number})
     closed = count_changed(tx.execute(update(attempts).where(IS_OPEN).values(unknown)))
     released = {"state": FileState.SCHEDULED, "state_reason": reason, "state_at": now, "last_outcome": Outcome.UNKNOWN}
     claimed = update(media_files).where(_FILE.state == FileState.DELETING)
@@ -272,18 +290,26 @@ def close_open(tx: Transaction, until: datetime, reason: str, now: datetime) -> 
     return closed
 
 
-def save_answer(tx: Transaction, call_id: int, answer: DeleteAnswer, now: datetime) -> bool:
-    """Keep an answer of ZEGO as it came; False: the call's answer is on record already (or the call is not)."""
+def save_answer(tx: Transaction, call_id: int, answer: DeleteAnswer, now: datetime) -> int | None:
+    """Keep an answer of ZEGO as it came; returns the run's number, or None if one is on record already."""
     values = {name: getattr(answer, name) for name in ("http_status", "message", "request_id", "cache_code", "raw")}
     values["code"] = None if answer.code is None else str(answer.code)
     unanswered = update(calls).where(calls.c.id == call_id, calls.c.answered_at.is_(None))
-    return count_changed(tx.execute(unanswered.values(answered_at=now, **values))) > 0
+    answered = unanswered.values(answered_at=now, **values).returning(calls.c.run_id)
+    return tx.execute(answered).scalar_one_or_none()
 
 
 def close_attempts(tx: Transaction, call_id: int, numbers: Sequence[int], result: FileResult, now: datetime) -> None:
     """Complete the attempts of a call on these files with what came of them."""
     closed = update(attempts).where(attempts.c.call_id == call_id, attempts.c.media_file_id.in_(numbers))
     tx.execute(closed.values(ended_at=now, **asdict(result)))
+
+
+def sum_up(tx: Transaction, numbers: Collection[int]) -> tuple[float, int]:
+    """How many seconds and bytes these files hold, as far as known."""
+    sums = (func.coalesce(func.sum(column), 0) for column in (_FILE.duration_s, _FILE.size_bytes))
+    duration, size = tx.execute(select(*sums).where(_FILE.id.in_(numbers))).one()
+    return float(duration), int(size)
 
 
 def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int) -> set[int]:

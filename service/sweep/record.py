@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import structlog
 
@@ -19,6 +20,8 @@ from service.sweep.backoff import RetryPolicy
 from service.sweep.claim import OpenCall
 from service.sweep.records import AppState
 from service.units import describe_moment
+
+_PURGED: Final = "1"
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +42,15 @@ class Recorder:
         """
         # Trouble last: of calls that were in flight together, one that worked does not end what another one met.
         for call, reading in sorted(answered, key=lambda each: not each[1].is_about_files):
-            if claim_store.save_answer(tx, call.id, reading.answer, self.now):
+            run_id = claim_store.save_answer(tx, call.id, reading.answer, self.now)
+            if run_id is not None:
                 retry_at = self._apply_effect(tx, call, reading, may_clear=call.id > trouble_after)
-                self._record_files(tx, call, reading, retry_at)
+                results = self._record_files(tx, call, reading, retry_at)
+                _add_to_totals(tx, run_id, reading, results)
 
-    def _record_files(self, tx: Transaction, call: OpenCall, reading: Reading, retry_at: datetime | None) -> None:
+    def _record_files(
+        self, tx: Transaction, call: OpenCall, reading: Reading, retry_at: datetime | None
+    ) -> dict[int, FileResult]:
         results = {number: reading.results[file_id] for number, file_id in call.files.items()}
         gone = [number for number, result in results.items() if result.outcome is Outcome.GONE]
         for number in claim_store.find_unknown_before(tx, gone, call.id):
@@ -66,6 +73,7 @@ class Recorder:
             if file.state not in END_STATES
         ]
         save_files(tx, released)
+        return results
 
     def _release(self, file: MediaFile, result: FileResult, retry_at: datetime | None) -> MediaFile:
         """The row of a file that has not ended: it waits for the next attempt, or has failed."""
@@ -118,6 +126,16 @@ class Recorder:
             log.error("app_blocked", app=call.app_id, vendor=vendor, code=code, message=message)
         store.save_app_state(tx, AppState(call.app_id, vendor, blocks, since, until, failures, code, message))
         return until
+
+
+def _add_to_totals(tx: Transaction, run_id: int, reading: Reading, results: Mapping[int, FileResult]) -> None:
+    more: dict[str, float] = {"unanswered": -len(results), **Counter(each.outcome for each in results.values())}
+    deleted = [number for number, result in results.items() if result.outcome is Outcome.DELETED]
+    if deleted:
+        more["freed_s"], more["freed_bytes"] = claim_store.sum_up(tx, deleted)
+    if reading.answer.cache_code not in (None, _PURGED):
+        more["purges_failed"] = len(deleted)
+    store.add_to_totals(tx, run_id, more)
 
 
 def close_open_attempts(tx: Transaction, now: datetime, policy: RetryPolicy, jitter: Callable[[], float]) -> int:

@@ -44,7 +44,11 @@ class PlanState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One sweep; its totals are counted from its attempts."""
+    """One sweep with its totals: each file counts by its last outcome in it, or as `unanswered`.
+
+    `purges_failed` are deleted files that Wangsu's cache still has; `freed_…` is what the deleted ones held, as far as
+    known.
+    """
 
     id: int
     trigger: Trigger
@@ -53,6 +57,23 @@ class Run:
     finished_at: datetime | None
     worker: str
     note: str | None
+    calls: int
+    unanswered: int
+    deleted: int
+    gone: int
+    retryable: int
+    rejected: int
+    blocked: int
+    unknown: int
+    purges_failed: int
+    freed_s: float
+    freed_bytes: int
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many files had which outcome; without those that none had."""
+        found = {outcome: getattr(self, outcome.value) for outcome in Outcome}
+        return {outcome: count for outcome, count in found.items() if count}
 
 
 @dataclass(frozen=True, slots=True)

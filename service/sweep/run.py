@@ -93,11 +93,9 @@ class Sweeper:
                 raise
             state = RunState.INTERRUPTED if stop.is_set() else RunState.STOPPED if stops else RunState.DONE
             note = "; ".join([*(["stopped by a signal"] if stop.is_set() else []), *stops]) or None
-            self.leader.transact(lambda tx: store.finish_run(tx, want.run_id, state, self.now(), note))
-            with self.database.read() as tx:
-                totals = store.count_totals(tx, [want.run_id])[want.run_id]
-            counts = {outcome.value: count for outcome, count in totals.outcomes.items() if outcome}
-            log.info("sweep_finished", run=want.run_id, state=state.value, calls=totals.calls, **counts)
+            run = self.leader.transact(lambda tx: store.finish_run(tx, want.run_id, state, self.now(), note))
+            counts = {outcome.value: count for outcome, count in run.outcomes.items()}
+            log.info("sweep_finished", run=run.id, state=state.value, calls=run.calls, **counts)
             return want.run_id
 
     def find_due_retries(self) -> bool:

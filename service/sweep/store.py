@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +25,6 @@ from sqlalchemy import text as sql
 
 from service.database import Transaction
 from service.database.columns import BigId, columns_of, count_changed, insert_into, metadata, partial_index
-from service.files.store import media_files
 from service.leader.leader import Leader
 from service.model import Outcome, Vendor
 from service.sweep.records import AppState, Attempt, Call, Plan, PlanState, Run, RunState, Trigger
@@ -92,16 +91,8 @@ app_states: Final = Table(
     ),
 )
 
-_PURGED: Final = "1"
 _PRUNED_AT_ONCE: Final = 500
-
-
-class RunTotals(NamedTuple):
-    """What one run did: calls, files by their last outcome in it, and deleted ones not purged from Wangsu's cache."""
-
-    calls: int
-    outcomes: dict[Outcome | None, int]
-    purges_failed: int
+_TOTALS: Final = ("calls", "unanswered", *Outcome, "purges_failed", "freed_s", "freed_bytes")
 
 
 def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> int:
@@ -112,12 +103,20 @@ def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> 
     """
     number = select(func.coalesce(func.max(runs.c.id), 0) + 1).scalar_subquery()
     row = insert(runs).values(id=number, trigger=trigger, state=RunState.RUNNING, started_at=now, worker=worker)
-    return int(tx.execute(row.returning(runs.c.id)).scalar_one())
+    nothing = dict.fromkeys(_TOTALS, 0)
+    return int(tx.execute(row.values(nothing).returning(runs.c.id)).scalar_one())
 
 
-def finish_run(tx: Transaction, run_id: int, state: RunState, now: datetime, note: str | None) -> None:
-    """Write down how a run ended."""
-    tx.execute(update(runs).where(runs.c.id == run_id).values(state=state, finished_at=now, note=note))
+def add_to_totals(tx: Transaction, run_id: int, more: Mapping[str, float]) -> None:
+    """Add to the totals of a run what one transaction changes about its attempts."""
+    totals = {name: runs.c[name] + count for name, count in more.items()}
+    tx.execute(update(runs).where(runs.c.id == run_id).values(totals))
+
+
+def finish_run(tx: Transaction, run_id: int, state: RunState, now: datetime, note: str | None) -> Run:
+    """Write down how a run ended; returns its record."""
+    ended = update(runs).where(runs.c.id == run_id).values(state=state, finished_at=now, note=note)
+    return Run(*tx.execute(ended.returning(*runs.c)).one())
 
 
 def find_run(tx: Transaction, run_id: int) -> Run | None:
@@ -144,32 +143,9 @@ def find_last_schedule(tx: Transaction) -> datetime | None:
     return tx.execute(select(runs.c.started_at).where(*is_whole).order_by(runs.c.id.desc()).limit(1)).scalar()
 
 
-def count_totals(tx: Transaction, run_ids: Collection[int]) -> dict[int, RunTotals]:
-    """Count what each of these runs did."""
-    totals = {number: RunTotals(0, {}, 0) for number in run_ids}
-    run, outcome = attempts.c.run_id, attempts.c.outcome
-    last = select(func.max(attempts.c.id)).where(run.in_(run_ids)).group_by(run, attempts.c.media_file_id)
-    query = select(run, outcome, func.count()).where(attempts.c.id.in_(last)).group_by(run, outcome)
-    for number, came, count in tx.execute(query):
-        totals[number].outcomes[came] = count
-    sent = select(calls.c.run_id, func.count()).where(calls.c.run_id.in_(run_ids)).group_by(calls.c.run_id)
-    for number, count in tx.execute(sent):
-        totals[number] = totals[number]._replace(calls=count)
-    not_purged = select(calls.c.id).where(calls.c.run_id.in_(run_ids), calls.c.cache_code != _PURGED)
-    failed = select(run, func.count()).where(attempts.c.call_id.in_(not_purged), outcome == Outcome.DELETED)
-    for number, count in tx.execute(failed.group_by(run)):
-        totals[number] = totals[number]._replace(purges_failed=count)
-    return totals
-
-
-def count_deleted(tx: Transaction, since: datetime) -> list[tuple[datetime, int, float, int]]:
-    """How many files each run since a moment has deleted, with when it began; and their seconds and bytes."""
-    sums = (func.coalesce(func.sum(column), 0) for column in (media_files.c.duration_s, media_files.c.size_bytes))
-    query = select(runs.c.started_at, func.count(), *sums).join(attempts, attempts.c.run_id == runs.c.id)
-    query = query.join(media_files, media_files.c.id == attempts.c.media_file_id)
-    query = query.where(runs.c.started_at >= since, attempts.c.outcome == Outcome.DELETED)
-    rows = tx.execute(query.group_by(runs.c.id, runs.c.started_at))
-    return [(began, count, float(duration), int(size)) for began, count, duration, size in rows]
+def list_runs_since(tx: Transaction, since: datetime) -> list[Run]:
+    """The runs since a moment that deleted something."""
+    return [Run(*row) for row in tx.execute(select(runs).where(runs.c.started_at >= since, runs.c.deleted > 0))]
 
 
 def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:
@@ -195,8 +171,13 @@ def find_attempts(tx: Transaction, numbers: Collection[int]) -> dict[int, Attemp
 
 
 def count_attempts(tx: Transaction, run_id: int) -> int:
-    """How many attempts a run made."""
+    """How many attempts of a run are on record."""
     return int(tx.execute(select(func.count()).where(attempts.c.run_id == run_id)).scalar_one())
+
+
+def count_calls(tx: Transaction, run_id: int) -> int:
+    """How many calls of a run are on record."""
+    return int(tx.execute(select(func.count()).where(calls.c.run_id == run_id)).scalar_one())
 
 
 def add_plan(tx: Transaction, plan: Plan) -> None:

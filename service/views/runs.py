@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from service.database import Transaction
 from service.files.store import find_files
@@ -16,9 +17,16 @@ from service.views.form import Known, Listed, show_as, take
 
 
 @dataclass(frozen=True, slots=True)
-class Run(records.Run):
+class Run:
     """One run of the sweep, with its totals. `outcomes` counts each file by its last outcome in this run."""
 
+    id: int
+    trigger: records.Trigger
+    state: records.RunState
+    started_at: datetime
+    finished_at: datetime | None
+    worker: str
+    note: str | None
     calls: int
     outcomes: dict[Outcome, int]
     unanswered: int
@@ -55,23 +63,9 @@ show_as(Listing, needs_person="needs_person")
 show_as(RunFile, stream_id=Known)
 
 
-def _count(tx: Transaction, runs: Sequence[records.Run]) -> Iterator[Run]:
-    """Runs, each with its totals."""
-    totals = store.count_totals(tx, [run.id for run in runs])
-    for run in runs:
-        calls, found, purges_failed = totals[run.id]
-        outcomes = {outcome: found[outcome] for outcome in Outcome if outcome in found}
-        counts = {"calls": calls, "unanswered": found.get(None, 0), "purges_failed": purges_failed}
-        yield take(Run, run, outcomes=outcomes, **counts)
-
-
-def _list_runs(tx: Transaction, _: None, cursor: int, size: int) -> Iterator[Run]:
-    return _count(tx, store.list_runs(tx, size, before=cursor or None))
-
-
 def _find_run(tx: Transaction, number: int) -> RunDetail | None:
     run = store.find_run(tx, number)
-    return None if run is None else take(RunDetail, *_count(tx, [run]), plans=store.list_plans(tx, run_id=number))
+    return None if run is None else take(RunDetail, run, plans=store.list_plans(tx, run_id=number))
 
 
 def _list_calls(tx: Transaction, run: int, cursor: int, size: int) -> list[records.Call]:
@@ -93,7 +87,7 @@ RUNS = Listed[None, Run, RunDetail](
     "run",
     "runs list",
     Run,
-    _list_runs,
+    lambda tx, _, cursor, size: store.list_runs(tx, size, before=cursor or None),
     lambda tx, _: sum(store.count_runs(tx).values()),
     "id, started: started_at, trigger, state, calls, files",
     "calls, trigger",
@@ -106,7 +100,7 @@ CALLS = Listed[int, records.Call, None](
     "runs show",
     records.Call,
     _list_calls,
-    lambda tx, run: store.count_totals(tx, [run])[run].calls,
+    store.count_calls,
     "call: id, app: app_id, vendor, answered: answered_at, http: http_status, code, message",
     "http, answered, app, vendor",
 )

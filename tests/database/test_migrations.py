@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from sqlalchemy import inspect, text
 from service.database import Database, UnfitDatabase
 from service.database.columns import metadata
 from service.database.migrate import VERSION_TABLE, migrations_folder, pending_migrations, upgrade_database
+from service.sweep.store import list_runs
 from tests.world import open_world
 
 if TYPE_CHECKING:
@@ -88,9 +90,36 @@ def test_down_and_up_again_with_data(database_url: str) -> None:
     with database.engine.connect() as connection, connection.begin():
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
-    assert pending_migrations(database) == ["zego0001", "zego0002", "zego0003"]
+    assert pending_migrations(database) == ["zego0001", "zego0002", "zego0003", "zego0004"]
     upgrade_database(database)
     assert pending_migrations(database) == []
+    database.dispose()
+
+
+def test_old_runs_get_their_totals(database_url: str) -> None:
+    with open_world(database_url) as world:
+        world.keep("30d")
+        world.add(2, age=timedelta(days=40), duration_s=60.0, size_bytes=1_000)
+        world.add(1, prefix="refused", age=timedelta(days=40), duration_s=60.0)
+        world.sandbox.poison("refused-00000", 2)  # its whole call fails, and is bisected
+        world.sweep()
+        world.add(1, prefix="later", age=timedelta(days=40))
+        world.sweep()
+        with world.database.read() as tx:
+            before = list_runs(tx)
+    assert [(run.deleted, run.rejected, run.freed_s, run.freed_bytes) for run in before] == [
+        (1, 0, 0, 0),
+        (2, 1, 120, 2_000),
+    ]
+    assert before[1].calls > 1
+    database, config = Database(database_url), Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    with database.engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.downgrade(config, "zego0003")
+    upgrade_database(database)
+    with database.read() as tx:
+        assert list_runs(tx) == before
     database.dispose()
 
 

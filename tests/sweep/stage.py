@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from service.files.store import add_files, flag_files, list_in_range, save_files
 from service.holds.store import add_hold
 from service.leader.leader import Leader
 from service.leader.store import set_progress
-from service.model import Actor, FileState, Hold, MediaFile, Vendor
+from service.model import Actor, FileState, Hold, MediaFile, Outcome, Vendor
 from service.rules.file import parse_rules
 from service.rules.store import Shown, put_in_force
 from service.sandbox.storage import StoredFile
@@ -66,6 +67,7 @@ class Stage:
     sweeper: Sweeper
     deciding: DecidingLoop
     slept: list[float] = field(default_factory=list)
+    has_whole_history: bool = True
 
     def add(
         self,
@@ -163,6 +165,22 @@ class Stage:
         with self.database.read() as tx:
             return store.find_run(tx, run_id)
 
+    def check_totals(self) -> None:
+        """The totals on the rows of runs are what their calls and attempts add up to."""
+        with self.database.read() as tx:
+            files = {file.id: file for file in list_in_range(tx, 0, 1_000_000)}
+            for run in store.list_runs(tx):
+                calls = {call.id: call for call in store.list_calls(tx, run.id)}
+                attempts = store.list_attempts(tx, run_id=run.id)
+                last = {attempt.media_file_id: attempt.outcome for attempt in attempts}
+                deleted = [attempt for attempt in attempts if attempt.outcome is Outcome.DELETED]
+                outcomes = Counter(outcome for outcome in last.values() if outcome)
+                assert (run.calls, run.outcomes) == (len(calls), dict(outcomes)), run
+                assert run.unanswered == sum(outcome is None for outcome in last.values()), run
+                assert run.purges_failed == sum(calls[each.call_id].cache_code not in (None, "1") for each in deleted)
+                assert run.freed_s == sum(files[each.media_file_id].duration_s or 0 for each in deleted), run
+                assert run.freed_bytes == sum(files[each.media_file_id].size_bytes or 0 for each in deleted), run
+
 
 @contextmanager
 def open_actor(
@@ -217,3 +235,5 @@ def open_stage(database_url: str, **options: Any) -> Iterator[Stage]:
     ):
         assert stage.leader.try_to_lead()
         yield stage
+        if stage.has_whole_history:
+            stage.check_totals()

@@ -123,6 +123,7 @@ def assert_repaired(stage: Stage) -> None:
     assert stage.states() == expected
     assert {name for name, file in files.items() if file.last_outcome is None} == set(KEPT)
     assert stage.stored() == {name for name, state in expected.items() if state != "deleted"}
+    stage.check_totals()
     with stage.database.read() as tx:
         for run in store.list_runs(tx):
             assert run.state in (RunState.DONE, RunState.LOST), run

@@ -205,8 +205,12 @@ def test_history_that_proves_nothing_is_dropped_and_the_rest_stays(stage: Stage)
     assert stage.attempts("retried") == [("retryable", True), ("retryable", True), ("deleted", True)]
     stage.clock.move(days=30)
     stage.sweep(Trigger.RETRY)
+    stage.check_totals()
+    stage.has_whole_history = False
+    before = stage.run(1)
     assert prune_history(stage.leader, stage.clock() - 60 * DAY) == 0
     assert prune_history(stage.leader, stage.clock() - 1 * DAY) > 0
+    assert stage.run(1) == before, "what a run did is known for ever"
     assert stage.attempts("retried") == [("deleted", True)]
     assert stage.attempts("unknown") == [("unknown", True), ("deleted", True)]
     assert stage.attempts("plain") == [("deleted", True)]
@@ -224,13 +228,14 @@ def test_the_first_of_a_run_is_told_from_what_it_did(stage: Stage) -> None:
     stage.sandbox.poison("b", 2)
     run_id = stage.sweep()
     with stage.database.read() as tx:
-        totals = store.count_totals(tx, [run_id])[run_id]
+        run = store.find_run(tx, run_id)
         of_run = store.list_attempts(tx, run_id=run_id)
         page = store.list_attempts(tx, 2, run_id=run_id, after=of_run[1].id)
         count = store.count_attempts(tx, run_id)
         sent = store.list_calls(tx, run_id)
-    assert totals.outcomes == {Outcome.REJECTED: 2, Outcome.DELETED: 1}
-    assert totals.calls == len(sent) == len(stage.sandbox.calls)
+    assert run is not None
+    assert run.outcomes == {Outcome.REJECTED: 2, Outcome.DELETED: 1}
+    assert run.calls == len(sent) == len(stage.sandbox.calls)
     assert (len(of_run), page) == (count, of_run[2:4])
     assert all(attempt.reason.startswith('rule "everything" deletes files older than 1d') for attempt in of_run)
     assert {(attempt.rule, attempt.revision) for attempt in of_run} == {("everything", 1)}
