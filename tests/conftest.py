@@ -17,7 +17,7 @@ from sqlalchemy import URL, make_url
 
 from service.database import Database
 from service.database.migrate import upgrade_database
-from tests.postgres import create_database, execute
+from tests.postgres import Databases, create_database, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,10 +100,18 @@ def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
     yield from create_database(postgres_server, "")
 
 
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: URL, postgres_template: str) -> Iterator[Databases]:
+    """Migrated databases on the server."""
+    databases = Databases(postgres_server, postgres_template)
+    yield databases
+    databases.drop()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+def postgres_url(postgres_databases: Databases) -> Iterator[str]:
     """A fresh, migrated PostgreSQL database."""
-    yield from create_database(postgres_server, f"TEMPLATE {postgres_template}")
+    yield from postgres_databases.lend()
 
 
 @pytest.fixture
