@@ -45,7 +45,7 @@ class Limits:
             limit = f"ZEGO_RETENTION_BREAKER_SHARE={self.share:g} of its {present:,} present files"
         else:
             return None
-        return f"{due:,} files are due without approval, more than {limit} in one pass"
+        return f"{due:,} files are due without approval, more than {limit} in one sweep"
 
 
 @dataclass(frozen=True, slots=True)

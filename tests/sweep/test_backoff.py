@@ -73,7 +73,7 @@ def test_a_share_is_taken_as_it_is_written() -> None:
 
 
 def test_it_says_why() -> None:
-    why = "{} files are due without approval, more than {} in one pass"
+    why = "{} files are due without approval, more than {} in one sweep"
     assert Limits(10_000, 0.2).judge(12_000, 90_000) == why.format("12,000", "ZEGO_RETENTION_BREAKER_FILES=10,000")
     share = "ZEGO_RETENTION_BREAKER_SHARE=0.2 of its 10,000 present files"
     assert Limits(10_000, 0.2).judge(2_001, 10_000) == why.format("2,001", share)
