@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import humanize
 
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.options import LISTED
@@ -41,6 +40,7 @@ from service.views import rules as views
 from service.views.export import write_csv
 from service.views.form import to_json
 from service.views.rules import Preview
+from service.views.values import describe_size
 
 NO_RULES: Final = (
     "No rules are in force: nothing is ever deleted. Set ZEGO_RETENTION_KEEP, or put rules in force with"
@@ -239,7 +239,7 @@ def _show_preview(preview: Preview) -> None:
         found = preview.changes[name]
         if found.count:
             hours = _describe_known(found, found.unknown_durations, f"{found.hours or 0:,.1f}")
-            size = _describe_known(found, found.unknown_sizes, humanize.naturalsize(found.bytes))
+            size = _describe_known(found, found.unknown_sizes, describe_size(found.bytes))
             changes.append((text, f"{found.count:,}", _share(found.count, preview.files), hours, size))
     if changes:
         show("")

@@ -7,12 +7,11 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from typing import IO, Any, Final
 
 import click
-import humanize
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -23,6 +22,7 @@ from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
 from service.units import count_of, describe_moment
 from service.views.form import Listed, columns_of, to_form, to_json
+from service.views.values import describe_amount, measure_distance, name_field
 
 _ENDLESS: Final = 100_000
 """Columns of an output that is no terminal: nothing is wrapped or cut there."""
@@ -32,8 +32,6 @@ _NAMES: Final = frozenset({"actor", "by", "placed by", "requested by", "source"}
 """Columns of names that may be shortened like long text; ids and streams never are."""
 _NUMBER: Final = re.compile(r"-|[0-9][0-9,.]*")
 
-_UNITS: Final = {"year": 2 * 31_557_600, "day": 2 * 86_400, "hour": 2 * 3_600, "minute": 2 * 60, "second": 2}
-"""How many seconds two of each are."""
 _WORDS: Final = {
     "green": "deleted gone done complete accepted ok approved",
     "cyan": "scheduled deleting running",
@@ -156,8 +154,7 @@ def show_facts(form: object, now: datetime, *, skip: Collection[str] = (), **oth
     grid = Table.grid(Column(style="bold", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
     for name, value in ({name: value for name, value in to_form(form) if name not in skip} | others).items():
         if value is not None and value not in ([], {}):
-            words = name.removesuffix("_at").removesuffix("_bytes").removesuffix("_s").replace("_", " ")
-            grid.add_row(words, make_cell(_describe(name, value, now, absolute)))
+            grid.add_row(name_field(name), make_cell(_describe(name, value, now, absolute)))
     show(grid)
 
 
@@ -233,13 +230,12 @@ def make_cell(value: object) -> Text:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """A time as the distance from now, rounded to the largest unit of which it has about two."""
-    distance = (moment - now).total_seconds()
-    if abs(distance) < _UNITS["second"]:
+    """A time as the distance from now."""
+    measured = measure_distance(moment - now)
+    if measured is None:
         return "now"
-    unit, seconds = next((unit, size) for unit, size in _UNITS.items() if abs(distance) >= 0.99 * size)
-    words = count_of(round(2 * abs(distance) / seconds), unit)
-    return f"in {words}" if distance > 0 else f"{words} ago"
+    words = count_of(*measured)
+    return f"in {words}" if moment > now else f"{words} ago"
 
 
 def _age(moment: datetime, now: datetime) -> str:
@@ -254,10 +250,6 @@ _AT: Final = {"age": _age}
 def absolute(moment: datetime, now: datetime) -> str:
     """A time in full with its distance from now."""
     return f"{describe_moment(moment)} ({relative(moment, now)})"
-
-
-def span(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else humanize.precisedelta(timedelta(seconds=round(seconds)))  # noqa: PLR2004
 
 
 def describe_counts(counts: Mapping[Any, int]) -> str:
@@ -276,6 +268,6 @@ def _describe(name: str, value: Any, now: datetime, at: Callable[[datetime, date
             return ", ".join(map(str, value))
         case dict():
             return describe_counts(value)
-        case int() | float() if name.endswith(("_bytes", "_s")):
-            return humanize.naturalsize(value) if name.endswith("_bytes") else span(value)
+        case int() | float():
+            return describe_amount(name, value) or value
     return value

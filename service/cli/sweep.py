@@ -26,7 +26,6 @@ from service.cli.show import (
     show_rows,
     show_table,
     shown_as_json,
-    span,
 )
 from service.health.checks import describe_waiting
 from service.listing.reconcile import place_reconcile
@@ -41,6 +40,7 @@ from service.views.figures import describe_dry_run
 from service.views.files import FILES
 from service.views.form import to_json
 from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS, RunDetail
+from service.views.values import describe_span
 from service.wiring import Service
 
 _LISTED: Final = 20
@@ -184,7 +184,7 @@ def _show_dry_run(invocation: Invocation) -> None:
 
 
 def _show_outcomes(run: RunDetail) -> None:
-    took = "" if run.finished_at is None else f" in {span((run.finished_at - run.started_at).total_seconds())}"
+    took = "" if run.finished_at is None else f" in {describe_span((run.finished_at - run.started_at).total_seconds())}"
     show(f"Run {run.id} is {run.state}: {count_of(run.calls, 'call')} to ZEGO{took}.")
     rows = [(each, f"{run.outcomes[each]:,}", text) for each, text in _MEANINGS.items() if each in run.outcomes]
     if rows:

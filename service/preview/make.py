@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -206,9 +205,9 @@ def find_preview(database: Database, number: int) -> Preview:
     return preview
 
 
-def list_sooner(
-    database: Database, reader: PolicyReader, preview: Preview, now: datetime, after: int, limit: int
-) -> list[Change]:
+def iterate_sooner(
+    database: Database, reader: PolicyReader, preview: Preview, now: datetime, after: int = 0
+) -> Iterator[Change]:
     """Files that a preview makes due sooner, as they are now, beyond the file `after` (0: from the first one on).
 
     Stream by stream, the newest first.
@@ -244,7 +243,7 @@ def list_sooner(
         )
         return change.effect == "sooner" and not is_passed
 
-    return list(islice(filter(is_shown, comparison.run(start)), limit))
+    return filter(is_shown, comparison.run(start))
 
 
 def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,8 +19,6 @@ from service.preview import make
 from service.preview import store as preview_store
 from service.rules import store
 from service.views.form import Listed, Page, show_as, take
-
-_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,22 +175,17 @@ def list_sooner(
 
     NoSuchThing: there is no such preview or file. NotPossible: other rules are in force than it was compared with.
     """
-    found = make.list_sooner(database, reader, make.find_preview(database, number), now, after, limit + 1)
-    compared = TypeAdapter(list[ComparedFile]).validate_python([change.to_json() for change in found])
-    return Page(compared[:limit], compared[limit - 1].id if len(compared) > limit else None)
+    found = list(iterate_sooner(database, reader, number, now, limit + 1, after))
+    return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
 def iterate_sooner(
-    database: Database, reader: PolicyReader, number: int, now: datetime, limit: int | None
+    database: Database, reader: PolicyReader, number: int, now: datetime, limit: int | None = None, after: int = 0
 ) -> Iterator[ComparedFile]:
-    """All of these files, or the first `limit`."""
-    after, left = 0, limit
-    while left is None or left > 0:
-        page = list_sooner(database, reader, number, now, min(_BATCH, left or _BATCH), after)
-        yield from page.items
-        if page.next_cursor is None:
-            return
-        after, left = page.next_cursor, None if left is None else left - len(page.items)
+    """All of these files, or the first `limit`, in one walk over the inventory that holds no transaction open."""
+    found, adapter = make.find_preview(database, number), TypeAdapter(ComparedFile)
+    for change in islice(make.iterate_sooner(database, reader, found, now, after), limit):
+        yield adapter.validate_python(change.to_json())
 
 
 def make_forecast(database: Database, reader: PolicyReader, now: datetime) -> Forecast:

@@ -15,12 +15,15 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from service.model import Role
+from service.preview.make import Candidate, make_preview
+from service.rules.file import parse_rules
 from service.views.export import WRITERS
 from service.views.files import File
 from service.views.form import form_of
+from service.views.rules import ComparedFile
 from service.web.console.export import _LISTS
 from service.web.front import create_front
-from tests.world import APP
+from tests.world import APP, TESTER
 
 if TYPE_CHECKING:
     from tests.console.console_scene import Browser, Console
@@ -91,6 +94,39 @@ def test_a_role_exports_what_it_sees_in_the_list(lasting_console: Console) -> No
 def test_the_files_and_calls_of_a_run_are_exported(lasting_console: Console) -> None:
     assert len(read(lasting_console.viewer, "runs/1/files", "csv")) == 30
     assert len(read(lasting_console.viewer, "runs/1/calls", "xlsx")) == 1
+
+
+def test_the_files_that_a_preview_makes_due_sooner_are_exported_in_one_walk(console: Console) -> None:
+    world = console.api.world
+    world.keep("30d")
+    world.add(2_500, stream_id="one")  # pages begin at the newest file of the stream each time
+    world.add(1, prefix="odd", stream_id="=odd")
+    candidate = Candidate(parse_rules('[[rules]]\nname = "all"\nkeep = "1d"\n'), "a test")
+    made = make_preview(world.database, world.service.reader, candidate, TESTER, timedelta(0), console.now)
+    path = f"previews/{made.id}/sooner"
+    assert f"/export/{path}.csv" in console.viewer.get(f"/previews/{made.id}")
+    queries: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        queries.extend([arguments[2]] if "FROM media_files" in arguments[2] else [])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        rows = {kind: read(console.viewer, path, kind) for kind in WRITERS}
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(queries) <= 3 * 8
+    shown: Any = ComparedFile
+    for found in rows.values():
+        assert len({row["id"] for row in found}) == made.sooner_count == 2_501
+        assert {tuple(row) for row in found} == {tuple(form_of(shown).model_fields)}
+    odd = {kind: next(row["stream_id"] for row in found if "odd" in row["file_id"]) for kind, found in rows.items()}
+    assert odd == {"csv": "'=odd", "xlsx": "=odd", "jsonl": "=odd"}
+    assert rows["jsonl"][0]["due_after"] < rows["jsonl"][0]["due_before"]
+    world.keep("20d")
+    refused = console.viewer.client.get(f"/export/{path}.csv")
+    assert (refused.status_code, "revision 2 is in force" in refused.text) == (409, True)
+    assert console.viewer.client.get("/export/previews/99/sooner.csv").status_code == 404
 
 
 def test_more_exports_than_four_at_once_are_refused_and_one_that_ends_makes_room(console: Console) -> None:

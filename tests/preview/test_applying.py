@@ -21,7 +21,7 @@ from service.preview.make import (
     candidate_of_preview,
     candidate_of_revision,
     find_preview,
-    list_sooner,
+    iterate_sooner,
     make_preview,
 )
 from service.preview.store import find_preview as find_stored_preview
@@ -278,4 +278,4 @@ def test_an_applied_preview_names_its_revision_instead_of_the_files(world: World
     apply(world, SHORTER, shown)
     made = find_preview(world.database, shown)
     with pytest.raises(NotPossible, match=r"preview 1 was applied as revision 2: .* `zego-retention files list --rule"):
-        list_sooner(world.database, world.service.reader, made, world.clock(), 0, 10)
+        iterate_sooner(world.database, world.service.reader, made, world.clock(), 0)

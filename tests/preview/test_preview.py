@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from service.files.store import add_files
 from service.holds.holds import place_hold
 from service.model import NoSuchThing, NotPossible
 from service.preview.forecast import day_of
-from service.preview.make import KEPT_FOR, Candidate, find_preview, list_sooner, make_forecast, make_preview
+from service.preview.make import KEPT_FOR, Candidate, find_preview, iterate_sooner, make_forecast, make_preview
 from service.preview.store import Preview, list_previews
 from service.rules.file import parse_rules
 from service.rules.store import Shown, put_in_force
@@ -236,14 +237,14 @@ def test_files_due_sooner_are_listed_page_by_page_while_the_rules_stay(world: Wo
     world.add(1, prefix="later")
     reader, now = world.service.reader, world.clock()
     found = [0]
-    while page := list_sooner(world.database, reader, made, now, found[-1], 4):
+    while page := list(islice(iterate_sooner(world.database, reader, made, now, found[-1]), 4)):
         found += [change.before.id for change in page]
     assert sorted(found) == list(range(10))
     with pytest.raises(NoSuchThing):
-        list_sooner(world.database, reader, made, now, 99, 4)
+        iterate_sooner(world.database, reader, made, now, 99)
     world.keep("20d")
     with pytest.raises(NotPossible, match="was compared with revision 1, and revision 2 is in force"):
-        list_sooner(world.database, reader, made, now, 0, 4)
+        iterate_sooner(world.database, reader, made, now, 0)
 
 
 def test_previews_that_are_too_old_are_forgotten_and_no_number_is_given_twice(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from service.files.policy import DecidingLoop, PolicyReader
 from service.files.store import add_files
 from service.leader.leader import Leader
 from service.model import Vendor
-from service.preview.make import Candidate, apply_rules, list_sooner, make_forecast, make_preview
+from service.preview.make import Candidate, apply_rules, iterate_sooner, make_forecast, make_preview
 from service.rules.store import put_in_force
 from tests.preview.drawn import DAY, ByHand, Chance
 from tests.world import APP, OTHER_APP, START, TESTER, open_world
@@ -63,7 +64,7 @@ def test_a_preview_equals_what_each_file_is_decided(database: Database, seed: in
         assert len(samples) == min(5, change["count"])
     pages: list[int] = []
     after = 0
-    while page := list_sooner(database, reader, preview, now, after, 4):
+    while page := list(islice(iterate_sooner(database, reader, preview, now, after), 4)):
         pages.extend(change.before.id for change in page)
         after = pages[-1]
     assert len(pages) == len(set(pages))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.files.explain import explain_file
 from service.model import FileState, Vendor
-from service.preview.make import Candidate, apply_rules, list_sooner, make_preview
+from service.preview.make import Candidate, apply_rules, iterate_sooner, make_preview
 from service.rules.file import parse_rules
 from tests.world import TESTER, World, open_world
 
@@ -123,7 +124,7 @@ def test_pages_of_files_due_sooner_know_the_ranks_of_the_pages_before(world: Wor
         world.add(1, prefix=f"take-{number}", age=(number + 2) * DAY)
     made, now = preview(world, NEWEST), world.clock()
     pages, last = [], 0
-    while page := list_sooner(world.database, world.service.reader, made, now, last, 2):
+    while page := list(islice(iterate_sooner(world.database, world.service.reader, made, now, last), 2)):
         last = page[-1].before.id
         pages.append([change.before.id for change in page])
     assert pages == [[2, 3], [4, 5]]

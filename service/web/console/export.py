@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, Final
 
 from flask import Response, abort, g, request
 
-from service.database import Database
 from service.filters import ReportFilter
 from service.model import Role
 from service.views.export import WRITERS
-from service.views.form import Listed
 from service.views.people import PEOPLE
 from service.views.report import DELETIONS
+from service.views.rules import ComparedFile, iterate_sooner
 from service.views.runs import CALLS, RUN_FILES
 from service.web.console.blueprint import console, get_backend, require
 from service.web.console.pages import SECTIONS, Section, read_filter
@@ -40,34 +38,41 @@ def export_list(path: str, kind: str) -> Response:
     section = _LISTS[path]
     require(section.role)
     wanted, _inputs = read_filter(section.wanted, request.args.to_dict(), g.now)
-    return _send(section, wanted, kind, path)
+    return _send(kind, path, section.listed.row, section.listed.iterate(get_backend().service.database, wanted))
 
 
 @console.get(f"/export/runs/<number:number>/<any(files, calls):part>.<any({_KINDS}):kind>")
 def export_run(number: int, part: str, kind: str) -> Response:
     """What a run did to each file, or its calls."""
     listed: Any = RUN_FILES if part == "files" else CALLS
-    return _send(replace(SECTIONS["runs"], listed=listed), number, kind, f"run-{number}-{part}")
+    rows = listed.iterate(get_backend().service.database, number)
+    return _send(kind, f"run-{number}-{part}", listed.row, rows)
 
 
-def _send(section: Section, wanted: object, kind: str, name: str) -> Response:
+@console.get(f"/export/previews/<number:number>/sooner.<any({_KINDS}):kind>")
+def export_sooner(number: int, kind: str) -> Response:
+    """The files that a preview makes due sooner, as they are now."""
+    service = get_backend().service
+    rows = iterate_sooner(service.database, service.reader, number, g.now)
+    return _send(kind, f"preview-{number}-sooner", ComparedFile, rows)
+
+
+def _send(kind: str, name: str, row: type, rows: Iterator[object]) -> Response:
     """Send a list as a file, piece by piece; the first one is made before, so that an error is answered as one."""
     if not _places.acquire(blocking=False):
         text = _("%(count)s exports are running: wait until one has ended, then ask again.", count=_MAX_AT_ONCE)
         abort(HTTPStatus.SERVICE_UNAVAILABLE, text)
     gone = request.environ.get("asgi.scope", {}).get(GONE, threading.Event())
-    pieces = _make_pieces(kind, section.listed, get_backend().service.database, wanted, gone)
+    pieces = _make_pieces(kind, row, rows, gone)
     sent = Response(chain((next(pieces),), pieces), content_type=WRITERS[kind][0])
     sent.call_on_close(pieces.close)
     sent.headers["Content-Disposition"] = f'attachment; filename="{name}-{g.now:%Y-%m-%d}.{kind}"'
     return sent
 
 
-def _make_pieces(
-    kind: str, listed: Listed[Any, Any, Any], database: Database, wanted: object, gone: threading.Event
-) -> Generator[Any, None, None]:
+def _make_pieces(kind: str, row: type, rows: Iterator[object], gone: threading.Event) -> Generator[Any, None, None]:
     try:
-        yield from WRITERS[kind][1](listed.row, _read_until(gone, listed.iterate(database, wanted)))
+        yield from WRITERS[kind][1](row, _read_until(gone, rows))
     finally:
         _places.release()
 

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-import humanize
 from flask import g
 from markupsafe import Markup, escape
 
 from service.sweep.records import DeletionTotal
 from service.units import describe_moment, format_moment
+from service.views import values
 from service.views.form import is_id
+from service.views.values import describe_amount, measure_distance
 from service.web.console.words import gettext, translate_sentence
 
 _GOOD, _WAITING, _BAD, _CALM, _PLAIN = "green", "yellow", "red", "blue", "secondary"
@@ -48,16 +49,22 @@ def moment(at: datetime | None) -> Markup:
     """A moment as the distance from now; in full where one points at it."""
     if at is None:
         return missing()
-    distance = at - g.now
-    words = _in_minutes("分钟", humanize.naturaldelta(abs(distance), months=False))
-    if abs(distance) < timedelta(seconds=2):
-        words = gettext("now")
-    elif distance > timedelta(0):
-        words = gettext("in %(time)s", time=words)
-    else:
-        words = gettext("%(time)s ago", time=words)
     full = describe_moment(at)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), full, words)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), full, _distance(at - g.now))
+
+
+def _distance(distance: timedelta) -> str:
+    measured = measure_distance(distance)
+    if measured is None:
+        return gettext("now")
+    words = {
+        "year": gettext("%(count)s years"),
+        "day": gettext("%(count)s days"),
+        "hour": gettext("%(count)s hours"),
+        "minute": gettext("%(count)s minutes"),
+        "second": gettext("%(count)s seconds"),
+    }[measured[1]] % {"count": number(measured[0])}
+    return gettext("in %(time)s", time=words) if distance > timedelta(0) else gettext("%(time)s ago", time=words)
 
 
 def moment_in_full(at: datetime | None) -> Markup:
@@ -77,26 +84,13 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-def size(count: float) -> str:
-    """Bytes in a unit that people compare."""
-    return re.sub(" Bytes?$", " B", humanize.naturalsize(count))
+size: Final = values.describe_size
+name_field: Final = values.name_field
 
 
 def hours(count: float | None) -> str:
     """Hours of recording."""
     return f"{number(round(count or 0))} h"
-
-
-def span(seconds: float) -> str:
-    """A duration of so many seconds."""
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    return _in_minutes("分钟", humanize.precisedelta(timedelta(seconds=round(seconds))))
-
-
-def name_field(field: str) -> str:
-    """What people call a field of a resource; its unit shows in its value."""
-    return re.sub("_(at|bytes|s)$", "", field).replace("_", " ")
 
 
 def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: ANN401, PLR0911  (a field of any resource)
@@ -112,8 +106,8 @@ def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: A
             return badge(given.value)
         case StrEnum():
             return escape(gettext(given.replace("_", " ")))
-        case int() | float() if name.endswith(("_bytes", "_s")):
-            return escape(size(given) if name.endswith("_bytes") else span(given))
+        case int() | float() if amount := describe_amount(name, given):
+            return escape(_in_minutes("分钟", amount))
         case int() if not is_id(name):
             return escape(number(given))
         case Mapping():
