@@ -18,6 +18,7 @@ from service.health import store as health
 from service.holds import store as holds
 from service.leader import store as leader
 from service.listing import store as listing
+from service.notify import store as notify
 from service.people import store as people
 from service.preview import store as preview
 from service.rules import store as rules
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-STORES = (audit, callbacks, files, health, holds, leader, listing, people, preview, rules, sweep)
+STORES = (audit, callbacks, files, health, holds, leader, listing, notify, people, preview, rules, sweep)
 """The modules whose tables make up the schema: importing them is what declares the tables."""
 
 

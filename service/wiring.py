@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,17 +23,21 @@ from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
 from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.policy import DecidingLoop, PolicyReader
+from service.health.doctor import list_to_notify
 from service.holds.holds import apply_hold, flag_ended_holds
-from service.leader.leader import Leader
+from service.leader.leader import Leader, LeadLost
 from service.leader.store import COMMAND
 from service.listing.reconcile import Reconciler
+from service.notify.notifier import Notifier
 from service.orders import ApplyOrders, CatchUp, Handler, take_over
 from service.rules.store import apply_revision, ensure_first_rules
 from service.schedule import describe_slots
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
+from service.sweep.records import RunState, Trigger
 from service.sweep.run import Sweeper
+from service.sweep.store import find_run
 from service.units import count_of
 from service.zego.client import ZegoClient
 
@@ -84,6 +89,7 @@ class Service:
         secrets = {app.app_id: [secret.get_secret_value() for secret in app.callback_secrets] for app in settings.apps}
         self.writer = Writer(database)
         self.inbox = Inbox(database, self.writer, secrets, now)
+        self.notifier = Notifier(settings, database, partial(list_to_notify, settings), now)
         handlers: dict[OrderKind, Handler] = {
             OrderKind.RULES: apply_revision,
             OrderKind.HOLD: apply_hold,
@@ -168,8 +174,24 @@ class Service:
         )
         self.leader.is_ready = makes_calls
 
+    def run_pass(self, trigger: Trigger, stop: threading.Event, *, request: int | None = None) -> None:
+        """One pass of the sweep, as `Sweeper.run`; the ping URL is requested unless it was for retries or cut short."""
+        ping = self.notifier.ping if trigger is not Trigger.RETRY else lambda _path: None
+        try:
+            run_id = self.sweeper.run(trigger, stop, request=request)
+            with self.database.read() as tx:
+                run = find_run(tx, run_id)
+        except LeadLost:
+            raise
+        except Exception:
+            ping("/fail")
+            raise
+        if run is not None and run.state in (RunState.DONE, RunState.STOPPED):
+            ping("" if run.state is RunState.DONE else "/fail")
+
     def close(self) -> None:
-        """Store what waits to be stored, lead no more, close connections to ZEGO and to the database."""
+        """Store what waits to be stored, notify and lead no more, close connections to ZEGO and to the database."""
+        self.notifier.stop()
         self.writer.stop()
         with suppress(DatabaseUnavailable):
             self.leader.release()

@@ -25,9 +25,10 @@ from service.leader.store import find_leader, set_progress
 from service.schedule import Cron
 from service.settings import Settings
 from service.stopping import StopSignals, follow_lifeline, stop_signals
-from service.sweep.dry_run import dry_run
+from service.sweep.dry_run import DryRun, dry_run
 from service.sweep.records import Trigger
 from service.sweep.store import find_last_schedule, prune_history
+from service.units import count_of, describe_moment
 from service.wiring import Clock, Service, utc_now
 
 _TRY_DATABASE_S: Final = 3.0
@@ -83,6 +84,7 @@ class Worker:
         ):
             scheduler.add_job(job, "interval", seconds=seconds, id=job.__name__, next_run_time=datetime.now(UTC))
         scheduler.start()
+        self._service.notifier.start(self._find_evening, self.describe_tomorrow)
         log.info("worker_started", worker=leader.name, apps=len(self._service.clients))
         signum = self._wait(signals, scheduler)
         log.info("worker_stopping", signal=signal.Signals(signum).name)
@@ -116,18 +118,18 @@ class Worker:
 
     def sweep(self) -> None:
         """Start what people asked for, the sweep of a slot that has come (or came while nobody led), and retries."""
-        sweeper, slots = self._service.sweeper, self._service.settings.sweep_slots
+        service, slots = self._service, self._service.settings.sweep_slots
         for order in self._find_requests(OrderKind.SWEEP, OrderKind.APPROVE):
             trigger = Trigger.COMMAND if order.kind is OrderKind.SWEEP else Trigger.APPROVAL
-            sweeper.run(trigger, self._stop, request=order.number)
+            service.run_pass(trigger, self._stop, request=order.number)
         if slots is None or not self._may_run:
             return
-        with self._service.database.read() as tx:
+        with service.database.read() as tx:
             last = find_last_schedule(tx)
-        if last is None or last < slots.last_slot(self._service.now()):
-            sweeper.run(Trigger.SCHEDULE, self._stop)
-        elif sweeper.find_due_retries():
-            sweeper.run(Trigger.RETRY, self._stop)
+        if last is None or last < slots.last_slot(service.now()):
+            service.run_pass(Trigger.SCHEDULE, self._stop)
+        elif service.sweeper.find_due_retries():
+            service.run_pass(Trigger.RETRY, self._stop)
 
     def reconcile(self) -> None:
         """Read the listings that people asked for, and those that are due."""
@@ -148,18 +150,35 @@ class Worker:
 
     def announce(self) -> None:
         """Log in the evening what is deleted within a day, as things stand: the time to place a hold."""
-        service, settings, now = self._service, self._service.settings, self._service.now()
-        evening = Cron(_EVENING, settings.timezone).last_slot(now)
+        settings, now = self._service.settings, self._service.now()
+        evening = self._find_evening(now)
         before, self._evening = self._evening, evening
         if before in (None, evening) or not self._may_run:
             return
-        sweeper = service.sweeper
-        ahead = (service.app_ids, sweeper.limits, now + _AHEAD)
-        found = dry_run(service.database, PolicyReader(), *ahead, confirm_all=sweeper.confirm_all, limit=0)
-        by_rule = {rule or "(an erasure)": count for rule, count in found.by_rule.items()}
+        found = self._look_ahead(now)
+        by_rule = _name_rules(found)
         stopped = {"stopped_by_breaker": sorted(stop.app_id for stop in found.stops)} if found.stops else {}
         off = {} if settings.sweep_slots else {"note": "sweeps are off: nothing is deleted by itself"}
         log.info("deletions_within_24h", files=found.total, by_rule=by_rule, **stopped, **off)
+
+    def describe_tomorrow(self, now: datetime) -> tuple[str, str]:
+        """What `announce` logs, for people: what happens, and what to do."""
+        found = self._look_ahead(now)
+        text = f"{count_of(found.total, 'file')} will be deleted until {describe_moment(now + _AHEAD)} as things stand"
+        if found.by_rule:
+            text += f" ({', '.join(f'{rule}: {count:,}' for rule, count in _name_rules(found).items())})"
+        text += "".join(f"; the breaker will stop app {stop.app_id}" for stop in found.stops)
+        if self._service.settings.sweep_slots is None:
+            text = f"sweeps are off, so nothing is deleted; else: {text}"
+        return text, "place a hold on what has to stay" if found.total else ""
+
+    def _look_ahead(self, now: datetime) -> DryRun:
+        service, sweeper = self._service, self._service.sweeper
+        ahead = (service.app_ids, sweeper.limits, now + _AHEAD)
+        return dry_run(service.database, PolicyReader(), *ahead, confirm_all=sweeper.confirm_all, limit=0)
+
+    def _find_evening(self, now: datetime) -> datetime:
+        return Cron(_EVENING, self._service.settings.timezone).last_slot(now)
 
     def prune(self) -> None:
         """Drop what is older than INBOX_KEEP and HISTORY_KEEP."""
@@ -216,6 +235,10 @@ class Worker:
                     job.modify(next_run_time=datetime.now(UTC))
             ahead = now_ahead
         return signum
+
+
+def _name_rules(found: DryRun) -> dict[str, int]:
+    return {rule or "(an erasure)": count for rule, count in found.by_rule.items()}
 
 
 def _wait_for_database(service: Service, signals: StopSignals) -> bool:

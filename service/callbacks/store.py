@@ -149,6 +149,17 @@ def find_authentic_at(tx: Transaction, app_id: str, *, newest: bool = False) -> 
     return (max if newest else min)(known, default=None)
 
 
+def find_accepted(
+    tx: Transaction, app_id: str, *, after: int = 0, up_to: int | None = None, is_last: bool = False
+) -> tuple[int, datetime] | None:
+    """The first (or last) accepted callback of an app in a range of numbers: its number, and when it was received."""
+    columns = callbacks.c
+    query = select(columns.id, columns.received_at).where(columns.verdict == Verdict.ACCEPTED, columns.app_id == app_id)
+    query = query.where(columns.id > after) if up_to is None else query.where(columns.id > after, columns.id <= up_to)
+    row = tx.execute(query.order_by(columns.id.desc() if is_last else columns.id).limit(1)).one_or_none()
+    return None if row is None else (row.id, row.received_at)
+
+
 def list_pending(tx: Transaction, limit: int, up_to: int) -> list[StoredCallback]:
     """Callbacks up to a number that are not understood yet, with their bytes, the oldest first."""
     query = _STORED_WITH_BODY.where(IS_PENDING, callbacks.c.id <= up_to).order_by(callbacks.c.id).limit(limit)

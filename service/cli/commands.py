@@ -257,4 +257,7 @@ users.add("people:password_of", "Give a person a new password; their sessions en
 users.add("people:sign_out", "End all sessions of a person.", _ID, BY, name="sign-out")
 users.add("people:remove_person", "Let a person sign in no more.", _ID, BY)
 
+cli.add_command(notify := Group("notify", help="Try the notifications (ZEGO_RETENTION_NOTIFY)."))
+notify.add("processes:test_channels", "Send a test message through every channel; say what came of it.", JSON)
+
 cli.add("processes:migrate", "Bring the database to this release's schema, or create it.")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from rich.table import Column, Table
 
-from service.cli.frame import ExitCode, Invocation
+from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import make_cell, note, print_json, safe, show
 from service.database import Database
 from service.database.migrate import pending_migrations, upgrade_database
@@ -46,7 +46,7 @@ def worker(invocation: Invocation, *, check: bool) -> int:
         return ExitCode.DONE
     service = invocation.service
     with service.database.read() as tx:
-        [(status, text, _)] = check_worker(service.settings, tx, invocation.now())
+        [(status, text, *_)] = check_worker(service.settings, tx, invocation.now())
     show(text)
     return ExitCode.DONE if status is Status.OK else ExitCode.FAILED
 
@@ -65,6 +65,20 @@ def migrate(invocation: Invocation) -> None:
         note(f"created a new database: {database.path}")
     done = f"migrated, {count_of(len(pending), 'step')}" if pending else "up to date already"
     show(f"database {database.name}: {done}")
+
+
+def test_channels(invocation: Invocation) -> ExitCode:
+    from service.notify.notifier import send_test
+
+    settings = invocation.read_settings()
+    if not settings.notify:
+        raise CommandFailed("no channel is set: set ZEGO_RETENTION_NOTIFY, for example to dingtalk://secret@token/")
+    results = send_test(settings)
+    if invocation.as_json:
+        print_json({"channel": name, "sent": reason is None, "reason": reason} for name, reason in results.items())
+    else:
+        show(*(f"{name}: {f'not sent: {reason}' if reason else 'sent'}" for name, reason in results.items()))
+    return ExitCode.FAILED if any(results.values()) else ExitCode.DONE
 
 
 def doctor(invocation: Invocation) -> ExitCode:

@@ -136,7 +136,7 @@ def _sweep(invocation: Invocation, plan: int | None) -> tuple[RunDetail, bool]:
         return RUNS.show(service.database, (order.result or {})["run_id"])
 
     def work(order: Order, end: threading.Event) -> None:
-        service.sweeper.run(trigger, end, request=order.number)
+        service.run_pass(trigger, end, request=order.number)
 
     def look(order: Order) -> bool:
         run = find_run(order)

@@ -12,10 +12,12 @@ from service.callbacks.store import find_authentic_at
 from service.database import Transaction
 from service.files.store import IS_FLAGGED, count_by_state
 from service.health import store
+from service.health.silence import find_usual_gap
 from service.leader.leader import is_dead
 from service.leader.store import LeaderRow, find_leader
 from service.listing.store import ENDED, ListingState, find_newest
 from service.model import FileState, Verdict
+from service.notify.store import read_state
 from service.rules.store import find_current, keep_differs
 from service.schedule import Slots, describe_slots, read_slots
 from service.settings import Settings
@@ -38,17 +40,25 @@ class Status(StrEnum):
 
 
 class Check(NamedTuple):
-    """One line of the doctor: what was looked at, how it stands, and (if not well) the fix."""
+    """One line of the doctor: what was looked at, how it stands, and (if not well) the fix.
+
+    One with a `key`, which stays the same while it lasts, is sent to people when it begins and when it is over.
+    """
 
     name: str
     status: Status
     text: str
     fix: str = ""
+    key: str = ""
 
 
 # Trouble with callbacks that lie a day back is a note only: anybody can send them, and nobody can take them back.
 _RECENT: Final = timedelta(days=1)
 _SHOWN: Final = timedelta(days=7)
+_AHEAD: Final = timedelta(days=1)
+LEAST_SILENCE: Final = timedelta(hours=6)
+"""No shorter time without a callback is remarkable."""
+_SILENCE: Final = 3  # times the longest time without one, of late
 _AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
 _LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
@@ -58,8 +68,8 @@ _LOOK_FOR_THEM: Final = (
 )
 _OK, _NOTE, _WARNING, _ATTENTION = Status.OK, Status.NOTE, Status.WARNING, Status.ATTENTION
 
-Findings: TypeAlias = Iterable[tuple[Status, str, str]]
-"""What a check found: status, text, fix."""
+Findings: TypeAlias = Iterable[tuple[Status, str, str] | tuple[Status, str, str, str]]
+"""What a check found: status, text, fix, and a key if people are to be notified."""
 
 
 def _check_rules(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -79,6 +89,11 @@ def _check_rules(settings: Settings, tx: Transaction, now: datetime) -> Findings
         yield _WARNING, difference, ""
     if waiting := describe_waiting(tx):
         yield _ATTENTION, *waiting
+    until = revision.cooling_until
+    if until is not None and now < until and (moved := store.count_cooling(tx, now)):
+        text = f"revision {revision.number} by {revision.applied_by} is cooling off until {describe_moment(until)}"
+        fix = "if it is wrong, take it back until then; see `zego-retention rules history`, then `rules rollback`"
+        yield _NOTE, f"{text}, with {count_of(moved, 'file')}", fix, f"cooling-off {revision.number}"
     behind = sum(count_by_state(tx, IS_FLAGGED).values())
     if behind or leader is None or leader.decided_revision != revision.number:
         text = f"{count_of(behind, 'file')} to be decided again" if behind else "not every file is decided under them"
@@ -154,7 +169,14 @@ def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Find
     for app_id, count in store.count_lost_callbacks(tx, now - _SHOWN).items():
         text = f"app {app_id}: {count_of(count, 'file')} whose callback never arrived, found by a listing this week"
         fix = "check that ZEGO reaches the callback URL, and that no secret was changed at ZEGO"
-        yield _WARNING if app_id in lost_today else _NOTE, text, fix
+        is_new = app_id in lost_today
+        yield _WARNING if is_new else _NOTE, text, fix, f"lost callbacks {app_id}" if is_new else ""
+    for app_id, last in last_good.items():
+        usual = None if last is None or now - last <= LEAST_SILENCE else find_usual_gap(tx, app_id)
+        if last is not None and usual is not None and now - last > max(LEAST_SILENCE, _SILENCE * usual):
+            text = f"app {app_id}: no callback since {describe_moment(last)}, longer than usual"
+            fix = "if there were recordings, check that ZEGO reaches the callback URL, and that it is still registered"
+            yield _WARNING, text, fix, f"no callback {app_id}"
 
 
 def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -169,20 +191,21 @@ def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings
         seen_at = leader.renewed_at if leader else None
         silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
         text = f"no worker is running{silent}; start one with `zego-retention worker` (or `serve`)"
-        return [(_ATTENTION, text, "")]
-    status, text = _OK, f"worker {leader.holder} is running"
+        return [(_ATTENTION, text, "", "leader")]
+    status, text, key = _OK, f"worker {leader.holder} is running", ""
     if slots is None:
         text += "; sweeps are off (ZEGO_RETENTION_SWEEP_EVERY)"
     elif last is None:
-        status, text = _ATTENTION, f"{text}, but no sweep has started yet; its log says why"
+        status, text, key = _ATTENTION, f"{text}, but no sweep has started yet; its log says why", "sweep"
     elif last.state is RunState.RUNNING:
         text += f"; run {last.id} is in progress"
     elif last.started_at < _find_late_slot(slots, lease, now):
         at = describe_moment(last.started_at)
-        status, text = _ATTENTION, f"{text}, but the last sweep began at {at}, too long ago; its log says why"
+        text = f"{text}, but the last sweep began at {at}, too long ago; its log says why"
+        status, key = _ATTENTION, "sweep"
     else:
         text += f"; the last sweep began at {describe_moment(last.started_at)}"
-    return [(status, text, "")]
+    return [(status, text, "", key)]
 
 
 def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -221,7 +244,7 @@ def _check_orders(_settings: Settings, tx: Transaction, now: datetime) -> Findin
     for order in list_failed_orders(tx):
         stopped = f"app {order.app_id} is not" if order.app_id else "no app is"
         text = f"order {order.number} ({order.kind}) could not be applied: {order.failure}"
-        yield _ATTENTION, f"{text}; until it is, {stopped} called", "the worker tries it again"
+        yield _ATTENTION, f"{text}; until it is, {stopped} called", "the worker tries it again", f"order {order.number}"
     if late := store.count_late_orders(tx, now - _AT_ONCE):
         yield _WARNING, f"{count_of(late, 'order')} recorded, not applied yet", _LOG_SAYS_WHY
 
@@ -231,23 +254,28 @@ def _check_calls(_settings: Settings, tx: Transaction, now: datetime) -> Finding
         what = f"app {state.app_id}" + (f", vendor {state.vendor}," if state.vendor else "")
         if state.blocked:
             text = f"{what} has been blocked since {describe_moment(state.since)}: {state.answer}"
-            yield _ATTENTION, text, state.advice
+            yield _ATTENTION, text, state.advice, f"blocked {state.app_id} {state.vendor or '*'}"
         elif state.until is not None:
             text = f"{what} pauses until {describe_moment(state.until)}: {count_of(state.failures, 'failure')}"
             yield _WARNING, f"{text}, {state.answer}", "ZEGO's trouble passes by itself; ask ZEGO if it stays"
     for plan in list_plans(tx, only_open=True):
         text = f"the breaker stopped app {plan.app_id} at {describe_moment(plan.made_at)}: {plan.reason}"
         fix = f"see `zego-retention runs show {plan.run_id}`, then `zego-retention sweep --approve {plan.run_id}`"
-        yield _ATTENTION, text, fix
+        yield _ATTENTION, text, fix, f"breaker {plan.app_id}"
 
 
 def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings:
     if failed := count_by_state(tx).get(FileState.FAILED, 0):
         fix = "see `zego-retention files list --state failed`, then `zego-retention files retry ID`"
-        yield _ATTENTION, f"{count_of(failed, 'file')} given up", fix
+        yield _ATTENTION, f"{count_of(failed, 'file')} given up", fix, "failed files"
     if overdue := count_overdue(tx, FileState.UNCONFIRMED, now):
         fix = "see `zego-retention files list --state unconfirmed`, then `zego-retention files confirm ID`"
-        yield _ATTENTION, f"{count_of(overdue, 'file')} overdue, but unconfirmed", fix
+        yield _ATTENTION, f"{count_of(overdue, 'file')} overdue, but unconfirmed", fix, "unconfirmed files"
+    soon, first = store.count_adopted_soon(tx, now, now + _AHEAD)
+    if soon and first is not None:
+        text = f"{count_of(soon, 'file')} that only a listing shows, to be deleted within a day, the first at"
+        fix = "see `zego-retention files list --adopted yes --state scheduled`; rules and holds can still keep them"
+        yield _NOTE, f"{text} {describe_moment(first)}", fix, "adopted files"
     waiting, until = store.count_waiting(tx, now)
     if waiting and until is not None:
         text = f"{count_of(waiting, 'file')} whose date has come, waiting until {describe_moment(until)} at most"
@@ -269,7 +297,7 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
         elif due.oldest < _find_late_slot(slots, settings.claim_lease, now):
             text = f"{what}, and no sweep has deleted them since {describe_moment(due.oldest)}"
             fix = "the other checks or the worker's log say why; `zego-retention sweep` deletes them now"
-            yield _ATTENTION, text, fix
+            yield _ATTENTION, text, fix, f"overdue files {due.app_id}"
 
 
 def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -299,6 +327,19 @@ def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Findi
                     yield _NOTE, text, _LOOK_FOR_THEM
 
 
+def _check_notifications(settings: Settings, tx: Transaction, _now: datetime) -> Findings:
+    if not settings.notify:
+        yield _OK, "off (ZEGO_RETENTION_NOTIFY)", ""
+        return
+    yield _OK, f"sent through {count_of(len(settings.notify), 'channel')}", ""
+    for name, channel in read_state(tx).channels.items():
+        if channel.failing_since is not None:
+            since = describe_moment(channel.failing_since)
+            text = f"nothing could be sent through {name} since {since}: {channel.reason}"
+            fix = "correct ZEGO_RETENTION_NOTIFY and restart; `zego-retention notify test` tries it"
+            yield _WARNING, text, fix, f"channel {name}"
+
+
 Look: TypeAlias = Callable[[Settings, Transaction, datetime], Findings]
 
 CHECKS: Final[dict[str, tuple[Look, str]]] = {
@@ -309,5 +350,6 @@ CHECKS: Final[dict[str, tuple[Look, str]]] = {
     "calls": (_check_calls, "no app is blocked, paused or stopped by the breaker"),
     "files": (_check_files, "none waits for a person, none is overdue"),
     "listings": (_check_listings, "complete and in time"),
+    "notifications": (_check_notifications, ""),
 }
 """What is looked at, by name, and what is said where nothing is found."""

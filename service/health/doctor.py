@@ -10,12 +10,13 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Final
 
-from service.database import Database, DatabaseUnavailable, UnfitDatabase
+from service.database import Database, DatabaseUnavailable, Transaction, UnfitDatabase
 from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Status, describe_callback_url
 from service.health.remedies import find_remedy
 from service.health.store import prove_durable, prove_room
 from service.model import Vendor
+from service.notify.changes import Finding
 from service.settings import AppSettings, Settings
 from service.units import count_of
 from service.zego.client import ZegoClient
@@ -63,6 +64,14 @@ def examine(
 def examine_database(settings: Settings, database: Database, now: Callable[[], datetime]) -> list[Check]:
     """What the database says of the service, without asking ZEGO."""
     return [check for name in CHECKS for check in _guard(name, partial(_look, name, settings, database, now))]
+
+
+def list_to_notify(settings: Settings, tx: Transaction, now: datetime) -> Iterator[Finding]:
+    """What people are notified of. Raises what a check does: what cannot be looked at is not over."""
+    for look, _nothing in CHECKS.values():
+        for check in (Check("", *found) for found in look(settings, tx, now)):
+            if check.key:
+                yield Finding(check.key, " ".join(check.text.split()), " ".join(check.fix.split()))
 
 
 def _guard(name: str, look: Callable[[], list[Check]]) -> list[Check]:

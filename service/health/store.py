@@ -79,6 +79,21 @@ def count_waiting(tx: Transaction, now: datetime) -> tuple[int, datetime | None]
     return count, until
 
 
+def count_cooling(tx: Transaction, now: datetime) -> int:
+    """Files that wait for the cooling-off of a change of rules."""
+    columns = media_files.c
+    waits = (columns.wait_reason == WaitReason.COOLING_OFF, columns.wait_until > now)
+    return int(tx.execute(select(func.count()).where(IS_ELIGIBLE, *waits)).scalar_one())
+
+
+def count_adopted_soon(tx: Transaction, now: datetime, until: datetime) -> tuple[int, datetime | None]:
+    """Adopted files that are deleted between two moments, and when the first of them is."""
+    columns = media_files.c
+    query = select(func.count(), func.min(columns.call_after)).where(IS_ELIGIBLE, columns.event == "")
+    count, first = tx.execute(query.where(columns.call_after > now, columns.call_after <= until)).one()
+    return count, first
+
+
 def count_adopted_kept(tx: Transaction) -> int:
     """Adopted files that are kept: under rules that only KEEP applied, those that wait (its rule matches them all)."""
     adopted = (media_files.c.state == FileState.KEPT, media_files.c.event == "")

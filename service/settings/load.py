@@ -26,9 +26,14 @@ from service.settings.values import Listen
 from service.units import FOREVER, parse_duration
 
 
-def _check_secret(secret: SecretStr) -> SecretStr:
-    values.check_secret(secret.get_secret_value())
-    return secret
+def _check_with(check: Callable[[str], object]) -> Callable[[SecretStr], SecretStr]:
+    """Checks what a secret holds; no error repeats any of it."""
+
+    def check_secret(secret: SecretStr) -> SecretStr:
+        check(secret.get_secret_value())
+        return secret
+
+    return check_secret
 
 
 def _read(parse: Callable[[str], object]) -> BeforeValidator:
@@ -56,7 +61,9 @@ Duration = Annotated[timedelta, _read(parse_duration)]
 Period = Annotated[timedelta | None, _read(values.duration_or("off", None))]
 Window = Annotated[timedelta | None, _read(values.duration_or(FOREVER, None))]
 Pause = Annotated[timedelta, _read(values.duration_or("0s", timedelta(0), " for none at all"))]
-Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+Secret = Annotated[SecretStr, AfterValidator(_check_with(values.check_secret))]
+NotifyUrl = Annotated[SecretStr, AfterValidator(_check_with(values.check_notify_url))]
+PingUrl = Annotated[SecretStr, AfterValidator(_check_with(values.check_ping_url))]
 ApiUrl = Annotated[str, _read(values.parse_api_url)]
 
 _FLAG: Final = "write true or false, for example true"
@@ -126,6 +133,10 @@ class Settings(_Frozen):
     inbox_keep: Window = timedelta(days=90)
     history_keep: Window = None
     admin_token: Secret | None = None
+    notify: Annotated[tuple[NotifyUrl, ...], _text(values.split_urls)] = Field(
+        (), description='write a list of URLs as Apprise takes them, for example ["dingtalk://secret@token/"]'
+    )
+    ping_url: PingUrl | None = None
     log_format: Literal["console", "json"] | None = Field(None, description="write console or json, for example json")
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _text(str.upper)] = Field(
         "INFO", description="write DEBUG, INFO, WARNING or ERROR, for example INFO"
@@ -164,7 +175,8 @@ class Settings(_Frozen):
 
 _SINGLE_APP: Final = {"app_id": "app_id", "server_secret": "server_secret", "callback_secret": "callback_secrets"}
 _NAMES: Final = (Settings.model_fields.keys() - {"apps", "warnings"}) | _SINGLE_APP.keys()
-_KEYS: Final = make_keys(_NAMES, ("admin_token", "api_proxy", "callback_secret", "database_url", "server_secret"))
+_SECRETS: Final = ("admin_token", "api_proxy", "callback_secret", "database_url", "notify", "ping_url", "server_secret")
+_KEYS: Final = make_keys(_NAMES, _SECRETS)
 _APP_KEYS: Final = make_keys(AppSettings.model_fields, ("server_secret", "callback_secrets"))
 
 

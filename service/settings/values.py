@@ -23,6 +23,7 @@ _SYSTEM_FOLDER: Final = Path("/var/lib/zego-retention")
 _APP_ID: Final = re.compile(r"[1-9][0-9]{0,9}")
 _LARGEST_APP_ID: Final = 2**32 - 1
 _LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+):([0-9]{1,5})")
+_NOTIFY_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*://\S+")
 _LARGEST_PORT: Final = 65_535
 _POSTGRES: Final = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://(.*)", re.DOTALL)
 _SQLITE_FILE: Final = re.compile(r"sqlite:///(?!\?|:memory:|file:).+")
@@ -117,6 +118,27 @@ def parse_proxy(text: str) -> str:
             " http://user:password@proxy.example.com:3128 (special characters percent-encoded)"
         )
     return text
+
+
+def split_urls(text: str) -> list[str]:
+    """The URLs of a list with commas or line breaks; a comma inside of one is followed by no scheme."""
+    return re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9]*://)", text.strip(" ,\t\r\n"))
+
+
+def check_notify_url(text: str) -> None:
+    """Refuse what is no URL of Apprise at all; whether it is right, Apprise says when the service starts."""
+    if not _NOTIFY_URL.fullmatch(text) or not text.isprintable():
+        raise ValueError(
+            "not a list of URLs as Apprise takes them; write for example dingtalk://secret@token/ or"
+            " mailto://user:password@example.com (several with commas, special characters percent-encoded)"
+        )
+
+
+def check_ping_url(text: str) -> None:
+    """Refuse what is no URL that can be requested."""
+    is_clean = text.isprintable() and not set(text) & set(" ?#\\") and _can_be_split(text)
+    if not is_clean or urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname:
+        raise ValueError("not an http or https URL without a query; write for example https://hc-ping.com/your-uuid")
 
 
 def check_ca_file(text: str) -> str:

@@ -36,7 +36,8 @@ def create_app(
     from starting: until it is back, callbacks are answered 503 and `/readyz` says so. An SQLite file that cannot be
     used does not mend itself: DatabaseUnavailable, as SettingsError says that a setting is missing or wrong.
     """
-    service = Service(settings or load_settings(os.environ), now=now, sleep=sleep)
+    settings = settings or load_settings(os.environ)
+    service = Service(settings, now=now, sleep=sleep)
     database, metrics = service.database, Metrics(service.database, now)
 
     @cache  # what raises is not remembered
@@ -59,6 +60,9 @@ def create_app(
     app.after_request(harden)
     register_problems(app)
     add_callback_url(app, service.inbox, metrics.count_callback)
+    if settings.notify:
+        service.notifier.load()
+        app.before_request(service.notifier.start)  # under a server that forks after this, each process has its own
     try:
         prepare()
     except DatabaseUnavailable as error:

@@ -76,6 +76,7 @@ def run_web(settings: Settings) -> None:
     follow_lifeline(os.environ)
     sockets = bind(settings.listen)
     app = create_app(settings)
+    app.extensions["zego-retention"].notifier.start()
     try:
         serve(create_front(app), settings.listen, sockets)
     finally:

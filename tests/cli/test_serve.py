@@ -43,7 +43,7 @@ def is_worker_well(variables: dict[str, str]) -> bool:
     database = Database(variables["ZEGO_RETENTION_DATABASE_URL"])
     try:
         with database.read() as tx:
-            [(status, _, _)] = check_worker(load_settings(variables), tx, datetime.now(UTC))
+            [(status, *_)] = check_worker(load_settings(variables), tx, datetime.now(UTC))
             return status is Status.OK
     finally:
         database.dispose()

@@ -48,7 +48,7 @@ def test_where_all_is_well_every_line_is_ok(scene: Scene) -> None:
     names = [check.name for check in scene.examine()]
     assert names == [
         *("settings", "callback URL", "database", "migrations", "rules", "callbacks", "worker", "orders", "calls"),
-        *("files", "listings", f"app {APP}", "clock"),
+        *("files", "listings", "notifications", f"app {APP}", "clock"),
     ]
 
 
@@ -404,7 +404,7 @@ def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path)
     assert "zego-retention migrate" not in database.fix
     assert "`migrate` creates it" in database.fix
     skipped = [check.name for check in checks if check.status is Status.SKIPPED]
-    assert skipped == ["rules", "callbacks", "worker", "orders", "calls", "files", "listings"]
+    assert skipped == ["rules", "callbacks", "worker", "orders", "calls", "files", "listings", "notifications"]
     assert checks[-2].name == f"app {APP}"
     assert not path.parent.exists()
 

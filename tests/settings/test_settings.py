@@ -64,8 +64,8 @@ def test_every_documented_name_is_listed() -> None:
     documented = (
         "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_CA_FILE API_PROXY API_URL APP_ID BREAKER_FILES BREAKER_SHARE"
         " CALLBACK_FRESHNESS CALLBACK_SECRET CLAIM_LEASE CONFIRM COOLING_OFF DATABASE_CONNECTIONS DATABASE_URL"
-        " GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN LOG_FORMAT LOG_LEVEL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST"
-        " RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY TIMEZONE"
+        " GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN LOG_FORMAT LOG_LEVEL NOTIFY PING_URL PUBLIC_URL"
+        " RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY TIMEZONE"
     )
     assert setting_names() == tuple(documented.split())
 
@@ -620,3 +620,24 @@ def test_a_misspelt_prefix_is_a_warning(variable: str) -> None:
         f"{variable} is ignored: every setting begins with ZEGO_RETENTION_",
     )
     assert load_settings({variable: "", "ZEGO_APP_ID": "1", "ZEGO_SERVER_SECRET": "x"}).warnings == ()
+
+
+def test_channels_are_separated_by_commas_or_lines_and_may_hold_commas(tmp_path: Path) -> None:
+    urls = ["dingtalk://hush@token/", "mailto://u:hush@example.com?to=a@example.com,b@example.com", "json://h/x"]
+    file = tmp_path / "channels"
+    for text in (",".join(urls), "\n".join(urls), " ,\r\n".join(urls) + "\n"):
+        file.write_text(text, encoding="utf-8")
+        settings = load(NOTIFY_FILE=str(file))
+        assert [url.get_secret_value() for url in settings.notify] == urls
+        assert "hush" not in repr(settings)
+    assert len(load(CONFIG=write(tmp_path, f"notify = {json.dumps(urls)}")).notify) == 3
+
+
+@pytest.mark.parametrize("name", ["NOTIFY", "PING_URL"])
+@pytest.mark.parametrize(
+    "value", ["hush-token", "/hush-token", "https://exa mple.com/hush", "https://example.com/hush\u200b"]
+)
+def test_a_channel_that_is_no_url_is_named_and_not_repeated(name: str, value: str) -> None:
+    said = refuse(**{name: value})
+    assert said.startswith(f"ZEGO_RETENTION_{name}: not ")
+    assert "hush" not in said
