@@ -132,7 +132,7 @@ class Settings(_Frozen):
     callback_freshness: Duration = timedelta(minutes=15)
     inbox_keep: Window = timedelta(days=90)
     history_keep: Window = None
-    admin_token: Secret | None = None
+    admin_token: Annotated[Secret, AfterValidator(_check_with(values.check_admin_token))] | None = None
     notify: Annotated[tuple[NotifyUrl, ...], _text(values.split_urls)] = Field(
         (), description='write a list of URLs as Apprise takes them, for example ["dingtalk://secret@token/"]'
     )

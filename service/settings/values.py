@@ -25,6 +25,7 @@ _LARGEST_APP_ID: Final = 2**32 - 1
 _LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+):([0-9]{1,5})")
 _NOTIFY_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*://\S+")
 _LARGEST_PORT: Final = 65_535
+_MIN_ADMIN_TOKEN: Final = 20
 _POSTGRES: Final = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://(.*)", re.DOTALL)
 _SQLITE_FILE: Final = re.compile(r"sqlite:///(?!\?|:memory:|file:).+")
 
@@ -100,6 +101,14 @@ def check_secret(text: str) -> None:
             " perhaps an invisible one; copy it again"
         )
     _refuse_invisible(text)
+
+
+def check_admin_token(text: str) -> None:
+    """Refuse what can be guessed."""
+    if len(text) < _MIN_ADMIN_TOKEN:
+        raise ValueError(
+            f"it has {len(text)} characters, and needs at least {_MIN_ADMIN_TOKEN}; `openssl rand -hex 24` makes one"
+        )
 
 
 def _refuse_invisible(text: str) -> None:

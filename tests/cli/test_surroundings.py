@@ -33,6 +33,7 @@ with open(sys.argv[2], "w") as file:
 sys.exit(main(["files", "list"]))
 """
 SAY_UP = "import sys; from service.cli import main; print('up', flush=True); sys.exit(main())"
+TOKEN = "a-token-of-the-tests-0123456789"
 NO_TEMPORARY = "import sys, tempfile; tempfile.tempdir = '/nonexistent'; from service.cli import main; sys.exit(main())"
 
 
@@ -130,11 +131,16 @@ def test_a_user_whose_name_is_no_text_can_change_something(sqlite_url: str) -> N
 def test_a_large_body_is_answered_where_no_temporary_file_can_be_made(
     sqlite_url: str, tmp_path: Path, free_port: int
 ) -> None:
-    variables = environment(sqlite_url, "http://127.0.0.1:9/", LISTEN=f"127.0.0.1:{free_port}", ADMIN_TOKEN="token")
+    variables = environment(
+        sqlite_url,
+        "http://127.0.0.1:9/",
+        LISTEN=f"127.0.0.1:{free_port}",
+        ADMIN_TOKEN=TOKEN,
+    )
     with running("web", variables, tmp_path, code=NO_TEMPORARY) as web:
         wait_until(lambda: answers(free_port) or web.process.poll() is not None)
         connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=MAX_WAIT_S)
-        headers = {"Authorization": "Bearer token", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         body = b'{"no such key": "' + b" " * 600_000 + b'"}'
         connection.request("POST", "/api/v1/rules/previews", body, headers)
         assert connection.getresponse().status in {400, 422}

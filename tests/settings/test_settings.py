@@ -202,6 +202,11 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("HISTORY_KEEP", "-1d", "or forever"),
         ("HISTORY_KEEP", "never", "or forever"),
         ("ADMIN_TOKEN", "hush hush", "no spaces"),
+        (
+            "ADMIN_TOKEN",
+            "hush" * 4 + "hus",
+            "it has 19 characters, and needs at least 20; `openssl rand",
+        ),
         ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "write console or json"),
         ("CONFIRM", "yes", "write off or all, for example off"),
@@ -411,7 +416,7 @@ def test_a_config_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_every_secret_can_come_from_a_file(tmp_path: Path, ending: str) -> None:
     contents = ONE_APP | {
-        "ADMIN_TOKEN": "admin-hush",
+        "ADMIN_TOKEN": "admin-hush-hush-hush-hush",
         "DATABASE_URL": "postgresql://u:hush@h/n",
         "API_PROXY": "http://u:hush@proxy:3128",
     }
@@ -436,9 +441,9 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_secrets_file_in_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
-    secret.write_text("from-file", encoding="utf-8")
+    secret.write_text("from-file-0123456789", encoding="utf-8")
     settings = load(CONFIG=write(tmp_path, 'admin_token = "from-toml"'), ADMIN_TOKEN_FILE=str(secret))
-    assert settings.admin_token == SecretStr("from-file")
+    assert settings.admin_token == SecretStr("from-file-0123456789")
 
 
 def test_a_secrets_file_that_is_absent_or_empty_is_named_with_its_setting(tmp_path: Path) -> None:
@@ -587,7 +592,7 @@ def test_plain_http_is_allowed_by_name_only() -> None:
 
 def test_no_secret_shows_in_a_repr() -> None:
     proxy = "http://u:hush@proxy:3128"
-    settings = load(DATABASE_URL="postgresql://u:hush@h/n", ADMIN_TOKEN="hush", API_PROXY=proxy, **ONE_APP)
+    settings = load(DATABASE_URL="postgresql://u:hush@h/n", ADMIN_TOKEN="hush" * 5, API_PROXY=proxy, **ONE_APP)
     assert "hush" not in repr(settings)
     assert "hush" not in str(settings)
     assert "hush" not in repr(settings.apps)

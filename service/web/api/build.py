@@ -28,6 +28,7 @@ from service.views.form import MAX_NUMBER, Page, to_json
 from service.views.rules import describe_preview
 from service.web.api import openapi, resources  # noqa: F401  (they declare the routes)
 from service.web.api.routes import PREFIX, ROUTES, Backend, Call, Route, Strict
+from service.web.guesses import TooManyGuesses
 from service.web.problems import answer_json, problem
 from service.wiring import Service
 
@@ -76,7 +77,7 @@ def _make_view(route: Route, backend: Backend) -> Callable[..., Response]:
         service, bearer = backend.service, Bearer("", Role.VIEWER)
         if route.role is not None:
             backend.prepare()
-            bearer = _check_token(service, route.role)
+            bearer = _check_token(backend, route.role)
         query, body = _read_query(route), _read_body(route) if route.method == "POST" else {}
         actor = Actor(bearer.name, "API")
         call = Call(backend, service, service.database, service.now(), actor, bearer.role, number, query, body)
@@ -107,18 +108,32 @@ def _answer(route: Route, call: Call, answer: Any) -> Response:  # noqa: ANN401 
     return response
 
 
-def _check_token(service: Service, needed: Role) -> Bearer:
+def _check_token(backend: Backend, needed: Role) -> Bearer:
     """Who asks; the request ends here if they may not."""
+    service, address = backend.service, request.remote_addr
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         _refuse_token(service, _HOW_TO_SEND, _REALM)
     admin = service.settings.admin_token
     secret = admin.get_secret_value() if admin else None
+
+    def find(admin_token: str | None) -> Bearer:
+        return find_bearer(service.database, admin_token, token.strip(), service.now())
+
     try:
-        bearer = find_bearer(service.database, secret, token.strip(), service.now())
+        try:
+            bearer = backend.guesses.attempt(address, token.strip(), lambda: find(secret), BadToken)
+        except TooManyGuesses as error:
+            try:  # those of the database are random: nobody guesses one, so no guesser shuts one out
+                bearer = find(None)
+            except BadToken:
+                raise error from None
     except BadToken as error:
-        log.warning("token_refused", reason=error.reason, address=request.remote_addr)
+        log.warning("token_refused", reason=error.reason, address=address)
         _refuse_token(service, str(error), f'{_REALM}, error="invalid_token"')
+    except TooManyGuesses as error:
+        headers = {"Retry-After": str(error.wait_s)}
+        abort(problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers))
     if not may(bearer.role, needed):
         log.warning("role_too_low", token=bearer.name, role=bearer.role.value, needed=needed.value)
         challenge = f'{_REALM}, error="insufficient_scope", scope="{needed}"'

@@ -27,6 +27,7 @@ from service.model import Actor, Role
 from service.orders import wait_for_order
 from service.units import parse_moment
 from service.views.form import MAX_NUMBER, Form, Listed, Page, form_of
+from service.web.guesses import Guesses
 from service.web.problems import problem
 from service.wiring import Service
 
@@ -46,7 +47,7 @@ _MAX_FIRST_LOOK_S: Final = 3.0
 _MAX_LOOK_S: Final = 0.2
 _REFUSALS: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
-    | {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
+    | {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 )
 _REFUSALS_OF_BODIES: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
@@ -96,7 +97,7 @@ class Backend:
     """
 
     def __init__(self, service: Service, prepare: Callable[[], None]) -> None:
-        self.service, self.prepare = service, prepare
+        self.service, self.prepare, self.guesses = service, prepare, Guesses()
         self._inventory = threading.Lock()
         self._figures: dict[str, tuple[float, Any]] = {}
         self._counting: dict[str, threading.Thread] = {}

@@ -17,6 +17,7 @@ from service.people.people import SESSION_LASTS, SignInRefused, Visitor, find_vi
 from service.people.store import list_people
 from service.web.console.blueprint import console, get_backend
 from service.web.console.words import gettext as _
+from service.web.guesses import TooManyGuesses
 
 COOKIE: Final = "zego_retention_session"
 _OPEN: Final = frozenset({"console.static", "console.show_sign_in", "console.do_sign_in", "console.set_language"})
@@ -76,10 +77,15 @@ def do_sign_in() -> AnyResponse | tuple[str, int]:
     backend = get_backend()
     backend.prepare()
     name, password = request.form.get("name", "").strip(), request.form.get("password", "")
+    given = (backend.service.database, _admin_token(), name, password, g.now)
+    secret = f"{name}\n{password}" if name else password
     try:
-        key = sign_in(backend.service.database, _admin_token(), name, password, g.now)
+        key = backend.guesses.attempt(request.remote_addr, secret, lambda: sign_in(*given), SignInRefused)
     except SignInRefused as error:
         return _show_form(str(error)), HTTPStatus.UNAUTHORIZED
+    except TooManyGuesses as error:
+        headers = {"Retry-After": str(error.wait_s)}
+        return Response(_show_form(str(error)), HTTPStatus.TOO_MANY_REQUESTS, headers)
     answer = redirect(local_path(request.form.get("next")), HTTPStatus.SEE_OTHER)
     is_secure = request.is_secure or _find_https_url() is not None
     lasts = int(SESSION_LASTS.total_seconds())
