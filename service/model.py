@@ -65,10 +65,11 @@ class Verdict(StrEnum):
     FORGED = "forged"
     UNKNOWN_APP = "unknown_app"
     WRONG_PATH = "wrong_path"
+    NOT_ALLOWED = "not_allowed"
 
 
-QUARANTINE_VERDICTS: Final = frozenset({Verdict.FORGED, Verdict.UNKNOWN_APP, Verdict.WRONG_PATH})
-"""Callbacks that were answered 401, or 404: kept apart, capped, never in the inventory."""
+QUARANTINE_VERDICTS: Final = frozenset({Verdict.FORGED, Verdict.UNKNOWN_APP, Verdict.WRONG_PATH, Verdict.NOT_ALLOWED})
+"""Callbacks that were answered 401, 403 or 404: kept apart, capped, never in the inventory."""
 
 
 class Outcome(StrEnum):

@@ -17,7 +17,7 @@ import structlog
 
 from service import __version__
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
-from service.health.checks import describe_waiting
+from service.health.checks import describe_callback_url, describe_waiting
 from service.logs import is_for_people
 from service.rules.store import find_current
 from service.schedule import describe_slots
@@ -63,7 +63,9 @@ def run_serve(settings: Settings) -> int:
 
 def describe_start(settings: Settings, rules: str) -> str:
     """What a person needs to know: where it listens, what to register, what is in force. The log follows."""
+    url = describe_callback_url(settings)
     no_url = "set ZEGO_RETENTION_PUBLIC_URL to where ZEGO reaches this service; register that and /zego/callback"
+    more = "" if settings.callback_paths[0] == CALLBACK_PATH else "; `zego-retention doctor` shows it whole"
     secrets = "ZEGO_RETENTION_SERVER_SECRET and ZEGO_RETENTION_CALLBACK_SECRET"
     no_app = f"none, so every callback is refused: set ZEGO_RETENTION_APP_ID, {secrets}"
     force = _describe_force(settings)
@@ -71,7 +73,7 @@ def describe_start(settings: Settings, rules: str) -> str:
     return (
         f"zego-retention {__version__} is starting; Ctrl-C stops it\n"
         f"  address       http://{settings.listen}\n"
-        f"  callback URL  {f'{settings.public_url}/zego/callback' if settings.public_url else no_url}\n"
+        f"  callback URL  {url + more if settings.public_url else no_url}\n"
         "                (ZEGO's console: Project → Server callback → Recording file)\n"
         f"  apps          {', '.join(app.name for app in settings.apps) or no_app}\n"
         f"  rules         {rules}\n"
@@ -151,10 +153,9 @@ def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: 
                 log.error("side_ended", side=side.command, code=code, again_in_s=side.pause_s)
         if not announced and is_answering(settings.listen):
             announced = True
-            url = f"{settings.public_url or ''}{CALLBACK_PATH}"
             apps = [app.app_id for app in settings.apps]
-            facts = {"callback_url": url, "apps": apps, "rules": rules} | _describe_force(settings)
-            log.info("serve_running", listen=str(settings.listen), **facts)
+            facts = {"callback_url": describe_callback_url(settings), "apps": apps, "rules": rules}
+            log.info("serve_running", listen=str(settings.listen), **facts, **_describe_force(settings))
         signum = signals.wait(_LOOK_S)
         if signum == signal.SIGINT and not announced:
             raise KeyboardInterrupt

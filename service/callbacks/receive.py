@@ -29,9 +29,10 @@ MAX_WAIT_S: Final = 10.0
 _REASONS: Final = {
     Verdict.UNKNOWN_APP: "no app {app} is configured: add it to the settings",
     Verdict.FORGED: "the signature matches none of this app's callback secrets: compare them with ZEGO's console",
-    Verdict.WRONG_PATH: "it came to the path {path}: correct the URL in ZEGO's console",
+    Verdict.WRONG_PATH: "it came to the path {place}: correct the URL in ZEGO's console",
+    Verdict.NOT_ALLOWED: "it came from {place}: if that is ZEGO, allow it in ZEGO_RETENTION_CALLBACK_ALLOW",
 }
-_MAX_PATH: Final = 100
+_MAX_PLACE: Final = 100
 _MAX_WAITING: Final = 8
 """Callbacks that may wait for the quarantine at once; a flood beyond that is refused without being kept."""
 
@@ -95,28 +96,27 @@ class Inbox:
             raise late
         stored.result()
 
-    def refuse_misplaced(self, raw: bytes, content_type: str, path: str) -> str:
-        """Keep a callback that came to another path in the quarantine, as `_take` does, and do not wait for that.
+    def refuse_misplaced(self, raw: bytes, content_type: str, verdict: Verdict, place: str) -> str:
+        """Keep a callback that came to another path, or from a place that is not allowed, in the quarantine.
 
-        Returns the AppID that it names; Unreadable if it is none.
+        As `_take` does, but it does not wait for that. Returns the AppID that it names; Unreadable if it is none.
         """
         envelope = read_envelope(raw, content_type)
         with suppress(Refused):  # (there is no room)
-            self._take(raw, content_type, envelope, wrong_path=quote(path)[:_MAX_PATH])
+            self._take(raw, content_type, envelope, misplaced=verdict, place=quote(place, safe="/:")[:_MAX_PLACE])
         return _plain(envelope.app_id, 20)
 
     def _take(
-        self, raw: bytes, content_type: str, envelope: Envelope, *, wrong_path: str | None = None
+        self, raw: bytes, content_type: str, envelope: Envelope, *, misplaced: Verdict | None = None, place: str = ""
     ) -> tuple[Future[None], Exception]:
         """What to wait for, and what to raise if that takes too long."""
         names = _plain(envelope.signature, 40), _plain(envelope.app_id, 20), envelope.content_hash
         new = NewCallback(*names, raw, _plain(content_type, 200), _plain(envelope.event, 64), self._now())
         verdict = find_refusal(self._secrets, envelope)
-        if verdict is None and wrong_path is not None:
-            verdict = Verdict.WRONG_PATH
+        verdict = verdict or misplaced
         if verdict is None:
             return self._writer.store(new), NotStored(f"it was not stored within {self._max_wait_s:g} s")
-        reason = _REASONS[verdict].format(app=new.app_id or "with this appid", path=wrong_path)
+        reason = _REASONS[verdict].format(app=new.app_id or "with this appid", place=place)
         refusal, quota = Refused(reason), (verdict, None if verdict is Verdict.UNKNOWN_APP else new.app_id)
         self._waiting = [each for each in self._waiting if not each.done()]
         if self._full_until.get(quota, 0.0) > time.monotonic() or len(self._waiting) >= _MAX_WAITING:

@@ -100,7 +100,7 @@ _FROM_JSON: Final = """
 _COUNT_REPEATS: Final = (
     " ON CONFLICT (signature, app_id, content_hash) DO UPDATE SET repeats = callbacks.repeats + excluded.repeats + 1"
 )
-_WAS_REFUSED: Final = "callbacks.verdict IN ('forged', 'unknown_app', 'wrong_path')"
+_WAS_REFUSED: Final = "callbacks.verdict IN ('forged', 'unknown_app', 'wrong_path', 'not_allowed')"
 _FREE: Final = "".join(
     f", {name} = CASE WHEN {_WAS_REFUSED} THEN excluded.{name} ELSE callbacks.{name} END"
     for name in ("verdict", "reason")

@@ -16,7 +16,7 @@ from service.health.silence import find_usual_gap
 from service.leader.leader import is_dead
 from service.leader.store import LeaderRow, find_leader
 from service.listing.store import ENDED, ListingState, find_newest
-from service.model import FileState, Verdict
+from service.model import QUARANTINE_VERDICTS, FileState, Verdict
 from service.notify.store import read_state
 from service.rules.store import find_current, keep_differs
 from service.schedule import Slots, describe_slots, read_slots
@@ -123,6 +123,10 @@ _CALLBACKS: Final = {
         f"if ZEGO sent them, {_COPY_AGAIN}, {_REPLAY} forged`",
     ),
     Verdict.WRONG_PATH: ("refused: they came to another path than the callback URL's", f"{{}}, {_REPLAY} wrong_path`"),
+    Verdict.NOT_ALLOWED: (
+        "refused: ZEGO_RETENTION_CALLBACK_ALLOW does not have the address that they came from",
+        f"if ZEGO sent them, correct it or ZEGO_RETENTION_TRUSTED_PROXIES, restart, {_REPLAY} not_allowed`",
+    ),
     Verdict.UNKNOWN_APP: (
         "refused: of an app that is not configured",
         f"if it is yours, add it to the settings, restart, {_REPLAY} unknown_app`",
@@ -139,9 +143,14 @@ _CALLBACKS: Final = {
 }
 
 
-def describe_callback_url(settings: Settings) -> str:
-    """What to register with ZEGO."""
-    return f"{settings.public_url or '<where ZEGO reaches this service>'}{CALLBACK_PATH}"
+_EXAMPLES: Final = QUARANTINE_VERDICTS - {Verdict.FORGED}
+
+
+def describe_callback_url(settings: Settings, *, with_token: bool = False) -> str:
+    """What to register with ZEGO; a token at its end is not for everybody who may look."""
+    path = settings.callback_paths[0]
+    shown = path if with_token or path == CALLBACK_PATH else f"{CALLBACK_PATH}/<ZEGO_RETENTION_CALLBACK_TOKEN>"
+    return f"{settings.public_url or '<where ZEGO reaches this service>'}{shown}"
 
 
 def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -152,8 +161,8 @@ def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Find
     for trouble in store.list_troubled_callbacks(tx, _CALLBACKS, now - _SHOWN, now - _AT_ONCE):
         text, fix = _CALLBACKS[trouble.verdict]
         text = f"{count_of(trouble.number, 'callback')} {text}"
-        if trouble.verdict in (Verdict.WRONG_PATH, Verdict.UNKNOWN_APP) and trouble.reason:  # which path, which app
-            text += f" (for example: {trouble.reason.partition(':')[0]})"
+        if trouble.verdict in _EXAMPLES and trouble.reason:  # which path, which app, which address
+            text += f" (for example: {trouble.reason.partition(': ')[0]})"
         good_at = last_good.get(trouble.app_id or "")
         is_over = good_at is not None and good_at > trouble.newest
         status = _NOTE if is_over or trouble.newest < now - _RECENT else _WARNING

@@ -106,7 +106,7 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
     yield from (Check("settings", Status.WARNING, text, "remove or correct it") for text in settings.warnings)
     hint = "" if settings.public_url else "; set ZEGO_RETENTION_PUBLIC_URL to see it whole"
     where = "to be entered in ZEGO's console: Project → Server callback → Recording file"
-    yield Check("callback URL", Status.OK, f"{describe_callback_url(settings)}, {where}{hint}")
+    yield Check("callback URL", Status.OK, f"{describe_callback_url(settings, with_token=True)}, {where}{hint}")
 
 
 def _check_database(database: Database, now: datetime) -> Iterator[Check]:

@@ -16,7 +16,7 @@ from service.database import Database, Transaction
 from service.database.columns import UtcDateTime, insert_into, metadata
 from service.files.store import IS_ELIGIBLE, media_files
 from service.listing.store import listings
-from service.model import END_STATES, FileState, Verdict, WaitReason
+from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, Verdict, WaitReason
 from service.sweep import store as sweep_store
 from service.sweep.records import AppState, Run, RunState, Trigger
 from service.sweep.store import runs
@@ -130,7 +130,7 @@ def list_troubled_callbacks(
     columns = callbacks.c
     is_late = columns.received_at <= pending_since
     is_concerned = case((columns.verdict == Verdict.PENDING, is_late), else_=columns.received_at >= since)
-    of_app = case((columns.verdict.in_([Verdict.FORGED, Verdict.WRONG_PATH]), columns.app_id))
+    of_app = case((columns.verdict.in_(sorted(QUARANTINE_VERDICTS - {Verdict.UNKNOWN_APP})), columns.app_id))
     query = select(
         columns.verdict, of_app.label("of_app"), func.count(), func.max(columns.received_at), func.max(columns.reason)
     )

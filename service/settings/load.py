@@ -54,6 +54,11 @@ def _split(text: str) -> list[str]:
     return parts
 
 
+def _join(given: object) -> str:
+    """A list of a TOML file as people write it in a variable."""
+    return ",".join(map(str, given)) if isinstance(given, list) else str(given)
+
+
 # Python takes true and false for numbers.
 _NO_BOOL: Final = BeforeValidator(lambda value: "" if isinstance(value, bool) else value)
 
@@ -64,6 +69,8 @@ Pause = Annotated[timedelta, _read(values.duration_or("0s", timedelta(0), " for 
 Secret = Annotated[SecretStr, AfterValidator(_check_with(values.check_secret))]
 NotifyUrl = Annotated[SecretStr, AfterValidator(_check_with(values.check_notify_url))]
 PingUrl = Annotated[SecretStr, AfterValidator(_check_with(values.check_ping_url))]
+Networks = Annotated[tuple[values.Network, ...], BeforeValidator(lambda given: values.parse_networks(_join(given)))]
+CallbackToken = Annotated[Secret, AfterValidator(_check_with(values.check_callback_token))]
 ApiUrl = Annotated[str, _read(values.parse_api_url)]
 
 _FLAG: Final = "write true or false, for example true"
@@ -110,6 +117,11 @@ class Settings(_Frozen):
     api_ca_file: Annotated[str, _read(values.check_ca_file)] | None = None
     apps: tuple[AppSettings, ...] = ()
     public_url: Annotated[str, _read(values.parse_public_url)] | None = None
+    callback_token: Annotated[tuple[CallbackToken, ...], _text(_split)] = ()
+    callback_allow: Networks = ()
+    trusted_proxies: Annotated[int, _NO_BOOL] = Field(
+        0, ge=0, le=10, description="write how many proxies stand in front, from 0 to 10, for example 1"
+    )
     keep: Annotated[str, _read(values.check_keep)] | None = None
     sweep_every: Period = timedelta(minutes=15)
     timezone: Annotated[ZoneInfo, _read(values.parse_timezone)] = ZoneInfo("UTC")
@@ -144,6 +156,15 @@ class Settings(_Frozen):
     warnings: tuple[str, ...] = ()
 
     @property
+    def callback_paths(self) -> tuple[str, ...]:
+        """Where callbacks are taken; the first is to be registered. They may hold secrets."""
+        tokens = [token.get_secret_value() for token in self.callback_token] or [values.NO_CALLBACK_TOKEN]
+        return tuple(
+            values.CALLBACK_PATH if token == values.NO_CALLBACK_TOKEN else f"{values.CALLBACK_PATH}/{token}"
+            for token in tokens
+        )
+
+    @property
     def sweep_slots(self) -> Slots | None:
         """When sweeps are meant to start; None: no sweep starts by itself (`SWEEP_EVERY=off`)."""
         if self.sweep_cron:
@@ -175,7 +196,10 @@ class Settings(_Frozen):
 
 _SINGLE_APP: Final = {"app_id": "app_id", "server_secret": "server_secret", "callback_secret": "callback_secrets"}
 _NAMES: Final = (Settings.model_fields.keys() - {"apps", "warnings"}) | _SINGLE_APP.keys()
-_SECRETS: Final = ("admin_token", "api_proxy", "callback_secret", "database_url", "notify", "ping_url", "server_secret")
+_SECRETS: Final = (
+    *("admin_token", "api_proxy", "callback_secret", "callback_token", "database_url"),
+    *("notify", "ping_url", "server_secret"),
+)
 _KEYS: Final = make_keys(_NAMES, _SECRETS)
 _APP_KEYS: Final = make_keys(AppSettings.model_fields, ("server_secret", "callback_secrets"))
 

@@ -26,8 +26,14 @@ _LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+):([0-9]{1,5})")
 _NOTIFY_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*://\S+")
 _LARGEST_PORT: Final = 65_535
 _MIN_ADMIN_TOKEN: Final = 20
+_CALLBACK_TOKEN: Final = re.compile("[A-Za-z0-9_-]{16,128}")
 _POSTGRES: Final = re.compile(r"(postgres|postgresql|postgresql\+psycopg)://(.*)", re.DOTALL)
 _SQLITE_FILE: Final = re.compile(r"sqlite:///(?!\?|:memory:|file:).+")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+NO_CALLBACK_TOKEN: Final = "none"  # noqa: S105  (it stands for no secret)
+"""Among the tokens of the callback URL: the path without one is taken as well."""
 
 
 class Listen(NamedTuple):
@@ -109,6 +115,26 @@ def check_admin_token(text: str) -> None:
         raise ValueError(
             f"it has {len(text)} characters, and needs at least {_MIN_ADMIN_TOKEN}; `openssl rand -hex 24` makes one"
         )
+
+
+def check_callback_token(text: str) -> None:
+    """Refuse what can be guessed, or is written in another way in a URL."""
+    if text != NO_CALLBACK_TOKEN and not _CALLBACK_TOKEN.fullmatch(text):
+        raise ValueError(
+            "a token of the callback URL has 16 to 128 letters, digits, - and _; `openssl rand -hex 16` makes one"
+        )
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Read networks and addresses, separated by commas."""
+    found: list[Network] = []
+    for part in text.split(","):
+        try:
+            found.append(ipaddress.ip_network(part.strip()))
+        except ValueError:
+            hint = "write addresses or networks, for example 192.0.2.7, 198.51.100.0/24"
+            raise ValueError(f"{part.strip()[:60]!r} is not a network; {hint}") from None
+    return tuple(found)
 
 
 def _refuse_invisible(text: str) -> None:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 import structlog
 from flask import Blueprint, Flask, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service.database import DatabaseUnavailable, UnfitDatabase
 from service.health.metrics import Metrics
@@ -21,6 +22,7 @@ from service.web.api.build import add_api
 from service.web.api.routes import Backend
 from service.web.callback import add_callback_url
 from service.web.console.build import add_console
+from service.web.entrance import entrance_of
 from service.web.problems import harden, problem, register_problems
 from service.wiring import Clock, MigrationsPending, Service, utc_now
 
@@ -38,6 +40,7 @@ def create_app(
     """
     settings = settings or load_settings(os.environ)
     service = Service(settings, now=now, sleep=sleep)
+    entrance = entrance_of(settings)
     database, metrics = service.database, Metrics(service.database, now)
 
     @cache  # what raises is not remembered
@@ -53,13 +56,16 @@ def create_app(
         "zego-retention": service,
         "zego-retention.backend": backend,
         "zego-retention.count": metrics.count_callback,
+        "zego-retention.entrance": entrance,
     }
+    if entrance.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, entrance.proxies, x_host=0)  # type: ignore[method-assign]
     app.register_blueprint(_health(Readiness(prove), metrics))
     add_api(app, backend)
     add_console(app)
     app.after_request(harden)
     register_problems(app)
-    add_callback_url(app, service.inbox, metrics.count_callback)
+    add_callback_url(app, service.inbox, metrics.count_callback, entrance)
     if settings.notify:
         service.notifier.load()
         app.before_request(service.notifier.start)  # under a server that forks after this, each process has its own

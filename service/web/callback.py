@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from flask import Flask, Response, request
@@ -18,18 +18,23 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 from service.callbacks.receive import Inbox, Refused
 from service.callbacks.writer import NotStored
-from service.settings.values import CALLBACK_PATH
+from service.model import Verdict
+from service.web.entrance import Entrance
 from service.web.problems import problem
 from service.zego.callback import Unreadable
 
 MAX_BODY_BYTES: Final = 64 * 1024
-CALLBACK_PATHS: Final = (CALLBACK_PATH, f"{CALLBACK_PATH}/")
 STORED: Final = "stored"
 """How a callback is counted that was answered 200."""
 
-_MAX_PATH_SHOWN: Final = 200
+
+class NotAllowed(Exception):  # noqa: N818  (an answer to the sender, not a defect)
+    """A request to the callback URL from an address that is not to send callbacks."""
+
+
 _REFUSALS: Final[dict[type[Exception], tuple[str, HTTPStatus, str]]] = {
     Refused: ("refused", HTTPStatus.UNAUTHORIZED, ""),
+    NotAllowed: ("not_allowed", HTTPStatus.FORBIDDEN, ""),
     Unreadable: ("unreadable", HTTPStatus.BAD_REQUEST, ""),
     ClientDisconnected: ("unreadable", HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length"),
     RequestEntityTooLarge: ("too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a callback has at most 64 KiB"),
@@ -38,7 +43,19 @@ _REFUSALS: Final[dict[type[Exception], tuple[str, HTTPStatus, str]]] = {
 log = structlog.get_logger(__name__)
 
 
-def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], None]) -> None:
+def turn_away(inbox: Inbox, raw: bytes, content_type: str, client: str | None) -> NoReturn:
+    """Refuse what came from an address that is not allowed; a callback is kept, as the list may be wrong."""
+    with suppress(Unreadable):
+        inbox.refuse_misplaced(raw, content_type, Verdict.NOT_ALLOWED, client or "an unknown address")
+    raise NotAllowed("callbacks are not taken from this address")
+
+
+def add_callback_url(
+    app: Flask,
+    inbox: Inbox,
+    count: Callable[[str, float], None],
+    entrance: Entrance = Entrance(),  # noqa: B008  (it is frozen)
+) -> None:
     """Let an application answer the callback URL with a thread of whatever server it runs under.
 
     (Ours answers it in front of the application: `web.front`.) `count` is called with how each callback was answered,
@@ -53,6 +70,8 @@ def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], Non
             raw = request.get_data(cache=False)
             if len(raw) > MAX_BODY_BYTES:
                 raise RequestEntityTooLarge  # noqa: TRY301  (as the line before may)
+            if not entrance.allows(request.remote_addr):
+                turn_away(inbox, raw, request.content_type or "", request.remote_addr)
             inbox.receive(raw, request.content_type or "")
         except Exception as error:  # noqa: BLE001  (ZEGO must send it again, whatever it is)
             result, answer = refuse(error, request.remote_addr)
@@ -62,21 +81,21 @@ def add_callback_url(app: Flask, inbox: Inbox, count: Callable[[str, float], Non
     def refuse_elsewhere() -> Response | None:
         """Answer a callback at any other path, served or not, 404; it is kept, and reported with the right path."""
         is_for_api = request.headers.get("Authorization", "").lower().startswith("bearer ")
-        if request.method != "POST" or request.path in CALLBACK_PATHS or is_for_api:
+        if request.method != "POST" or entrance.takes(request.path) or is_for_api:
             return None
         began = time.monotonic()
         request.max_content_length = MAX_BODY_BYTES
         with suppress(HTTPException, Unreadable):
-            path = request.path[:_MAX_PATH_SHOWN]
-            app_id = inbox.refuse_misplaced(request.get_data(), request.content_type or "", path)
-            client = request.remote_addr
-            log.warning("callback_at_wrong_path", path=path, right=CALLBACK_PATH, app=app_id, client=client)
+            client, path, kind = request.remote_addr, entrance.hide_token(request.path), request.content_type or ""
+            misplaced = (Verdict.WRONG_PATH, path) if entrance.allows(client) else (Verdict.NOT_ALLOWED, client or "")
+            app_id = inbox.refuse_misplaced(request.get_data(), kind, *misplaced)
+            log.warning("callback_at_wrong_path", path=path, right=entrance.shown, app=app_id, client=client)
             count("wrong_path", time.monotonic() - began)
-            return problem(HTTPStatus.NOT_FOUND, f"callbacks are received at {CALLBACK_PATH}: register that path")
+            return problem(HTTPStatus.NOT_FOUND, f"callbacks are received at {entrance.shown}: register that path")
         return None
 
     app.url_map.merge_slashes = False  # (it would answer //callback with a redirect)
-    for path in CALLBACK_PATHS:
+    for path in sorted(entrance.paths | {f"{path}/" for path in entrance.paths}):
         app.add_url_rule(path, view_func=receive_callback, methods=["POST"], provide_automatic_options=False)
     app.before_request(refuse_elsewhere)
 

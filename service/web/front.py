@@ -19,7 +19,8 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from service.callbacks.receive import Inbox
 from service.web.api import build as api
-from service.web.callback import CALLBACK_PATHS, MAX_BODY_BYTES, STORED, refuse
+from service.web.callback import MAX_BODY_BYTES, STORED, refuse, turn_away
+from service.web.entrance import Entrance
 from service.web.problems import harden, problem
 
 THREADS: Final = 16
@@ -57,16 +58,22 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 def create_front(app: Flask) -> Front:
     """The front of an application that `create_app` built."""
-    return Front(app, app.extensions["zego-retention"].inbox, app.extensions["zego-retention.count"])
+    found = app.extensions
+    return Front(app, found["zego-retention"].inbox, found["zego-retention.count"], found["zego-retention.entrance"])
 
 
 class Front:
     """An ASGI application in front of a WSGI one."""
 
-    def __init__(self, app: Flask, inbox: Inbox, count: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        inbox: Inbox,
+        count: Callable[[str, float], None],
+        entrance: Entrance = Entrance(),  # noqa: B008  (it is frozen)
+    ) -> None:
         wsgi: Any = app
-        self._inbox = inbox
-        self._count = count
+        self._inbox, self._count, self._entrance = inbox, count, entrance
         self._others: Any = WSGIMiddleware(wsgi, workers=THREADS + _SIGN_INS)
         self._probes: Any = WSGIMiddleware(wsgi, workers=_THREADS_OF_PROBES)
         self._places = asyncio.Semaphore(THREADS)
@@ -74,7 +81,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["path"] in CALLBACK_PATHS and scope["method"] == "POST":
+        if scope["method"] == "POST" and self._entrance.takes(scope["path"]):
             await self._answer_callback(scope, receive, send)
         elif scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
             await _send(send, Response("alive\n", content_type="text/plain; charset=utf-8"))
@@ -83,18 +90,25 @@ class Front:
 
     async def _answer_callback(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, refusal = time.monotonic(), None
-        headers, result = dict(scope["headers"]), STORED
+        headers, result, client = dict(scope["headers"]), STORED, self._find_client(scope)
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
         try:
             raw = await _read_body(receive, MAX_BODY_BYTES)
-            await self._inbox.receive_async(raw, headers.get(b"content-type", b"").decode("latin-1"))
+            if not self._entrance.allows(client):
+                turn_away(self._inbox, raw, content_type, client)
+            await self._inbox.receive_async(raw, content_type)
         except Exception as error:  # noqa: BLE001  (ZEGO must send it again, whatever it is)
-            result, refusal = refuse(error, (scope.get("client") or [None])[0])
+            result, refusal = refuse(error, client)
         self._count(result, time.monotonic() - began)
         if refusal is None:
             await send(_STORED[0])
             await send(_STORED[1])
         else:
             await _send(send, refusal)
+
+    def _find_client(self, scope: Scope) -> str | None:
+        forwarded = (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
+        return self._entrance.find_client((scope.get("client") or [None])[0], forwarded)
 
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to a thread once it has arrived whole: no slow client holds one."""

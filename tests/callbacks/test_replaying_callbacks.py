@@ -55,13 +55,23 @@ def test_after_a_secret_was_corrected_the_quarantine_is_verified_again(scene: Sc
 
 
 def test_what_came_to_a_wrong_path_can_be_judged_again(scene: Scene) -> None:
-    assert scene.inbox.refuse_misplaced(*scene.body(recording()), "/zego\n, a: b") == APP
+    given = (Verdict.WRONG_PATH, "/zego\n, a: b")
+    assert scene.inbox.refuse_misplaced(*scene.body(recording()), *given) == APP
     wait_until(lambda: scene.verdicts() == ["wrong_path"])
     [kept] = scene.callbacks()
-    assert kept.reason == "it came to the path /zego%0A%2C%20a%3A%20b: correct the URL in ZEGO's console"
+    assert kept.reason == "it came to the path /zego%0A%2C%20a:%20b: correct the URL in ZEGO's console"
     assert replay(scene, verdict=Verdict.WRONG_PATH)["replayed"] == 1
     assert scene.verdicts() == ["accepted"]
     assert set(scene.files()) == {"f1"}
+
+
+def test_what_came_from_an_address_that_was_not_allowed_can_be_judged_again(scene: Scene) -> None:
+    for body in (scene.body(recording()), scene.body(recording("f2"), secret="wrong")):
+        assert scene.inbox.refuse_misplaced(*body, Verdict.NOT_ALLOWED, "2001:db8::1") == APP
+    wait_until(lambda: scene.verdicts() == ["not_allowed", "forged"])
+    assert scene.callbacks()[0].reason.startswith("it came from 2001:db8::1: ")
+    assert replay(scene, verdict=Verdict.NOT_ALLOWED)["replayed"] == 1
+    assert scene.verdicts() == ["accepted", "forged"]
 
 
 def test_a_replay_of_everything_doubles_nothing(scene: Scene) -> None:

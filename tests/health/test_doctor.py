@@ -122,6 +122,13 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
         "register <where ZEGO reaches this service>/zego/callback in ZEGO's console",
     ),
     (
+        "not allowed",
+        lambda s: s.add_callbacks(Verdict.NOT_ALLOWED, 2, reason="it came from 192.0.2.1: if that is ZEGO, allow it"),
+        Status.WARNING,
+        "does not have the address that they came from (for example: it came from 192.0.2.1)",
+        "restart, then `zego-retention callbacks replay --verdict not_allowed`",
+    ),
+    (
         "empty",
         lambda s: s.add_listing(note="it shows no file at all", missing=3),
         Status.NOTE,
@@ -175,7 +182,7 @@ def test_what_the_breaker_stopped_is_reported_once(scene: Scene) -> None:
     assert "the breaker stopped app" in scene.trouble().text
 
 
-REFUSED = (Verdict.FORGED, Verdict.WRONG_PATH)
+REFUSED = (Verdict.FORGED, Verdict.WRONG_PATH, Verdict.NOT_ALLOWED)
 
 
 @pytest.mark.parametrize("verdict", REFUSED)

@@ -63,9 +63,10 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
 def test_every_documented_name_is_listed() -> None:
     documented = (
         "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_CA_FILE API_PROXY API_URL APP_ID BREAKER_FILES BREAKER_SHARE"
-        " CALLBACK_FRESHNESS CALLBACK_SECRET CLAIM_LEASE CONFIRM COOLING_OFF DATABASE_CONNECTIONS DATABASE_URL"
-        " GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN LOG_FORMAT LOG_LEVEL NOTIFY PING_URL PUBLIC_URL"
-        " RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY TIMEZONE"
+        " CALLBACK_ALLOW CALLBACK_FRESHNESS CALLBACK_SECRET CALLBACK_TOKEN CLAIM_LEASE CONFIRM COOLING_OFF"
+        " DATABASE_CONNECTIONS DATABASE_URL GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN LOG_FORMAT"
+        " LOG_LEVEL NOTIFY PING_URL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON SWEEP_EVERY"
+        " TIMEZONE TRUSTED_PROXIES"
     )
     assert setting_names() == tuple(documented.split())
 
@@ -207,6 +208,14 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
             "hush" * 4 + "hus",
             "it has 19 characters, and needs at least 20; `openssl rand",
         ),
+        ("CALLBACK_TOKEN", "hush", "has 16 to 128 letters, digits, - and _; `openssl rand -hex 16` makes one"),
+        ("CALLBACK_TOKEN", "hush" * 4 + "/", "has 16 to 128 letters"),
+        ("CALLBACK_TOKEN", "hush" * 4 + ",", "secret 2 of 2 is empty"),
+        ("CALLBACK_ALLOW", "192.0.2.7/24", "'192.0.2.7/24' is not a network; write addresses or networks, for example"),
+        ("CALLBACK_ALLOW", "192.0.2.7,", "'' is not a network"),
+        ("CALLBACK_ALLOW", "zego.im", "'zego.im' is not a network"),
+        ("TRUSTED_PROXIES", "-1", "from 0 to 10, for example 1"),
+        ("TRUSTED_PROXIES", "true", "from 0 to 10, for example 1"),
         ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "write console or json"),
         ("CONFIRM", "yes", "write off or all, for example off"),
@@ -419,6 +428,7 @@ def test_every_secret_can_come_from_a_file(tmp_path: Path, ending: str) -> None:
         "ADMIN_TOKEN": "admin-hush-hush-hush-hush",
         "DATABASE_URL": "postgresql://u:hush@h/n",
         "API_PROXY": "http://u:hush@proxy:3128",
+        "CALLBACK_TOKEN": "hush-hush-hush-hush,none",
     }
     for name, value in contents.items():
         (tmp_path / name).write_text(value + ending, encoding="utf-8", newline="")
@@ -474,7 +484,7 @@ def test_a_secrets_file_that_is_absent_or_empty_is_named_with_its_setting(tmp_pa
         ("LISTEN_PORT", "LISTEN"),
         ("CONFIG_FILE", "CONFIG"),
         ("ZEGO_APP_ID", "APP_ID"),
-        ("TOKEN", "ADMIN_TOKEN"),
+        ("TOKEN", "ADMIN_TOKEN or ZEGO_RETENTION_CALLBACK_TOKEN"),
         ("KEEP_INBOX", "INBOX_KEEP"),
         ("RECONCILE_INTERVAL", "RECONCILE_EVERY"),
         ("API_TOKEN", "ADMIN_TOKEN"),
@@ -592,7 +602,13 @@ def test_plain_http_is_allowed_by_name_only() -> None:
 
 def test_no_secret_shows_in_a_repr() -> None:
     proxy = "http://u:hush@proxy:3128"
-    settings = load(DATABASE_URL="postgresql://u:hush@h/n", ADMIN_TOKEN="hush" * 5, API_PROXY=proxy, **ONE_APP)
+    settings = load(
+        DATABASE_URL="postgresql://u:hush@h/n",
+        ADMIN_TOKEN="hush" * 5,
+        API_PROXY=proxy,
+        CALLBACK_TOKEN="hush" * 5,
+        **ONE_APP,
+    )
     assert "hush" not in repr(settings)
     assert "hush" not in str(settings)
     assert "hush" not in repr(settings.apps)

@@ -28,9 +28,8 @@ def show_apps() -> str:
         )
         for app in service.settings.apps
     ]
-    return render_template(
-        "apps.html", rows=rows, url=describe_callback_url(service.settings), settings=service.settings
-    )
+    url = describe_callback_url(service.settings, with_token=g.session.may(Role.OPERATOR))
+    return render_template("apps.html", rows=rows, url=url, settings=service.settings)
 
 
 @console.post("/apps/<number:number>/test")
