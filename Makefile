@@ -1,7 +1,7 @@
 # Everything lives in .venv; nothing is installed outside this folder. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console run screenshots test test-long bench lint clean lock
+.PHONY: help setup demo console run screenshots test test-long bench lint audit clean lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -69,6 +69,11 @@ bench: setup  ## the benchmarks, as ratios: a table, and JSON in build/bench.jso
 
 screenshots: setup  ## pictures of every page of the console in build/screenshots
 	$(BIN)/python -m tests.console_browser.screenshots
+
+audit: setup  ## known vulnerabilities of the locked dependencies; fails if one cannot be looked up
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/pip" install --quiet --disable-pip-version-check pip-audit && \
+	"$$folder/bin/pip-audit" --strict --disable-pip --require-hashes --progress-spinner off -r requirements.lock
 
 clean:  ## remove the environment, caches and build products (never the data folder)
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

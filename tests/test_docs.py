@@ -29,6 +29,7 @@ READMES = ("README.md", "README.zh-CN.md")
 PAGES = [
     *(ROOT / name for name in READMES),
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     ROOT / "CHANGELOG.md",
     *sorted(DOCS.glob("*.md")),
 ]
