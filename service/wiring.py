@@ -25,7 +25,7 @@ from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.policy import DecidingLoop, PolicyReader
 from service.health.doctor import list_to_notify
 from service.holds.holds import apply_hold, flag_ended_holds
-from service.leader.leader import Leader, LeadLost
+from service.leader.leader import Leader, LeadLost, read_boot_clock
 from service.leader.store import COMMAND
 from service.listing.reconcile import Reconciler
 from service.notify.notifier import Notifier
@@ -35,6 +35,7 @@ from service.schedule import describe_slots
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
+from service.sweep.gate import Gate
 from service.sweep.records import RunState, Trigger
 from service.sweep.run import Sweeper
 from service.sweep.store import find_run
@@ -64,9 +65,13 @@ class Service:
         *,
         now: Clock = utc_now,
         sleep: Callable[[float], None] = time.sleep,
+        steady: Callable[[], float] = read_boot_clock,
         calls_per_second: int | None = None,
     ) -> None:
-        """`sleep` waits for seconds; `calls_per_second` is a pace for all apps instead of the settings'."""
+        """`sleep` waits for seconds, `steady` counts those that pass, whatever is done to the clock.
+
+        `calls_per_second` is a pace for all apps instead of the settings'.
+        """
         self.settings, self.now, self.sleep = settings, now, sleep
         self.database = database = Database(settings.database_url, settings.database_connections)
         name, schedule = f"{socket.gethostname()}/{os.getpid()}", describe_slots(settings.sweep_slots)
@@ -112,6 +117,7 @@ class Service:
             leader=leader,
             reader=reader,
             apps=self.clients,
+            gate=Gate(database, leader, self.clients, now, steady),
             limits=Limits(settings.breaker_files, settings.breaker_share),
             retry_policy=self.retry_policy,
             confirm_all=settings.confirm == "all",
@@ -180,7 +186,7 @@ class Service:
         try:
             run_id = self.sweeper.run(trigger, stop, request=request)
             with self.database.read() as tx:
-                run = find_run(tx, run_id)
+                run = None if run_id is None else find_run(tx, run_id)
         except LeadLost:
             raise
         except Exception:

@@ -128,6 +128,8 @@ class Worker:
             last = find_last_schedule(tx)
         if last is None or last < slots.last_slot(service.now()):
             service.run_pass(Trigger.SCHEDULE, self._stop)
+        elif service.sweeper.gate.refusals and service.sweeper.gate.open():
+            return
         elif service.sweeper.find_due_retries():
             service.run_pass(Trigger.RETRY, self._stop)
 

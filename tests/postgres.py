@@ -91,8 +91,8 @@ class Databases:
 
 
 def _list_schema(connection: psycopg.Connection) -> set[str]:
-    """What is in a database beside its rows; a clone has the same numbers as its template."""
-    return {
+    """What is in a database beside its rows, and its version; a clone has the same numbers as its template."""
+    found = {
         fact
         for (fact,) in connection.execute("""
             SELECT format('%s %s %s %s', oid, relname, relowner, relacl) FROM pg_class WHERE oid >= 16384
@@ -106,6 +106,9 @@ def _list_schema(connection: psycopg.Connection) -> set[str]:
             UNION ALL SELECT format('%s %s', setrole, setconfig) FROM pg_db_role_setting
                 WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())""")
     }
+    if connection.execute("SELECT to_regclass('zego_retention_version')").fetchall() != [(None,)]:
+        found |= {version for (version,) in connection.execute("SELECT version_num FROM zego_retention_version")}
+    return found
 
 
 def _plain(url: str) -> str:

@@ -168,6 +168,8 @@ def _show_dry_run(invocation: Invocation) -> None:
     if shown_as_json(invocation, found):
         return
     show(f"A sweep would delete {count_of(found.total, 'file')} now. Nothing was deleted.")
+    if found.refusals:
+        show("But no sweep deletes anything now:", *(f"- {safe(text)}" for text in found.refusals), "")
     if found.files:
         by_rule = {rule or "(erasure)": count for rule, count in found.by_rule.items()}
         by_vendor = {f"{each.vendor} of app {each.app_id}": each.count for each in found.by_vendor}

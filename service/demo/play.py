@@ -233,7 +233,7 @@ def _sweep(service: Service) -> None:
     due = dry_run(*everything, confirm_all=False, limit=0)
     _begin("3  A dry run: what would be deleted now?")
     show(f"{due.total} of {len(RECORDINGS)} files. Nothing was touched yet.")
-    run = RUNS.show(service.database, service.sweeper.run(Trigger.COMMAND, threading.Event()))
+    run = RUNS.show(service.database, service.sweeper.run(Trigger.COMMAND, threading.Event()) or 0)
     _begin("4  One sweep")
     show(f"{run.calls} calls of DeleteMedia; files: {describe_counts(run.outcomes)}.")
     show(

@@ -18,11 +18,12 @@ from service.leader.store import LeaderRow, find_leader
 from service.listing.store import ENDED, ListingState, find_newest
 from service.model import QUARANTINE_VERDICTS, FileState, Verdict
 from service.notify.store import read_state
-from service.rules.store import find_current, keep_differs
+from service.rules.store import find_current, find_fault_of_rules, keep_differs
 from service.schedule import Slots, describe_slots, read_slots
 from service.settings import Settings
 from service.settings.values import CALLBACK_PATH
 from service.sweep.claim_store import count_overdue
+from service.sweep.gate import list_refusals
 from service.sweep.records import RunState
 from service.sweep.store import list_plans
 from service.units import count_of, describe_moment
@@ -73,6 +74,12 @@ Findings: TypeAlias = Iterable[tuple[Status, str, str] | tuple[Status, str, str,
 
 
 def _check_rules(settings: Settings, tx: Transaction, now: datetime) -> Findings:
+    if fault := find_fault_of_rules(tx):
+        return [(Status.PROBLEM, fault, "")]
+    return _check_readable_rules(settings, tx, now)
+
+
+def _check_readable_rules(settings: Settings, tx: Transaction, now: datetime) -> Findings:
     revision, leader = find_current(tx), find_leader(tx)
     if revision is None:
         text = "none are in force, so nothing is ever deleted"
@@ -249,6 +256,11 @@ def _find_late_slot(slots: Slots, lease: timedelta, now: datetime) -> datetime:
     return slots.last_slot(slots.last_slot(now - lease) - timedelta(microseconds=1))
 
 
+def _check_trust(_settings: Settings, tx: Transaction, now: datetime) -> Findings:
+    found = list_refusals(tx, now).items()
+    return [(Status.PROBLEM, f"nothing is deleted: {text}", "", f"trust:{cause}") for cause, text in found]
+
+
 def _check_orders(_settings: Settings, tx: Transaction, now: datetime) -> Findings:
     for order in list_failed_orders(tx):
         stopped = f"app {order.app_id} is not" if order.app_id else "no app is"
@@ -355,6 +367,7 @@ CHECKS: Final[dict[str, tuple[Look, str]]] = {
     "rules": (_check_rules, ""),
     "callbacks": (_check_callbacks, "all that are stored are understood"),
     "worker": (_check_worker, ""),
+    "trust": (_check_trust, "clock, rules and schema can be trusted with deleting"),
     "orders": (_check_orders, "all are applied"),
     "calls": (_check_calls, "no app is blocked, paused or stopped by the breaker"),
     "files": (_check_files, "none waits for a person, none is overdue"),

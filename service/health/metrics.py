@@ -21,6 +21,7 @@ from service.listing.store import COMPLETE, ENDED, find_newest
 from service.model import FileState, Verdict
 from service.rules.store import find_current_number
 from service.sweep.claim_store import count_overdue
+from service.sweep.gate import list_refusals
 from service.sweep.records import RunState
 from service.sweep.store import count_runs, list_plans
 
@@ -45,6 +46,8 @@ _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "files_overdue_unconfirmed": ("Unconfirmed media files that are overdue: confirm them.", ()),
     "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due and known.", ()),
     "breaker_open": ("1 while the breaker stops an app until somebody approves its plan.", ("app",)),
+    "deletion_refused": ("1 while nothing at all is deleted, by why: see the doctor.", ("because",)),
+    "clock_skew_seconds": ("ZEGO's clock minus the worker's, as far as ZEGO has sent a time.", ()),
     "gate_blocked": ("1 while nothing is deleted for this app and vendor until somebody acts.", _APP_AND_VENDOR),
     "gate_paused": ("1 while an app backs off.", _APP_AND_VENDOR),
     "inbox_callbacks": ("Stored callbacks, by verdict.", ("verdict",)),
@@ -145,7 +148,10 @@ def _count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
     complete = find_newest(tx, COMPLETE)
     for app_and_vendor, listing in find_newest(tx, ENDED).items():
         yield "listing_incomplete", app_and_vendor, int(complete.get(app_and_vendor) != listing)
+    yield from (("deletion_refused", (cause,), 1) for cause in list_refusals(tx, now))
     last, leader = store.find_last_sweep(tx, is_finished=True), find_leader(tx)
+    if leader is not None and leader.zego_ahead_s is not None:
+        yield "clock_skew_seconds", (), leader.zego_ahead_s
     moments: list[tuple[str, tuple[str, ...], datetime | None]] = [
         ("last_pass_finished", (), last.finished_at if last else None),
         ("leader_renewed", (), leader.renewed_at if leader else None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Integer, String, Table, select, update
+from sqlalchemy import JSON, Column, Integer, String, Table, select, update
 
 from service.audit.store import audit_head
 from service.database import Transaction
@@ -34,6 +34,8 @@ class LeaderRow(NamedTuple):
     decided_up_to: int = 0
     confirm: str = "off"  # the setting CONFIRM that the last leader had
     schedule: str | None = None  # when its sweeps start (`service.schedule.describe_slots`); None: an older release led
+    refusals: dict[str, str] | None = None  # why it deletes nothing, by cause (`service.sweep.trust`)
+    zego_ahead_s: int | None = None  # ZEGO's clock beside its own, as it was seen last
 
     @property
     def is_worker(self) -> bool:
@@ -42,13 +44,14 @@ class LeaderRow(NamedTuple):
 
 
 _BIG: Final = dict.fromkeys(("token", "beat", "pid", "applied", "decided_up_to"), BigId)
+_OTHERS: Final = {"decided_revision": Integer(), "walked_revision": Integer(), "refusals": JSON(none_as_null=True)}
 _SHORT: Final = {"boot": String(64), "namespace": String(64), "started": String(32), "confirm": String(8)}
 
 leader: Final = Table(
     "leader",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    *columns_of(LeaderRow, **_BIG, **_SHORT, decided_revision=Integer(), walked_revision=Integer()),
+    *columns_of(LeaderRow, **_BIG, **_SHORT, **_OTHERS),
 )
 
 

@@ -18,7 +18,7 @@ from service.database import Database, Transaction
 from service.database.columns import BigId, columns_of, metadata
 from service.model import Actor
 from service.rules.decide import RetentionRule, RuleSet
-from service.rules.file import catch_all, format_rules, parse_rules
+from service.rules.file import RulesError, catch_all, format_rules, parse_rules
 from service.units import format_moment
 
 KEEP_SOURCE: Final = "the KEEP setting"
@@ -82,6 +82,19 @@ def find_current_number(tx: Transaction) -> int:
 def find_current(tx: Transaction) -> Revision | None:
     """The rule set in force; None: none yet."""
     return find_revision(tx, find_current_number(tx))
+
+
+def find_fault_of_rules(tx: Transaction) -> str | None:
+    """Why this release cannot read the rules in force, and what to do; None if it can."""
+    current = find_current(tx)
+    if current is None:
+        return None
+    try:
+        _ = current.rules
+    except RulesError as error:
+        text = f"this release cannot read the rules in force, revision {current.number}: {error}"
+        return f"{text}; run the release that they were applied with"
+    return None
 
 
 def find_revision(tx: Transaction, number: int) -> Revision | None:

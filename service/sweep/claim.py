@@ -25,7 +25,7 @@ from service.rules.store import use_moved_budget
 from service.sweep import claim_store
 from service.sweep.bisect import MAX_FILES_PER_CALL, count_fitting
 from service.sweep.claim_store import Budgets, Due
-from service.sweep.store import use_plan
+from service.sweep.store import list_app_states, use_plan
 from service.zego.client import url_cost
 
 _NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
@@ -83,6 +83,7 @@ class NoCall(StrEnum):
     REFUSED = "what was looked at may not go, and is out of the way now"
     BEHIND = "orders have to be applied, or files decided, first"
     BLOCKED = "an order about the app could not be applied"
+    REFUSED_CLOCK = "the clock was set, or is off ZEGO's"
 
 
 def claim_call(tx: Transaction, reader: PolicyReader, token: int, want: Want, now: datetime) -> OpenCall | NoCall:
@@ -198,6 +199,16 @@ def _keep_newest(
 def find_counting(policy: Policy) -> dict[str, int]:
     """What the rules in force keep of each stream, by rule."""
     return {rule.name: rule.keep_latest for rule in policy.rules.rules if rule.keep_latest is not None}
+
+
+def find_vendors(tx: Transaction, due: Due, now: datetime, *, may_probe: bool) -> list[Vendor]:
+    """The vendors of an app that have due files and may be called; blocked ones only where they may be probed."""
+    vendors = claim_store.list_due_vendors(tx, due)
+    if not vendors or find_block(tx, due.app_id):
+        return []
+    states = list_app_states(tx, due.app_id)
+    shut = {state.vendor for state in states if (state.blocked and not may_probe) or state.pauses_at(now)}
+    return [] if None in shut else [vendor for vendor in vendors if vendor not in shut]
 
 
 def _is_behind(tx: Transaction, policy: Policy, number: int | None) -> bool:

@@ -17,8 +17,10 @@ from service.sweep import claim_store
 from service.sweep.breaker import Limits, WouldStop, ask_breaker, share_moved
 from service.sweep.claim import Judge, find_counting
 from service.sweep.claim_store import Due
+from service.sweep.gate import list_refusals
 from service.sweep.records import describe_unknown
 from service.sweep.store import list_app_states
+from service.sweep.trust import Cause
 from service.units import count_of
 
 _BATCH: Final = 500
@@ -71,8 +73,8 @@ class DryRun:
     """What a pass would delete at `as_of`: files by rule (empty: an erasure), and by app and vendor; the first of them.
 
     `stops` are the apps of which the breaker would let nothing be deleted, `not_called` those that are blocked, pause
-    or are not configured; their files are not among the others. `orders` and `callbacks` have not been applied and
-    understood yet, which may change all this.
+    or are not configured; their files are not among the others. `refusals` say why nothing at all is deleted now.
+    `orders` and `callbacks` have not been applied and understood yet, which may change all this.
     """
 
     as_of: datetime
@@ -85,6 +87,7 @@ class DryRun:
     kept_back: KeptBack = field(default_factory=KeptBack)
     stops: list[WouldStop] = field(default_factory=list)
     not_called: list[NotCalled] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
 
     def leave_out(self, files: list[MediaFile], app_id: str, vendor: Vendor | None, why: str) -> list[MediaFile]:
         """Count those of these files that wait because their vendor, or the app (None), is not called; the others."""
@@ -107,6 +110,10 @@ def dry_run(
     """Decide what is due of these apps as a pass would, and report it; the first `limit` files are listed."""
     with database.read() as tx:
         result = DryRun(now, *claim_store.count_unapplied(tx))
+        refusals = list_refusals(tx, now)
+        result.refusals = list(refusals.values())
+        if Cause.RULES in refusals:
+            return result
         highest_id, revision = find_highest_id(tx), reader.read(tx).rules.revision
         result.kept_back = count_kept_back(tx, reader, now)
         others = Counter[int]()

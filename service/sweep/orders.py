@@ -12,6 +12,7 @@ from service.files.store import count_by_state
 from service.model import Actor, FileState, NoSuchThing, NotPossible
 from service.rules.store import find_current_number
 from service.sweep import claim_store, store
+from service.sweep.gate import list_refusals
 from service.sweep.records import Plan, PlanState, RunState, describe_unknown
 from service.units import count_of
 
@@ -78,7 +79,8 @@ def find_attention(database: Database, app_ids: Collection[str], now: datetime) 
         due = claim_store.count_due(tx, now)
         failed = count_by_state(tx).get(FileState.FAILED, 0)
         overdue = claim_store.count_overdue(tx, FileState.UNCONFIRMED, now)
-        sentences = [plan.describe() for plan in store.list_plans(tx, only_open=True)]
+        sentences = [f"nothing is deleted: {text}" for text in list_refusals(tx, now).values()]
+        sentences += [plan.describe() for plan in store.list_plans(tx, only_open=True)]
         # With nothing due there is nothing to try it with: `doctor` shows whether ZEGO accepts calls.
         states = [state for state in store.list_app_states(tx) if state.blocked]
         sentences += [state.describe() for state in states if state.app_id in due and state.app_id in app_ids]

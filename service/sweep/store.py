@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import text as sql
 
+from service.audit.store import audit_entries
+from service.callbacks.store import callbacks
 from service.database import Transaction
 from service.database.columns import BigId, columns_of, count_changed, insert_into, metadata, partial_index
 from service.leader.leader import Leader
@@ -105,6 +107,20 @@ def start_run(tx: Transaction, trigger: Trigger, worker: str, now: datetime) -> 
     row = insert(runs).values(id=number, trigger=trigger, state=RunState.RUNNING, started_at=now, worker=worker)
     nothing = dict.fromkeys(_TOTALS, 0)
     return int(tx.execute(row.values(nothing).returning(runs.c.id)).scalar_one())
+
+
+def find_newest_moment(tx: Transaction) -> datetime | None:
+    """The newest time on record: of the last callback, audit entry and run, and of the last call of that run."""
+    last_run = select(func.max(runs.c.id)).scalar_subquery()
+    called_at = func.max(func.coalesce(calls.c.answered_at, calls.c.opened_at))
+    newest = (
+        select(callbacks.c.received_at).order_by(callbacks.c.id.desc()).limit(1),
+        select(audit_entries.c.at).order_by(audit_entries.c.number.desc()).limit(1),
+        select(func.coalesce(runs.c.finished_at, runs.c.started_at)).order_by(runs.c.id.desc()).limit(1),
+        select(called_at).where(calls.c.run_id == last_run),
+    )
+    found = tx.execute(select(*(each.scalar_subquery() for each in newest))).one()
+    return max(filter(None, found), default=None)
 
 
 def add_to_totals(tx: Transaction, run_id: int, more: Mapping[str, float]) -> None:

@@ -63,7 +63,10 @@ class DueFiles:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a sweep would delete now; `orders` and `callbacks` that wait may change it. No rule: an erasure."""
+    """What a sweep would delete now, if no `refusals` said why nothing is deleted. No rule: an erasure.
+
+    `orders` and `callbacks` that wait may change it.
+    """
 
     as_of: datetime
     orders: int
@@ -75,6 +78,7 @@ class DryRun:
     kept_back: dry_run.KeptBack
     stops: list[WouldStop]
     not_called: list[dry_run.NotCalled]
+    refusals: list[str]
 
 
 @dataclass(frozen=True, slots=True)

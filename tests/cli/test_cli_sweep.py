@@ -241,8 +241,8 @@ def test_a_signal_finishes_the_call_in_flight_and_records_it(
 ) -> None:
     prepare(world)
     arrived = threading.Event()
-    world.sandbox.on_request = lambda _call: arrived.set()
-    world.sandbox.next(answer_late(1.5))
+    world.sandbox.on_request = lambda call: arrived.set() if call.action == "DeleteMedia" else None
+    world.sandbox.next(answer_late(1.5, action="DeleteMedia"))
     with running("sweep", environment(database_url, world.sandbox.url), tmp_path) as sweep:
         assert arrived.wait(30)
         assert sweep.end(number) == 1
@@ -295,3 +295,17 @@ def is_lead_wanted(world: World) -> bool:
     with world.database.read() as tx:
         leader = find_leader(tx)
     return leader is not None and leader.wanted_at is not None
+
+
+@only_sqlite
+def test_a_clock_behind_the_record_is_said_and_deletes_nothing(world: World, run: Run) -> None:
+    prepare(world)
+    world.clock.move(minutes=-30)
+    shown = run("sweep", "--dry-run")
+    assert "But no sweep deletes anything now:\n- the clock is 30 minutes behind the newest time on record" in shown.out
+    done = run("sweep")
+    assert (done.code, world.state("old")) == (3, FileState.SCHEDULED)
+    assert "Run 1 is stopped: 0 calls to ZEGO" in done.out
+    assert "- nothing is deleted: the clock is 30 minutes behind" in done.out
+    doctor = run("doctor")
+    assert "nothing is deleted: the clock is 30 minutes behind" in doctor.out

@@ -91,7 +91,13 @@ def open_customer(database_url: str) -> Iterator[Console]:
             "ZEGO_RETENTION_BREAKER_FILES": "50",
             "ZEGO_RETENTION_RECONCILE_EVERY": "24h",
         }
-        service = Service(load_settings(variables), now=clock, sleep=lambda _s: None, calls_per_second=2_000)
+        service = Service(
+            load_settings(variables),
+            now=clock,
+            sleep=lambda _s: None,
+            steady=lambda: clock().timestamp(),
+            calls_per_second=2_000,
+        )
         try:
             assert service.leader.try_to_lead()
             service.take_over()

@@ -14,6 +14,7 @@ from service.database import Database
 from service.health.checks import Status
 from service.health.doctor import judge_room
 from service.leader.leader import identify_process
+from service.leader.store import set_progress
 from service.model import FileState, Suspicion, Vendor, Verdict
 from service.wiring import open_service
 from service.zego.messages import SearchAnswer, Transport
@@ -47,8 +48,8 @@ def test_where_all_is_well_every_line_is_ok(scene: Scene) -> None:
     assert scene.troubles() == []
     names = [check.name for check in scene.examine()]
     assert names == [
-        *("settings", "callback URL", "database", "migrations", "rules", "callbacks", "worker", "orders", "calls"),
-        *("files", "listings", "notifications", f"app {APP}", "clock"),
+        *("settings", "callback URL", "database", "migrations", "rules", "callbacks", "worker", "trust", "orders"),
+        *("calls", "files", "listings", "notifications", f"app {APP}", "clock"),
     ]
 
 
@@ -58,6 +59,11 @@ def scheduled(scene: Scene) -> None:
 
 def unconfirmed(scene: Scene) -> None:
     scene.add_files(2, state=FileState.UNCONFIRMED, suspicion=Suspicion.STALE, due_at=NOW - HOUR)
+
+
+def distrusted(scene: Scene) -> None:
+    with scene.database.write() as tx:
+        set_progress(tx, refusals={"clock_off_zego": "the clock is 3 hours behind ZEGO's"})
 
 
 CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
@@ -80,6 +86,7 @@ CASES: list[tuple[str, Callable[[Scene], Any], Status, str, str]] = [
     ),
     ("kept of no such app", lambda s: s.add_files(2, app_id="43"), Status.ATTENTION, "app 43: 2 files, but", "add it"),
     ("flagged", lambda s: s.add_files(decide_again=True), Status.WARNING, "1 file to be decided", "running worker"),
+    ("distrusted", distrusted, Status.PROBLEM, "nothing is deleted: the clock is 3 hours", ""),
     ("blocked", lambda s: s.add_app_state(), Status.ATTENTION, f"app {APP} has been blocked since", "ZEGO's support"),
     ("blocked vendor", lambda s: s.add_app_state(vendor="Huawei"), Status.ATTENTION, "vendor Huawei, has", "tries one"),
     (
@@ -220,7 +227,8 @@ def test_an_app_that_no_callback_has_come_from_is_named_with_the_url(database: D
     scene = Scene(database, variables={"PUBLIC_URL": "https://keep.example.com"})
     scene.make_well()
     with database.write() as tx:
-        tx.execute(text("UPDATE callbacks SET verdict = 'forged', received_at = :at"), {"at": str(NOW - 30 * DAY)})
+        at = f"{NOW - 30 * DAY:%Y-%m-%d %H:%M:%S}"
+        tx.execute(text("UPDATE callbacks SET verdict = 'forged', received_at = :at"), {"at": at})
     trouble = scene.trouble()
     assert (trouble.status, trouble.text) == (Status.NOTE, f"app {APP}: no callback has arrived yet")
     assert trouble.fix.startswith("register https://keep.example.com/zego/callback in ZEGO's console")
@@ -411,7 +419,9 @@ def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path)
     assert "zego-retention migrate" not in database.fix
     assert "`migrate` creates it" in database.fix
     skipped = [check.name for check in checks if check.status is Status.SKIPPED]
-    assert skipped == ["rules", "callbacks", "worker", "orders", "calls", "files", "listings", "notifications"]
+    assert skipped == [
+        *("rules", "callbacks", "worker", "trust", "orders", "calls", "files", "listings", "notifications")
+    ]
     assert checks[-2].name == f"app {APP}"
     assert not path.parent.exists()
 

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from service.health.metrics import Metrics, metric_names
+from service.leader.store import set_progress
 from service.model import FileState, Vendor, Verdict
 from tests.health.scene import APP, NOW, Scene
 
@@ -92,6 +93,8 @@ def test_every_metric_is_listed_and_every_listed_metric_is_there(scene: Scene, p
     scene.add_app_state()
     scene.add_app_state(app_id="42", blocked=False, until=NOW + HOUR)
     scene.add_listing(lost=1)
+    with scene.database.write() as tx:
+        set_progress(tx, refusals={"clock_off_zego": "a test"}, zego_ahead_s=700)
     shown = dict(re.findall(r"^# HELP (\S+) (.*)$", page.text(), re.MULTILINE))
     assert shown == metric_names()
     assert all(re.fullmatch(r"zego_retention_[a-z_]+", name) and text.endswith(".") for name, text in shown.items())

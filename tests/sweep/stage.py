@@ -27,9 +27,11 @@ from service.sandbox.storage import StoredFile
 from service.sweep import store
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
+from service.sweep.gate import Gate
 from service.sweep.records import Trigger
 from service.sweep.run import Sweeper
 from service.zego.client import ZegoClient
+from service.zego.messages import Answer, Transport
 from tests.faults import FaultySandbox
 
 if TYPE_CHECKING:
@@ -54,6 +56,10 @@ class Clock:
 
     def move(self, **delta: float) -> None:
         self.time += timedelta(**delta)
+
+    def seconds(self) -> float:
+        """As a clock that nobody sets: time passes as it is moved."""
+        return self.time.timestamp()
 
 
 @dataclass
@@ -137,7 +143,9 @@ class Stage:
             self.decide()
 
     def sweep(self, trigger: Trigger = Trigger.COMMAND, **options: Any) -> int:
-        return self.sweeper.run(trigger, options.pop("stop", threading.Event()), **options)
+        run = self.sweeper.run(trigger, options.pop("stop", threading.Event()), **options)
+        assert run is not None, self.sweeper.gate.refusals
+        return run
 
     def files(self) -> dict[str, MediaFile]:
         with self.database.read() as tx:
@@ -203,11 +211,15 @@ def open_actor(
         }
         leader, reader = Leader(database, f"stage/{os.getpid()}", lease, clock), PolicyReader()
         slept: list[float] = []
+        gate = Gate(database, leader, clients, clock, options.pop("steady", clock.seconds))
+        for app_id in clients:  # as if ZEGO had answered before
+            gate.note_time(app_id, Answer(Transport.ANSWERED, code=0, date=clock()))
         sweeper = Sweeper(
             database=database,
             leader=leader,
             reader=reader,
             apps=clients,
+            gate=gate,
             limits=Limits(10_000, 1.0),
             retry_policy=RetryPolicy(timedelta(minutes=1), timedelta(hours=6), 7 * DAY),
             confirm_all=False,
