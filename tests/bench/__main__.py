@@ -29,6 +29,7 @@ _PARTS: dict[str, Callable[[Bench], None]] = {
     "preview": inventory.measure_preview,
     "lists": inventory.measure_lists,
     "pages": pages.measure_pages,
+    "clicking": pages.measure_clicking,
     "start": inventory.measure_start,
 }
 

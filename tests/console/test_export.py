@@ -6,7 +6,9 @@ import asyncio
 import csv
 import io
 import json
+import re
 from datetime import timedelta
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -220,3 +222,22 @@ def test_the_last_day_of_a_report_is_included_and_the_next_is_not(console: Conso
     assert len(read(console.viewer, "report", "csv", moment)) == 1
     assert "No file was deleted" in console.viewer.get("/report?from=2020-01-01&to=2020-02-01")
     assert console.viewer.client.get("/report?from=soon").status_code == 422
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_long_report_is_shown_in_pages_or_whole_to_be_printed(console: Console) -> None:
+    world = console.api.world
+    world.keep("30d")
+    world.add(203, age=timedelta(days=40))
+    world.sweep()
+    file = re.compile(r'<a href="/files/(\d+)">')
+    page = console.viewer.get("/report")
+    shown = file.findall(page)
+    following = re.search(r'rel="next" href="([^"]+)"', page)
+    assert following is not None
+    rest = console.viewer.get(unescape(following[1]))
+    assert (len(shown), len(file.findall(rest)), "200 of 203 files" in page) == (200, 3, True)
+    assert 'rel="next"' not in rest
+    whole = re.search(r'href="(/report[^"]+print=on)"', page)
+    assert whole is not None
+    assert file.findall(console.viewer.get(unescape(whole[1]))) == shown + file.findall(rest)

@@ -156,6 +156,14 @@ def test_a_run_says_what_came_of_its_files(lasting_console: Console) -> None:
     assert re.search(r"<dt>outcomes</dt> <dd>[^<]*[0-9]+ deleted", text)
 
 
+def test_a_page_with_a_token_is_not_compressed_and_light_all_the_same(lasting_console: Console) -> None:
+    """What was typed into a filter stands beside the token in it: the compressed size would give the token away."""
+    answer = lasting_console.viewer.client.get("/files?text=abc", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in answer.headers
+    assert 'name="csrf"' in answer.text
+    assert len(answer.data) < 100_000
+
+
 def test_static_files_are_compressed_for_who_can_read_that(lasting_console: Console) -> None:
     client, path = lasting_console.open().client, "/static/vendor/tabler/tabler.min.css"
     with client.get(path) as plain, client.get(path, headers={"Accept-Encoding": "br, gzip"}) as small:

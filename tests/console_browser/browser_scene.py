@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import socket
 import threading
@@ -249,9 +248,9 @@ def find_faults(page: Page) -> list[str]:
 
 
 def weigh(page: Page, text: str) -> int:
-    """The bytes of a page with this text, after gzip, and of all that it loads, as they are sent."""
+    """The bytes of a page with this text, and of all that it loads, as they are sent."""
     files = dict.fromkeys(re.findall(r'(?:src|href)="(/static/[^"]+)"', text))
-    return len(gzip.compress(text.encode())) + sum(_weigh_file(page, path) for path in files)
+    return len(text.encode()) + sum(_weigh_file(page, path) for path in files)
 
 
 _WEIGHTS: Final[dict[str, int]] = {}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import timedelta
-from itertools import islice
 from typing import Final
 
 from flask import g, render_template, request
 
 from service.filters import ReportFilter
+from service.views.form import read_number
 from service.views.report import DELETIONS, make_report
 from service.web.console.blueprint import console, get_backend
 from service.web.console.pages import read_filter
 
-_SHOWN: Final = 2_000
+_SHOWN: Final = 200
+_PRINTED: Final = 2_000
 _DAYS: Final = 30
 
 
@@ -30,7 +31,9 @@ def show_report() -> str:
     verifies, database = "verify" in given, backend.service.database
     with backend.for_inventory() if verifies else nullcontext():
         report = make_report(database, wanted.since, wanted.until, g.now, verifies=verifies)
-    rows = list(islice(DELETIONS.iterate(database, wanted, _SHOWN), _SHOWN))
+    limit = _PRINTED if "print" in given else _SHOWN
+    page = DELETIONS.page(database, wanted, limit, read_number(given.pop("cursor", "")))
+    more = {"printed": _PRINTED if limit < _PRINTED else None, "page": page}
     return render_template(
-        "report.html", report=report, rows=rows, listed=DELETIONS, inputs=inputs, given=given, path="report"
+        "report.html", report=report, listed=DELETIONS, inputs=inputs, given=given, path="report", **more
     )
