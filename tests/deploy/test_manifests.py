@@ -53,6 +53,7 @@ def test_its_example_of_settings_can_be_started_with_either_database(compose: di
     sqlite = read_settings(example_env(with_postgresql=False))
     assert sqlite.database_url.startswith("sqlite:")
     assert (sqlite.sweep_every, sqlite.keep) == (None, "30d"), "it looks first"
+    assert sqlite.trusted_proxies == 1
     variables = example_env(with_postgresql=True)
     url = read_settings(variables).database_url
     postgres = compose["services"]["postgres"]["environment"]
@@ -115,7 +116,7 @@ def test_their_settings_can_be_started(path: Path) -> None:
             variables |= held.get("data", {}) | held.get("stringData", {})
     assert all(isinstance(value, str) for value in variables.values())
     settings = read_settings(variables | {k: v for k, v in IMAGE.environment.items() if k.startswith("ZEGO_")})
-    assert len(settings.apps) == 1
+    assert (len(settings.apps), settings.trusted_proxies) == (1, 1)
     assert settings.sweep_every is None, "it looks first"
     assert settings.database_url.startswith(path.stem.rpartition("-")[2])
     data = found["ConfigMap", "zego-retention"]["data"]

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 DEPLOY = ROOT / "deploy"
 NAME = "retention.example.com"
 CLAIMS = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil.example.com"}
-SOMEWHERE_ELSE = ("127.0.0.2", 0)
-"""A client that is not the proxy itself."""
+ZEGO, SOMEBODY = "127.0.0.2", "127.0.0.3"
+"""Clients that are not the proxy itself."""
+
+TOKEN = "a-path-that-only-zego-knows"
 
 pytestmark = pytest.mark.long
 
@@ -52,15 +54,22 @@ class Proxy:
     authority: trustme.CA
     process: subprocess.Popen[bytes]
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        sender: str = ZEGO,
+        claims: dict[str, str] | None = None,
+    ) -> Answer:
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=MAX_WAIT_S, context=context, source_address=SOMEWHERE_ELSE
+            "127.0.0.1", self.port, timeout=MAX_WAIT_S, context=context, source_address=(sender, 0)
         )
         connection.connect = lambda: _connect(connection, context)  # type: ignore[method-assign]
         try:
-            connection.request(method, path, body=body, headers={"Host": NAME, **headers})
+            connection.request(method, path, body=body, headers={"Host": NAME, **(claims or {})})
             response = connection.getresponse()
             return Answer(response.status, response.read(), response.headers)
         finally:
@@ -98,7 +107,7 @@ def nginx(folder: Path, port: int, plain_port: int, upstream: int) -> list[str]:
     scratch = [f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
     main = ["daemon off;", f"pid {folder}/pid;", f"error_log {folder}/error.log;"]
     main += ["user root;"] if os.geteuid() == 0 else []
-    http_block = ["http {", "access_log off;", *scratch, site, "}"]
+    http_block = ["http {", f"access_log {folder}/access.log;", *scratch, site, "}"]
     (folder / "nginx.conf").write_text("\n".join([*main, "events {}", *http_block]), encoding="utf-8")
     return [find("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
 
@@ -170,7 +179,7 @@ def test_callbacks_pages_and_limits_through_it(
             "rules may be longer than callbacks"
         )
         assert front.ask("POST", "/api/v1/rules/previews", b"x" * 1_100_000).status == 413
-        page = front.ask("GET", "/sign-in", None, **CLAIMS)
+        page = front.ask("GET", "/sign-in", claims=CLAIMS)
         assert page.status == 200
         assert b"plain http" not in page.body.lower(), "it is https, whatever the client claims"
         plain = http.client.HTTPConnection("127.0.0.1", plain_port, timeout=MAX_WAIT_S)
@@ -198,14 +207,40 @@ def test_what_a_client_claims_about_itself_is_dropped(kind: str, tmp_path: Path,
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with proxy(kind, tmp_path / "proxy", port, plain_port, upstream) as front:
-            assert front.ask("GET", "/", None, **CLAIMS).status == 204
+            assert front.ask("GET", "/", claims=CLAIMS).status == 204
     finally:
         server.shutdown()
         server.server_close()
     [headers] = seen
-    assert headers["x-forwarded-for"] == SOMEWHERE_ELSE[0]
+    assert headers["x-forwarded-for"] == ZEGO
     assert headers["x-forwarded-proto"] == "https"
     assert headers["host"] == NAME
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_only_zego_comes_in_where_the_entrance_is_closed_and_its_path_is_not_logged(
+    kind: str, sqlite_url: str, tmp_path: Path, free_ports: list[int]
+) -> None:
+    port, plain_port, upstream = free_ports
+    settings = {
+        "LISTEN": f"127.0.0.1:{upstream}",
+        "CALLBACK_TOKEN": TOKEN,
+        "CALLBACK_ALLOW": ZEGO,
+        "TRUSTED_PROXIES": "1",
+    }
+    variables = environment(sqlite_url, "http://127.0.0.1:9/", **settings)
+    with (
+        running("web", variables, tmp_path),
+        proxy(kind, tmp_path / "proxy", port, plain_port, upstream) as front,
+    ):
+        wait_until(lambda: answers(upstream))
+        path = f"/zego/callback/{TOKEN}"
+        assert front.ask("POST", path, body("a")).status == 200
+        assert front.ask("POST", path, body("a"), claims=CLAIMS).status == 200, "what it claims does not count"
+        assert front.ask("POST", path, body("a"), SOMEBODY, {"X-Forwarded-For": ZEGO}).status == 403
+        assert front.ask("POST", "/zego/callback", body("a")).status == 404
+    logs = [file for file in (tmp_path / "proxy").iterdir() if file.name in ("log", "access.log", "error.log")]
+    assert not [file for file in logs if TOKEN in file.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("kind", COMMANDS)

@@ -61,7 +61,7 @@ def test_they_fit_the_service_and_its_settings(tmp_path: Path) -> None:
     config.write_text(text.replace("/etc/zego-retention", str(tmp_path)), encoding="utf-8")
     settings = load_settings({"ZEGO_RETENTION_CONFIG": str(config)})
     assert settings.database_url == f"sqlite:////var/lib/{value(SERVICE, 'StateDirectory')}/zego-retention.db"
-    assert settings.sweep_every is None, "it looks first"
+    assert (settings.sweep_every, settings.trusted_proxies) == (None, 1), "it looks first"
     assert value(SERVICE, "ExecStart") == f"{PROGRAM} serve"
     assert "Environment=ZEGO_RETENTION_CONFIG=/etc/zego-retention/config.toml\n" in SERVICE
     assert int(value(SERVICE, "TimeoutStopSec")) > serve._MAX_STOPPING_S
