@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Final
@@ -43,6 +43,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._is_stopping = False
+        self.observe: Callable[[float], None] = lambda _seconds: None  # how long a commit took
         self._not_stored = 0
 
     def stop(self) -> None:
@@ -100,7 +101,9 @@ class Writer:
         counted = [(tickets[0].row, len(tickets)) for tickets in equal]
         try:
             if counted:
+                began = time.monotonic()
                 self._database.transact(lambda tx: store_callbacks(tx, counted))
+                self.observe(time.monotonic() - began)
         except Exception as error:  # noqa: BLE001  (whatever it is, no request may wait in vain)
             return error
         return None

@@ -59,6 +59,8 @@ _SHOWN: Final = timedelta(days=7)
 _AHEAD: Final = timedelta(days=1)
 LEAST_SILENCE: Final = timedelta(hours=6)
 """No shorter time without a callback is remarkable."""
+NO_LEADER: Final = "leader"
+NO_SWEEP: Final = "sweep"
 _SILENCE: Final = 3  # times the longest time without one, of late
 _AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
 _LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
@@ -207,18 +209,18 @@ def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings
         seen_at = leader.renewed_at if leader else None
         silent = f": the last sign of life was at {describe_moment(seen_at)}" if seen_at else ""
         text = f"no worker is running{silent}; start one with `zego-retention worker` (or `serve`)"
-        return [(_ATTENTION, text, "", "leader")]
+        return [(_ATTENTION, text, "", NO_LEADER)]
     status, text, key = _OK, f"worker {leader.holder} is running", ""
     if slots is None:
         text += "; sweeps are off (ZEGO_RETENTION_SWEEP_EVERY)"
     elif last is None:
-        status, text, key = _ATTENTION, f"{text}, but no sweep has started yet; its log says why", "sweep"
+        status, text, key = _ATTENTION, f"{text}, but no sweep has started yet; its log says why", NO_SWEEP
     elif last.state is RunState.RUNNING:
         text += f"; run {last.id} is in progress"
     elif last.started_at < _find_late_slot(slots, lease, now):
         at = describe_moment(last.started_at)
         text = f"{text}, but the last sweep began at {at}, too long ago; its log says why"
-        status, key = _ATTENTION, "sweep"
+        status, key = _ATTENTION, NO_SWEEP
     else:
         text += f"; the last sweep began at {describe_moment(last.started_at)}"
     return [(status, text, "", key)]

@@ -9,17 +9,23 @@ from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service.audit.store import list_failed_orders
+from service.callbacks.store import find_authentic_at
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.store import count_by_state
 from service.health import store
+from service.health.checks import NO_LEADER, NO_SWEEP, Check, check_worker
+from service.health.ended import EndedCalls
 from service.leader.store import find_leader
 from service.listing.store import COMPLETE, ENDED, find_newest
 from service.model import FileState, Verdict
+from service.notify.store import read_state
 from service.rules.store import find_current_number
+from service.settings import Settings
 from service.sweep.claim_store import count_overdue
 from service.sweep.gate import list_refusals
 from service.sweep.records import RunState
@@ -36,6 +42,7 @@ _PREFIX: Final = "zego_retention_"
 _PROCESS: Final = {
     "callbacks_total": "Requests to the callback URL since this process started, by answer.",
     "callback_duration_seconds": "Seconds from a request to the callback URL until its answer.",
+    "commit_duration_seconds": "Seconds that storing a batch of callbacks durably took.",
 }
 _APP_AND_VENDOR: Final = ("app", "vendor")
 _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -45,6 +52,12 @@ _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "files_cooling": ("Scheduled media files that are due, but wait for a cooling-off.", ()),
     "files_overdue_unconfirmed": ("Unconfirmed media files that are overdue: confirm them.", ()),
     "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due and known.", ()),
+    "worker_leads": ("1 while a worker leads; nothing is deleted while none does.", ()),
+    "sweep_missed": ("1 while a worker leads, but no sweep has started in time.", ()),
+    "calls_total": ("Calls of DeleteMedia that have ended since this process started.", ("app", "code")),
+    "outcomes_total": ("Files in those calls, by outcome and the vendor's code.", ("app", "outcome", "code")),
+    "last_callback_timestamp_seconds": ("When the last authentic callback arrived, in Unix time.", ("app",)),
+    "notify_failing": ("1 while no notification can be sent through a channel.", ("channel",)),
     "breaker_open": ("1 while the breaker stops an app until somebody approves its plan.", ("app",)),
     "deletion_refused": ("1 while nothing at all is deleted, by why: see the doctor.", ("because",)),
     "clock_skew_seconds": ("ZEGO's clock minus the worker's, as far as ZEGO has sent a time.", ()),
@@ -79,17 +92,23 @@ class Metrics(Collector):
     """
 
     def __init__(
-        self, database: Database, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        database: Database,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._settings, self._ended = settings, EndedCalls()
         self._database, self._now, self._monotonic = database, now, monotonic
         self._lock = threading.Lock()
         self._fresh_until = 0.0
         self._figures: list[Figure] = []
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        callbacks, seconds = ((f"{_PREFIX}{name}", text) for name, text in _PROCESS.items())
+        callbacks, seconds, commits = ((f"{_PREFIX}{name}", text) for name, text in _PROCESS.items())
         self._callbacks = Counter(*callbacks, ["answer"], registry=self._registry)
         self._seconds = Histogram(*seconds, buckets=_BUCKETS, registry=self._registry)
+        self._commits = Histogram(*commits, buckets=_BUCKETS, registry=self._registry)
         for answer in _ANSWERS:
             self._callbacks.labels(answer=answer)
         self._registry.register(self)
@@ -99,19 +118,29 @@ class Metrics(Collector):
         self._callbacks.labels(answer=answer).inc()
         self._seconds.observe(seconds)
 
+    def observe_commit(self, seconds: float) -> None:
+        """Note how long it took to store a batch of callbacks."""
+        self._commits.observe(seconds)
+
     def expose(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """The figures of the database, as the registry asks for them."""
         families = {
-            name: GaugeMetricFamily(f"{_PREFIX}{name}", text, labels=labels)
+            name: (CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily)(
+                f"{_PREFIX}{name}", text, labels=labels
+            )
             for name, (text, labels) in _FIGURES.items()
         }
         for name, labels, value in self._count():
             families[name].add_metric(labels, value)
         yield from (family for family in families.values() if family.samples)
+
+    def _list_ended(self) -> Iterator[Figure]:
+        yield from (("calls_total", labels, count) for labels, count in self._ended.calls.items())
+        yield from (("outcomes_total", labels, count) for labels, count in self._ended.outcomes.items())
 
     def _count(self) -> list[Figure]:
         with self._lock:
@@ -120,7 +149,9 @@ class Metrics(Collector):
                 return self._figures
             try:
                 with self._database.read() as tx:
-                    self._figures = [("database_up", (), 1), *_count_figures(tx, self._now())]
+                    figures = [("database_up", (), 1), *_count_figures(self._settings, tx, self._now())]
+                    self._ended.count_on(tx)
+                self._figures = [*figures, *self._list_ended()]
                 fresh_s = max(_FRESH_S, (self._monotonic() - started) / _LARGEST_SHARE)
             except DatabaseUnavailable:
                 self._figures, fresh_s = [("database_up", (), 0)], _FRESH_AFTER_FAILURE_S
@@ -128,7 +159,7 @@ class Metrics(Collector):
             return self._figures
 
 
-def _count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
+def _count_figures(settings: Settings, tx: Transaction, now: datetime) -> Iterator[Figure]:
     files, callbacks, runs = count_by_state(tx), store.count_callbacks(tx), count_runs(tx)
     yield from (("files", (state,), files.get(state, 0)) for state in FileState)
     yield from (("inbox_callbacks", (verdict,), callbacks.get(verdict, 0)) for verdict in Verdict)
@@ -137,6 +168,15 @@ def _count_figures(tx: Transaction, now: datetime) -> Iterator[Figure]:
     due = store.list_due(tx, now)
     yield "files_due", (), sum(each.count for each in due)
     yield "oldest_due_age_seconds", (), (now - min((each.oldest for each in due), default=now)).total_seconds()
+    [finding] = check_worker(settings, tx, now)
+    trouble = Check("worker", *finding).key
+    yield "worker_leads", (), int(trouble != NO_LEADER)
+    yield "sweep_missed", (), int(trouble == NO_SWEEP)
+    for app in settings.apps:
+        if (last_at := find_authentic_at(tx, app.app_id, newest=True)) is not None:
+            yield "last_callback_timestamp_seconds", (app.app_id,), last_at.timestamp()
+    for name, channel in read_state(tx).channels.items():
+        yield "notify_failing", (name,), int(channel.failing_since is not None)
     yield "files_cooling", (), store.count_waiting(tx, now)[0]
     yield "files_overdue_unconfirmed", (), count_overdue(tx, FileState.UNCONFIRMED, now)
     yield "rules_revision", (), find_current_number(tx)

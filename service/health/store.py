@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Integer, Table, case, delete, func, select
+from sqlalchemy import Column, ColumnElement, Integer, Table, and_, case, delete, func, or_, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
@@ -19,7 +20,7 @@ from service.listing.store import listings
 from service.model import END_STATES, QUARANTINE_VERDICTS, FileState, Verdict, WaitReason
 from service.sweep import store as sweep_store
 from service.sweep.records import AppState, Run, RunState, Trigger
-from service.sweep.store import runs
+from service.sweep.store import IS_OPEN, attempts, calls, runs
 
 _ROWS_OF_PROOF: Final = 2_000
 
@@ -146,6 +147,40 @@ def find_last_sweep(tx: Transaction, *, is_finished: bool = False) -> Run | None
         query = query.where(runs.c.state.in_([RunState.DONE, RunState.STOPPED]))
     row = tx.execute(query.order_by(runs.c.id.desc()).limit(1)).one_or_none()
     return None if row is None else Run(*row)
+
+
+def find_highest_call(tx: Transaction) -> int:
+    """The number of the newest call; 0 before there was any."""
+    return tx.execute(select(func.max(calls.c.id))).scalar() or 0
+
+
+def list_open_calls(tx: Transaction) -> list[int]:
+    """Calls of which something is not recorded yet."""
+    return list(tx.execute(select(attempts.c.call_id).where(IS_OPEN).distinct()).scalars())
+
+
+def _has_ended(after: int, up_to: int, numbers: Sequence[int], still_open: Sequence[int]) -> ColumnElement[bool]:
+    number = calls.c.id
+    return and_(or_(and_(number > after, number <= up_to), number.in_(numbers)), number.not_in(still_open))
+
+
+def count_ended_calls(tx: Transaction, *ended: Any) -> dict[tuple[str, ...], int]:  # noqa: ANN401  (of `_has_ended`)
+    """Calls by app and code (that of HTTP, or "none", where ZEGO sent none)."""
+    columns = (calls.c.app_id, calls.c.code, calls.c.http_status)
+    found = Counter[tuple[str, ...]]()
+    for app_id, code, status, count in tx.execute(
+        select(*columns, func.count()).where(_has_ended(*ended)).group_by(*columns)
+    ):
+        found[app_id, code or (f"http_{status}" if status else "none")] += count
+    return found
+
+
+def count_outcomes(tx: Transaction, *ended: Any) -> dict[tuple[str, ...], int]:  # noqa: ANN401  (of `_has_ended`)
+    """Files in these calls by app, outcome and the vendor's code."""
+    columns = (calls.c.app_id, attempts.c.outcome, attempts.c.code)
+    query = select(*columns, func.count()).join(attempts, attempts.c.call_id == calls.c.id)
+    rows = tx.execute(query.where(_has_ended(*ended), attempts.c.outcome.is_not(None)).group_by(*columns))
+    return {(app_id, outcome.value, code or "none"): count for app_id, outcome, code, count in rows}
 
 
 def list_app_states(tx: Transaction, now: datetime) -> list[AppState]:

@@ -41,7 +41,8 @@ def create_app(
     settings = settings or load_settings(os.environ)
     service = Service(settings, now=now, sleep=sleep)
     entrance = entrance_of(settings)
-    database, metrics = service.database, Metrics(service.database, now)
+    database, metrics = service.database, Metrics(settings, service.database, now)
+    service.writer.observe = metrics.observe_commit
 
     @cache  # what raises is not remembered
     def prepare() -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from service.audit.record import record_entry
 from service.audit.store import orders
 from service.callbacks.store import callbacks
-from service.files.store import add_files
+from service.files.store import add_files, media_files
 from service.health.checks import Check, Status
 from service.health.doctor import examine
 from service.leader import store as leader_store
@@ -22,7 +22,7 @@ from service.model import Actor, FileState, MediaFile, Vendor, Verdict
 from service.rules.file import catch_all
 from service.rules.store import put_in_force
 from service.settings import Settings, load_settings
-from service.sweep.store import app_states, plans, runs
+from service.sweep.store import app_states, attempts, calls, plans, runs
 from service.zego.messages import SearchAnswer, Transport
 
 if TYPE_CHECKING:
@@ -172,6 +172,34 @@ class Scene:
     def add_plan(self) -> None:
         numbers = {"revision": 1, "highest_id": 9, "files_count": 9, "present_count": 10, "called": 0}
         self.add(plans, run_id=1, app_id=APP, made_at=NOW, reason="9 of 10 files", state="open", **numbers)
+
+    def add_open_call(self) -> int:
+        """A call of one file that waits for its answer; its number."""
+        self.add_files()
+        number = next(self._numbers) + 1
+        self.add_run(id=number, state="running", finished_at=None)
+        self.add(calls, id=number, run_id=number, app_id=APP, vendor="Tencent", opened_at=NOW)
+        attempt = {"call_id": number, "run_id": number, "opened_at": NOW, "revision": 1, "reason": "a test"}
+        self.add(attempts, **attempt, media_file_id=select(func.max(media_files.c.id)).scalar_subquery())
+        return number
+
+    def end_call(self, number: int, outcomes: dict[str, int] | None = None, **answer: Any) -> None:
+        """Let a call be answered: a 502, unless another code is given."""
+
+        def work(tx: Any) -> None:
+            values = {"answered_at": NOW, "http_status": 502} | answer
+            tx.execute(calls.update().where(calls.c.id == number).values(values))
+            of_call = attempts.c.call_id == number
+            first = tx.execute(select(attempts).where(of_call)).mappings().one()
+            tx.execute(attempts.delete().where(of_call))
+            for outcome, count in (outcomes or {"unknown": 1}).items():
+                row = {name: value for name, value in first.items() if name != "id"}
+                tx.execute(insert(attempts), [row | {"outcome": outcome, "ended_at": NOW} for _ in range(count)])
+
+        self.database.transact(work)
+
+    def add_ended_call(self, **ended: Any) -> None:
+        self.end_call(self.add_open_call(), **ended)
 
     def add_app_state(self, **facts: Any) -> None:
         plain = {"app_id": APP, "vendor": "", "blocked": True, "since": NOW, "failures": 1, "code": "5", "message": "x"}

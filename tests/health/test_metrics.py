@@ -11,10 +11,12 @@ from sqlalchemy import text
 from service.health.metrics import Metrics, metric_names
 from service.leader.store import set_progress
 from service.model import FileState, Vendor, Verdict
+from service.notify import store as notify_store
+from service.notify.changes import Kind, Message, State
 from tests.health.scene import APP, NOW, Scene
 
 if TYPE_CHECKING:
-    from service.database import Database
+    from service.database import Database, Transaction
 
 HOUR = timedelta(hours=1)
 
@@ -22,9 +24,9 @@ HOUR = timedelta(hours=1)
 class Page:
     """The metrics of a process, and a clock for what it remembers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, scene: Scene) -> None:
         self.time = 0.0
-        self.metrics = Metrics(database, lambda: NOW, lambda: self.time)
+        self.metrics = Metrics(scene.settings, scene.database, lambda: NOW, lambda: self.time)
 
     def text(self) -> str:
         return self.metrics.expose().decode()
@@ -45,7 +47,7 @@ def scene(database: Database) -> Scene:
 
 @pytest.fixture
 def page(database: Database) -> Page:
-    return Page(database)
+    return Page(Scene(database))
 
 
 def test_figures_are_those_of_the_database(scene: Scene, page: Page) -> None:
@@ -95,10 +97,60 @@ def test_every_metric_is_listed_and_every_listed_metric_is_there(scene: Scene, p
     scene.add_listing(lost=1)
     with scene.database.write() as tx:
         set_progress(tx, refusals={"clock_off_zego": "a test"}, zego_ahead_s=700)
+    page.text()  # (what has ended is counted from here on)
+    scene.add_ended_call()
+    queue_message(scene)
+    page.time = 100
     shown = dict(re.findall(r"^# HELP (\S+) (.*)$", page.text(), re.MULTILINE))
     assert shown == metric_names()
     assert all(re.fullmatch(r"zego_retention_[a-z_]+", name) and text.endswith(".") for name, text in shown.items())
     assert list(text_string_to_metric_families(page.text()))
+
+
+def queue_message(scene: Scene) -> None:
+    state = State()
+    state.queue([Message(Kind.PROBLEM, "a")], ["slack", "mailto"])
+    state.channels["slack"].note_failure("it answered 500", NOW)
+
+    def work(tx: Transaction) -> None:
+        notify_store.claim(tx, "host/1", NOW)
+        notify_store.save(tx, "host/1", state, NOW)
+
+    scene.database.transact(work)
+
+
+def test_calls_and_outcomes_are_counted_when_they_have_ended(scene: Scene, page: Page) -> None:
+    scene.add_ended_call()
+    assert "calls_total{" not in page.text(), "what had ended before this process"
+    call = scene.add_open_call()
+    page.time += 11
+    assert "calls_total{" not in page.text()
+    scene.add_ended_call(outcomes={"deleted": 2, "rejected": 1}, code="0")
+    scene.end_call(call)
+    page.time += 11
+    figures = page.figures()
+    assert figures[f'calls_total{{app="{APP}",code="0"}}'] == 1
+    assert figures[f'calls_total{{app="{APP}",code="http_502"}}'] == 1
+    assert figures[f'outcomes_total{{app="{APP}",code="none",outcome="deleted"}}'] == 2
+    assert figures[f'outcomes_total{{app="{APP}",code="none",outcome="unknown"}}'] == 1
+    page.time += 11
+    assert page.figures() == figures
+
+
+def test_commits_the_worker_and_missed_sweeps_are_seen(scene: Scene, page: Page) -> None:
+    page.metrics.observe_commit(0.02)
+    queue_message(scene)
+    figures = page.figures()
+    assert figures["commit_duration_seconds_count"] == 1
+    assert (figures["worker_leads"], figures["sweep_missed"]) == (1, 0)
+    assert figures[f'last_callback_timestamp_seconds{{app="{APP}"}}'] == (NOW - timedelta(days=20)).timestamp()
+    assert (figures['notify_failing{channel="slack"}'], figures['notify_failing{channel="mailto"}']) == (1, 0)
+    scene.variables["SWEEP_EVERY"] = "1m"
+    other = Page(scene).figures()
+    assert (other["worker_leads"], other["sweep_missed"]) == (1, 1)
+    scene.lead(age=HOUR)
+    page.time += 11
+    assert page.figures()["worker_leads"] == 0
 
 
 def test_callbacks_are_counted_by_answer(page: Page) -> None:
