@@ -57,11 +57,12 @@ test: lint /usr/sbin/pgbouncer /usr/bin/systemd-analyze $(if $(CHROMIUM),,/usr/b
 /usr/sbin/nginx: PACKAGES := nginx-light
 /usr/bin/caddy: PACKAGES := caddy
 /usr/bin/systemd-analyze: PACKAGES := systemd
-/usr/sbin/pgbouncer /usr/bin/chromium /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze:
+/usr/bin/promtool: PACKAGES := prometheus
+/usr/sbin/pgbouncer /usr/bin/chromium /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze /usr/bin/promtool:
 	@test "$$(id -u)" != 0 || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(PACKAGES); } >&2 || true
 
-test-long: setup /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze  ## the long forms: kill matrices whole, 40 days, a million files
+test-long: setup /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze /usr/bin/promtool  ## the long forms: kill matrices whole, 40 days, a million files
 	$(BIN)/pytest -n 2 --dist worksteal -q -m long --timeout 3600
 
 bench: setup  ## the benchmarks, as ratios: a table, and JSON in build/bench.json

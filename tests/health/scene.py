@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +16,13 @@ from service.callbacks.store import callbacks
 from service.files.store import add_files, media_files
 from service.health.checks import Check, Status
 from service.health.doctor import examine
+from service.health.metrics import Metrics
 from service.leader import store as leader_store
 from service.leader.leader import identify_process
 from service.listing.store import listings
 from service.model import Actor, FileState, MediaFile, Vendor, Verdict
+from service.notify import store as notify_store
+from service.notify.changes import Kind, Message, State
 from service.rules.file import catch_all
 from service.rules.store import put_in_force
 from service.settings import Settings, load_settings
@@ -201,6 +205,18 @@ class Scene:
     def add_ended_call(self, **ended: Any) -> None:
         self.end_call(self.add_open_call(), **ended)
 
+    def queue_message(self) -> None:
+        """Let a message wait for a channel that fails, beside one that works."""
+        state = State()
+        state.queue([Message(Kind.PROBLEM, "a")], ["slack", "mailto"])
+        state.channels["slack"].note_failure("it answered 500", NOW)
+
+        def work(tx: Any) -> None:
+            notify_store.claim(tx, "host/1", NOW)
+            notify_store.save(tx, "host/1", state, NOW)
+
+        self.database.transact(work)
+
     def add_app_state(self, **facts: Any) -> None:
         plain = {"app_id": APP, "vendor": "", "blocked": True, "since": NOW, "failures": 1, "code": "5", "message": "x"}
         self.add(app_states, **(plain | facts))
@@ -215,3 +231,20 @@ class Scene:
 
     def add(self, table: Any, **facts: Any) -> None:
         self.database.transact(lambda tx: tx.execute(insert(table).values(facts)))
+
+
+class Page:
+    """The metrics of a process, and a clock for what it remembers."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.time = 0.0
+        self.metrics = Metrics(scene.settings, scene.database, lambda: NOW, lambda: self.time)
+
+    def text(self) -> str:
+        return self.metrics.expose().decode()
+
+    def figures(self) -> dict[str, float]:
+        """Every sample by its name and labels, as it is written."""
+        return {
+            name: float(value) for name, value in re.findall(r"^zego_retention_(\S+) (\S+)$", self.text(), re.MULTILINE)
+        }

@@ -8,34 +8,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from service.health.metrics import Metrics, metric_names
+from service.health.metrics import metric_names
 from service.leader.store import set_progress
 from service.model import FileState, Vendor, Verdict
-from service.notify import store as notify_store
-from service.notify.changes import Kind, Message, State
-from tests.health.scene import APP, NOW, Scene
+from tests.health.scene import APP, NOW, Page, Scene
 
 if TYPE_CHECKING:
-    from service.database import Database, Transaction
+    from service.database import Database
 
 HOUR = timedelta(hours=1)
-
-
-class Page:
-    """The metrics of a process, and a clock for what it remembers."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.time = 0.0
-        self.metrics = Metrics(scene.settings, scene.database, lambda: NOW, lambda: self.time)
-
-    def text(self) -> str:
-        return self.metrics.expose().decode()
-
-    def figures(self) -> dict[str, float]:
-        """Every sample by its name and labels, as it is written."""
-        return {
-            name: float(value) for name, value in re.findall(r"^zego_retention_(\S+) (\S+)$", self.text(), re.MULTILINE)
-        }
 
 
 @pytest.fixture
@@ -99,24 +80,12 @@ def test_every_metric_is_listed_and_every_listed_metric_is_there(scene: Scene, p
         set_progress(tx, refusals={"clock_off_zego": "a test"}, zego_ahead_s=700)
     page.text()  # (what has ended is counted from here on)
     scene.add_ended_call()
-    queue_message(scene)
+    scene.queue_message()
     page.time = 100
     shown = dict(re.findall(r"^# HELP (\S+) (.*)$", page.text(), re.MULTILINE))
     assert shown == metric_names()
     assert all(re.fullmatch(r"zego_retention_[a-z_]+", name) and text.endswith(".") for name, text in shown.items())
     assert list(text_string_to_metric_families(page.text()))
-
-
-def queue_message(scene: Scene) -> None:
-    state = State()
-    state.queue([Message(Kind.PROBLEM, "a")], ["slack", "mailto"])
-    state.channels["slack"].note_failure("it answered 500", NOW)
-
-    def work(tx: Transaction) -> None:
-        notify_store.claim(tx, "host/1", NOW)
-        notify_store.save(tx, "host/1", state, NOW)
-
-    scene.database.transact(work)
 
 
 def test_calls_and_outcomes_are_counted_when_they_have_ended(scene: Scene, page: Page) -> None:
@@ -139,7 +108,7 @@ def test_calls_and_outcomes_are_counted_when_they_have_ended(scene: Scene, page:
 
 def test_commits_the_worker_and_missed_sweeps_are_seen(scene: Scene, page: Page) -> None:
     page.metrics.observe_commit(0.02)
-    queue_message(scene)
+    scene.queue_message()
     figures = page.figures()
     assert figures["commit_duration_seconds_count"] == 1
     assert (figures["worker_leads"], figures["sweep_missed"]) == (1, 0)
