@@ -25,13 +25,16 @@ from sqlalchemy import URL, make_url
 
 from service.database import Database
 from service.files.store import list_in_range
+from service.holds.holds import place_hold
 from service.model import FileState, Vendor
 from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body
+from service.sweep.orders import place_sweep
+from service.worker import Worker
 from tests.deploy.image import ROOT
 from tests.postgres import create_database
 from tests.processes import MAX_WAIT_S, answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
+from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, TESTER, environment, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +62,31 @@ def test_the_page_says_what_these_tests_do() -> None:
     assert [step[:2] for step in steps_of_the_page()] == [
         ["holds", "add"], ["reconcile"], ["doctor"], ["holds", "list"], ["holds", "release"], ["sweep", "--dry-run"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "not held"])
+def test_a_sweep_that_was_asked_for_when_the_backup_was_made_deletes_nothing_that_is_held(
+    sqlite_url: str, tmp_path: Path, *, is_held: bool
+) -> None:
+    copy = tmp_path / "backup.db"
+    with open_world(sqlite_url) as world:
+        world.keep("1d")
+        world.add(3)
+        world.service.leader.release()
+        place_sweep(world.database, TESTER, world.clock())
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+            connection.execute(f"VACUUM INTO '{copy}'")
+    with open_world(f"sqlite:///{copy}", SWEEP_EVERY="off") as restored:
+        if is_held:
+            now, known = restored.clock(), {APP}
+            place_hold(
+                restored.database, TESTER, reason="restored", now=now, known_apps=known, app_id=APP, stream_pattern="*"
+            )
+            restored.catch_up()
+        for file_id in restored.files():
+            restored.sandbox.add_file(APP, Vendor.TENCENT, file_id)
+        Worker(restored.service).sweep()
+        assert len(restored.stored()) == (3 if is_held else 0), "SWEEP_EVERY=off alone does not stop what was asked for"
 
 
 # --- A copy of each database, made and put back ------------------------------------------------------------------
