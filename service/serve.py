@@ -26,6 +26,7 @@ from service.settings.values import CALLBACK_PATH
 from service.stopping import StopSignals, stop_signals, with_lifeline
 from service.units import count_of, format_duration
 from service.web.address import check_address, is_answering
+from service.web.inherited import find_inherited
 from service.wiring import open_service
 
 _EARLY_S: Final = 3.0
@@ -46,7 +47,8 @@ def run_serve(settings: Settings) -> int:
     help either, or KeyboardInterrupt if a person gave up before both sides ran.
     """
     with stop_signals(second_ends=False) as signals:
-        check_address(settings.listen)
+        if not find_inherited(os.environ):
+            check_address(settings.listen)
         rules = _prepare(settings)
         sides = [_Side("web"), _Side("worker")]
         if is_for_people(settings.log_format):
@@ -110,7 +112,8 @@ class _Side:
                 # In a session of its own: a Ctrl-C reaches it through us, once.
                 # -P: a folder called "service" where we were started must not be taken for ours.
                 command, environ = [sys.executable, "-P", "-m", "service", self.command], with_lifeline(os.environ)
-                self.process = subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603  (our own)
+                sockets = find_inherited(os.environ) if self.command == "web" else ()
+                self.process = subprocess.Popen(command, env=environ, start_new_session=True, pass_fds=sockets)  # noqa: S603  (our own)
             return None
         code = self.process.poll()
         if code is not None:
@@ -151,7 +154,7 @@ def _watch(sides: list[_Side], signals: StopSignals, settings: Settings, rules: 
                     log.error("side_failed", side=side.command, code=code)
                     return 1
                 log.error("side_ended", side=side.command, code=code, again_in_s=side.pause_s)
-        if not announced and is_answering(settings.listen):
+        if not announced and (find_inherited(os.environ) or is_answering(settings.listen)):
             announced = True
             apps = [app.app_id for app in settings.apps]
             facts = {"callback_url": describe_callback_url(settings), "apps": apps, "rules": rules}

@@ -62,6 +62,12 @@ def has_lifeline(environ: Mapping[str, str]) -> bool:
     return _STARTED_BY in environ
 
 
+def find_starter(environ: Mapping[str, str]) -> int | None:
+    """The process of ours that has started this one; None: another one, or none any more."""
+    started_by = environ.get(_STARTED_BY, "")
+    return os.getppid() if started_by == str(os.getppid()) else None
+
+
 def follow_lifeline(environ: Mapping[str, str]) -> None:
     """If this process was started by one that gave it a lifeline, end as on SIGTERM once that one is gone."""
     started_by = environ.get(_STARTED_BY, "")

@@ -22,6 +22,7 @@ from service.stopping import follow_lifeline
 from service.web.address import bind
 from service.web.app import create_app
 from service.web.front import Front, create_front
+from service.web.inherited import describe_sockets, open_inherited
 
 _MAX_CONNECTIONS: Final = 4_000
 _FILES_FOR_OTHERS: Final = 200  # the database's connections, logs and the like
@@ -74,7 +75,10 @@ def build_server(front: Front, max_idle_s: int = _MAX_IDLE_S) -> uvicorn.Server:
 def run_web(settings: Settings) -> None:
     """Run the web side as a process: until SIGTERM or SIGINT, or CannotListen."""
     follow_lifeline(os.environ)
-    sockets = bind(settings.listen)
+    if sockets := open_inherited(os.environ):
+        log.info("sockets_inherited", addresses=describe_sockets(sockets))
+    else:
+        sockets = bind(settings.listen)
     app = create_app(settings)
     app.extensions["zego-retention"].notifier.start()
     try:
