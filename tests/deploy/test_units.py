@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVICE = (UNITS / "zego-retention.service").read_text(encoding="utf-8")
+SOCKET = (UNITS / "zego-retention.socket").read_text(encoding="utf-8")
 PROGRAM = "/opt/zego-retention/bin/zego-retention"
 SECRETS = {
     "classroom-server-secret": "9193cc662a4c0ec135ec71fb57194b38\n",
@@ -42,7 +43,7 @@ def analyze(folder: Path, verb: str, *arguments: str) -> subprocess.CompletedPro
 
 
 def test_systemd_finds_nothing_to_say_about_them(tmp_path: Path) -> None:
-    done = analyze(tmp_path, "verify", "--man=no", "./zego-retention.service")
+    done = analyze(tmp_path, "verify", "--man=no", "./zego-retention.socket", "./zego-retention.service")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -62,6 +63,7 @@ def test_they_fit_the_service_and_its_settings(tmp_path: Path) -> None:
     settings = load_settings({"ZEGO_RETENTION_CONFIG": str(config)})
     assert settings.database_url == f"sqlite:////var/lib/{value(SERVICE, 'StateDirectory')}/zego-retention.db"
     assert (settings.sweep_every, settings.trusted_proxies) == (None, 1), "it looks first"
+    assert value(SOCKET, "ListenStream") == str(settings.listen)
     assert value(SERVICE, "ExecStart") == f"{PROGRAM} serve"
     assert "Environment=ZEGO_RETENTION_CONFIG=/etc/zego-retention/config.toml\n" in SERVICE
     assert int(value(SERVICE, "TimeoutStopSec")) > serve._MAX_STOPPING_S

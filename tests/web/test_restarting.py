@@ -20,14 +20,18 @@ from service.database import Database
 from service.filters import CallbackFilter
 from service.model import Vendor
 from service.sandbox.callbacks import callback_body
-from tests.processes import wait_until
 from tests.world import APP, CALLBACK_SECRET, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-STARTED_AS_BY_SYSTEMD = 'exec env LISTEN_FDS=1 LISTEN_PID=$$ "$@" 3<&"$0"'
+START_AS_SYSTEMD_DOES = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execv(sys.executable, [sys.executable, "-m", "service", sys.argv[2]])
+"""
 
 
 @contextmanager
@@ -35,10 +39,9 @@ def started(
     command: str, variables: Mapping[str, str], listening: socket.socket, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command that inherits a listening socket; killed at the end if it has not ended."""
-    shell = ["sh", "-c", STARTED_AS_BY_SYSTEMD, str(listening.fileno())]
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [*shell, sys.executable, "-m", "service", command],
+            [sys.executable, "-c", START_AS_SYSTEMD_DOES, str(listening.fileno()), command],
             env={"PATH": "/usr/bin:/bin", **variables},
             cwd=log.parent,
             pass_fds=[listening.fileno()],
@@ -93,8 +96,10 @@ def test_a_restart_refuses_no_connection_and_loses_no_callback(sqlite_url: str, 
             time.sleep(0.02)
 
     def wait_for_more() -> None:
-        enough = len(stored) + 50
-        wait_until(lambda: len(stored) > enough, 60)
+        enough, deadline = len(stored) + 50, time.monotonic() + 50
+        while len(stored) < enough:
+            assert time.monotonic() < deadline, f"{dict(results)}: {(tmp_path / 'log').read_text()}"
+            time.sleep(0.05)
 
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening, ThreadPoolExecutor(6) as pool:
         port = listening.getsockname()[1]
