@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from service import serve
 from service.settings import load_settings
-from tests.deploy.booted import HOW_TO_GET_SYSTEMD, UNITS
+from tests.deploy.booted import HOW_TO_GET_SYSTEMD, UNITS, Booted, boot
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SERVICE = (UNITS / "zego-retention.service").read_text(encoding="utf-8")
@@ -68,3 +76,75 @@ def test_they_fit_the_service_and_its_settings(tmp_path: Path) -> None:
     assert "Environment=ZEGO_RETENTION_CONFIG=/etc/zego-retention/config.toml\n" in SERVICE
     assert int(value(SERVICE, "TimeoutStopSec")) > serve._MAX_STOPPING_S
     assert value(SERVICE, "KillMode") == "mixed", "serve passes the signal on, once"
+
+
+CALLBACKS = """
+import http.client, json, os, sys, time
+from datetime import UTC, datetime, timedelta
+sys.path.insert(0, "/opt/checkout")
+from service.model import Vendor
+from service.sandbox.callbacks import callback_body
+answers, errors, longest, number = {}, [], 0, 0
+while not os.path.exists("/run/ENOUGH"):
+    number += 1
+    now, began = datetime.now(UTC), time.monotonic()
+    body, kind = callback_body(
+        Vendor.TENCENT, app_id="1234567890", secret="callback-secret", file_id=f"ENOUGH-{number}", stream="room",
+        began=now - timedelta(hours=1), ended=now, now=now, nonce=str(100000 + number),
+    )
+    connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
+    try:
+        connection.request("POST", "/zego/callback", body, {"Content-Type": kind})
+        status = connection.getresponse().status
+        answers[status] = answers.get(status, 0) + 1
+    except Exception as error:
+        errors.append(repr(error))
+    connection.close()
+    longest = max(longest, time.monotonic() - began)
+    time.sleep(0.01)
+print(json.dumps({"answers": answers, "errors": errors, "longest": longest}))
+"""
+
+
+@contextmanager
+def callbacks(machine: Booted, name: str) -> Iterator[dict[str, Any]]:
+    """One after another while the block runs, each on a connection of its own; afterwards what was answered."""
+    found: dict[str, Any] = {}
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(machine.python, CALLBACKS.replace("ENOUGH", name))
+        try:
+            yield found
+        finally:
+            machine.run("touch", f"/run/{name}")
+        done = sending.result()
+    assert done.returncode == 0, done.stderr
+    found |= json.loads(done.stdout)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_under_a_real_systemd_callbacks_wait_for_a_restart_and_none_is_refused(tmp_path: Path) -> None:
+    config = (UNITS / "config.toml").read_text(encoding="utf-8")
+    with boot(tmp_path, config, SECRETS) as machine:
+        wait_until(lambda: machine.log.count("web_started") == 1, 60)
+        with callbacks(machine, "restart") as restart:
+            time.sleep(1)
+            machine.systemctl("restart", "zego-retention.service")
+            wait_until(lambda: machine.log.count("web_started") == 2, 60)
+        assert (list(restart["answers"]), restart["errors"]) == (["200"], [])
+        with callbacks(machine, "kill") as kill:
+            time.sleep(1)
+            machine.systemctl("kill", "--signal=SIGKILL", "zego-retention.service")
+            wait_until(lambda: machine.log.count("web_started") == 3, 60)
+        assert list(kill["answers"]) == ["200"]
+        assert len(kill["errors"]) <= 1, "the one that was just being answered"
+        assert "refused" not in "".join(kill["errors"])
+
+        stored = machine.command("callbacks", "list", "--limit", "100000", "--json").stdout.count('"received_at"')
+        assert stored >= restart["answers"]["200"] + kill["answers"]["200"]
+        processes = machine.run("ps", "-eo", "user:20,args").stdout.splitlines()
+        assert {line.split()[0] for line in processes if "/opt/zego-retention" in line} == {"retention"}
+        owned = machine.run("find", "/", "-xdev", "-user", "retention", "-not", "-path", "/var/lib/zego-retention*")
+        assert owned.stdout == ""
+        machine.systemctl("stop", "zego-retention.socket", "zego-retention.service")
+        assert "serve_stopped" in machine.log.splitlines()[-1]
