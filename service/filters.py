@@ -36,6 +36,9 @@ class FileFilter:
     due_after: datetime | None = field(default=None, metadata={"help": "Only files due after this time."})
     adopted: bool | None = field(default=None, metadata={"help": "Only files that no callback announced."})
     unknown_stream: bool | None = field(default=None, metadata={"help": "Only files whose stream is not known."})
+    moved_by: int | None = field(
+        default=None, metadata={"help": "Only files that this rule revision made due sooner, as its preview showed."}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,5 +330,6 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
         "due_after": lambda moment: columns.due_at > moment,
         "adopted": lambda is_adopted: (columns.event == "") == is_adopted,
         "unknown_stream": lambda is_unknown: (columns.stream_id == "") == is_unknown,
+        "moved_by": lambda revision: columns.moved_by == revision,
     }
     return [make[name](value) for name, value in asdict(wanted).items() if value is not None]

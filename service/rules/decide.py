@@ -45,6 +45,8 @@ class RetentionRule:
     def reason(self) -> str:
         """What it does with a file that it decides, as a reason."""
         does = "keeps files for ever" if self.keep is None else f"deletes files older than {format_duration(self.keep)}"
+        if self.keep is not None and self.keep_latest is not None:
+            does += f", but the newest {self.keep_latest} of each stream stay"
         return f'rule "{self.name}" {does}'
 
 

@@ -88,7 +88,8 @@ class File:
     def why(self) -> str:
         """Why it is in its state, and what it waits for."""
         is_waiting = self.call_after is not None and self.call_after == self.wait_until
-        return self.state_reason + (f"; waits: {self.wait_reason}" if is_waiting and self.wait_reason else "")
+        waits = f"; waits: {self.wait_reason.replace('_', ' ')}" if is_waiting and self.wait_reason else ""
+        return self.state_reason + waits
 
 
 @dataclass(frozen=True, slots=True)

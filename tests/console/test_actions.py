@@ -220,6 +220,45 @@ def test_an_erasure_is_shown_and_then_takes_the_number_that_was_typed(console: C
     assert world.states()[FileState.DELETED] == ["e0", "e1"]
 
 
+def test_an_erasure_says_how_to_stop_it_and_is_stopped_with_its_button(console: Console) -> None:
+    world = console.api.world
+    world.keep("365d")
+    world.send("a", stream="erase-1")
+    wanted: dict[str, Any] = {"stream_pattern": "erase-*", "app_id": APP, "reason": "asked", "back": "/erasures"}
+    assert "a hold on the file or its stream stops it" in console.admin.post("/do/preview_new_erasure", **wanted).text
+    console.admin.post("/do/order_erasure", expect="1", status=303, **wanted)
+    world.catch_up()
+    page = console.operator.get("/erasures/1")
+    assert "Until then a hold on the file or its stream stops it" in page
+    fields = dict(re.findall('type="hidden" name="(app_id|stream_pattern|reason)" value="([^"]*)"', page))
+    assert fields == {"app_id": APP, "stream_pattern": "erase-*", "reason": "stops erasure 1"}
+    console.operator.post("/do/place_new_hold", back="/erasures/1", status=303, **fields)
+    world.sweep()
+    assert world.state("a") is FileState.HELD
+    console.operator.post("/do/release_one_hold/1", back="/", status=303)
+    world.sweep()
+    assert world.state("a") is FileState.DELETED
+    assert "stops it" not in console.operator.get("/erasures/1")
+
+
+def test_the_files_that_a_revision_moved_are_listed_from_it(console: Console) -> None:
+    world = console.api.world
+    world.keep("365d")
+    world.send("old", stream="trial-1", age=timedelta(days=40))
+    world.send("other", stream="lesson-1", age=timedelta(days=40))
+    admin = console.admin
+    preview = admin.post("/rules/preview", status=303, **form_of(RULES | {"keep": "50d"})).location
+    admin.post(f"{preview}/apply", count="1", status=303)
+    world.catch_up()
+    assert 'href="/files?moved_by=2"' in admin.get("/revisions/2")
+    assert 'href="/files?moved_by=2"' in admin.get("/rules")
+    assert 'href="/files?moved_by' not in admin.get("/revisions/1")
+    listed = admin.get("/files?moved_by=2")
+    assert "trial-1" in listed
+    assert "lesson-1" not in listed
+    assert "Nothing fits this filter." in admin.get("/files?moved_by=1")
+
+
 def test_a_token_is_shown_once_and_revoked(console: Console) -> None:
     shown = console.admin.post("/do/make_new_token", name="backup", role="viewer", status=200).text
     assert "zrt_" in shown

@@ -151,7 +151,10 @@ QUOTED = (
 
 def english_in(page: str) -> set[str]:
     """What stays English on a page: two words or more in a row, without commands, identifiers and what is quoted."""
-    left_out = "|".join(map(re.escape, QUOTED)) + r"|`[^`]*`|https?://\S+|\w+_\w+ \S+|ZEGO_\w+=\S*|UTC, \w+|\{\".*\"\}"
+    left_out = (
+        "|".join(map(re.escape, QUOTED))
+        + r"|`[^`]*`|https?://\S+|\w+_\w+ \S+|ZEGO_\w+=\S*|UTC, \w+|\{\".*\"\}|worker \S+/\d+"
+    )
     texts = (re.sub(left_out, "\u3000", " ".join(text.split())) for text in _Texts(page).said)
     return {text for text in texts if re.search(r"[A-Za-z']{2,}[,:;]? [a-z]{2,}", text)}
 
@@ -216,6 +219,12 @@ SENTENCES = (
         "nothing was applied: these rules would make 1 file due sooner; look at preview 4, then put them in"
         " force with `zego-retention rules apply --preview 4`"
     ),
+    (
+        "nothing was applied: EVERY file of app 1234567890 would be deleted within a day, but those that are held,"
+        " unconfirmed or failed; look at preview 7, then repeat the number of files due sooner with `--count 1000`"
+        ' (API: "expect": 1000)'
+    ),
+    'rule "b" deletes files older than 30d, but the newest 2 of each stream stay; waits: cooling off',
     "order 7 (rules) could not be applied: KeyError; until it is, no app is called",
     (
         "nothing, until hold 1 is released (`zego-retention holds release 1`) and hold 2 is released"

@@ -235,3 +235,49 @@ def test_a_page_rounds_distances_durations_and_sizes_as_the_command_line_does(la
         g.now = now
         assert ">36 小时后<" in looks.moment(now + timedelta(hours=36))
         assert looks.value("duration_s", 120.0) == "2分钟"
+
+
+def test_commands_in_sentences_lead_to_the_pages_that_do_the_same(eventful_console: Console) -> None:
+    database = eventful_console.api.world.database
+    with database.read() as tx:
+        query = "SELECT min(id) FROM media_files WHERE state = "
+        failed, suspected = (
+            tx.exec_driver_sql(f"{query}'{state}'").scalar_one() for state in ("failed", "unconfirmed")
+        )
+    for path, links in {
+        "/": (
+            "/runs/33",
+            "/files?state=failed",
+            "/files?state=unconfirmed",
+            "/callbacks?verdict=unknown_app",
+            "/listings",
+        ),
+        "/runs/33": ("/runs/33",),
+        f"/files/{failed}": (f"/files/{failed}",),
+        f"/files/{suspected}": (f"/files/{suspected}",),
+        "/nothing": (),
+        "/files/99999": ("/files",),
+        "/previews/2": ("/files",),
+    }.items():
+        page = eventful_console.admin.client.get(path).text
+        assert "`" not in page, path
+        for link in links:
+            assert f'<a href="{link}">' in page, path
+
+
+def test_the_overview_keeps_notes_apart_from_what_is_wrong(eventful_console: Console) -> None:
+    page = " ".join(eventful_console.viewer.get("/").split())
+    assert "Waiting for a person: 3. May be wrong: 4." in page
+    wrong, _, more = page.partition('<details class="border-top">')
+    assert wrong.count('bg-yellow-lt">warning') == 4
+    assert ">note<" not in wrong
+    assert more.count(">note<") >= 3
+    assert ">ok<" in more
+
+
+def test_an_empty_list_says_whether_the_filter_or_nothing_at_all_is_the_reason(console: Console) -> None:
+    assert "No files yet" in console.viewer.get("/files")
+    filtered = console.viewer.get("/files?state=held&adopted=true")
+    assert "Nothing fits this filter." in filtered
+    assert '<details class="mt-2" open>' in filtered  # what is filtered by is not folded away
+    assert '<details class="mt-2">' in console.viewer.get("/files?state=held")

@@ -234,7 +234,7 @@ def find_violations(page: Page, *rules: str) -> list[str]:
 def find_faults(page: Page) -> list[str]:
     """What is wrong with a page as it stands: for axe, by day and by night, and on a phone."""
     size, root = page.viewport_size or WIDE, "document.documentElement"
-    faults = find_violations(page)
+    faults = find_violations(page) + [f"cut off: {each}" for each in page.evaluate(_FIND_CUT_OFF)]
     if page.locator("h1").count() != 1:
         faults.append("not one heading of the first level")
     page.set_viewport_size(PHONE)
@@ -242,9 +242,16 @@ def find_faults(page: Page) -> list[str]:
     faults += [f"dark: {each}" for each in find_violations(page, "color-contrast", "scrollable-region-focusable")]
     if wider := page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"):
         faults.append(f"{wider} pixels wider than a phone")
+    faults += [f"cut off on a phone: {each}" for each in page.evaluate(_FIND_CUT_OFF)]
     page.evaluate(f"{root}.setAttribute('data-bs-theme', 'light')")
     page.set_viewport_size(size)
     return faults
+
+
+_FIND_CUT_OFF: Final = """() => [...document.querySelectorAll(".table-responsive:not(:has(.report))")]
+    .filter((each) => each.scrollWidth > each.clientWidth)
+    .map((each) => `${each.scrollWidth} of ${each.clientWidth} pixels: ${each.innerText.slice(0, 80)}`)"""
+"""Tables that are wider than their place, but those of the report, which are as on paper."""
 
 
 def weigh(page: Page, text: str) -> int:

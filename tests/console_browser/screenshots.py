@@ -39,7 +39,24 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
     "chinese": {"locale": "zh-CN"},
 }
 _FOR_README: Final[dict[str, str]] = {"overview": "/", "rules": "/rules/edit", "file": "/files/{deleted}"}
-_EMPTY: Final = ("/", "/files", "/rules", "/rules/edit", "/holds", "/runs", "/callbacks", "/people", "/sign-in")
+_EMPTY: Final = (
+    "/",
+    "/files",
+    "/files?state=held",
+    "/rules",
+    "/rules/edit",
+    "/holds",
+    "/erasures",
+    "/runs",
+    "/callbacks",
+    "/listings",
+    "/audit",
+    "/previews",
+    "/revisions",
+    "/report",
+    "/people",
+    "/sign-in",
+)
 
 
 def main() -> None:

@@ -62,7 +62,11 @@ def test_an_explanation_reads_like_this() -> None:
             [("cannot be judged", "its size is not known"), ("not reached", 'rule "small" comes first')],
         ),
         ((NEWEST,), "it is the newest", [("decides", "it is the newest")]),
-        ((NEWEST,), None, [("decides", 'rule "newest" deletes files older than 1d')]),
+        (
+            (NEWEST,),
+            None,
+            [("decides", 'rule "newest" deletes files older than 1d, but the newest 2 of each stream stay')],
+        ),
         ((REST,), "it is the newest", [("decides", 'rule "rest" deletes files older than 30d')]),
         ((), None, []),
     ],

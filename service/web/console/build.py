@@ -20,6 +20,7 @@ from service.views.form import read_number
 from service.web.console import apps_pages, export, looks, overview, people_pages, report, rules_pages  # noqa: F401
 from service.web.console.actions import explain_refusals
 from service.web.console.blueprint import console, get_backend
+from service.web.console.links import link_sentence
 from service.web.console.pages import BadFilter, list_facts
 from service.web.console.session import local_path
 from service.web.console.words import LANGUAGE_COOKIE, LANGUAGES, gettext, translate_sentence
@@ -43,6 +44,9 @@ NAVIGATION: Final = (
     ("people", "People"),
 )
 """What stands in the head of every page: path and name."""
+
+_UNDER: Final = {"erasures": "files", "previews": "rules", "revisions": "rules", "report": "runs", "tokens": "people"}
+"""The sections whose pages lead to those that are not in the head."""
 
 
 def add_console(app: Flask) -> None:
@@ -68,6 +72,7 @@ def list_globals() -> dict[str, object]:
     return {
         "_": gettext,
         "say": translate_sentence,
+        "linked": link_sentence,
         "looks": looks,
         "value": looks.value,
         "badge": looks.badge,
@@ -75,6 +80,7 @@ def list_globals() -> dict[str, object]:
         "facts": list_facts,
         "filter_of": lambda given, *but: {name: text for name, text in given.items() if text and name not in but},
         "navigation": NAVIGATION,
+        "part": _UNDER.get(part := request.path.strip("/").split("/")[0], part),
         "languages": LANGUAGES,
         "version": __version__,
         "session": g.get("session"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from service.units import describe_moment, format_moment
 from service.views import values
 from service.views.form import is_id
 from service.views.values import describe_amount, measure_distance
-from service.web.console.words import gettext, translate_sentence
+from service.web.console.links import link_sentence
+from service.web.console.words import gettext
 
 _GOOD, _WAITING, _BAD, _CALM, _PLAIN = "green", "yellow", "red", "blue", "secondary"
 _COLOURS: Final = {
@@ -85,12 +85,28 @@ def number(value: float) -> str:
 
 
 size: Final = values.describe_size
-name_field: Final = values.name_field
 
 
 def hours(count: float | None) -> str:
     """Hours of recording."""
     return f"{number(round(count or 0))} h"
+
+
+_FIELDS: Final = {
+    "media_file_id": "file",
+    "file_ids": "files",
+    "preview_id": "preview",
+    "present_count": "files that are there",
+    "moved_count": "files that became due sooner",
+    "moved_called": "of these, asked for deletion",
+    "called": "asked for deletion",
+    "by_person": "applied by a person",
+}
+
+
+def name_field(field: str) -> str:
+    """What people call a field of a resource; its unit shows in its value."""
+    return _FIELDS.get(field) or values.name_field(field.replace("app_id", "app").removesuffix("_count"))
 
 
 def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: ANN401, PLR0911  (a field of any resource)
@@ -116,7 +132,7 @@ def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: A
             return escape(", ".join(map(str, given)))
     text = gettext(given.replace("_", " ")) if name == "action" else str(given)
     is_ours = name in _SENTENCES and (" " in text or name in ("source", "through"))
-    return Markup('<bdi class="text-break">{}</bdi>').format(translate_sentence(text) if is_ours else text)
+    return Markup('<bdi class="text-break">{}</bdi>').format(link_sentence(text) if is_ours else text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +171,12 @@ class Bar:
 
 def make_bars(series: Sequence[tuple[str, str, int]], height: int = 100) -> tuple[list[Bar], int]:
     """Bars for values of a kind, each with its label, side by side; and the value that the full height stands for."""
-    highest = _round_up(max((count for _, _, count in series), default=0))
+    highest = max((count for _, _, count in series), default=0)
     bars = []
     for place, (kind, label, count) in enumerate(series):
         tall = 0.0 if not count else max(height * count / highest, 1.0)
         bars.append(Bar(place * 10 + 1, height - tall, tall, kind, f"{label}: {count:,}"))
     return bars, highest
-
-
-def _round_up(count: int) -> int:
-    step: int = 10 ** max(math.floor(math.log10(count or 1)), 0)
-    return max(-(-count // step) * step, 1)
 
 
 def stamp(at: datetime) -> str:

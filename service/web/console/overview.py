@@ -13,7 +13,8 @@ from service.views.rules import Forecast, make_forecast
 from service.web.api.routes import Backend
 from service.web.console.blueprint import console, get_backend
 
-_WORST = (Status.PROBLEM, Status.ATTENTION, Status.WARNING, Status.SKIPPED, Status.NOTE)
+_URGENT = (Status.PROBLEM, Status.ATTENTION)
+_WRONG = (*_URGENT, Status.WARNING, Status.SKIPPED)
 
 
 @console.get("/")
@@ -31,7 +32,9 @@ def show_overview() -> str:
         ]
     return render_template(
         "overview.html",
-        wrong=sorted((each for each in checks if each.status is not Status.OK), key=lambda c: _WORST.index(c.status)),
+        urgent=[each for each in checks if each.status in _URGENT],
+        wrong=sorted((each for each in checks if each.status in _WRONG), key=lambda c: _WRONG.index(c.status)),
+        more=sorted((each for each in checks if each.status not in _WRONG), key=lambda c: c.status is Status.OK),
         totals=totals,
         activity=activity,
         forecast=forecast,

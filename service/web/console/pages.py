@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import NoneType
@@ -31,6 +32,7 @@ class Section:
     """A list at `/path`, and its entries at `/path/NUMBER`; `empty` is said where nothing is in it.
 
     An entry is shown by the template that is called like it, if there is one (`file.html`), else as names and values.
+    `below` are columns that stand small below another one ("": nowhere), `first` the filters that are not folded away.
     """
 
     path: str
@@ -39,25 +41,30 @@ class Section:
     listed: Listed[Any, Any, Any]
     wanted: type | None = None
     role: Role = Role.VIEWER
-
-    @property
-    def wide(self) -> frozenset[str]:
-        """The columns that go first where there is little space."""
-        return frozenset(self.listed.drop_first.split(", "))
+    below: Mapping[str, str] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
 
 
 SECTIONS: Final = {
     section.path: section
     for section in (
-        Section("files", "Files", "No file fits.", files.FILES, FileFilter),
+        Section(
+            "files",
+            "Files",
+            "No files yet: they come with ZEGO's callbacks, or when the listings are read.",
+            files.FILES,
+            FileFilter,
+            below={"file": "stream", "size": "age", "note": "why", "vendor": "app", "rule": ""},
+            first=("state", "app", "stream", "text"),
+        ),
         Section("revisions", "Rule history", "No rules were ever in force.", rules.REVISIONS),
         Section("previews", "Previews", "Nobody has made a preview.", rules.PREVIEWS),
-        Section("holds", "Holds", "No hold is in force.", files.HOLDS, HoldFilter),
+        Section("holds", "Holds", "No hold is in force.", files.HOLDS, HoldFilter, below={"placed by": "placed"}),
         Section("erasures", "Erasures", "Nobody has asked for files to be deleted.", files.ERASURES),
         Section("runs", "Sweeps", "No sweep has run yet.", runs.RUNS),
-        Section("callbacks", "Callbacks", "No callback fits.", callbacks.CALLBACKS, CallbackFilter),
+        Section("callbacks", "Callbacks", "No callback has arrived yet.", callbacks.CALLBACKS, CallbackFilter),
         Section("listings", "Listings", "No listing was read yet.", runs.LISTINGS, ListingFilter),
-        Section("audit", "Audit", "No change fits.", audit.AUDIT, AuditFilter),
+        Section("audit", "Audit", "Nobody has changed anything yet.", audit.AUDIT, AuditFilter),
         Section("tokens", "Tokens", "There is no token.", audit.TOKENS, role=Role.ADMIN),
     )
 }
@@ -146,19 +153,19 @@ def read_filter(wanted: type | None, given: dict[str, str], now: datetime) -> tu
     if wanted is None:
         return None, []
     values, inputs, hints = {}, [], get_type_hints(wanted)
-    for field in dataclasses.fields(wanted):
-        name, about = field.metadata.get("name", field.name), field.metadata["help"]
-        kind = next(each for each in get_args(hints[field.name]) or (hints[field.name],) if each is not NoneType)
+    for each in dataclasses.fields(wanted):
+        name, about = each.metadata.get("name", each.name), each.metadata["help"]
+        kind = next(kind for kind in get_args(hints[each.name]) or (hints[each.name],) if kind is not NoneType)
         text = given.get(name, "").strip()
-        words = field.metadata.get("one_of", ())
+        words = each.metadata.get("one_of", ())
         if issubclass(kind, StrEnum):
-            words = tuple(each.value for each in kind)
+            words = tuple(word.value for word in kind)
         shape = "choice" if words else "box" if kind is bool else "moment" if kind is datetime else "text"
         inputs.append(Input(name, name.replace("_", " "), about, shape, words, text))
         if text:
-            values[field.name] = _read(kind, words, text, name, now)
-            if field.metadata.get("is_end") and _DAY.fullmatch(text):
-                values[field.name] += timedelta(days=1)
+            values[each.name] = _read(kind, words, text, name, now)
+            if each.metadata.get("is_end") and _DAY.fullmatch(text):
+                values[each.name] += timedelta(days=1)
     return wanted(**values), inputs
 
 

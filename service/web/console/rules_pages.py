@@ -154,11 +154,14 @@ def apply_preview(number: int) -> AnyResponse:
 
 def describe_match(rule: Rule) -> str:
     """What a rule asks of a file, in a line."""
-    match = {
-        key: (_("yes") if value else _("no")) if isinstance(value, bool) else value for key, value in rule.match.items()
-    }
-    values = ((key, value if isinstance(value, list) else [value]) for key, value in match.items())
-    return ", ".join(f"{_(key.replace('_', ' '))} {' | '.join(map(str, value))}" for key, value in values)
+    parts = []
+    for key, value in rule.match.items():
+        if isinstance(value, bool):
+            parts.append(_("only a listing shows it") if value else _("a callback announced it"))
+        else:
+            texts = value if isinstance(value, list) else [value]
+            parts.append(f"{_(key.replace('_', ' '))} {' | '.join(map(str, texts))}")
+    return ", ".join(parts)
 
 
 def describe_rule(rule: Rule) -> dict[str, str]:

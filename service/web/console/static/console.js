@@ -26,3 +26,5 @@ for (const copy of document.querySelectorAll("[data-copy]")) {
   copy.hidden = false;
   copy.addEventListener("click", () => navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent));
 }
+// On a phone the row of sections is wider than the screen.
+document.querySelector(".sections [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
