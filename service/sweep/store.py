@@ -159,9 +159,10 @@ def find_last_schedule(tx: Transaction) -> datetime | None:
     return tx.execute(select(runs.c.started_at).where(*is_whole).order_by(runs.c.id.desc()).limit(1)).scalar()
 
 
-def list_runs_since(tx: Transaction, since: datetime) -> list[Run]:
-    """The runs since a moment that deleted something."""
-    return [Run(*row) for row in tx.execute(select(runs).where(runs.c.started_at >= since, runs.c.deleted > 0))]
+def list_deleted(tx: Transaction, since: datetime) -> list[tuple[datetime, int, float, int]]:
+    """How many files each run since a moment has deleted, with when it began; and their seconds and bytes."""
+    columns = (runs.c.started_at, runs.c.deleted, runs.c.freed_s, runs.c.freed_bytes)
+    return [tuple(row) for row in tx.execute(select(*columns).where(runs.c.started_at >= since, runs.c.deleted > 0))]
 
 
 def list_calls(tx: Transaction, run_id: int, limit: int | None = None, *, after: int = 0) -> list[Call]:

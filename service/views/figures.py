@@ -18,7 +18,7 @@ from service.rules.store import find_current_number
 from service.sweep import claim_store, dry_run
 from service.sweep.breaker import WouldStop
 from service.sweep.records import AppState, RunState
-from service.sweep.store import count_runs, list_plans, list_runs_since
+from service.sweep.store import count_runs, list_deleted, list_plans
 from service.views.files import File, describe_files
 from service.views.form import show_as, take
 
@@ -131,14 +131,14 @@ def count_activity(database: Database, now: datetime) -> Activity:
     hours = [hour - timedelta(hours=ago) for ago in reversed(range(_HOURS))]
     with database.read() as tx:
         came = count_by_hour(tx, hours[0], _MAX_CALLBACKS)
-        runs = list_runs_since(tx, datetime.combine(days[0], datetime.min.time(), UTC))
+        runs = list_deleted(tx, datetime.combine(days[0], datetime.min.time(), UTC))
     by_day = Counter[date]()
-    for run in runs:
-        by_day[run.started_at.date()] += run.deleted
+    for began, count, _duration, _size in runs:
+        by_day[began.date()] += count
     return Activity(
         [(day, by_day[day]) for day in days],
-        sum(run.freed_s for run in runs),
-        sum(run.freed_bytes for run in runs),
+        sum(duration for _, _, duration, _ in runs),
+        sum(size for *_, size in runs),
         [(each, came.get(f"{each:%Y-%m-%d %H}", 0)) for each in hours],
     )
 
