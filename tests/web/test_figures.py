@@ -53,3 +53,18 @@ def test_figures_are_counted_a_twentieth_of_the_time(api: Api) -> None:
         return len(counted)
 
     assert [backend.show_figures("a number", count) for _ in range(5)] == [1] * 5
+
+
+def test_a_crowd_that_asks_for_forecasts_holds_two_threads(api: Api) -> None:
+    backend: Backend = api.app.extensions["zego-retention.backend"]
+    began, waits = time.monotonic(), threading.Thread(target=api.ask, args=("GET", "/forecast"))
+    with backend.for_inventory():
+        waits.start()
+        time.sleep(0.2)
+        for _ in range(14):
+            answer = api.ask("GET", "/forecast")
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        took = time.monotonic() - began
+    waits.join()
+    assert took < routes._MAX_INVENTORY_WAIT_S + 1, "nobody but one waits: fourteen would take as many seconds"
+    assert api.get("/forecast")["count"] == 0

@@ -98,20 +98,29 @@ class Backend:
 
     def __init__(self, service: Service, prepare: Callable[[], None]) -> None:
         self.service, self.prepare, self.guesses = service, prepare, Guesses()
-        self._inventory = threading.Lock()
+        self._inventory, self._places = threading.Lock(), threading.Semaphore(2)
         self._figures: dict[str, tuple[float, Any]] = {}
         self._counting: dict[str, threading.Thread] = {}
         self._starting = threading.Lock()
 
     @contextmanager
     def for_inventory(self) -> Iterator[None]:
-        """Hold a thread for what reads the whole inventory (a forecast, a preview); 503 if another one does."""
-        if not self._inventory.acquire(timeout=_MAX_INVENTORY_WAIT_S):
-            abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, "another request is reading the whole inventory: ask again"))
+        """Hold a thread for what reads the whole inventory (a forecast, a preview); 503 if another one does.
+
+        One more may wait for a moment: where callbacks need threads, too, these are at most two of them.
+        """
+        busy = problem(HTTPStatus.SERVICE_UNAVAILABLE, "another request is reading the whole inventory: ask again")
+        if not self._places.acquire(blocking=False):
+            abort(busy)
         try:
-            yield
+            if not self._inventory.acquire(timeout=_MAX_INVENTORY_WAIT_S):
+                abort(busy)
+            try:
+                yield
+            finally:
+                self._inventory.release()
         finally:
-            self._inventory.release()
+            self._places.release()
 
     def find_figures(self, name: str, make: Callable[[], T]) -> T:
         """Figures that take long to count: the last ones of that name if they are fresh, or new ones."""
