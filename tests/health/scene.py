@@ -98,14 +98,22 @@ class Scene:
         for vendor in Vendor:
             self.add_listing(vendor)
 
-    def keep(self, window: str, actor: Actor = TESTER, *, by_person: bool = True) -> None:
+    def keep(
+        self,
+        window: str,
+        actor: Actor = TESTER,
+        *,
+        by_person: bool = True,
+        cooling_off: timedelta = timedelta(0),
+        revision: int = 1,
+    ) -> None:
         rules = catch_all(window)
 
         def work(tx: Any) -> None:
-            put_in_force(tx, actor, rules, "a test", NOW, timedelta(0), by_person=by_person)
+            put_in_force(tx, actor, rules, "a test", NOW, cooling_off, by_person=by_person)
             tx.execute(orders.update().values(applied_at=NOW))
             leader_store.lock_leader(tx)
-            leader_store.set_progress(tx, decided_revision=1)
+            leader_store.set_progress(tx, decided_revision=revision)
 
         self.database.transact(work)
 
@@ -147,6 +155,12 @@ class Scene:
         app_id: str = APP,
         reason: str = "",
     ) -> None:
+        self.add_callbacks_of([age] * count, verdict, app_id=app_id, reason=reason)
+
+    def add_callbacks_of(
+        self, ages: list[timedelta], verdict: Verdict = Verdict.ACCEPTED, *, app_id: str = APP, reason: str = ""
+    ) -> None:
+        """Callbacks that were received so long ago, in this order."""
         rows = [
             {
                 "app_id": app_id,
@@ -160,9 +174,10 @@ class Scene:
                 "reason": reason,
                 "repeats": 0,
             }
-            for _ in range(count)
+            for age in ages
         ]
-        self.database.transact(lambda tx: tx.execute(insert(callbacks), rows))
+        if rows:
+            self.database.transact(lambda tx: tx.execute(insert(callbacks), rows))
 
     def add_run(self, **facts: Any) -> None:
         plain = {"trigger": "schedule", "state": "done", "started_at": NOW, "finished_at": NOW, "worker": "host/1"}

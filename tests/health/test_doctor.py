@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from service.database import Database
 from service.health.checks import Status
-from service.health.doctor import judge_room
+from service.health.doctor import judge_room, list_to_notify
 from service.leader.leader import identify_process
 from service.leader.store import set_progress
 from service.model import FileState, Suspicion, Vendor, Verdict
@@ -21,7 +21,7 @@ from service.zego.messages import SearchAnswer, Transport
 from tests.health.scene import APP, NOW, Scene, Zego, said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -518,3 +518,65 @@ def test_without_apps_nothing_is_received(sqlite_url: str) -> None:
     settings = Scene(Database(sqlite_url), variables=variables).examine()[0]
     assert settings.status is Status.PROBLEM
     assert "ZEGO_RETENTION_CALLBACK_SECRET" in settings.fix
+
+
+def keys(scene: Scene) -> set[str]:
+    with scene.database.read() as tx:
+        return {finding.key for finding in list_to_notify(scene.settings, tx, NOW)}
+
+
+@pytest.mark.parametrize(
+    ("ages", "is_silent"),
+    [
+        (range(240, 36, -12), True),  # every 12 hours, the last 48 hours ago
+        (range(240, 30, -12), False),  # 36 hours ago: three times as long, not longer
+        ([*range(300, 167, -12), 106], False),  # a weekend of 62 hours is usual
+        (range(144, 95, -12), False),  # two days are too short to know what is usual
+        ([1_200, *range(480, 36, -12)], True),  # a long gap, but weeks ago
+        (range(204, 4, -1), False),  # every hour, the last 5 hours ago
+        (range(204, 6, -1), True),
+        ([], False),
+    ],
+)
+def test_no_callback_for_longer_than_usual_is_noticed(scene: Scene, ages: Sequence[int], *, is_silent: bool) -> None:
+    with scene.database.write() as tx:
+        tx.execute(text("DELETE FROM callbacks"))
+    scene.add_callbacks_of([timedelta(hours=age) for age in ages])
+    assert (f"no callback {APP}" in keys(scene)) == is_silent
+    texts = [check.text for check in scene.troubles() if "longer than usual" in check.text]
+    assert len(texts) == is_silent
+
+
+def test_adopted_files_are_announced_a_day_before_they_are_deleted(scene: Scene) -> None:
+    for hours in (-1, 5, 23, 25):
+        moment = NOW + timedelta(hours=hours)
+        scene.add_files(event="", state=FileState.SCHEDULED, due_at=moment, call_after=moment)
+        scene.add_files(state=FileState.SCHEDULED, due_at=moment, call_after=moment)
+    [check] = [check for check in scene.troubles() if check.key == "adopted files"]
+    assert check.status is Status.NOTE
+    assert check.text.startswith(
+        "2 files that only a listing shows, to be deleted within a day, the first at 2026-03-01 17"
+    )
+
+
+def test_rules_that_cool_off_are_noticed_until_they_no_longer_do(scene: Scene) -> None:
+    scene.keep("7d", cooling_off=DAY, revision=2)
+    assert scene.troubles() == [], "nothing waits for it"
+    waits = {"wait_until": NOW + DAY, "wait_reason": "cooling_off", "call_after": NOW + DAY}
+    scene.add_files(3, state=FileState.SCHEDULED, due_at=NOW + HOUR, revision=2, **waits)
+    check = scene.trouble()
+    assert (check.status, check.key) == (Status.NOTE, "cooling-off 2")
+    assert check.text == "revision 2 by a tester is cooling off until 2026-03-02 12:07 UTC, with 3 files"
+    assert "rules rollback" in check.fix
+
+
+def test_what_people_are_notified_of_has_keys_that_do_not_change_with_numbers(scene: Scene) -> None:
+    scene.add_files(3, state=FileState.FAILED)
+    scene.add_plan()
+    scene.add_app_state(vendor="Huawei")
+    scene.add_listing(lost=2)
+    before = keys(scene)
+    assert before == {"failed files", f"breaker {APP}", f"blocked {APP} Huawei", f"lost callbacks {APP}"}
+    scene.add_files(4, state=FileState.FAILED)
+    scene.add_listing(lost=5)
+    assert keys(scene) == before
