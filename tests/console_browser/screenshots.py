@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from service.database import Database
+    from tests.world import World
 
 FOLDER: Final = Path("build/screenshots")
 LOOKS: Final[dict[str, dict[str, Any]]] = {
@@ -64,7 +65,7 @@ def main() -> None:
     structlog.configure(processors=[_drop])
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        urls = [f"sqlite:///{folder}/{name}.db" for name in ("customer", "empty")]
+        urls = [f"sqlite:///{folder}/{name}.db" for name in ("customer", "empty", "large")]
         for url in urls:
             migrate(url)
         browser = open_chromium(playwright)
@@ -89,8 +90,24 @@ def main() -> None:
             for path in _EMPTY:
                 take(page, path, FOLDER / "empty")
             site.close_pages()
+        with open_api(urls[2]) as api, serve(api.app, listener) as origin:
+            fill_large(api.world)
+            site = Site(browser, api.world, origin)
+            for look in ("light", "phone"):
+                page = site.open(**LOOKS[look])
+                for path in ("/", "/files", "/files/1000001", "/rules"):
+                    take(page, path, FOLDER / f"large-{look}")
+                site.close_pages()
         listener.close()
         browser.close()
+
+
+def fill_large(world: World) -> None:
+    """Long names, and figures of many digits: 12,345 hours and 5.2 TB in files with numbers beyond a million."""
+    world.apply(f'[[rules]]\nname = "{"r" * 40}"\nkeep = "30d"\n')
+    for stream in ("a" * 255, "شارع" * 30, "lesson-grade7-mathematics-quadratic-functions-and-their-graphs"):
+        world.add(1, prefix=stream[:9], stream_id=stream, duration_s=4_115.0 * 3_600, size_bytes=1_733_000_000_000)
+    world.service.leader.transact(lambda tx: tx.exec_driver_sql("UPDATE media_files SET id = id + 1000000"))
 
 
 def find_examples(database: Database) -> dict[str, int]:
