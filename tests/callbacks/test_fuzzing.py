@@ -120,19 +120,19 @@ def look_at_bodies(program: bytes) -> int:
     inputs = 0
     for raw in mutate(BODIES, program):
         inputs += 1
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             envelope = read_envelope(raw, "application/json")
         except Unreadable:
             continue
         finally:
-            assert time.perf_counter() - began < MAX_INPUT_S
+            assert time.thread_time() - began < MAX_INPUT_S
         check(envelope)
         if find_refusal({APP: [SECRET]}, envelope) is None:
             names = (envelope.app_id, envelope.signature, envelope.content_hash)
             stored = StoredCallback(inputs, *names, START, "", "", Verdict.PENDING, "", None, 0, None, len(raw), raw)
             authentic.append(stored)
-        assert time.perf_counter() - began < MAX_INPUT_S
+        assert time.thread_time() - began < MAX_INPUT_S
     readings = [read_callback(each, FRESHNESS) for each in authentic]
     same = [each for each in authentic if sum(each.signature == other.signature for other in authentic) > 1]
     judged, files = understand(readings, [], same, {}, START)
@@ -206,12 +206,12 @@ def look_at_listings(program: bytes) -> int:
     pages: dict[Vendor, list[SearchAnswer]] = {vendor: [] for vendor in Vendor}
     for raw in mutate(LISTINGS, program):
         inputs += 1
-        began = time.perf_counter()
+        began = time.thread_time()
         answered = HttpAnswer(Transport.ANSWERED, status=200, text=raw.decode("utf-8", "replace"))
         for vendor in Vendor:
             pages[vendor].append(read_search_answer(answered, vendor, START))
         assert read_delete_answer(answered, START) is not None
-        assert time.perf_counter() - began < MAX_INPUT_S
+        assert time.thread_time() - began < MAX_INPUT_S
     for walk, vendor in ((walk_markers, Vendor.HUAWEI), (lambda ask: walk_windows(ask, None, START), Vendor.TENCENT)):
         whole = [page for page in pages[vendor] if page.code == 0 and not page.unreadable]
         problems = walk(Pages(whole)) if whole else []
