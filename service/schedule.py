@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from service.units import format_duration, parse_duration
+from service.units import format_duration
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRIAL: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -71,19 +71,9 @@ Slots: TypeAlias = Every | Cron
 
 
 def describe_slots(slots: Slots | None) -> str:
-    """When sweeps start, for people and for `read_slots`: `every 15m`, `30 3 * * * Asia/Shanghai`, `off`."""
+    """When sweeps start, for people: `every 15m`, `30 3 * * * Asia/Shanghai`, `off`."""
     if slots is None:
         return _OFF
     if isinstance(slots, Every):
         return f"{_EVERY}{format_duration(slots.period)}"
     return f"{' '.join(slots.expression.split())} {slots.timezone.key}"
-
-
-def read_slots(text: str) -> Slots | None:
-    """What `describe_slots` wrote."""
-    if text == _OFF:
-        return None
-    if text.startswith(_EVERY):
-        return Every(parse_duration(text.removeprefix(_EVERY)))
-    expression, _, zone = text.rpartition(" ")
-    return Cron(expression, ZoneInfo(zone))

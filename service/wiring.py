@@ -26,12 +26,11 @@ from service.files.policy import DecidingLoop, PolicyReader
 from service.health.doctor import list_to_notify
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader, LeadLost, read_boot_clock
-from service.leader.store import COMMAND
+from service.leader.store import COMMAND, find_leader
 from service.listing.reconcile import Reconciler
 from service.notify.notifier import Notifier
 from service.orders import ApplyOrders, CatchUp, Handler, take_over
 from service.rules.store import apply_revision, ensure_first_rules
-from service.schedule import describe_slots
 from service.settings import Settings
 from service.sweep.backoff import RetryPolicy
 from service.sweep.breaker import Limits
@@ -74,8 +73,7 @@ class Service:
         """
         self.settings, self.now, self.sleep = settings, now, sleep
         self.database = database = Database(settings.database_url, settings.database_connections)
-        name, schedule = f"{socket.gethostname()}/{os.getpid()}", describe_slots(settings.sweep_slots)
-        self.leader = leader = Leader(database, name, settings.claim_lease, now, schedule)
+        self.leader = leader = Leader(database, f"{socket.gethostname()}/{os.getpid()}", settings.claim_lease, now)
         self.reader = reader = PolicyReader()
         self.clients = {
             app.app_id: ZegoClient(
@@ -142,6 +140,12 @@ class Service:
         """The apps that are configured."""
         return frozenset(self.clients)
 
+    def find_settings(self) -> Settings:
+        """The settings that count: of the worker where it wrote them down, else of this process."""
+        with self.database.read() as tx:
+            leader = find_leader(tx)
+        return self.settings.with_worker(leader.settings if leader else None)
+
     def prepare_database(self, *, creates_database: bool = False) -> None:
         """Make the database ready for use: SQLite is migrated, the rules of KEEP are in force.
 
@@ -207,12 +211,24 @@ class Service:
 
 
 def open_service(settings: Settings, *, now: Clock = utc_now, creates_database: bool = False) -> Service:
-    """The service of a command, on a database that `prepare_database` has made ready."""
+    """The service of a command, on a database that `prepare_database` has made ready, with the worker's settings."""
     service = Service(settings, now=now)
-    service.leader.name += COMMAND
     try:
         service.prepare_database(creates_database=creates_database)
+        if not creates_database and (found := service.find_settings()) != settings:
+            _report_unused(settings, found)
+            service.close()
+            service = Service(found, now=now)
     except BaseException:
         service.close()
         raise
+    service.leader.name += COMMAND
     return service
+
+
+def _report_unused(own: Settings, found: Settings) -> None:
+    """Name what was set for a command, but does not count."""
+    for name, counts in found.write_down().items():
+        if name in own.model_fields_set and own.write_down().get(name) != counts:
+            hint = f"ZEGO_RETENTION_{name.upper()}={counts} of the worker counts: set it there and restart the worker"
+            log.warning("setting_not_used", note=hint)

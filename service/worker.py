@@ -48,6 +48,7 @@ def run_worker(settings: Settings, *, now: Clock = utc_now) -> None:
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what a job raises is logged by the worker itself
     follow_lifeline(os.environ)
     service = Service(settings, now=now)
+    service.leader.settings = settings.write_down()
     try:
         with stop_signals(second_ends=True) as signals:
             if _wait_for_database(service, signals):

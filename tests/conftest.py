@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 from filelock import FileLock
@@ -28,6 +29,8 @@ HOW_TO_GET_POSTGRES = (
     "set TEST_POSTGRES_URL=postgresql://user:password@host/postgres to a server on which that user may create databases"
 )
 
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy machine makes no example wrong
+hypothesis.settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; processes that tests interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

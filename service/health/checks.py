@@ -19,7 +19,7 @@ from service.listing.store import ENDED, ListingState, find_newest
 from service.model import QUARANTINE_VERDICTS, FileState, Verdict
 from service.notify.store import read_state
 from service.rules.store import find_current, find_fault_of_rules, keep_differs
-from service.schedule import Slots, describe_slots, read_slots
+from service.schedule import Slots
 from service.settings import Settings
 from service.settings.values import CALLBACK_PATH
 from service.sweep.claim_store import count_overdue
@@ -229,11 +229,12 @@ def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings
 def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
     """As `check_worker`; and whether sweeps start as these settings say, or as the worker was started with."""
     yield from check_worker(settings, tx, now)
-    leader, here = find_leader(tx), describe_slots(settings.sweep_slots)
-    if leader is not None and leader.schedule not in (None, here) and _is_alive(leader, settings.claim_lease, now):
-        text = f"the worker was started with other settings: its sweeps are {leader.schedule}, here they are {here}"
-        fix = "the worker's count until it is restarted: give it and commands the same settings, then restart it"
-        yield _WARNING, text, fix
+    leader, here = find_leader(tx), settings.write_down()
+    there = leader.settings if leader else None
+    if there and (names := sorted(name for name in here | there if here.get(name) != there.get(name))):
+        both = ", ".join(f"{name.upper()} {there.get(name, '-')} / {here.get(name, '-')}" for name in names)
+        fix = "those of the worker count, for commands, too: give both the same settings, then restart the worker"
+        yield _WARNING, f"the worker was started with other settings than those here: {both}", fix
 
 
 def _is_alive(leader: LeaderRow, lease: timedelta, now: datetime) -> bool:
@@ -243,11 +244,14 @@ def _is_alive(leader: LeaderRow, lease: timedelta, now: datetime) -> bool:
 
 
 def find_slots(settings: Settings, tx: Transaction) -> Slots | None:
-    """When sweeps start by themselves (None: never): as the worker that leads has it, else as these settings."""
+    """When sweeps start by themselves (None: never)."""
+    return _find_settings(settings, tx).sweep_slots
+
+
+def _find_settings(settings: Settings, tx: Transaction) -> Settings:
+    """The settings that count: of the worker where it wrote them down, else these."""
     leader = find_leader(tx)
-    if leader is None or not leader.is_worker or leader.schedule is None:
-        return settings.sweep_slots
-    return read_slots(leader.schedule)
+    return settings.with_worker(leader.settings if leader else None)
 
 
 def _find_late_slot(slots: Slots, lease: timedelta, now: datetime) -> datetime:
@@ -328,7 +332,7 @@ def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Findi
     if every is None:
         off = "off (ZEGO_RETENTION_RECONCILE_EVERY)"
         fix = "`zego-retention reconcile` reads them once; or set ZEGO_RETENTION_RECONCILE_EVERY"
-        needs = settings.confirm == "all"
+        needs = _find_settings(settings, tx).confirm == "all"
         yield (_ATTENTION, f"{off}, so no listing ever confirms a file", fix) if needs else (_OK, off, "")
         return
     for app in settings.apps:

@@ -56,7 +56,7 @@ class Leader:
     name: str
     lease: timedelta
     now: Callable[[], datetime]
-    schedule: str | None = None  # when the sweeps of its worker start
+    settings: dict[str, str] | None = None  # a worker's, to be written down; None: a command, which leaves them
     token: int | None = None
     is_ready: bool = False
     _watched: tuple[int, int] | None = None
@@ -134,7 +134,8 @@ class Leader:
                 self._watched, self._watched_since = (row.token, row.beat), read_boot_clock()
             if read_boot_clock() - self._watched_since < self.lease.total_seconds():
                 return None
-        store.take_lead(tx, row.token + 1, self.name, identify_process() | {"schedule": self.schedule}, self.now())
+        process = identify_process() | ({"settings": self.settings} if self.settings else {})
+        store.take_lead(tx, row.token + 1, self.name, process, self.now())
         return row.token + 1
 
 

@@ -33,9 +33,9 @@ class LeaderRow(NamedTuple):
     walked_revision: int = 0
     decided_up_to: int = 0
     confirm: str = "off"  # the setting CONFIRM that the last leader had
-    schedule: str | None = None  # when its sweeps start (`service.schedule.describe_slots`); None: an older release led
     refusals: dict[str, str] | None = None  # why it deletes nothing, by cause (`service.sweep.trust`)
     zego_ahead_s: int | None = None  # ZEGO's clock beside its own, as it was seen last
+    settings: dict[str, str] | None = None  # of the worker that led last (`WorkerSettings.write_down`)
 
     @property
     def is_worker(self) -> bool:
@@ -44,14 +44,15 @@ class LeaderRow(NamedTuple):
 
 
 _BIG: Final = dict.fromkeys(("token", "beat", "pid", "applied", "decided_up_to"), BigId)
-_OTHERS: Final = {"decided_revision": Integer(), "walked_revision": Integer(), "refusals": JSON(none_as_null=True)}
+_NUMBERS: Final = {"decided_revision": Integer(), "walked_revision": Integer()}
 _SHORT: Final = {"boot": String(64), "namespace": String(64), "started": String(32), "confirm": String(8)}
+_JSON: Final = dict.fromkeys(("refusals", "settings"), JSON(none_as_null=True))
 
 leader: Final = Table(
     "leader",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    *columns_of(LeaderRow, **_BIG, **_SHORT, **_OTHERS),
+    *columns_of(LeaderRow, **_BIG, **_SHORT, **_NUMBERS, **_JSON),
 )
 
 
@@ -70,7 +71,7 @@ def lock_leader(tx: Transaction) -> LeaderRow:
 
 
 def take_lead(tx: Transaction, token: int, holder: str, process: dict[str, Any], now: datetime) -> None:
-    """Make a process (`leader.identify_process`, and its `schedule`) the leader, under a new token."""
+    """Make a process (`leader.identify_process`, and a worker's `settings`) the leader, under a new token."""
     values = process | {"beat": leader.c.beat + 1, "renewed_at": now, "wanted_at": None}
     set_progress(tx, token=token, holder=holder, **values)
 

@@ -23,7 +23,7 @@ from service.schedule import Cron, Every, Slots
 from service.settings import values
 from service.settings.names import PREFIX, Place, SettingsError, make_keys, read_config, read_environment
 from service.settings.values import Listen
-from service.units import FOREVER, parse_duration
+from service.units import FOREVER, format_duration, parse_duration
 
 
 def _check_with(check: Callable[[str], object]) -> Callable[[SecretStr], SecretStr]:
@@ -77,6 +77,12 @@ _FLAG: Final = "write true or false, for example true"
 _ZEGO: Final = "https://rtc-api.zego.im/"
 
 
+def _write(value: object) -> str:
+    if isinstance(value, timedelta):
+        return format_duration(value) if value else "0s"
+    return "off" if value is None else str(value)
+
+
 class _Frozen(BaseModel):
     """The description of a field says what would be right, where what reads it does not say so itself."""
 
@@ -100,7 +106,41 @@ class AppSettings(_Frozen):
     )
 
 
-class Settings(_Frozen):
+class WorkerSettings(_Frozen):
+    """When files are deleted, and what guards them: those of the worker count, whatever a command's shell says."""
+
+    sweep_every: Period = timedelta(minutes=15)
+    timezone: Annotated[ZoneInfo, _read(values.parse_timezone)] = ZoneInfo("UTC")
+    sweep_cron: Annotated[str, _read(values.check_cron)] | None = None
+    retry_first: Duration = timedelta(minutes=1)
+    retry_last: Duration = timedelta(hours=6)
+    give_up_after: Duration = timedelta(days=7)
+    cooling_off: Pause = timedelta(hours=24)
+    breaker_files: Annotated[int, _NO_BOOL] = Field(
+        10_000, ge=1, description="write a whole number from 1 on, for example 10000"
+    )
+    breaker_share: Annotated[float, _NO_BOOL] = Field(
+        0.2, gt=0, le=1, description="write a share above 0 and at most 1, for example 0.2"
+    )
+    confirm: Annotated[Literal["off", "all"], _text(str.lower)] = Field(
+        "off", description="write off or all, for example off"
+    )
+    callback_freshness: Duration = timedelta(minutes=15)
+
+    @property
+    def sweep_slots(self) -> Slots | None:
+        """When sweeps are meant to start; None: no sweep starts by itself (`SWEEP_EVERY=off`)."""
+        if self.sweep_cron:
+            return Cron(self.sweep_cron, self.timezone)
+        return None if self.sweep_every is None else Every(self.sweep_every)
+
+    def write_down(self) -> dict[str, str]:
+        """These settings as text that reads the same again, by their names."""
+        found = {name: getattr(self, name) for name in WorkerSettings.model_fields}
+        return {name: _write(value) for name, value in found.items() if value is not None or name == "sweep_every"}
+
+
+class Settings(WorkerSettings):
     """Everything that can be set. `warnings` are one-line notes for the log about variables that mean nothing.
 
     None stands for "off" in `sweep_every` and `reconcile_every`, and for "forever" in `inbox_keep` and `history_keep`.
@@ -123,25 +163,8 @@ class Settings(_Frozen):
         0, ge=0, le=10, description="write how many proxies stand in front, from 0 to 10, for example 1"
     )
     keep: Annotated[str, _read(values.check_keep)] | None = None
-    sweep_every: Period = timedelta(minutes=15)
-    timezone: Annotated[ZoneInfo, _read(values.parse_timezone)] = ZoneInfo("UTC")
-    sweep_cron: Annotated[str, _read(values.check_cron)] | None = None
-    retry_first: Duration = timedelta(minutes=1)
-    retry_last: Duration = timedelta(hours=6)
-    give_up_after: Duration = timedelta(days=7)
     claim_lease: Duration = timedelta(minutes=2)
-    cooling_off: Pause = timedelta(hours=24)
-    breaker_files: Annotated[int, _NO_BOOL] = Field(
-        10_000, ge=1, description="write a whole number from 1 on, for example 10000"
-    )
-    breaker_share: Annotated[float, _NO_BOOL] = Field(
-        0.2, gt=0, le=1, description="write a share above 0 and at most 1, for example 0.2"
-    )
-    confirm: Annotated[Literal["off", "all"], _text(str.lower)] = Field(
-        "off", description="write off or all, for example off"
-    )
     reconcile_every: Period = timedelta(hours=24)
-    callback_freshness: Duration = timedelta(minutes=15)
     inbox_keep: Window = timedelta(days=90)
     history_keep: Window = None
     admin_token: Annotated[Secret, AfterValidator(_check_with(values.check_admin_token))] | None = None
@@ -164,12 +187,10 @@ class Settings(_Frozen):
             for token in tokens
         )
 
-    @property
-    def sweep_slots(self) -> Slots | None:
-        """When sweeps are meant to start; None: no sweep starts by itself (`SWEEP_EVERY=off`)."""
-        if self.sweep_cron:
-            return Cron(self.sweep_cron, self.timezone)
-        return None if self.sweep_every is None else Every(self.sweep_every)
+    def with_worker(self, written: Mapping[str, str] | None) -> Self:
+        """These settings, with those that a worker has written down (None: no worker ever led)."""
+        known = {name: value for name, value in (written or {}).items() if name in WorkerSettings.model_fields}
+        return self.model_copy(update=dict(WorkerSettings.model_validate(known))) if written else self
 
     def app(self, app_id: str) -> AppSettings | None:
         """The app with this AppID, if it is configured."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.leader.store import set_progress
 from service.rules.file import parse_rules
+from service.settings import load_settings
 from tests.cli.terminal import type_into
 from tests.world import APP
 
@@ -258,3 +260,21 @@ def test_on_a_terminal_the_number_of_files_due_sooner_is_typed(
     ended, seen = type_into(world, database_url, b"due sooner (1)", answer, "rules", "apply", str(rules))
     assert ended == code, seen
     assert world.state("old") == state
+
+
+def test_the_settings_of_the_worker_count_whatever_the_shell_says(run: Run, world: World, rules: Path) -> None:
+    world.send("old", stream="trial-1", age=timedelta(days=2))
+    world.send("older", stream="trial-1", age=timedelta(days=3))
+    worker = load_settings({"ZEGO_RETENTION_BREAKER_FILES": "1", "ZEGO_RETENTION_CONFIRM": "all"}).write_down()
+    world.database.transact(lambda tx: set_progress(tx, settings=worker | {"cooling_off": "7d"}))
+    run("rules", "preview", rules)
+    applied = run("rules", "apply", "--preview", 1, "--count", 2, COOLING_OFF="0s")
+    assert "not deleted before 2026-03-08 12:00 UTC" in applied.out
+    assert "ZEGO_RETENTION_COOLING_OFF=7d of the worker counts" in applied.err
+    world.clock.move(days=8)
+    shown = run("sweep", "--dry-run")
+    assert ("would delete 0 files now" in shown.out, "2 unconfirmed" in shown.out) == (True, True)
+    for name in ("later", "last"):
+        world.send(name, stream="trial-1", age=timedelta(days=2))
+    world.database.transact(lambda tx: set_progress(tx, settings=worker | {"confirm": "off"}))
+    assert "more than ZEGO_RETENTION_BREAKER_FILES=1" in run("sweep", "--dry-run").out

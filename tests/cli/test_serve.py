@@ -102,12 +102,12 @@ def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, st
     assert running["database"] == variables["ZEGO_RETENTION_DATABASE_URL"]
 
 
-def test_a_shell_with_other_settings_hears_the_schedule_of_the_worker(
+def test_a_shell_with_other_settings_goes_by_those_of_the_worker(
     serve: Running, variables: dict[str, str], free_port: int, tmp_path: Path
 ) -> None:
     assert ask(free_port, "POST", "/zego/callback", make_callback()) == (200, b"1")
     wait_until(lambda: is_worker_well(variables))
-    other = variables | {"ZEGO_RETENTION_SWEEP_EVERY": "off"}
+    other = variables | {"ZEGO_RETENTION_SWEEP_EVERY": "off", "ZEGO_RETENTION_COOLING_OFF": "0s"}
     with running("files", other, tmp_path, "explain", "1") as explain:
         assert explain.process.wait(MAX_WAIT_S) == 0
     assert "none runs by itself" not in explain.log()
@@ -116,7 +116,13 @@ def test_a_shell_with_other_settings_hears_the_schedule_of_the_worker(
     checks = [json.loads(line) for line in doctor.log().splitlines()]
     worker, warning = (check for check in checks if check["check"] == "worker")
     assert "sweeps are off" not in worker["text"]
-    assert (warning["status"], "sweeps are every 15m, here they are off" in warning["text"]) == ("warning", True)
+    assert warning["status"] == "warning"
+    assert "COOLING_OFF 1d / 0s, SWEEP_EVERY 15m / off" in warning["text"]
+    (tmp_path / "rules.toml").write_text('[[rules]]\nname = "short"\nkeep = "1s"\n')
+    with running("rules", other, tmp_path, "preview", str(tmp_path / "rules.toml"), "--json") as preview:
+        preview.process.wait(MAX_WAIT_S)
+    assert '"cooling_off": "1d"' in preview.log()
+    assert "ZEGO_RETENTION_COOLING_OFF=1d of the worker counts" in preview.log()
     assert serve.process.poll() is None
 
 

@@ -90,7 +90,7 @@ def test_down_and_up_again_with_data(database_url: str) -> None:
     with database.engine.connect() as connection, connection.begin():
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
-    assert pending_migrations(database) == ["zego0001", "zego0002", "zego0003", "zego0004", "zego0005", "zego0006"]
+    assert pending_migrations(database) == [f"zego000{number}" for number in range(1, 8)]
     upgrade_database(database)
     assert pending_migrations(database) == []
     database.dispose()

@@ -330,22 +330,24 @@ def test_sweeps_that_are_off_say_what_would_be_deleted_by_now(scene: Scene) -> N
     assert scene.trouble().text == f"app {APP}: 7 files whose date has come; sweeps are off, so they stay"
 
 
-def test_the_schedule_is_that_of_the_worker_that_leads(scene: Scene) -> None:
-    scene.variables["SWEEP_EVERY"] = "off"
-    scene.lead(process=identify_process() | {"schedule": "every 10s"})
+def test_the_settings_are_those_of_the_worker(scene: Scene) -> None:
+    scene.variables |= {"SWEEP_EVERY": "off", "CONFIRM": "all"}
+    worker_has = scene.settings.write_down()
+    scene.lead(process=identify_process() | {"settings": worker_has | {"sweep_every": "10s", "cooling_off": "7d"}})
     worker = [check for check in scene.examine() if check.name == "worker"]
     assert [check.status for check in worker] == [Status.ATTENTION, Status.WARNING], "too late for one every 10s"
     assert "too long ago" in worker[0].text
-    assert "its sweeps are every 10s, here they are off" in worker[1].text
+    assert "other settings than those here: COOLING_OFF 7d / 1d, SWEEP_EVERY 10s / off" in worker[1].text
     scene.add_due(7, since=timedelta(minutes=5))
     assert any("no sweep has deleted them" in check.text for check in scene.troubles())
-    scene.variables["SWEEP_EVERY"] = "15m"
-    scene.lead(process=identify_process() | {"schedule": "off"})
+    scene.lead(process=identify_process() | {"settings": worker_has})
+    assert any("7 files whose date has come; sweeps are off, so they stay" in check.text for check in scene.troubles())
+    del scene.variables["SWEEP_EVERY"], scene.variables["CONFIRM"]
+    scene.variables["RECONCILE_EVERY"] = "off"
     texts = [check.text for check in scene.troubles()]
-    assert any("its sweeps are off, here they are every 15m" in text for text in texts)
+    assert any("CONFIRM all / off, SWEEP_EVERY off / 15m" in text for text in texts)
     assert any("7 files whose date has come; sweeps are off, so they stay" in text for text in texts)
-    scene.lead(process=identify_process() | {"schedule": "off", "pid": 2**22 + 1})
-    assert not any("here they are" in check.text for check in scene.troubles()), "it is dead"
+    assert any("so no listing ever confirms a file" in text for text in texts)
 
 
 def test_listings_that_are_overdue_or_off_are_named(scene: Scene) -> None:

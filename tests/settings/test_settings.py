@@ -18,6 +18,7 @@ from service.settings import (
     load_settings,
     setting_names,
 )
+from service.settings.load import WorkerSettings
 from service.settings.values import default_database_url
 
 if TYPE_CHECKING:
@@ -662,3 +663,19 @@ def test_a_channel_that_is_no_url_is_named_and_not_repeated(name: str, value: st
     said = refuse(**{name: value})
     assert said.startswith(f"ZEGO_RETENTION_{name}: not ")
     assert "hush" not in said
+
+
+def test_what_a_worker_wrote_down_counts_and_reads_the_same() -> None:
+    plain = load_settings({})
+    for changed in (
+        {"COOLING_OFF": "0s", "BREAKER_FILES": "7", "BREAKER_SHARE": "0.5", "CONFIRM": "all", "SWEEP_EVERY": "off"},
+        {"SWEEP_CRON": "30 3 * * *", "TIMEZONE": "Asia/Shanghai", "RETRY_FIRST": "2m", "RETRY_LAST": "1h"},
+        {"GIVE_UP_AFTER": "3d", "CALLBACK_FRESHNESS": "10m"},
+    ):
+        worker = load_settings({f"ZEGO_RETENTION_{name}": value for name, value in changed.items()})
+        found = plain.with_worker(worker.write_down())
+        assert found.write_down() == worker.write_down()
+        assert all(getattr(found, name) == getattr(worker, name) for name in WorkerSettings.model_fields)
+        assert found.database_url == plain.database_url
+    assert plain.with_worker(None) == plain
+    assert plain.with_worker({"of_a_later_release": "1", "confirm": "all"}).confirm == "all"

@@ -24,6 +24,7 @@ from service.model import NoSuchThing, Role, Vendor, Verdict
 from service.orders import read_order
 from service.preview.make import Candidate, apply_rules, candidate_of_preview, candidate_of_revision, make_preview
 from service.rules.file import parse_rules
+from service.sweep.breaker import Limits
 from service.sweep.dry_run import dry_run
 from service.sweep.orders import place_approval, place_sweep
 from service.views import audit, callbacks, figures, files, rules, runs
@@ -116,9 +117,11 @@ def show_forecast(call: Call) -> rules.Forecast:
 @get("/dry-run", reads_all=True)
 def show_dry_run(call: Call) -> figures.DryRun:
     """Show what a sweep would delete now, and the first 100 of these files; nothing is deleted."""
-    service, sweeper = call.service, call.service.sweeper
-    everything = (call.database, service.reader, service.app_ids, sweeper.limits, call.now)
-    return figures.describe_dry_run(call.database, dry_run(*everything, confirm_all=sweeper.confirm_all, limit=100))
+    service, settings = call.service, call.service.find_settings()
+    limits = Limits(settings.breaker_files, settings.breaker_share)
+    everything = (call.database, service.reader, service.app_ids, limits, call.now)
+    found = dry_run(*everything, confirm_all=settings.confirm == "all", limit=100)
+    return figures.describe_dry_run(call.database, found)
 
 
 @get("/audit/proof", query=body_of("prove_audit", {"noted": _HEAD | None}), reads_all=True)
@@ -255,7 +258,7 @@ def replay_verdict(call: Call) -> int:
 def preview_rules(call: Call) -> rules.Preview:
     """Show what rules would do to the whole inventory, and store it as a preview; changes nothing."""
     service, candidate = call.service, _read_rules(call, **call.body)
-    given = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
+    given = (call.database, service.reader, candidate, call.actor, service.find_settings().cooling_off)
     return rules.describe_preview(make_preview(*given, call.now, known_apps=service.app_ids))
 
 
@@ -287,7 +290,7 @@ def apply_new_rules(call: Call) -> RulesInForce:
         candidate = candidate_of_preview(call.database, preview)
     else:
         candidate = _read_rules(call, **wanted)
-    given = (call.database, service.reader, candidate, call.actor, service.settings.cooling_off)
+    given = (call.database, service.reader, candidate, call.actor, service.find_settings().cooling_off)
     with call.backend.for_inventory():
         found = apply_rules(*given, service.now, preview_id=preview, expect=expect, known_apps=service.app_ids)
     applied = None if found.order is None else call.report(found.order)

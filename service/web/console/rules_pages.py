@@ -89,7 +89,7 @@ def try_rules() -> str:
     if is_large and not request.form.get("asked"):
         return render_template("rules_try.html", is_large=True)
     with backend.for_inventory():
-        comparison = Comparison(database, reader, candidate, service.settings.cooling_off, g.now)
+        comparison = Comparison(database, reader, candidate, service.find_settings().cooling_off, g.now)
         found = comparison.sum_up(comparison.run(), candidate, Actor("", ""), service.app_ids)
     return render_template("rules_try.html", preview=describe_preview(found), days=DAYS, totals=count_up)
 
@@ -102,7 +102,7 @@ def store_preview() -> AnyResponse:
     database, reader = service.database, service.reader
     require(Role.ADMIN)
     candidate = Candidate(read_rules(make_document(read_rows(request.form))), "the console")
-    given = (database, reader, candidate, g.session.actor, service.settings.cooling_off, g.now)
+    given = (database, reader, candidate, g.session.actor, service.find_settings().cooling_off, g.now)
     with backend.for_inventory():
         made = make_preview(*given, known_apps=service.app_ids)
     return redirect(f"/previews/{made.id}", HTTPStatus.SEE_OTHER)
@@ -144,7 +144,7 @@ def apply_preview(number: int) -> AnyResponse:
         )
     given = (database, reader, candidate_of_preview(database, number), g.session.actor)
     with backend.for_inventory():
-        cooling_off = service.settings.cooling_off
+        cooling_off = service.find_settings().cooling_off
         applied = apply_rules(
             *given, cooling_off, service.now, preview_id=number, expect=preview.sooner_count, known_apps=service.app_ids
         )
