@@ -17,6 +17,7 @@ import structlog
 from service.audit.order import OrderKind
 from service.callbacks.receive import Inbox
 from service.callbacks.replay import apply_replay
+from service.callbacks.spool import Spool
 from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
@@ -90,7 +91,8 @@ class Service:
             for app in settings.apps
         }
         secrets = {app.app_id: [secret.get_secret_value() for secret in app.callback_secrets] for app in settings.apps}
-        self.writer = Writer(database)
+        self.spool = spool = Spool(database, settings.spool_dir, settings.spool_max)
+        self.writer = Writer(database, None if spool.folder is None else spool)
         self.inbox = Inbox(database, self.writer, secrets, now)
         self.notifier = Notifier(settings, database, partial(list_to_notify, settings), now)
         handlers: dict[OrderKind, Handler] = {
@@ -102,7 +104,13 @@ class Service:
             OrderKind.RETRY: apply_retry,
             OrderKind.REPLAY: partial(apply_replay, secrets),
         }
+
+        def renew() -> bool:
+            leader.renew()
+            return False
+
         steps = (
+            partial(spool.store, renew),
             ApplyOrders(leader, handlers, now).run,
             lambda: flag_ended_holds(leader, now()),
             Understanding(leader, reader, settings.callback_freshness, now).run,

@@ -179,6 +179,8 @@ def environment(database_url: str, api_url: str, **settings: str) -> dict[str, s
         "CALLBACK_SECRET": CALLBACK_SECRET,
         "API_URL": api_url,
         "RECONCILE_EVERY": "off",
+        # (That of SQLite is in the test's own folder; PostgreSQL's would not be.)
+        **({} if database_url.startswith("sqlite") else {"SPOOL_DIR": "off"}),
     }
     return {f"ZEGO_RETENTION_{name}": value for name, value in (plain | settings).items()}
 

@@ -100,6 +100,11 @@ _FROM_JSON: Final = """
 _COUNT_REPEATS: Final = (
     " ON CONFLICT (signature, app_id, content_hash) DO UPDATE SET repeats = callbacks.repeats + excluded.repeats + 1"
 )
+# Of one request, stored before a crash or an error that hid it: no repeat.
+_COUNT_OTHERS: Final = """ ON CONFLICT (signature, app_id, content_hash) DO UPDATE SET repeats = CASE
+    WHEN callbacks.received_at <> excluded.received_at THEN callbacks.repeats + excluded.repeats + 1
+    WHEN callbacks.repeats < excluded.repeats THEN excluded.repeats
+    ELSE callbacks.repeats END"""
 _WAS_REFUSED: Final = "callbacks.verdict IN ('forged', 'unknown_app', 'wrong_path', 'not_allowed')"
 _FREE: Final = "".join(
     f", {name} = CASE WHEN {_WAS_REFUSED} THEN excluded.{name} ELSE callbacks.{name} END"
@@ -116,6 +121,16 @@ def store_callbacks(tx: Transaction, counted: Sequence[tuple[NewCallback, int]])
     """
     rows = [(new, Verdict.PENDING, _NOT_UNDERSTOOD_YET, count - 1) for new, count in counted]
     _insert(tx, rows, _COUNT_REPEATS + _FREE)
+
+
+def store_spooled(tx: Transaction, rows: Sequence[NewCallback]) -> None:
+    """As `store_callbacks`, in their order; a request that is stored already, known by its time, is no repeat."""
+    by_key: dict[tuple[str, str, str], dict[datetime, NewCallback]] = {}
+    for row in rows:
+        by_key.setdefault(row.key, {})[row.received_at] = row
+    equal = [list(each.values()) for each in by_key.values()]
+    pending = [(each[0], Verdict.PENDING, _NOT_UNDERSTOOD_YET, len(each) - 1) for each in equal]
+    _insert(tx, pending, _COUNT_OTHERS + _FREE)
 
 
 def store_quarantined(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Dialect, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -24,6 +24,7 @@ _POLL_S: Final = 0.002
 _MAX_TRIES: Final = 5
 _TRANSIENT_SQLSTATES: Final = ("40001", "40P01")  # serialization failure, deadlock
 
+_RAISED_BY_TRIGGER: Final = "P0"
 _KEPT_CONNECTIONS: Final = 4
 _MAX_CONNECTING_S: Final = 5.0
 """How long a transaction waits for a connection, be it this process or the server that has none left."""
@@ -51,13 +52,14 @@ class DatabaseUnavailable(Exception):  # noqa: N818  (a state of the world, name
     """The database could not do what was asked; the text says why in one line, without secrets.
 
     `is_transient`: the same transaction may well succeed when it is run again. `is_refusal`: the database is there and
-    refused what it was given; other rows may fare better.
+    refused what it was given; other rows may fare better. `is_about_rows`: it said that certain rows cannot be stored.
     """
 
-    def __init__(self, text: str, *, is_transient: bool = False, is_refusal: bool = False) -> None:
+    def __init__(
+        self, text: str, *, is_transient: bool = False, is_refusal: bool = False, is_about_rows: bool = False
+    ) -> None:
         super().__init__(text)
-        self.is_transient = is_transient
-        self.is_refusal = is_refusal
+        self.is_transient, self.is_refusal, self.is_about_rows = is_transient, is_refusal, is_about_rows
 
 
 class UnfitDatabase(DatabaseUnavailable):
@@ -136,12 +138,14 @@ class Database:
                 connection.commit()
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) else None
-            is_transient = getattr(cause, "sqlstate", None) in _TRANSIENT_SQLSTATES
+            sqlstate = getattr(cause, "sqlstate", None) or ""
+            is_transient = sqlstate in _TRANSIENT_SQLSTATES
             is_away = isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False)
             raise DatabaseUnavailable(
                 f"database {self.name}: {describe_error(error)}",
                 is_transient=is_transient,
                 is_refusal=isinstance(error, StatementError) and not is_away and not is_transient,
+                is_about_rows=isinstance(error, (DataError, IntegrityError)) or sqlstate.startswith(_RAISED_BY_TRIGGER),
             ) from error
 
     def _open(self, engine: Engine) -> Connection:
@@ -248,7 +252,9 @@ def _create_postgresql_engine(url: URL, connections: int) -> Engine:
     defaults = {
         "client_encoding": "UTF8",  # whatever PGCLIENTENCODING says
         "connect_timeout": 5,
-        "tcp_user_timeout": 15_000,  # a server that fell silent must not hold requests for minutes
+        # A server that fell silent must not hold requests, or the spool, for minutes.
+        "tcp_user_timeout": 15_000,
+        "keepalives_idle": 10,
     }
     engine = create_engine(
         url,

@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Final
 
+from service.callbacks.spool import Spool
 from service.database import Database, DatabaseUnavailable, Transaction, UnfitDatabase
 from service.database.migrate import pending_migrations
 from service.health.checks import CHECKS, Check, Status, describe_callback_url
@@ -47,6 +48,7 @@ def examine(
     yield from found
     if database.path is not None and database.path.is_file():
         yield from judge_room(database.path, disk_usage(database.path.parent).free)
+    yield from _guard("spool", lambda: list(_check_spool(Spool(database, settings.spool_dir, settings.spool_max))))
     # Only a database that can be read has more to say; a pending migration means that tables may be missing.
     is_readable = all(check.status is Status.OK for check in found)
     for name in CHECKS:
@@ -124,6 +126,29 @@ def _check_database(database: Database, now: datetime) -> Iterator[Check]:
         prove_room(database, now)
         yield Check("database", Status.OK, f"{database.name}: reachable and writable")
         yield Check("migrations", Status.OK, "up to date")
+
+
+def _check_spool(spool: Spool) -> Iterator[Check]:
+    """Where callbacks go while the database is away, and whether some wait there."""
+    troubles = []
+    if fault := spool.find_fault():
+        fix = "make it writable, or name another folder in ZEGO_RETENTION_SPOOL_DIR"
+        text = f"{fault}: while the database is away, callbacks are answered 503, and lost after 62 s"
+        troubles.append((Status.WARNING, text, fix))
+    if waiting := spool.describe_waiting():
+        fix = "they are stored by themselves once the database takes them; the log says why it does not"
+        troubles.append((Status.ATTENTION, f"{waiting}; no sweep starts before they are", fix))
+    if foreign := spool.list_foreign():
+        text = f"{count_of(len(foreign), 'journal')} of databases of other names, for example {foreign[0]}"
+        fix = "if the database was renamed, begin its name with that of this one, up to the last but one hyphen"
+        troubles.append((Status.NOTE, text, fix))
+    for path in spool.list_rejected():
+        text = f"{path} holds callbacks that could not be stored"
+        troubles.append((Status.ATTENTION, text, "keep the file, and report this as a defect; then move it away"))
+    if not troubles:
+        empty = "off (ZEGO_RETENTION_SPOOL_DIR)" if spool.folder is None else f"{spool.folder}: nothing waits there"
+        troubles.append((Status.OK, empty, ""))
+    yield from (Check("spool", *trouble) for trouble in troubles)
 
 
 def judge_room(path: Path, free: int) -> Iterator[Check]:

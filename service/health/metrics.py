@@ -1,10 +1,11 @@
-"""The metrics for Prometheus: counters of this process, and figures of the database (docs/http.md)."""
+"""The metrics for Prometheus: counters of this process, and figures of database and spool (docs/http.md)."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from service.audit.store import list_failed_orders
+from service.callbacks.spool import Spool
 from service.callbacks.store import find_authentic_at
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.store import count_by_state
@@ -64,6 +66,7 @@ _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "gate_blocked": ("1 while nothing is deleted for this app and vendor until somebody acts.", _APP_AND_VENDOR),
     "gate_paused": ("1 while an app backs off.", _APP_AND_VENDOR),
     "inbox_callbacks": ("Stored callbacks, by verdict.", ("verdict",)),
+    "spool_callbacks": ("Callbacks that wait in the spool until the database can store them.", ()),
     "inbox_unfinished": ("Stored callbacks that are not understood yet.", ()),
     "lost_callbacks": ("Media files whose callback was lost: only a listing showed them.", ("app",)),
     "runs": ("Runs, by state.", ("state",)),
@@ -99,6 +102,7 @@ class Metrics(Collector):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._ended = settings, EndedCalls()
+        self._spool = Spool(database, settings.spool_dir, settings.spool_max)
         self._database, self._now, self._monotonic = database, now, monotonic
         self._lock = threading.Lock()
         self._fresh_until = 0.0
@@ -136,6 +140,8 @@ class Metrics(Collector):
         }
         for name, labels, value in self._count():
             families[name].add_metric(labels, value)
+        with suppress(OSError):
+            families["spool_callbacks"].add_metric((), self._spool.count_waiting())
         yield from (family for family in families.values() if family.samples)
 
     def _list_ended(self) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""Whether this process can take callbacks durably now: a small write proves it."""
+"""Whether this process can take callbacks durably now: a small write to the database, or to the spool, proves it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,17 @@ log = structlog.get_logger(__name__)
 class Readiness:
     """Proves readiness at most once per second, in a thread of its own, and never lets anybody wait for over a second.
 
-    While a proof takes longer, the answer is no. `prove` raises DatabaseUnavailable if no callback could be stored now.
+    While a proof takes longer, the answer is no. `prove` raises DatabaseUnavailable if the database could store no
+    callback now; then it is `can_spool` that counts.
     """
 
-    def __init__(self, prove: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._prove, self._monotonic = prove, monotonic
+    def __init__(
+        self,
+        prove: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        can_spool: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._prove, self._can_spool, self._monotonic = prove, can_spool, monotonic
         self._lock = threading.Lock()
         self._proof: Future[str | None] | None = None
         self._started_at = self._ended_at = 0.0
@@ -44,14 +50,15 @@ class Readiness:
         try:
             return proof.result(max(left, 0))
         except TimeoutError:
-            return _NOT_READY
+            return None if self._can_spool() else _NOT_READY
 
     def _run(self, proof: Future[str | None]) -> None:
         fault = None
         try:
             self._prove()
         except Exception as error:  # noqa: BLE001  (whatever it is: callbacks may not be storable)
-            fault = str(error) if isinstance(error, DatabaseUnavailable) else f"unexpected {error!r}"
+            text = str(error) if isinstance(error, DatabaseUnavailable) else f"unexpected {error!r}"
+            fault = None if self._can_spool() else text
         if fault and not self._fault:
             log.error("not_ready", detail=fault)
         elif self._fault and not fault:

@@ -23,7 +23,7 @@ from service.schedule import Cron, Every, Slots
 from service.settings import values
 from service.settings.names import PREFIX, Place, SettingsError, make_keys, read_config, read_environment
 from service.settings.values import Listen
-from service.units import FOREVER, format_duration, parse_duration
+from service.units import FOREVER, format_duration, parse_duration, parse_size
 
 
 def _check_with(check: Callable[[str], object]) -> Callable[[SecretStr], SecretStr]:
@@ -143,13 +143,16 @@ class WorkerSettings(_Frozen):
 class Settings(WorkerSettings):
     """Everything that can be set. `warnings` are one-line notes for the log about variables that mean nothing.
 
-    None stands for "off" in `sweep_every` and `reconcile_every`, and for "forever" in `inbox_keep` and `history_keep`.
+    None stands for "off" in `sweep_every`, `reconcile_every` and `spool_dir`, and for "forever" in `inbox_keep` and
+    `history_keep`.
     """
 
     database_url: Annotated[str, _read(values.parse_database_url)] = Field(repr=False)
     database_connections: Annotated[int, _NO_BOOL] = Field(
         20, ge=2, le=1_000, description="write a whole number from 2 to 1000, for example 20"
     )
+    spool_dir: Annotated[Path | None, _read(values.parse_spool_dir)] = None
+    spool_max: Annotated[int, _read(parse_size)] = Field(10**9, gt=0, description="write a size, for example 1GB")
     listen: Annotated[Listen, _read(values.parse_listen)] = Listen("127.0.0.1", 8080)
     allow_plain_http: bool = Field(default=False, description=_FLAG)
     api_url: ApiUrl = _ZEGO
@@ -246,6 +249,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     fields = {name: value for name, value in place.values.items() if name in Settings.model_fields}
     if "database_url" not in fields:
         fields["database_url"] = values.default_database_url(environ)
+    fields.setdefault("spool_dir", values.default_spool_dir(environ, str(fields["database_url"])))
     apps = [*_find_single_app(place), *apps]
     for app in apps:
         app.values.setdefault("api_url", fields.get("api_url", _ZEGO))

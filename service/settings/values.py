@@ -223,17 +223,38 @@ def parse_database_url(text: str) -> str:
 
 def default_database_url(environ: Mapping[str, str], *, is_root: bool | None = None) -> str:
     """The database where none is set: one file for each user, the same from whichever folder a command is run."""
-    data, home = Path(environ.get("XDG_DATA_HOME", "")), Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111
-    if os.geteuid() == 0 if is_root is None else is_root:
-        folder = _SYSTEM_FOLDER
-    elif data.is_absolute():  # the specification has relative ones ignored
-        folder = data / "zego-retention"
-    elif home.is_absolute():
-        folder = home / ".local" / "share" / "zego-retention"
-    else:
+    folder = _find_folder(environ, "XDG_DATA_HOME", "share", is_root=is_root)
+    if folder is None:
         example = "for example to sqlite:////data/zego-retention.db"
         raise SettingsError(f"{PREFIX}DATABASE_URL: this user has no home folder, so set it, {example}")
     return f"sqlite:///{folder / 'zego-retention.db'}"
+
+
+def parse_spool_dir(text: str) -> Path | None:
+    """Read the whole path of a folder, or off (None)."""
+    if text.strip().lower() == "off":
+        return None
+    if not Path(text).is_absolute() or "\0" in text:
+        raise ValueError(f"{text!r} is not a whole path; write for example /var/lib/zego-retention/spool, or off")
+    return Path(text)
+
+
+def default_spool_dir(environ: Mapping[str, str], database_url: str, *, is_root: bool | None = None) -> str:
+    """The folder of the spool where none is set: beside an SQLite file, else one for each user (off without a home)."""
+    if database_url.startswith("sqlite:///"):
+        return str(Path(database_url.removeprefix("sqlite:///")).parent / "spool")
+    folder = _find_folder(environ, "XDG_STATE_HOME", "state", is_root=is_root)
+    return "off" if folder is None else str(folder / "spool")
+
+
+def _find_folder(environ: Mapping[str, str], variable: str, name: str, *, is_root: bool | None) -> Path | None:
+    """Where this user's data of one kind is, by the XDG specification; None without a home."""
+    data, home = Path(environ.get(variable, "")), Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111
+    if os.geteuid() == 0 if is_root is None else is_root:
+        return _SYSTEM_FOLDER
+    if data.is_absolute():  # the specification has relative ones ignored
+        return data / "zego-retention"
+    return home / ".local" / name / "zego-retention" if home.is_absolute() else None
 
 
 def parse_api_url(text: str) -> str:

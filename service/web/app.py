@@ -35,20 +35,25 @@ def create_app(
     """Build the application; without `settings`, from the environment. `sleep` waits for seconds.
 
     It stores callbacks and places orders, and changes nothing else. A database server that is away does not keep it
-    from starting: until it is back, callbacks are answered 503 and `/readyz` says so. An SQLite file that cannot be
-    used does not mend itself: DatabaseUnavailable, as SettingsError says that a setting is missing or wrong.
+    from starting: until it is back, the spool takes callbacks, or they are answered 503 and `/readyz` says so. An
+    SQLite file that cannot be used does not mend itself: DatabaseUnavailable, as SettingsError says that a setting is
+    missing or wrong.
     """
     settings = settings or load_settings(os.environ)
     service = Service(settings, now=now, sleep=sleep)
     entrance = entrance_of(settings)
     database, metrics = service.database, Metrics(settings, service.database, now)
     service.writer.observe = metrics.observe_commit
+    if fault := service.spool.find_fault():
+        fix = "make it writable, or name another folder in ZEGO_RETENTION_SPOOL_DIR"
+        log.warning("spool_unusable", detail=fault, fix=fix)
 
     @cache  # what raises is not remembered
     def prepare() -> None:
         service.prepare_database(creates_database=True)
 
     def prove() -> None:
+        service.writer.start()  # (a server that forks has done so by now)
         prepare()
         prove_durable(database, now())
 
@@ -61,7 +66,7 @@ def create_app(
     }
     if entrance.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, entrance.proxies, x_host=0)  # type: ignore[method-assign]
-    app.register_blueprint(_health(Readiness(prove), metrics))
+    app.register_blueprint(_health(Readiness(prove, can_spool=service.spool.can_append), metrics))
     add_api(app, backend)
     add_console(app)
     app.after_request(harden)

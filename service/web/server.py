@@ -81,6 +81,7 @@ def run_web(settings: Settings) -> None:
         sockets = bind(settings.listen)
     app = create_app(settings)
     app.extensions["zego-retention"].notifier.start()
+    app.extensions["zego-retention"].writer.start()  # what waits in the spool does not wait for the next callback
     try:
         serve(create_front(app), settings.listen, sockets)
     finally:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from service.callbacks.spool import Spool
+from service.callbacks.store import NewCallback
 from service.database import Database
 from service.health.checks import Status
 from service.health.doctor import judge_room, list_to_notify
@@ -48,8 +50,8 @@ def test_where_all_is_well_every_line_is_ok(scene: Scene) -> None:
     assert scene.troubles() == []
     names = [check.name for check in scene.examine()]
     assert names == [
-        *("settings", "callback URL", "database", "migrations", "rules", "callbacks", "worker", "trust", "orders"),
-        *("calls", "files", "listings", "notifications", f"app {APP}", "clock"),
+        *("settings", "callback URL", "database", "migrations", "spool", "rules", "callbacks", "worker", "trust"),
+        *("orders", "calls", "files", "listings", "notifications", f"app {APP}", "clock"),
     ]
 
 
@@ -505,6 +507,32 @@ def examine_with_room(scene: Scene, limit: int) -> str:
     url = scene.database.url.render_as_string()
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"URL": url}, capture_output=True, check=True)
     return done.stdout.decode()
+
+
+def test_what_waits_in_the_spool_and_what_is_wrong_with_it_is_said(sqlite_scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "callbacks"
+    sqlite_scene.variables = {"SPOOL_DIR": str(folder)}
+    spool = Spool(sqlite_scene.database, folder, 10_000)
+    assert sqlite_scene.troubles() == []
+    spool.append([NewCallback("a" * 40, APP, "content", b"{}", "application/json", "record", NOW)], "a test")
+    waiting = sqlite_scene.trouble()
+    assert (waiting.name, waiting.status) == ("spool", Status.ATTENTION)
+    assert f"1 callback not stored yet in the spool {folder}; no sweep starts" in waiting.text
+    spool.store()
+    assert sqlite_scene.troubles() == []
+    (folder / "zego-retention.db-1-ab.rejected").touch()
+    (folder / "elsewhere-1-ab.journal").touch()
+    assert [(each.name, each.status) for each in sqlite_scene.troubles()] == [
+        ("spool", Status.NOTE),
+        ("spool", Status.ATTENTION),
+    ]
+    (tmp_path / "file").touch()
+    sqlite_scene.variables = {"SPOOL_DIR": str(tmp_path / "file" / "spool")}
+    unusable = sqlite_scene.trouble()
+    assert unusable.status is Status.WARNING
+    assert "lost after 62 s" in unusable.text
+    sqlite_scene.variables = {"SPOOL_DIR": "off"}
+    assert sqlite_scene.troubles() == []
 
 
 def test_one_check_that_breaks_hides_none_of_the_others(scene: Scene) -> None:

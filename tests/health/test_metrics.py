@@ -8,13 +8,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from service.callbacks.spool import Spool
+from service.callbacks.store import NewCallback
+from service.database import Database
 from service.health.metrics import metric_names
 from service.leader.store import set_progress
 from service.model import FileState, Vendor, Verdict
 from tests.health.scene import APP, NOW, Page, Scene
 
 if TYPE_CHECKING:
-    from service.database import Database
+    from pathlib import Path
 
 HOUR = timedelta(hours=1)
 
@@ -146,6 +149,21 @@ def test_a_database_that_fails_does_not_break_the_scrape(scene: Scene, page: Pag
         tx.execute(text("ALTER TABLE elsewhere RENAME TO app_states"))
     page.time = 1.1
     assert page.figures()["database_up"] == 1
+
+
+def test_the_depth_of_the_spool_is_shown_without_a_database_too(sqlite_url: str, tmp_path: Path) -> None:
+    database = Database(sqlite_url)
+    page = Page(Scene(database, variables={"SPOOL_DIR": str(tmp_path / "callbacks")}))
+    assert page.figures()["spool_callbacks"] == 0
+    spool = Spool(database, tmp_path / "callbacks", 10_000)
+    new = NewCallback("a" * 40, APP, "content", b"{}", "application/json", "record", NOW)
+    spool.append([new, new._replace(signature="b" * 40)], "a test")
+    (tmp_path / "zego-retention.db").rename(tmp_path / "away")
+    page.time = 11.0
+    figures = page.figures()
+    assert (figures["database_up"], figures["spool_callbacks"]) == (0, 2)
+    spool.close()
+    database.dispose()
 
 
 def test_scrapes_ask_the_database_at_most_every_ten_seconds(scene: Scene, page: Page) -> None:

@@ -84,6 +84,18 @@ def test_while_a_proof_hangs_nobody_waits_for_more_than_a_second() -> None:
         assert time.monotonic() < deadline
 
 
+def test_with_a_spool_it_is_ready_whatever_the_database_does() -> None:
+    proof, clock, spooled = Proof(), Clock(), [True, True, False, False]
+    proof.error = DatabaseUnavailable("away")
+    readiness = Readiness(proof, clock, lambda: spooled.pop(0))
+    assert readiness.find_fault() is None
+    clock.time, proof.error = 2.0, None
+    proof.may_end.clear()
+    assert readiness.find_fault() is None, "the database does not answer"
+    assert readiness.find_fault() is not None, "the spool is full by now"
+    proof.may_end.set()
+
+
 def test_a_database_that_somebody_else_holds_is_not_ready_within_a_second(sqlite_url: str) -> None:
     database, other = Database(sqlite_url), Database(sqlite_url)
     readiness = Readiness(lambda: prove_durable(database, NOW))

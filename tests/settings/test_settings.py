@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,10 +19,7 @@ from service.settings import (
     setting_names,
 )
 from service.settings.load import WorkerSettings
-from service.settings.values import default_database_url
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from service.settings.values import default_database_url, default_spool_dir
 
 ONE_APP = {"APP_ID": "1234567890", "SERVER_SECRET": "server-hush", "CALLBACK_SECRET": "callback-hush"}
 
@@ -66,8 +63,8 @@ def test_every_documented_name_is_listed() -> None:
         "ADMIN_TOKEN ALLOW_PLAIN_HTTP API_CA_FILE API_PROXY API_URL APP_ID BREAKER_FILES BREAKER_SHARE"
         " CALLBACK_ALLOW CALLBACK_FRESHNESS CALLBACK_SECRET CALLBACK_TOKEN CLAIM_LEASE CONFIRM COOLING_OFF"
         " DATABASE_CONNECTIONS DATABASE_URL GIVE_UP_AFTER HISTORY_KEEP INBOX_KEEP KEEP LISTEN LOG_FORMAT"
-        " LOG_LEVEL NOTIFY PING_URL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET SWEEP_CRON"
-        " SWEEP_EVERY TIMEZONE TRUSTED_PROXIES"
+        " LOG_LEVEL NOTIFY PING_URL PUBLIC_URL RECONCILE_EVERY RETRY_FIRST RETRY_LAST SERVER_SECRET SPOOL_DIR"
+        " SPOOL_MAX SWEEP_CRON SWEEP_EVERY TIMEZONE TRUSTED_PROXIES"
     )
     assert setting_names() == tuple(documented.split())
 
@@ -533,6 +530,33 @@ def test_the_default_database_is_one_file_for_each_user(environ: dict[str, str],
 def test_a_user_without_a_home_has_to_say_where_the_database_is() -> None:
     with pytest.raises(SettingsError, match="no home folder"):
         default_database_url({"HOME": "nowhere"}, is_root=False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "database_url", "is_root", "folder"),
+    [
+        ({"HOME": "/home/ann"}, "sqlite:////data/zego.db", False, "/data/spool"),
+        ({"HOME": "/home/ann"}, "postgresql://host/name", False, "/home/ann/.local/state/zego-retention/spool"),
+        ({"XDG_STATE_HOME": "/state"}, "postgresql://host/name", False, "/state/zego-retention/spool"),
+        ({"XDG_STATE_HOME": "/state"}, "postgresql://host/name", True, "/var/lib/zego-retention/spool"),
+        ({"HOME": "nowhere"}, "postgresql://host/name", False, "off"),
+    ],
+)
+def test_the_default_spool_is_beside_sqlite_or_where_the_state_of_programs_is(
+    environ: dict[str, str], database_url: str, is_root: bool, folder: str
+) -> None:
+    assert default_spool_dir(environ, database_url, is_root=is_root) == folder
+
+
+def test_where_the_spool_is_and_how_large_it_may_be() -> None:
+    spool = load(DATABASE_URL="sqlite:////data/zego.db")
+    assert (spool.spool_dir, spool.spool_max) == (Path("/data/spool"), 10**9)
+    spool = load(SPOOL_DIR="/elsewhere", SPOOL_MAX="20MB")
+    assert (spool.spool_dir, spool.spool_max) == (Path("/elsewhere"), 20_000_000)
+    assert load(SPOOL_DIR="off").spool_dir is None
+    assert "ZEGO_RETENTION_SPOOL_DIR" in refuse(SPOOL_DIR="here")
+    assert "1GB" in refuse(SPOOL_MAX="0B")
+    assert "ZEGO_RETENTION_SPOOL_MAX" in refuse(SPOOL_MAX="plenty")
 
 
 def test_the_database_is_the_same_from_whichever_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

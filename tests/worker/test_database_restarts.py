@@ -50,7 +50,12 @@ def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_p
 
     door.open()
     variables = environment(
-        door.url, "http://127.0.0.1:9/", KEEP="30d", LISTEN=f"127.0.0.1:{free_port}", LOG_FORMAT="json"
+        door.url,
+        "http://127.0.0.1:9/",
+        KEEP="30d",
+        LISTEN=f"127.0.0.1:{free_port}",
+        LOG_FORMAT="json",
+        SPOOL_DIR=str(tmp_path / "spool"),
     )
     with running("serve", variables, tmp_path) as serve:
         serve.wait_for("serve_running")
@@ -59,13 +64,13 @@ def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_p
         wait_until(lambda: files() == {"file-1"})
         before = token()
         door.close()
-        assert [send(free_port, number) for number in (2, 3)] == [503, 503]
-        assert ask(free_port, "GET", "/readyz")[0] == 503
+        assert [send(free_port, number) for number in (2, 3)] == [200, 200]
+        assert ask(free_port, "GET", "/readyz")[0] == 200
         assert ask(free_port, "GET", "/healthz")[0] == 200
         wait_until(lambda: "database_unavailable" in serve.log())
         door.open()
         wait_until(lambda: send(free_port, 4) == 200)
-        wait_until(lambda: files() == {"file-1", "file-4"})
+        wait_until(lambda: files() == {"file-1", "file-2", "file-3", "file-4"})
         serve.wait_for("database_back")
         assert token() == before, "it leads on"
         assert serve.end() == 0
@@ -73,6 +78,7 @@ def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_p
     database.dispose()
     lines = [json.loads(line) for line in serve.log().splitlines() if line.startswith("{")]
     troubles = Counter(line["event"] for line in lines if line["level"] in ("warning", "error"))
-    assert troubles == {"database_unavailable": 1, "callbacks_not_stored": 1, "not_ready": 1}
+    assert troubles == {"database_unavailable": 1, "spool_used": 1}
+    assert [line["callbacks"] for line in lines if line["event"] == "spool_emptied"] in ([2], [3])
     assert [line["event"] for line in lines].count("database_back") == 1
     assert "Traceback" not in serve.log()
