@@ -123,7 +123,7 @@ class Service:
             leader=leader,
             reader=reader,
             apps=self.clients,
-            gate=Gate(database, leader, self.clients, now, steady),
+            gate=Gate(database, leader, self.clients, now, steady, lambda: spool.describe_waiting() is not None),
             limits=Limits(settings.breaker_files, settings.breaker_share),
             retry_policy=self.retry_policy,
             confirm_all=settings.confirm == "all",

@@ -22,6 +22,7 @@ from service.zego.client import ZegoClient
 from service.zego.messages import Answer, Query
 
 _LOOK_AGAIN_S: Final = 60.0
+_SPOOLED: Final = "callbacks wait in the spool, and are stored first; `zego-retention doctor` says how many"
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,9 @@ class Gate:
     apps: Mapping[str, ZegoClient]
     now: Callable[[], datetime]
     steady: Callable[[], float]
+    has_spooled: Callable[[], bool] = lambda: False
+    """Whether callbacks wait in the spool: one of them may contradict what is known of a file."""
+
     refusals: dict[str, str] = field(default_factory=dict)
     """Why nothing was deleted when that was asked last, by cause."""
 
@@ -58,6 +62,8 @@ class Gate:
         if not (found := _judge_schema(self.database)):
             with self.database.read() as tx:
                 found = _judge_content(tx, self.now())
+        if self.has_spooled():
+            found.append(Refusal(Cause.SPOOL, _SPOOLED))
         self.refuse([*found, *filter(None, map(self._judge_zego, self.apps))])
         return list(self.refusals.values())
 

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     JUMP = "clock_jumped"
     RULES = "rules_unreadable"
     SCHEMA = "schema_not_at_head"
+    SPOOL = "callbacks_in_spool"
 
 
 class Refusal(NamedTuple):
