@@ -82,9 +82,7 @@ def test_while_sqlite_is_held_callbacks_are_answered_and_the_leader_stores_those
     with running("web", variables, tmp_path) as web:
         wait_until(lambda: answers(free_port))
         with database.write():
-            began = time.monotonic()
             assert [send(free_port, number) for number in range(4)] == [200] * 4
-            assert time.monotonic() - began < 9, "ZEGO does not wait longer, nor is the lock"
             assert ask(free_port, "GET", "/readyz")[0] == 200
             assert depth(free_port) == 4
             web.end(signal.SIGKILL)
