@@ -12,7 +12,8 @@ from service.audit import store as audit
 from service.callbacks import store as callbacks
 from service.database import Database, DatabaseUnavailable
 from service.database.columns import UtcDateTime, metadata
-from service.database.migrate import VERSION_TABLE, pending_migrations
+from service.database.engine import VERSION_TABLE
+from service.database.migrate import pending_migrations
 from service.files import store as files
 from service.health import store as health
 from service.holds import store as holds

@@ -7,24 +7,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 
 from service.audit import store
 from service.audit.order import RUN_REQUESTS, Order, OrderKind, Step
+from service.callbacks import store as callbacks_store
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.actions_store import let_unconfirmed_wait
 from service.filters import AuditFilter
 from service.leader.leader import Leader, LeadLost
 from service.leader.store import find_leader, note_applied, set_progress
 from service.listing.store import interrupt_running
-from service.model import NoSuchThing
+from service.model import NoSuchThing, NotPossible
 from service.sweep.backoff import RetryPolicy
 from service.sweep.record import close_open_attempts
+from service.units import count_of
 
 Handler: TypeAlias = Callable[[Transaction, Order, int, dict[str, Any]], Step]
 """Applies one kind of order, one transaction at a time; `service.audit.order.Step` says how it continues."""
+
+T = TypeVar("T")
 
 RETRY_FAILED_S: Final = 60.0
 """An order that could not be applied is tried again this often."""
@@ -200,11 +204,61 @@ def wait_for_order(
     help_on: Callable[[], None] = lambda: None,
 ) -> Order:
     """An order once it is applied, or could not be, or `timeout_s` are over; `help_on` is called before each pause."""
+
+    def look() -> tuple[Order, bool]:
+        order = read_order(database, number)
+        return order, order.applied_at is not None or order.failure is not None
+
+    return _wait_for(look, timeout_s, sleep, clock, help_on)
+
+
+def require_understood(
+    database: Database,
+    app_id: str | None,
+    timeout_s: float,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    help_on: Callable[[], None] = lambda: None,
+) -> None:
+    """Return once the callbacks of an app that are there now are understood; NotPossible where that takes too long."""
+    with database.read() as tx:
+        up_to = callbacks_store.find_highest_id(tx)
+
+    def look() -> tuple[int, bool]:
+        pending = count_waiting(database, app_id, up_to)
+        return pending, not pending
+
+    if pending := _wait_for(look, timeout_s, sleep, time.monotonic, help_on):
+        raise NotPossible(f"nothing was done: {describe_waiting(pending)}; try again in a moment")
+
+
+def count_waiting(database: Database, app_id: str | None = None, up_to: int | None = None) -> int:
+    """How many callbacks (of an app, up to a number) are not understood yet."""
+    with database.read() as tx:
+        return callbacks_store.count_pending(tx, up_to, app_id)
+
+
+def describe_waiting(callbacks: int) -> str:
+    """How many callbacks are not understood yet, who does it, and what follows from it."""
+    are, files = ("is", "its file is") if callbacks == 1 else ("are", "their files are")
+    return (
+        f"{count_of(callbacks, 'callback')} {are} not understood yet (a running worker does that), so {files} not known"
+    )
+
+
+def _wait_for(
+    look: Callable[[], tuple[T, bool]],
+    timeout_s: float,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+    help_on: Callable[[], None],
+) -> T:
+    """What a look finds once it says that this is all, or `timeout_s` are over; `help_on` comes before each pause."""
     deadline, pause = clock() + timeout_s, _FIRST_PAUSE_S
     while True:
-        order = read_order(database, number)
-        if order.applied_at is not None or order.failure is not None or clock() >= deadline:
-            return order
+        found, is_over = look()
+        if is_over or clock() >= deadline:
+            return found
         help_on()
         sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)
@@ -223,15 +277,16 @@ def applied_by_somebody(
 
     `take_over` then catches up, and nothing else: no run starts and ZEGO is not called.
     """
+    return wait_for_order(database, number, timeout_s, sleep, help_on=lambda: lead_once(leader, take_over))
 
-    def lead() -> None:
-        if not leader.try_to_lead():
-            return
-        try:
-            take_over()
-        except LeadLost:
-            pass  # somebody else leads now, and applies the order
-        finally:
-            leader.release()
 
-    return wait_for_order(database, number, timeout_s, sleep, help_on=lead)
+def lead_once(leader: Leader, take_over: Callable[[], None]) -> None:
+    """Where nobody leads, do it for as long as `take_over` takes."""
+    if not leader.try_to_lead():
+        return
+    try:
+        take_over()
+    except LeadLost:
+        pass  # somebody else leads now, and does it
+    finally:
+        leader.release()

@@ -20,13 +20,18 @@ _MAX_QUOTED: Final = 40
 _OTHER_NAMES: Final = {"Ws": "wangsu"}
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read `<integer><unit>` with the units s, m, h, d and w; a ValueError shows a right one."""
-    seconds = _read_amount(text, _SECONDS, "duration", "30d")
+def parse_duration(text: str, example: str = "30d") -> timedelta:
+    """Read `<integer><unit>` with the units s, m, h, d and w; a ValueError shows what is meant, or `example`."""
+    if meant := re.fullmatch("(-?)([1-9][0-9]{0,3})([smhdwyDHMSWY])", text):
+        amount, unit = int(meant[2]), meant[3].lower()
+        example = f"{365 * amount}d" if unit == "y" else f"{amount}{unit}"
+        if meant[1]:
+            raise ValueError(f"{quote(text)} is negative: a duration must be positive, for example {example}")
+    seconds = _read_amount(text, _SECONDS, "duration", example)
     if seconds == 0:
-        raise ValueError(f"{quote(text)} is zero: a duration must be positive, for example 30d")
+        raise ValueError(f"{quote(text)} is zero: a duration must be positive, for example {example}")
     if seconds > MAX_DURATION.total_seconds():
-        raise ValueError(f"{quote(text)} is more than 100 years: write a shorter duration, for example 30d")
+        raise ValueError(f"{quote(text)} is more than 100 years: write a shorter duration, for example {example}")
     return timedelta(seconds=seconds)
 
 

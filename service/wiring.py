@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -21,10 +22,11 @@ from service.callbacks.spool import Spool
 from service.callbacks.understanding import Understanding
 from service.callbacks.writer import Writer
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
-from service.database.migrate import pending_migrations, upgrade_database
+from service.database.migrate import is_blank, pending_migrations, upgrade_database
 from service.files.actions import apply_confirm, apply_erase, apply_retry
 from service.files.policy import DecidingLoop, PolicyReader
 from service.health.doctor import list_to_notify
+from service.health.remedies import IF_EMPTY
 from service.holds.holds import apply_hold, flag_ended_holds
 from service.leader.leader import Leader, LeadLost, read_boot_clock
 from service.leader.store import COMMAND, find_leader
@@ -43,6 +45,8 @@ from service.units import count_of
 from service.zego.client import ZegoClient
 
 Clock = Callable[[], datetime]
+
+IF_NEW: Final = "it is new and empty; if you expected data there, stop and correct ZEGO_RETENTION_DATABASE_URL"
 
 log = structlog.get_logger(__name__)
 
@@ -161,15 +165,19 @@ class Service:
         MigrationsPending that a PostgreSQL database has to be migrated first: other processes may be using it.
         """
         database, path = self.database, self.database.path
-        if path is not None and not (path.exists() and path.stat().st_size):
-            if not creates_database:
-                raise DatabaseUnavailable(
-                    f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
-                    " or make a new one with `zego-retention migrate` (or `serve`)"
-                )
+        is_there = path is None or path.exists()
+        if creates_database:
             database.create_file()
-            log.warning("database_created", path=str(path))
+        elif not is_there:
+            raise DatabaseUnavailable(
+                f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
+                " or make a new one with `zego-retention migrate` (or `serve`)"
+            )
         if pending := pending_migrations(database):
+            if path is not None and is_blank(pending):
+                if not creates_database:
+                    raise DatabaseUnavailable(f"the database {path} is empty: {IF_EMPTY}")
+                log.warning("database_created", path=str(path), hint=IF_NEW)
             if not database.is_sqlite:
                 steps = count_of(len(pending), "migration")
                 text = f"database {database.name}: {steps} pending; run `zego-retention migrate` first"

@@ -181,6 +181,14 @@ def list_pending(tx: Transaction, limit: int, up_to: int) -> list[StoredCallback
     return [StoredCallback(*row) for row in tx.execute(query)]
 
 
+def count_pending(tx: Transaction, up_to: int | None = None, app_id: str | None = None) -> int:
+    """How many callbacks (up to a number, of an app) are not understood yet."""
+    query = select(func.count()).select_from(callbacks).where(IS_PENDING)
+    query = query if up_to is None else query.where(callbacks.c.id <= up_to)
+    query = query if app_id is None else query.where(callbacks.c.app_id == app_id)
+    return tx.execute(query).scalar_one()
+
+
 def list_same_signatures(tx: Transaction, named: Sequence[StoredCallback]) -> list[StoredCallback]:
     """The authentic callbacks, of any app, that share a signature of `named` with another one, in order of id.
 

@@ -31,6 +31,14 @@ _RULED: Final = ("stream_id", "event", "duration_s", "size_bytes")
 """What a rule may look at: callbacks that differ in one of these contradict each other. (Of ends, the later wins.)"""
 _ROUNDING: Final = 0.01
 _END_ROUNDING_S: Final = 1.0  # ends are whole seconds, durations are not
+_CALLED: Final = {
+    "stream_id": "stream",
+    "began_at": "begin",
+    "ended_at": "end",
+    "duration_s": "duration",
+    "size_bytes": "size",
+    "replay_url": "URL",
+}
 _COMPARED: Final = ("stream_id", "event", "began_at", "ended_at", "duration_s", "size_bytes", "replay_url")
 _SUSPICIONS: Final = {Verdict.STALE: Suspicion.STALE, Verdict.CONFLICT: Suspicion.CONFLICT}
 
@@ -91,7 +99,24 @@ class _Contradiction(NamedTuple):
         other = self.other if callback.id == self.one.callback.id else self.one
         if not self.fact:
             return f"callback {other.callback.id}, whose bytes were dropped, is in conflict about the same file"
-        return f"callback {other.callback.id} contradicts this one: {self.fact} {getattr(other.said, self.fact)}"
+        return f"callback {other.callback.id} contradicts this one: {_describe_fact(other.said, self.fact)}"
+
+
+def _name_fact(name: str) -> str:
+    """What people call a fact."""
+    return _CALLED.get(name, name)
+
+
+def _describe_fact(said: Announcement | None, name: str) -> str:
+    """A fact with its value, in words."""
+    value = getattr(said, name)
+    if isinstance(value, datetime):
+        value = describe_moment(value)
+    elif name == "duration_s":
+        value = f"{value:g} s"
+    elif name == "size_bytes":
+        value = f"{value:,} bytes"
+    return f"{_name_fact(name)} {value}"
 
 
 def identify(file: Announcement | MediaFile) -> Identity:
@@ -275,9 +300,9 @@ def _announce(
     if known.state not in END_STATES:
         changed = [name for name in (*_COMPARED, "suspicion") if getattr(known, name) != getattr(merged, name)]
         others = [name for name in _COMPARED if getattr(said, name) not in (None, getattr(merged, name))]
-        text = "announced a known file" + (f": changed {', '.join(changed)}" if changed else "")
+        text = "announced a known file" + (f": changed {', '.join(map(_name_fact, changed))}" if changed else "")
         if others:
-            text += f"; ignored: {', '.join(f'{name} {getattr(said, name)}' for name in others)}"
+            text += f"; ignored: {', '.join(_describe_fact(said, name) for name in others)}"
     return _change(known, merged), text
 
 

@@ -21,12 +21,13 @@ def main(
 ) -> int:
     """Carry out one command and return its exit code; what goes wrong is said in one line on standard error."""
     before, sys.unraisablehook = sys.unraisablehook, _leave_if_interrupted
-    _open_missing_streams()
+    missing = _open_missing_streams()
     try:
         from service.cli.commands import cli
         from service.cli.frame import Invocation, run_command, utc_now
 
-        return run_command(cli, sys.argv[1:] if arguments is None else arguments, Invocation(environ, now or utc_now))
+        invocation = Invocation(environ, now or utc_now, has_output="stdout" not in missing)
+        return run_command(cli, sys.argv[1:] if arguments is None else arguments, invocation)
     except KeyboardInterrupt:  # also while modules are still being loaded
         try:
             sys.stdout.flush()  # what was shown before comes before
@@ -38,12 +39,15 @@ def main(
         sys.unraisablehook = before
 
 
-def _open_missing_streams() -> None:
+def _open_missing_streams() -> list[str]:
     """Where a shell closed one (`>&-`), the next file to be opened would take its place: a database, for one."""
+    missing = []
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
+            missing.append(name)
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    return missing
 
 
 def _leave_if_interrupted(lost: sys.UnraisableHookArgs) -> None:

@@ -198,7 +198,12 @@ callbacks.add(
 cli.add_command(runs := Group("runs", help="Show what sweeps have done."))
 runs.add_list("runs:RUNS", "List runs, the newest first.")
 runs.add(
-    "sweep:show_run", "Show one run with its plans, its calls, and what came of each file.", _ID, LIMIT, WIDE, JSON
+    "sweep:show_run",
+    "Show one run with what its plans cover, its calls, and what came of each file.",
+    _ID,
+    LIMIT,
+    WIDE,
+    JSON,
 )
 
 cli.add_command(listings := Group("listings", help="Show what was found in the vendors' listings."))
@@ -241,6 +246,7 @@ tokens.add(
         help="When it expires: a time, or a duration from now, for example 90d (default: never).",
     ),
     *(BY, JSON),
+    shows=True,  # its text is shown only once
 )
 tokens.add("records:revoke_token", "Revoke a token: it stops working at once.", _ID, BY)
 

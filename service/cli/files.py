@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from service.cli.frame import CommandFailed, ExitCode, Invocation
-from service.cli.orders import describe_left_out, report_order
+from service.cli.orders import describe_left_out, have_understood, report_order, understand_what_waits
 from service.cli.show import (
     absolute,
     ask_number,
@@ -25,6 +25,7 @@ from service.files import actions
 from service.filters import FileFilter
 from service.holds import holds
 from service.model import END_STATES, FileState
+from service.orders import describe_waiting
 from service.units import count_of
 from service.views.files import FILES, FileDetail, explain_file
 from service.wiring import Service
@@ -49,6 +50,9 @@ def explain(invocation: Invocation, *, number: int) -> None:
     if applied is not None:
         at = absolute(applied.applied_at, now)
         decided_by = f"revision {applied.number}, applied {at} by {applied.applied_by}"
+    elif found.erasure is not None:
+        at = absolute(found.erasure.requested_at, now)
+        decided_by = f"erasure {found.erasure.id}, requested {at} by {found.erasure.requested_by}"
     show(f"File {file.id}: {file.vendor} {safe(file.file_id)} of app {file.app_id}")
     show(f"Stream: {safe(file.stream_id or 'not known')}", "")
     show_facts(found, now, skip=("file", "lines", "holds", "erasure", "applied"), decided_by=decided_by)
@@ -83,6 +87,7 @@ def delete(invocation: Invocation, *, count: int | None, **target: Any) -> ExitC
     service = invocation.service
     if not target["files"]:
         target["app_id"] = _choose_app(service, target["app_id"])
+        have_understood(service, target["app_id"])
     request, apps = actions.ErasureRequest(**target), service.app_ids
     if count is None:
         count = _ask(actions.preview_erasure(service.database, request, known_apps=apps))
@@ -94,13 +99,17 @@ def delete(invocation: Invocation, *, count: int | None, **target: Any) -> ExitC
 def add_hold(invocation: Invocation, **target: Any) -> ExitCode:
     if (target["file"] is None) == (target["stream_pattern"] is None):
         raise click.UsageError("give either --file or --stream")
-    service, now = invocation.service, invocation.now()
+    service, now, waiting = invocation.service, invocation.now(), 0
     if target["file"] is None:
         target["app_id"] = _choose_app(service, target["app_id"])
+        waiting = understand_what_waits(service, target["app_id"])
     hold, order = holds.place_hold(service.database, invocation.actor, now=now, known_apps=service.app_ids, **target)
     if not invocation.as_json:
         show(f"Hold {hold} is in force.")
-    return report_order(invocation, order)
+    code = report_order(invocation, order)
+    if waiting:
+        note(f"{describe_waiting(waiting)}; a file that matches is held from its first moment on")
+    return code
 
 
 def release_hold(invocation: Invocation, *, number: int) -> ExitCode:
@@ -118,7 +127,7 @@ def _ask(preview: actions.ErasurePreview) -> int:
     if not preview.files:
         raise CommandFailed(f"nothing was done: {actions.describe_nothing(preview)}")
     files = count_of(preview.files, "file")
-    text = f"{files} would be deleted: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."
+    text = f"The erasure would take {files}: {describe_counts(preview.by_state)}; {describe_counts(preview.by_vendor)}."
     text += describe_left_out(asdict(preview))
     if preview.ended:
         text += f"\nAlready deleted or gone: {count_of(preview.ended, 'file')} of those named."

@@ -41,9 +41,10 @@ class CommandFailed(Exception):  # noqa: N818  (an answer to a person, not a def
 class Invocation:
     """What a command works with: the environment, the clock, the options that many commands share, the service."""
 
-    def __init__(self, environ: Mapping[str, str], now: Callable[[], datetime]) -> None:
+    def __init__(self, environ: Mapping[str, str], now: Callable[[], datetime], *, has_output: bool = True) -> None:
         self.environ = environ
         self.now = now
+        self.has_output = has_output
         self.as_json = False
         self.is_wide = False
         self.limit: int | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 import click
 
+from service.cli.frame import CommandFailed
 from service.units import describe_choice, parse_moment
 
 LISTED: Final = 50
@@ -91,11 +92,17 @@ class Group(click.Group):
         """Their names."""
         return list(self.commands)
 
-    def add(self, does: str, about: str, *params: click.Parameter, name: str = "", **given: Any) -> None:
-        """Add a command called like the first word of the function that carries it out (`files:add_hold`: `add`)."""
+    def add(
+        self, does: str, about: str, *params: click.Parameter, name: str = "", shows: bool | None = None, **given: Any
+    ) -> None:
+        """Add a command called like the first word of the function that carries it out (`files:add_hold`: `add`).
+
+        One that only `shows` something fails where nobody can see it. That is what changes nothing, so needs no --by.
+        """
+        shows = BY not in params and not does.startswith("processes:") if shows is None else shows
         made = click.Command(
             name or does.partition(":")[2].partition("_")[0],
-            callback=partial(_carry_out, does, **given),
+            callback=partial(_carry_out, does, shows, **given),
             params=list(params),
             help=about,
             short_help=about.splitlines()[0],
@@ -118,8 +125,11 @@ def load(path: str) -> Any:
     return getattr(importlib.import_module(f"service.{module}"), name)
 
 
-def _carry_out(does: str, **given: Any) -> Any:
-    return load(f"cli.{does}")(click.get_current_context().obj, **given)
+def _carry_out(does: str, shows: bool, /, **given: Any) -> Any:  # noqa: FBT001  (bound above)
+    invocation = click.get_current_context().obj
+    if shows and not invocation.has_output:
+        raise CommandFailed("standard output is closed, so nothing can be shown: nothing was done")
+    return load(f"cli.{does}")(invocation, **given)
 
 
 _READ: Final[dict[type, Callable[[str], Any]]] = {int: number, datetime: moment, str: str}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -19,12 +20,21 @@ from service.cli.frame import ExitCode, Invocation
 from service.cli.show import note, safe, show, shown_as_json
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader
-from service.orders import applied_by_somebody, read_order
+from service.orders import (
+    applied_by_somebody,
+    count_waiting,
+    lead_once,
+    read_order,
+    require_understood,
+)
 from service.units import count_of
 from service.wiring import Service
 
 MAX_WAIT_S: Final = 5.0
 """How long a command waits for the leader to apply its order."""
+
+UNDERSTOOD_WITHIN_S: Final = 2.0
+"""How long a command that counts files waits until the callbacks that are there are understood."""
 
 HOW_TO_STOP: Final = (
     "\nUntil that sweep, `zego-retention holds add` with --file ID or --stream still keeps files: a hold wins over an"
@@ -40,13 +50,27 @@ _NOTE_AFTER_S: Final = 2.0
 Work = Callable[[Order, threading.Event], dict[str, Any] | None]
 
 
+def have_understood(service: Service, app_id: str | None) -> None:
+    """Return once every callback that an app has now is understood, by this process where nobody leads; or refuse."""
+    waiting = (service.database, app_id, UNDERSTOOD_WITHIN_S, service.sleep)
+    require_understood(*waiting, help_on=partial(_lead_once, service))
+
+
+def understand_what_waits(service: Service, app_id: str | None) -> int:
+    """Where nobody leads, understand the callbacks of an app that wait; returns how many still do."""
+    if count_waiting(service.database, app_id):
+        _lead_once(service)
+    return count_waiting(service.database, app_id)
+
+
+def _lead_once(service: Service) -> None:
+    lead_once(service.leader, partial(service.take_over, makes_calls=False))
+
+
 def report_order(invocation: Invocation, number: int) -> ExitCode:
     """Have an order applied, and print what came of it; where that takes too long, exit 3 with its number."""
     service = invocation.service
-
-    def take_over() -> None:
-        service.take_over(makes_calls=False)
-
+    take_over = partial(service.take_over, makes_calls=False)
     order = applied_by_somebody(service.database, service.leader, number, MAX_WAIT_S, take_over, sleep=service.sleep)
     is_applied = order.state is OrderState.APPLIED
     if not shown_as_json(invocation, order):
@@ -69,10 +93,13 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
             text = f"It holds {held} now.{_describe_open_calls(**result['open_calls'])}"
             if not result["files"]:
                 text += "\nNo file that is present matches; later ones, and any that a listing shows again, are held."
+            elif result["files"] == unknown:
+                text += "\nNo known stream matches the pattern. Case counts: `trial-*` does not match `Trial-1`."
         case OrderKind.RELEASE:
             text = f"Hold {result['hold']} is released: {held} decided again."
         case OrderKind.ERASE:
-            text = f"Erasure {result['erasure']} takes {files}; the next sweep deletes them."
+            deleted = _count(result["files"] - result["held"] - result["unconfirmed"])
+            text = f"Erasure {result['erasure']} takes {files}; the next sweep deletes {deleted}."
             text += describe_left_out(result) + HOW_TO_STOP
         case OrderKind.RETRY:
             text = f"The next sweep retries {_count(result['retried'])}."
@@ -95,7 +122,8 @@ def describe_left_out(counts: Mapping[str, Any]) -> str:
     """What an erasure does not delete, or not yet; each on a line of its own."""
     held, unconfirmed = counts["held"], counts["unconfirmed"]
     unknown, already = counts["unknown_stream"], counts.get("already_erased", 0)
-    stay = f"\nOf these, {held:,} held and {unconfirmed:,} unconfirmed files stay until they are released or confirmed."
+    kept = " and ".join(f"{count:,} {why}" for why, count in (("held", held), ("unconfirmed", unconfirmed)) if count)
+    stay = f"\nIt keeps {count_of(held + unconfirmed, 'file')} until released or confirmed: {kept}."
     not_known = (
         f"\nNot deleted: {count_of(unknown, 'file')} whose stream is not known. See `zego-retention files list"
         " --unknown-stream`, and delete by number what is meant."

@@ -149,6 +149,8 @@ def show_preview(invocation: Invocation, *, number: int, files: bool, as_csv: bo
 
 def _describe_match(match: dict[str, Any]) -> str:
     values = {key: value if isinstance(value, list) else [value] for key, value in match.items()}
+    if "adopted" in values:
+        values["adopted"] = [str(match["adopted"]).lower()]  # as it is written
     return ", ".join(f"{key} {' or '.join(map(str, value))}" for key, value in values.items()) or "every file"
 
 

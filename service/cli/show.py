@@ -20,6 +20,8 @@ from rich.text import Text
 
 from service.cli.frame import CommandFailed, Invocation
 from service.cli.options import LISTED, load
+from service.filters import FileFilter
+from service.orders import count_waiting, describe_waiting
 from service.units import count_of, describe_moment
 from service.views.form import Listed, columns_of, to_form, to_json
 from service.views.values import describe_amount, measure_distance, name_field
@@ -44,6 +46,8 @@ _STYLES: Final = {word: style for style, words in _WORDS.items() for word in wor
 
 def list_view(invocation: Invocation, *, view: str, wanted: type | None, **chosen: Any) -> None:
     show_list(invocation, load(f"views.{view}"), wanted(**chosen) if wanted else None)
+    if wanted is FileFilter and (waiting := count_waiting(invocation.service.database)):
+        note(f"{describe_waiting(waiting)}: list again in a moment")
 
 
 def show_one(invocation: Invocation, *, view: str, number: int) -> None:

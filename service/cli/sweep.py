@@ -38,8 +38,8 @@ from service.sweep.store import list_app_states
 from service.units import count_of, format_duration
 from service.views.figures import describe_dry_run
 from service.views.files import FILES
-from service.views.form import to_json
-from service.views.runs import CALLS, LISTINGS, RUN_FILES, RUNS, RunDetail
+from service.views.form import Listed, to_json
+from service.views.runs import CALLS, LISTINGS, PLANNED, RUN_FILES, RUNS, RunDetail
 from service.views.values import describe_span
 from service.wiring import Service
 
@@ -81,8 +81,9 @@ def show_run(invocation: Invocation, *, number: int) -> None:
     database, now, limit = invocation.service.database, invocation.now(), invocation.limit
     run = RUNS.show(database, number)
     if invocation.as_json:
-        calls, attempts = ([*map(to_json, each.iterate(database, number, limit))] for each in (CALLS, RUN_FILES))
-        shown_as_json(invocation, to_json(run) | {"calls_made": calls, "attempts": attempts})
+        parts: dict[str, Listed[int, Any, None]] = {"calls_made": CALLS, "attempts": RUN_FILES, "planned": PLANNED}
+        found = {name: [*map(to_json, each.iterate(database, number, limit))] for name, each in parts.items()}
+        shown_as_json(invocation, to_json(run) | found)
         return
     files = describe_counts({**run.outcomes, "without an answer": run.unanswered})
     purges = run.purges_failed or None
@@ -91,6 +92,9 @@ def show_run(invocation: Invocation, *, number: int) -> None:
         show("", f"Plan for app {plan.app_id}")
         approve = f"zego-retention sweep --approve {run.id}" if plan.state is PlanState.OPEN else None
         show_facts(plan, now, skip=("run", "app_id"), to_approve=approve)
+    if any(plan.state is PlanState.OPEN for plan in run.plans):
+        show("", "What an approval deletes, unless rules or holds keep it by then:", "")
+        show_list(invocation, PLANNED, number)
     for listed in (CALLS, RUN_FILES) if run.calls else ():
         show("")
         show_list(invocation, listed, number)

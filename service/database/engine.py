@@ -38,6 +38,12 @@ OUR_SETTINGS: Final = {
 }
 """What every transaction sets for itself: nothing set once for a session outlives a pooler in transaction mode."""
 
+VERSION_TABLE: Final = "zego_retention_version"
+"""Where the revision is written down: its name shows that a database is ours. No other program has one like it."""
+
+_IS_OURS: Final = f"SELECT 1 FROM sqlite_master WHERE name = '{VERSION_TABLE}'"  # noqa: S608  (our own)
+_KEEP_LOG: Final = "PRAGMA journal_mode = WAL"
+
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED" + "".join(
     f"; SET LOCAL {name} = '{value}'" for name, value in OUR_SETTINGS.items()
 )
@@ -103,6 +109,14 @@ class Database:
             except OSError as error:
                 text = f"cannot create the database {self.path}: {error.strerror}"
                 raise DatabaseUnavailable(text) from None
+
+    def keep_log(self) -> None:
+        """Let an SQLite database keep a write-ahead log, for good. Connecting does so where it is ours already."""
+        if self.is_sqlite:
+            with self._reader.connect() as connection:
+                driver = connection.connection.driver_connection
+                if driver is not None:  # by hand: not within a transaction
+                    driver.execute(_KEEP_LOG)
 
     def write(self) -> AbstractContextManager[Transaction]:
         """One transaction that may write; commits at the end of the block, rolls back on any error."""
@@ -176,8 +190,14 @@ def describe_error(error: SQLAlchemyError) -> str:
         )
     text = str(getattr(error, "orig", None) or error)
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
-    is_lock = isinstance(error, OperationalError) and any(word in line for word in ("locked", "readonly", "disk I/O"))
-    return f"{line} (is another process holding it, or the disk full or read-only?)" if is_lock else line
+    if not isinstance(error, OperationalError) or not any(word in line for word in ("locked", "readonly", "disk I/O")):
+        return line
+    replaced = ""
+    if "disk I/O" in line:
+        replaced = (
+            " Or was the file replaced while a process used it? Then stop that one, and put the file in place again."
+        )
+    return f"{line} (is another process holding it, or the disk full or read-only?{replaced})"
 
 
 def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_timeout_s: float) -> Engine:
@@ -194,9 +214,10 @@ def _create_sqlite_engine(url: URL, begin: Callable[[Connection], object], busy_
     @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         record.info["file"] = _identify_file(path)
+        connection.execute(f"PRAGMA busy_timeout = {round(_MAX_BUSY_S * 1000)}")
+        if connection.execute(_IS_OURS).fetchone():  # it changes the file, which another program's must not be
+            connection.execute(_KEEP_LOG)
         for setting in (
-            f"busy_timeout = {round(_MAX_BUSY_S * 1000)}",
-            "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
             "cache_size = -32000",

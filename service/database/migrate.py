@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.database.engine import Database, DatabaseUnavailable, Transaction, UnfitDatabase, describe_error
-
-VERSION_TABLE: Final = "zego_retention_version"
-"""Where the revision is written down. It and the revisions have names that no other program uses Alembic with."""
+from service.database.engine import (
+    VERSION_TABLE,
+    Database,
+    DatabaseUnavailable,
+    Transaction,
+    UnfitDatabase,
+    describe_error,
+)
 
 _MIGRATION_LOCK: Final = 0x7A65676F  # "zego"; advisory locks of PostgreSQL are numbers
 
@@ -29,8 +34,7 @@ def pending_migrations(database: Database) -> list[str]:
     be reached; UnfitDatabase: it is another program's, a newer release has migrated it already, or it cannot hold every
     text.
     """
-    # The history is a line, and a file's name begins with its revision: a test compares both with Alembic's view.
-    known = sorted(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("zego*.py"))
+    known = _list_revisions()
     if database.path is not None and database.path.is_dir():
         file = f"sqlite:///{database.path / 'zego-retention.db'}"
         raise UnfitDatabase(f"{database.path} is a folder: set ZEGO_RETENTION_DATABASE_URL to a file in it, {file}")
@@ -51,6 +55,16 @@ def pending_migrations(database: Database) -> list[str]:
     return known[known.index(current) + 1 :] if current else known
 
 
+def is_blank(pending: Sequence[str]) -> bool:
+    """Whether these pending migrations are all that there are: the database holds nothing yet, or nothing any more."""
+    return list(pending) == _list_revisions()
+
+
+def _list_revisions() -> list[str]:
+    # The history is a line, and a file's name begins with its revision: a test compares both with Alembic's view.
+    return sorted(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("zego*.py"))
+
+
 def _check_encoding(database: Database, tx: Transaction) -> None:
     encoding = "UTF8" if database.is_sqlite else tx.execute(text("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
@@ -67,6 +81,7 @@ def upgrade_database(database: Database) -> None:
     if not pending_migrations(database):
         return
     try:
+        database.keep_log()
         with database.engine.connect() as connection:
             # Rebuilding a table on SQLite drops the old one, which would cascade; it can be switched off only outside a
             # transaction.

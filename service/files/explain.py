@@ -27,9 +27,9 @@ _NEXT_BY_STATE = {
 class Explanation:
     """Why a file is where it is.
 
-    `decided` is its row as it would be decided now, if it can be. `revision` is the one that it was decided under,
-    `in_force` the number of today's. `lines` is what counts, or counted when it ended; `date` how its date comes about;
-    `wait` what it waits for; `latest` why its rank keeps it.
+    `decided` is its row as it would be decided now, if it can be. `revision` is the one that it was decided under
+    (None: none, or an erasure decides), `in_force` the number of today's. `lines` is what counts, or counted when it
+    ended; `date` how its date comes about; `wait` what it waits for; `latest` why its rank keeps it.
     """
 
     file: MediaFile
@@ -67,7 +67,7 @@ def explain_file(
         return Explanation(
             file,
             decided,
-            find_revision(tx, decided.revision),
+            None if erasure is not None and decided.rule is None else find_revision(tx, decided.revision),
             policy.rules.revision,
             _describe_next(file, decided, holds, latest, now, sweeps=sweeps),
             lines=explain(file, policy.rules, holds, erasure, latest=latest),
@@ -83,14 +83,18 @@ def _explain_end(tx: Transaction, file: MediaFile) -> Explanation:
     """What decided it then; nothing did where it ended without having been asked for."""
     revision, erasure, date = find_revision(tx, file.revision), None, None
     rules = NO_RULES if revision is None else revision.rule_set
+    rule = rules.find_rule(file.rule)
     lines: tuple[Line, ...] = ()
     if file.last_outcome is not None:
         if file.erasure_id is not None and file.rule is None:
             erasure = store.find_erasures(tx, [file.erasure_id])[file.erasure_id]
             lines = (Line("erasure", LineResult.ERASED, describe_erasure(erasure)),)
         else:
-            lines = explain_past(file, rules, file.rule, file.state_reason)
-        date = describe_date(file, rules.find_rule(file.rule), file.due_at)
+            # Why it was to be deleted, not what the vendor answered.
+            reason = rule.reason if rule is not None and file.state is FileState.GONE else file.state_reason
+            lines = explain_past(file, rules, file.rule, reason)
+        date = describe_date(file, rule, file.due_at)
+    revision = revision if erasure is None else None
     in_force, next_step = find_current_number(tx), _NEXT_BY_STATE[file.state]
     return Explanation(file, file, revision, in_force, next_step, lines=lines, date=date, erasure=erasure)
 

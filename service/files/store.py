@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
     bindparam,
     case,
     func,
@@ -326,8 +327,9 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
             *(position(column, part) > 0 for column in (columns.file_id, columns.stream_id, columns.name))
         ),
         "rule": lambda rule: columns.rule == rule,
-        "due_before": lambda moment: columns.due_at < moment,
-        "due_after": lambda moment: columns.due_at > moment,
+        # As it is shown: one that is kept for its rank has no date.
+        "due_before": lambda moment: and_(columns.due_at < moment, columns.state != FileState.KEPT),
+        "due_after": lambda moment: and_(columns.due_at > moment, columns.state != FileState.KEPT),
         "adopted": lambda is_adopted: (columns.event == "") == is_adopted,
         "unknown_stream": lambda is_unknown: (columns.stream_id == "") == is_unknown,
         "moved_by": lambda revision: columns.moved_by == revision,

@@ -12,9 +12,9 @@ from typing import Final
 
 from service.callbacks.spool import Spool
 from service.database import Database, DatabaseUnavailable, Transaction, UnfitDatabase
-from service.database.migrate import pending_migrations
+from service.database.migrate import is_blank, pending_migrations
 from service.health.checks import CHECKS, Check, Status, describe_callback_url
-from service.health.remedies import find_remedy
+from service.health.remedies import IF_EMPTY, find_remedy
 from service.health.store import prove_durable, prove_room
 from service.model import Vendor
 from service.notify.changes import Finding
@@ -116,7 +116,9 @@ def _check_database(database: Database, now: datetime) -> Iterator[Check]:
         creates = "`zego-retention serve`, `web`, `worker` or `migrate` creates it"
         fix = f"{creates}; if it should be there, correct ZEGO_RETENTION_DATABASE_URL"
         yield Check("database", Status.PROBLEM, f"{database.path} does not exist", fix)
-    elif pending := pending_migrations(database):
+    elif is_blank(pending := pending_migrations(database)):
+        yield Check("database", Status.PROBLEM, f"{database.name} is empty", IF_EMPTY)
+    elif pending:
         yield Check("database", Status.OK, f"{database.name}: reachable")
         # An SQLite file is migrated by the next command that opens it.
         status = Status.WARNING if database.is_sqlite else Status.PROBLEM

@@ -11,6 +11,11 @@ from service.database import DatabaseUnavailable
 _ELSEWHERE: Final = "or set ZEGO_RETENTION_DATABASE_URL to another place"
 _AS_THE_SERVICE: Final = "run it as the user of the service"
 _WHO_CAN_WRITE: Final = f"{_AS_THE_SERVICE}, who can write the file and its folder"
+IF_EMPTY: Final = (
+    "if it should hold data, stop every process and put a backup in its place; if it is to be new, run"
+    " `zego-retention migrate`"
+)
+
 _BY_WORDS: Final = {  # of SQLite
     "cannot create the database's folder": f"make its parent writable for this user, {_ELSEWHERE}",
     "unable to open database file": f"{_WHO_CAN_WRITE}, {_ELSEWHERE}",

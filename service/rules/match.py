@@ -159,6 +159,8 @@ class Key:
         fact, wanted = self.find_fact(file), getattr(match, self.name)
         if fact is None:
             return f"its {self.fact} is not known"
+        if self.kind is _FLAG:
+            return f"it is{' ' if fact else ' not '}{self.fact}, and this rule has {self.name} = {str(wanted).lower()}"
         values = " or ".join(map(self.show, wanted if self.kind.is_list else (wanted,)))
         return f"its {self.fact} {self.show(fact)} {self.kind.differs} {values}"
 
@@ -227,8 +229,7 @@ KEYS: Final = {
         Key("vendor", "vendor", lambda file: file.vendor, _VALUE, lambda text: _read_choice(text, *Vendor)),
         Key("event", "event", lambda file: file.event or None, _VALUE, lambda t: _read_choice(t, "record", "compose")),
         Key(
-            *("adopted", "origin", lambda file: file.is_adopted, _FLAG, None, bool),
-            show=lambda is_adopted: '"listing"' if is_adopted else '"callback"',
+            *("adopted", "adopted", lambda file: file.is_adopted, _FLAG, None, bool),
         ),
         Key("min_duration", "duration", find_duration, _LOWEST, *_DURATION),
         Key("max_duration", "duration", find_duration, _HIGHEST, *_DURATION),

@@ -63,7 +63,7 @@ def _join(given: object) -> str:
 _NO_BOOL: Final = BeforeValidator(lambda value: "" if isinstance(value, bool) else value)
 
 Duration = Annotated[timedelta, _read(parse_duration)]
-Period = Annotated[timedelta | None, _read(values.duration_or("off", None))]
+Period = Annotated[timedelta | None, _read(values.duration_or("off", None, example="1h"))]
 Window = Annotated[timedelta | None, _read(values.duration_or(FOREVER, None))]
 Pause = Annotated[timedelta, _read(values.duration_or("0s", timedelta(0), " for none at all"))]
 Secret = Annotated[SecretStr, AfterValidator(_check_with(values.check_secret))]
@@ -209,7 +209,8 @@ class Settings(WorkerSettings):
             leaves = values.is_plain_and_far(url) or (self.api_proxy and url.startswith("http://"))
             if leaves and not self.allow_plain_http:  # calls carry signatures
                 hint = f"write https, or set {PREFIX}ALLOW_PLAIN_HTTP=true to allow it"
-                raise ValueError(f"{name}: {url!r} is plain http; {hint}")
+                proxy = "" if values.is_plain_and_far(url) else f", and calls leave this machine by {PREFIX}API_PROXY"
+                raise ValueError(f"{name}: {url!r} is plain http{proxy}; {hint}")
         if {"sweep_every", "sweep_cron"} <= self.model_fields_set and self.sweep_cron is not None:
             raise ValueError(f"{PREFIX}SWEEP_EVERY and {PREFIX}SWEEP_CRON are both set; keep one of them")
         if self.retry_last < self.retry_first:

@@ -46,14 +46,16 @@ class Listen(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def duration_or(word: str, meaning: timedelta | None, hint: str = "") -> Callable[[str], timedelta | None]:
+def duration_or(
+    word: str, meaning: timedelta | None, hint: str = "", *, example: str = "30d"
+) -> Callable[[str], timedelta | None]:
     """A reader of durations for which one word (in any case) stands for something else, as `hint` says."""
 
     def parse(text: str) -> timedelta | None:
         if text.strip().lower() == word:
             return meaning
         try:
-            return parse_duration(text)
+            return parse_duration(text, example)
         except ValueError as error:
             raise ValueError(f"{error}, or {word}{hint}") from None
 

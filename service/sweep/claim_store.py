@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, false, func, inse
 
 from service.audit.order import RUN_REQUESTS
 from service.audit.store import orders
-from service.callbacks.store import IS_PENDING, callbacks
+from service.callbacks.store import count_pending
 from service.database import Transaction
 from service.database.columns import count_changed
 from service.files.store import COLUMNS, IS_ELIGIBLE, IS_RETRIED, media_files
@@ -137,6 +137,17 @@ def count_base(tx: Transaction, due: Due, plan: Plan | None) -> Counter[tuple[in
     return found
 
 
+def list_planned(tx: Transaction, plans: Sequence[Plan], after: int, limit: int) -> list[MediaFile]:
+    """The files that an approval of these plans would let go, by number beyond `after`."""
+    query = select(*COLUMNS).where(_is_planned(plans), _FILE.id > after).order_by(_FILE.id).limit(limit)
+    return [MediaFile._make(row) for row in tx.execute(query)]
+
+
+def count_planned(tx: Transaction, plans: Sequence[Plan]) -> int:
+    """How many files `list_planned` has."""
+    return tx.execute(select(func.count(_FILE.id)).where(_is_planned(plans))).scalar_one()
+
+
 def count_overdue(tx: Transaction, state: FileState, now: datetime) -> int:
     """How many files of one state have a date that has come."""
     return int(tx.execute(select(func.count()).where(_FILE.state == state, _FILE.due_at <= now)).scalar_one())
@@ -163,7 +174,7 @@ def count_unapplied(tx: Transaction) -> tuple[int, int]:
     """How many orders are not applied, and how many callbacks are not understood yet."""
     unfinished = (orders.c.applied_at.is_(None), orders.c.kind.not_in(sorted(RUN_REQUESTS)))
     waiting = tx.execute(select(func.count()).select_from(orders).where(*unfinished)).scalar_one()
-    return waiting, tx.execute(select(func.count()).select_from(callbacks).where(IS_PENDING)).scalar_one()
+    return waiting, count_pending(tx)
 
 
 _SPANS: Final = (
@@ -350,6 +361,11 @@ def _is_due(due: Due, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:
 
 def _is_in_plan(plan: Plan | None) -> ColumnElement[bool]:
     return false() if plan is None else and_(_FILE.call_after <= plan.made_at, _FILE.id <= plan.highest_id)
+
+
+def _is_planned(plans: Sequence[Plan]) -> ColumnElement[bool]:
+    in_plans = (and_(_FILE.app_id == plan.app_id, _is_in_plan(plan)) for plan in plans)
+    return and_(IS_ELIGIBLE, _IS_BASE, or_(false(), *in_plans))
 
 
 def _is_within(budgets: Budgets) -> ColumnElement[bool]:

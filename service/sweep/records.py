@@ -209,7 +209,7 @@ def describe_remedy(plan_run: int) -> str:
 class Deletion:
     """A file that a call ended: `deleted`, or `gone` already; with the decision behind it and ZEGO's request id.
 
-    `state` is the one of now: a listing may have found the file again.
+    `state` is the one of now: a listing may have found the file again. An erasure has no rule and no revision.
     """
 
     id: int
@@ -224,7 +224,7 @@ class Deletion:
     duration_s: float | None
     size_bytes: int | None
     rule: str | None
-    revision: int
+    revision: int | None
     due_at: datetime | None
     reason: str
     erasure_id: int | None
@@ -239,12 +239,15 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class DeletionTotal:
-    """How many files a rule of a revision has ended of an app, and how much they held as far as that is known."""
+    """How many files a rule of a revision has ended of an app, and how much they held as far as that is known.
+
+    Erasures have no rule and no revision.
+    """
 
     outcome: Outcome
     app_id: str
     rule: str | None
-    revision: int
+    revision: int | None
     files: int
     duration_s: float
     size_bytes: int

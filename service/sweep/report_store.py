@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, case, func, select
 
 from service.database import Transaction
 from service.files.store import media_files
@@ -14,7 +14,8 @@ from service.sweep.records import Deletion, DeletionTotal
 from service.sweep.store import attempts, runs
 
 _ENDED: Final = (Outcome.DELETED, Outcome.GONE)
-_SOURCES: Final = {"deleted_at": attempts.c.ended_at, "asked_at": attempts.c.opened_at}
+_REVISION: Final = case((attempts.c.rule.is_not(None), attempts.c.revision))
+_SOURCES: Final = {"deleted_at": attempts.c.ended_at, "asked_at": attempts.c.opened_at, "revision": _REVISION}
 _COLUMNS: Final[tuple[ColumnElement[Any], ...]] = tuple(
     _SOURCES[name] if name in _SOURCES else (attempts if name in attempts.c else media_files).c[name]
     for name in Deletion.__dataclass_fields__
@@ -48,7 +49,7 @@ def list_deletions(
 
 def sum_deletions(tx: Transaction, since: datetime, until: datetime, span: tuple[int, int]) -> list[DeletionTotal]:
     """How much of it there is, by outcome, app, rule and revision."""
-    by = (attempts.c.outcome, media_files.c.app_id, attempts.c.rule, attempts.c.revision)
+    by = (attempts.c.outcome, media_files.c.app_id, attempts.c.rule, _REVISION)
     sums = (func.coalesce(func.sum(column), 0) for column in (media_files.c.duration_s, media_files.c.size_bytes))
     query = select(*by, func.count(), *sums).join(media_files, media_files.c.id == attempts.c.media_file_id)
     rows = tx.execute(query.where(*_conditions(since, until, span)).group_by(*by))

@@ -13,7 +13,7 @@ from service.files import explain
 from service.files import store as files_store
 from service.files.policy import PolicyReader
 from service.filters import FileFilter, HoldFilter
-from service.health.checks import find_slots
+from service.health.checks import NO_LEADER, check_worker, find_slots
 from service.holds import store as holds_store
 from service.model import END_STATES, FileState, MediaFile, Outcome, Suspicion, Vendor, WaitReason
 from service.rules.decide import is_unjudged
@@ -85,6 +85,11 @@ class File:
         return self.name or self.file_id
 
     @property
+    def waits_until(self) -> datetime | None:
+        """The end of its wait, where that is later than its date."""
+        return self.call_after if self.call_after != self.due_at else None
+
+    @property
     def why(self) -> str:
         """Why it is in its state, and what it waits for."""
         is_waiting = self.call_after is not None and self.call_after == self.wait_until
@@ -152,6 +157,9 @@ def explain_file(
     found = explain.explain_file(database, reader, number, now, sweeps=sweeps)
     file, decided = found.file, found.decided
     with database.read() as tx:
+        is_promised = sweeps and decided.state is FileState.SCHEDULED and found.latest is None
+        checked = check_worker(settings, tx, now) if is_promised else ()
+        no_worker = [finding[1] for finding in checked if NO_LEADER in finding]
         return take(
             Explanation,
             found,
@@ -164,7 +172,7 @@ def explain_file(
             holds=list(describe_holds(tx, found.holds)),
             applied=found.revision,
             revision_in_force=found.in_force,
-            obstacles=[] if file.state in END_STATES else _list_obstacles(tx, file, now),
+            obstacles=[*no_worker, *([] if file.state in END_STATES else _list_obstacles(tx, file, now))],
         )
 
 
@@ -245,9 +253,9 @@ FILES = Listed[FileFilter, File, FileDetail](
     File,
     _list_files,
     files_store.count_files,
-    "id, stream: stream_id, file: called, age: ended_at, size: size_bytes, state, due: call_after, note, why, vendor,"
-    " app: app_id, rule",
-    "rule, app, vendor, size, age, why, note, file",
+    "id, stream: stream_id, file: called, age: ended_at, size: size_bytes, state, due: due_at,"
+    " waits until: waits_until, note, why, vendor, app: app_id, rule",
+    "rule, app, vendor, size, age, waits until, file, note, why",
     _find_file,
 )
 """Files by number."""

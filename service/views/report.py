@@ -73,7 +73,7 @@ DELETIONS = Listed[ReportFilter, Deletion, None](
     _list_deletions,
     _count_deletions,
     "at: deleted_at, file: media_file_id, app: app_id, vendor, file id: file_id, stream: stream_id, outcome, rule,"
-    " revision, sweep: run_id, request id: request_id",
+    " revision, erasure: erasure_id, sweep: run_id, request id: request_id",
     "",
 )
 """What was deleted in a period, in the order of time."""

@@ -13,6 +13,8 @@ from service.listing import store as listing_store
 from service.listing.store import Listing
 from service.model import Outcome, Vendor
 from service.sweep import records, store
+from service.sweep.claim_store import count_planned, list_planned
+from service.views.files import FILES, File, describe_files
 from service.views.form import Known, Listed, show_as, take
 
 
@@ -83,6 +85,14 @@ def _list_attempts(tx: Transaction, run: int, cursor: int, size: int) -> Iterato
         yield take(RunFile, attempt, **names)
 
 
+def _list_planned(tx: Transaction, run: int, cursor: int, size: int) -> list[File]:
+    return describe_files(tx, list_planned(tx, _open_plans(tx, run), cursor, size))
+
+
+def _open_plans(tx: Transaction, run: int) -> list[records.Plan]:
+    return [plan for plan in RUNS.require(tx, run).plans if plan.state is records.PlanState.OPEN]
+
+
 RUNS = Listed[None, Run, RunDetail](
     "run",
     "runs list",
@@ -116,6 +126,17 @@ RUN_FILES = Listed[int, RunFile, None](
     "message, code, call",
 )
 """What a run (the filter is its number) did to each file, in the order of its attempts."""
+
+PLANNED = Listed[int, File, None](
+    "file",
+    "runs show",
+    File,
+    _list_planned,
+    lambda tx, run: count_planned(tx, _open_plans(tx, run)),
+    FILES.table,
+    FILES.drop_first,
+)
+"""The files that an approval of the open plans of a run (the filter is its number) would let go, by number."""
 
 LISTINGS = Listed[ListingFilter, Listing, Listing](
     "listing",

@@ -45,6 +45,15 @@ SHOWN = {
 }
 
 
+def test_no_sweep_is_promised_while_no_worker_is_running(run: Run, world: World) -> None:
+    world.keep("1d")
+    world.send("due", age=timedelta(days=2))
+    said = " ".join(run("files", "explain", 1).out.split())
+    assert "next step the first sweep after" in said
+    assert "obstacles no worker is running" in said
+    assert "obstacles" not in run("files", "explain", 1, SWEEP_EVERY="off").out
+
+
 @pytest.fixture
 def busy(world: World, run: Run, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world in which something of everything has happened; nothing of each has a number above 9."""
@@ -119,6 +128,24 @@ def test_a_terminal_names_what_it_has_no_space_for_and_wide_shows_it(world: Worl
     assert (code, long_id in seen, "no space" in seen) == (0, True, False)
     headers = re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines()[0].split()
     assert headers == ["id", "stream", "file", "age", "state", "due", "why", "vendor", "app", "rule"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_terminal_of_80_columns_says_why_rather_than_which_file(world: World, database_url: str) -> None:
+    world.keep("1d")
+    world.send("record/app/lesson-7/2026-03-01/part.mp4", vendor=Vendor.WANGSU, stream="lesson-7")
+    _, seen = type_into(world, database_url, b"no question", b"", "files", "list")
+    assert 'rule "everything"' in seen
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_date_that_is_shown_is_the_one_that_is_filtered(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("a", age=timedelta(days=20))
+    world.apply('[[rules]]\nname = "all"\nkeep = "1d"\n', cooling_off=timedelta(days=2))
+    header, line = (re.split("  +", each) for each in run("files", "list", "--due-before", "1s").out.splitlines())
+    shown = dict(zip(header, line, strict=False))
+    assert (shown["due"], shown["waits until"]) == ("19 days ago", "in 2 days")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

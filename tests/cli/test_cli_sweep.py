@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -146,10 +147,12 @@ def test_what_the_breaker_stopped_is_shown_approved_and_deleted_and_no_more(run:
     assert refused.code == 1
     what_to_do = "approve that with `zego-retention sweep --approve 1`"
     assert refused.err == f"zego-retention: run 2 was stopped by the plan of run 1: {what_to_do}\n"
+    world.add(2, prefix="new")
     shown = run("runs", "show", 1)
     assert f"Plan for app {APP}" in shown.out
     assert ["to", "approve"] in words_of(shown.out)
-    world.add(2, prefix="new")
+    assert re.findall("(?:file|new)-0000[0-9]", shown.out) == [f"file-0000{number}" for number in range(4)]
+    assert [file["id"] for file in run("runs", "show", 1, "--json").object["planned"]] == [1, 2, 3, 4]
     approved = run("sweep", "--approve", 1, "--by", "anna", **FEW)
     assert approved.code == 0
     assert "Run 3 is done: 1 call to ZEGO" in approved.out

@@ -177,6 +177,7 @@ def test_a_new_database_is_created_and_named(variables: dict[str, str], tmp_path
     with running("serve", variables | {"ZEGO_RETENTION_DATABASE_URL": f"sqlite:///{path}"}, tmp_path) as serve:
         serve.wait_for("serve_running")
         assert str(path) in serve.log()
+        assert "if you expected data there, stop and correct ZEGO_RETENTION_DATABASE_URL" in serve.log()
         assert path.exists()
         assert serve.end() == 0
 

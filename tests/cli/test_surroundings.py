@@ -97,6 +97,14 @@ def test_a_full_disk_behind_the_output_is_one_line(sqlite_url: str) -> None:
         assert ended.stderr == "zego-retention: the system says: No space left on device (standard output)\n"
 
 
+def test_what_only_shows_something_fails_where_the_output_is_closed(sqlite_url: str) -> None:
+    for line in ("audit export", "files list", "tokens add t --role admin"):
+        ended = shell("{python} >&-", "-m", "service", *line.split(), DATABASE_URL=sqlite_url)
+        text = "zego-retention: standard output is closed, so nothing can be shown: nothing was done\n"
+        assert (ended.returncode, ended.stderr) == (1, text), line
+    assert shell("{python}", "-m", "service", "tokens", "list", "--json", DATABASE_URL=sqlite_url).stdout == ""
+
+
 def test_a_token_whose_text_is_lost_is_revoked_again(sqlite_url: str) -> None:
     for number, more in enumerate(([], ["--json"]), start=1):
         line = ["tokens", "add", f"t{number}", "--role", "admin", *more]

@@ -16,6 +16,7 @@ from openpyxl import load_workbook
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from service.files.actions import ErasureRequest, erase_files
 from service.model import Role
 from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules
@@ -204,6 +205,13 @@ def test_a_report_names_what_was_deleted_under_which_rule_and_with_which_request
         assert text in page, text
     assert "its chain is whole" in console.viewer.get(f"/report?from={day}&to={day}&verify=on")
     assert console.viewer.get("/report").count("<tr>") == page.count("<tr>"), "the last 30 days, today included"
+    world.add(1, prefix="asked", age=timedelta(0))
+    erase_files(world.database, TESTER, ErasureRequest("she asked", (4,)), world.clock(), known_apps=(APP,))
+    world.sweep()
+    asked = read(console.viewer, "report", "csv", f"?from={day}&to={day}")[-1]
+    assert (asked["rule"], asked["revision"], asked["erasure_id"]) == ("", "", "1"), "no rule decided it"
+    totals = console.viewer.get("/report").split("Rules in force")[0]
+    assert "<bdi>erasure</bdi>" in totals
 
 
 def test_the_last_day_of_a_report_is_included_and_the_next_is_not(console: Console) -> None:

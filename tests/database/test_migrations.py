@@ -18,7 +18,8 @@ from sqlalchemy import inspect, text
 
 from service.database import Database, UnfitDatabase
 from service.database.columns import metadata
-from service.database.migrate import VERSION_TABLE, migrations_folder, pending_migrations, upgrade_database
+from service.database.engine import VERSION_TABLE
+from service.database.migrate import migrations_folder, pending_migrations, upgrade_database
 from service.sweep.store import list_runs
 from tests.world import open_world
 

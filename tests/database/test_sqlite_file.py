@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from service.database import Database, DatabaseUnavailable
+from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
 
 
@@ -60,6 +61,33 @@ def test_a_large_sort_needs_no_temporary_folder(
         rows.close()
     assert any("etilqs" in file for file in files) is is_there  # (SQLite calls its temporary files so)
     database.dispose()
+
+
+def test_looking_at_a_file_changes_nothing_in_it(tmp_path: Path) -> None:
+    others, empty = tmp_path / "others.db", tmp_path / "empty.db"
+    with closing(sqlite3.connect(others)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    empty.touch()
+    before = others.read_bytes()
+    for path in (others, empty):
+        database = Database(f"sqlite:///{path}")
+        with suppress(UnfitDatabase):
+            pending_migrations(database)
+        database.dispose()
+    assert (others.read_bytes(), empty.read_bytes()) == (before, b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "others.db"]
+
+
+def test_a_database_of_ours_keeps_a_write_ahead_log(sqlite_url: str, tmp_path: Path) -> None:
+    new = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    upgrade_database(new)
+    copied = Database(sqlite_url)  # as a backup may be
+    with closing(sqlite3.connect(str(copied.path))) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    for database in (new, copied):
+        with database.read() as tx:
+            assert tx.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        database.dispose()
 
 
 def test_a_database_of_another_program_is_left_alone(empty_database_url: str) -> None:

@@ -190,6 +190,12 @@ def test_an_ended_file_is_explained_by_the_rules_of_then(house: House) -> None:
     assert explanation.next_step == "nothing: it is deleted"
 
 
+def test_the_reason_of_a_file_that_was_gone_is_that_of_its_rule(house: House) -> None:
+    (number,) = house.add("a", stream_id="trial-1")
+    house.change(number, state=FileState.GONE, last_outcome=Outcome.GONE, state_reason="it was not there")
+    assert explain(house).lines[1].why == 'rule "trials" deletes files older than 1d'
+
+
 def test_a_file_that_was_erased_names_the_erasure_and_its_reason(house: House) -> None:
     (number,) = house.add("a", stream_id="lesson-1")
     _, order = erase_files(house.database, TESTER, ErasureRequest("ticket 4711", (number,)), START, known_apps=APPS)
@@ -199,6 +205,7 @@ def test_a_file_that_was_erased_names_the_erasure_and_its_reason(house: House) -
     assert [(line.result.value, line.why) for line in explanation.lines] == [
         ("erased", "erasure 1 of 2026-03-01 12:00 UTC: ticket 4711")
     ]
+    assert explanation.revision is None, "no rules decided it"
     assert explanation.erasure is not None
     assert explanation.date == "due since its erasure was requested: 2026-03-01 12:00 UTC"
 

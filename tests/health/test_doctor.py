@@ -430,12 +430,22 @@ def test_a_database_that_does_not_exist_is_named_and_not_created(tmp_path: Path)
     assert not path.parent.exists()
 
 
-def test_pending_migrations_are_named(empty_database_url: str) -> None:
+def test_pending_migrations_are_named(scene: Scene) -> None:
+    with scene.database.write() as tx:
+        tx.execute(text("UPDATE zego_retention_version SET version_num = 'zego0001'"))
+    migrations = scene.troubles()[0]
+    assert (migrations.name, migrations.fix) == ("migrations", "run `zego-retention migrate`")
+    assert migrations.status is (Status.WARNING if scene.database.is_sqlite else Status.PROBLEM)
+
+
+def test_an_empty_database_may_be_a_lost_one(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     database.create_file()
-    migrations = Scene(database).troubles()[0]
-    assert (migrations.name, migrations.fix) == ("migrations", "run `zego-retention migrate`")
-    assert migrations.status is (Status.WARNING if database.is_sqlite else Status.PROBLEM)
+    found = Scene(database).troubles()[0]
+    assert (found.name, found.status) == ("database", Status.PROBLEM)
+    assert found.text.endswith("is empty")
+    assert "if it should hold data, stop every process and put a backup in its place" in found.fix
+    assert database.path is None or database.path.stat().st_size == 0, "the doctor changes nothing"
     database.dispose()
 
 

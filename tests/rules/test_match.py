@@ -62,7 +62,7 @@ def judged(match: Match, file: MediaFile) -> tuple[Judgement, str, str]:
         (Match(app=("100", "10011")), "app", 'its app "1001" is not "100" or "10011"'),
         (Match(vendor=(Vendor.TENCENT,)), "vendor", 'its vendor "Huawei" is not "Tencent"'),
         (Match(event=("compose",)), "event", 'its event "record" is not "compose"'),
-        (Match(adopted=True), "adopted", 'its origin "callback" is not "listing"'),
+        (Match(adopted=True), "adopted", "it is not adopted, and this rule has adopted = true"),
         (Match(min_duration=timedelta(seconds=61)), "min_duration", "its duration 60s is under 61s"),
         (Match(max_duration=timedelta(seconds=59)), "max_duration", "its duration 60s is over 59s"),
         (Match(min_size=10_000_001), "min_size", "its size 10MB is under 10000001B"),
@@ -103,7 +103,7 @@ def test_the_name_is_the_listings_for_tencent_and_the_file_id_for_the_others() -
 
 def test_whether_a_file_is_adopted_is_always_known() -> None:
     assert judge(Match(adopted=True), ADOPTED)[0] is Judgement.MATCHES
-    assert judged(Match(adopted=False), ADOPTED)[2] == 'its origin "listing" is not "callback"'
+    assert judged(Match(adopted=False), ADOPTED)[2] == "it is adopted, and this rule has adopted = false"
     assert judge(Match(adopted=True), FILE._replace(stream_id=""))[0] is Judgement.DIFFERS
 
 

@@ -179,8 +179,8 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("PUBLIC_URL", "https://example.com/a/zego/callback/", "give only the base, https://example.com/a:"),
         ("KEEP", "30", "30d"),
         ("KEEP", "0d", "30d"),
-        ("SWEEP_EVERY", "forever", "for example 30d, or off"),
-        ("SWEEP_EVERY", "-5m", "30d"),
+        ("SWEEP_EVERY", "forever", "for example 1h, or off"),
+        ("SWEEP_EVERY", "-5m", "5m"),
         ("SWEEP_CRON", "* * * *", "30 3 * * *"),
         ("SWEEP_CRON", "0 0 30 2 *", "30 3 * * *"),
         ("TIMEZONE", "Mars/Olympus", "Asia/Shanghai"),
@@ -217,7 +217,7 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("LOG_LEVEL", "LOUD", "write DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "write console or json"),
         ("CONFIRM", "yes", "write off or all, for example off"),
-        ("RECONCILE_EVERY", "never", "for example 30d, or off"),
+        ("RECONCILE_EVERY", "never", "for example 1h, or off"),
         ("API_PROXY", "proxy.example.com:3128", "http://proxy.example.com:3128"),
         ("API_PROXY", "socks5://u:hush@proxy:1080", "http://user:password@proxy.example.com:3128"),
         ("API_PROXY", "http://u:hush@proxy:port", "http://user:password@proxy.example.com:3128"),
@@ -611,6 +611,7 @@ def test_the_last_wait_is_not_shorter_than_the_first() -> None:
 def test_a_proxy_is_never_sent_plain_http_by_mistake() -> None:
     plain = {"API_URL": "http://127.0.0.1:9000/", "API_PROXY": "http://proxy.example.com:3128"}
     assert "ALLOW_PLAIN_HTTP=true" in refuse(**plain)
+    assert "calls leave this machine by ZEGO_RETENTION_API_PROXY" in refuse(**plain)
     assert load(**plain, ALLOW_PLAIN_HTTP="true").api_proxy == "http://proxy.example.com:3128"
 
 

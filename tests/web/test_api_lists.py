@@ -50,6 +50,7 @@ def number_of(entry: dict[str, Any]) -> int:
 def test_every_list_comes_in_pages_that_neither_lose_nor_double_an_entry(api: Api) -> None:
     fill(api)
     declared = {route.path for route in declared_routes().values() if "cursor" in route.query.model_fields}
+    declared.remove("/runs/<number:number>/planned")  # of an open plan: walked where a plan is approved
     assert declared == {path.replace("/1/", "/<number:number>/") for path, _, _ in LISTS}
     for path, count, newest_first in LISTS:
         role = "admin" if path == "/tokens" else "viewer"

@@ -96,7 +96,8 @@ def test_confirming_and_retrying(api: Api) -> None:
 
 def test_an_erasure_is_bound_to_what_its_preview_shows(api: Api) -> None:
     api.world.keep("forever")
-    api.world.add(3)
+    api.world.add(2)
+    api.world.announce("new")  # (its callback is not understood yet)
     wanted = {"app_id": APP, "stream_pattern": "room", "reason": "ticket 4711"}
     preview = api.post("/erasures/previews", wanted)
     assert (preview["files"], preview["by_vendor"]) == (3, {"Tencent": 3})
@@ -170,6 +171,8 @@ def test_a_plan_is_approved_and_carried_out(api: Api) -> None:
     [plan] = run["plans"]
     assert (plan["state"], plan["files_count"], plan["app_id"]) == ("open", 1_200, APP)
     assert world.stored() == set(ids)
+    world.add(1, prefix="later")
+    assert [file["file_id"] for file in api.walk(f"/runs/{number}/planned", limit=500)] == ids
     assert api.get("/totals")["stopped_apps"] == [APP]
     assert any("the breaker stopped" in each for each in api.get("/files/1/explanation")["obstacles"])
     assert api.get("/dry-run")["stops"][0]["plan_run"] == number
@@ -177,6 +180,7 @@ def test_a_plan_is_approved_and_carried_out(api: Api) -> None:
     assert asked["kind"] == "approve"
     Worker(world.service).sweep()
     assert world.stored() == set()
+    assert api.walk(f"/runs/{number}/planned") == []
     [plan] = api.get(f"/runs/{number}")["plans"]
     assert (plan["state"], plan["ended_by"], plan["called"]) == ("approved", "admin", 1_200)
     api.post("/runs/2/approval", status=409)

@@ -21,7 +21,7 @@ from service.holds.holds import hold_files, place_hold, release_files, release_h
 from service.listing.reconcile import place_reconcile
 from service.listing.store import Listing
 from service.model import NoSuchThing, Role, Vendor, Verdict
-from service.orders import read_order
+from service.orders import read_order, require_understood
 from service.preview.make import Candidate, apply_rules, candidate_of_preview, candidate_of_revision, make_preview
 from service.rules.file import parse_rules
 from service.sweep.breaker import Limits
@@ -30,6 +30,7 @@ from service.sweep.orders import place_approval, place_sweep
 from service.views import audit, callbacks, figures, files, rules, runs
 from service.views.form import MAX_NUMBER, Page, take
 from service.web.api.routes import (
+    ORDER_WAIT_S,
     AppId,
     Call,
     Moment,
@@ -64,6 +65,7 @@ add_list("/erasures", files.ERASURES, "List erasures, the newest first.", None, 
 add_list("/runs", runs.RUNS, "List runs, the newest first.", None, runs.RunDetail)
 add_list(f"{_RUN}/files", runs.RUN_FILES, "List what a run did to each file, in the order of its attempts.")
 add_list(f"{_RUN}/calls", runs.CALLS, "List the calls of a run, with ZEGO's answers.")
+add_list(f"{_RUN}/planned", runs.PLANNED, "List the files that an approval of a run's open plans would delete.")
 add_list("/listings", runs.LISTINGS, _LISTINGS, ListingFilter, Listing)
 add_list("/callbacks", callbacks.CALLBACKS, "List stored callbacks, the newest first.", CallbackFilter)
 add_list("/audit", audit.AUDIT, "List entries, the newest first.", AuditFilter)
@@ -195,6 +197,7 @@ def release_one_hold(call: Call) -> int:
 @post("/erasures/previews", Role.ADMIN, body=_ERASED)
 def preview_new_erasure(call: Call) -> actions.ErasurePreview:
     """Count what an erasure would delete; changes nothing."""
+    _require_understood(call)
     return actions.preview_erasure(call.database, actions.ErasureRequest(**call.body), known_apps=call.service.app_ids)
 
 
@@ -210,6 +213,7 @@ def order_erasure(call: Call) -> tuple[int, int]:
     """Order files to be deleted by the next sweep. If their number is not `expect`, 409 with a new preview."""
     wanted, apps = dict(call.body), call.service.app_ids
     expect = wanted.pop("expect")
+    _require_understood(call)
     return actions.erase_files(
         call.database, call.actor, actions.ErasureRequest(**wanted), call.now, known_apps=apps, expect=expect
     )
@@ -314,6 +318,12 @@ def make_new_token(call: Call) -> audit.NewToken:
 def revoke_one_token(call: Call) -> Token:
     """Revoke a token: it stops working at once."""
     return revoke_token(call.database, call.number, call.actor, call.now)
+
+
+def _require_understood(call: Call) -> None:
+    """What a stream pattern matches is known only once the callbacks that are there are understood."""
+    if call.body["stream_pattern"] is not None:
+        require_understood(call.database, call.body["app_id"], ORDER_WAIT_S, call.service.sleep)
 
 
 def _read_rules(call: Call, rules: str | None, revision: int | None) -> Candidate:

@@ -16,7 +16,7 @@ from service.views.export import WRITERS
 from service.views.people import PEOPLE
 from service.views.report import DELETIONS
 from service.views.rules import ComparedFile, iterate_sooner
-from service.views.runs import CALLS, RUN_FILES
+from service.views.runs import CALLS, PLANNED, RUN_FILES
 from service.web.console.blueprint import console, get_backend, require
 from service.web.console.pages import SECTIONS, Section, read_filter
 from service.web.console.words import gettext as _
@@ -41,10 +41,10 @@ def export_list(path: str, kind: str) -> Response:
     return _send(kind, path, section.listed.row, section.listed.iterate(get_backend().service.database, wanted))
 
 
-@console.get(f"/export/runs/<number:number>/<any(files, calls):part>.<any({_KINDS}):kind>")
+@console.get(f"/export/runs/<number:number>/<any(files, calls, planned):part>.<any({_KINDS}):kind>")
 def export_run(number: int, part: str, kind: str) -> Response:
-    """What a run did to each file, or its calls."""
-    listed: Any = RUN_FILES if part == "files" else CALLS
+    """What a run did to each file, its calls, or what an approval of its plans deletes."""
+    listed: Any = {"files": RUN_FILES, "calls": CALLS, "planned": PLANNED}[part]
     rows = listed.iterate(get_backend().service.database, number)
     return _send(kind, f"run-{number}-{part}", listed.row, rows)
 

@@ -204,7 +204,10 @@ def rows_of_totals(totals: Sequence[DeletionTotal]) -> list[list[object]]:
     """Totals as the cells of a report."""
     hours_and_size = ((number(each.duration_s / 3600), size(each.size_bytes)) for each in totals)
     cells = rows_of(totals, "outcome", "app_id", "rule", "revision", "files")
-    return [[gettext(str(row[0])), *row[1:], *more] for row, more in zip(cells, hours_and_size, strict=True)]
+    return [
+        [gettext(str(outcome)), app, rule or gettext("erasure"), *rest, *more]
+        for (outcome, app, rule, *rest), more in zip(cells, hours_and_size, strict=True)
+    ]
 
 
 def days_of(counts: Sequence[int]) -> list[tuple[str, str, int]]:

@@ -125,9 +125,14 @@ def show_entry(path: str, number: int) -> str:
         service = backend.service
         more["explained"] = files.explain_file(database, service.reader, number, g.now, service.settings)
     elif path == "runs":
+        parts = (
+            ("planned", _("What an approval deletes"), runs.PLANNED, "files"),
+            ("calls", _("Calls"), runs.CALLS, ""),
+            ("files", _("Files"), runs.RUN_FILES, ""),
+        )
         more["parts"] = [
-            (runs.CALLS, runs.CALLS.page(database, number, PAGE, 0)),
-            (runs.RUN_FILES, runs.RUN_FILES.page(database, number, PAGE, _read_cursor())),
+            (part, title, listed, links, listed.page(database, number, PAGE, read_number(request.args.get(part, ""))))
+            for part, title, listed, links in parts
         ]
     return render_template(
         [f"{section.listed.name.replace(' ', '_')}.html", "entry.html"],
