@@ -281,3 +281,12 @@ def test_an_empty_list_says_whether_the_filter_or_nothing_at_all_is_the_reason(c
     assert "Nothing fits this filter." in filtered
     assert '<details class="mt-2" open>' in filtered  # what is filtered by is not folded away
     assert '<details class="mt-2">' in console.viewer.get("/files?state=held")
+
+
+def test_how_a_callback_is_signed_is_shown_from_the_role_operator_on(console: Console) -> None:
+    console.api.world.send("f1", nonce="77123456789123")
+    found = console.api.get("/callbacks/1", role="operator")
+    for secret in (found["signature"], found["nonce"]):
+        assert secret in console.operator.get("/callbacks/1")
+        for path in ("/", "/callbacks", "/callbacks/1", "/files/1", "/export/callbacks.jsonl"):
+            assert secret not in console.viewer.client.get(path).text
