@@ -32,6 +32,10 @@ class Every:
         """The last slot up to and including `now`."""
         return _EPOCH + (now - _EPOCH) // self.period * self.period
 
+    def next_slot(self, now: datetime) -> datetime:
+        """The first slot after `now`."""
+        return self.last_slot(now) + self.period
+
 
 @dataclass(frozen=True, slots=True)
 class Cron:
@@ -62,6 +66,10 @@ class Cron:
             if slots := list(takewhile(lambda slot: slot <= now, self._from(start))):
                 return slots[-1]
         raise ValueError(f"{self.expression!r} has not fired in 50 years")
+
+    def next_slot(self, now: datetime) -> datetime:
+        """The first slot after `now`."""
+        return next(slot for slot in self._from(now - _RUN_UP) if slot > now)
 
     def _from(self, start: datetime) -> Iterator[datetime]:
         return (slot.astimezone(UTC) for slot in CronSim(self.expression, start.astimezone(self.timezone)))

@@ -243,6 +243,12 @@ def _is_alive(leader: LeaderRow, lease: timedelta, now: datetime) -> bool:
     return leader.is_worker and seen_at is not None and now - seen_at <= lease and not is_dead(leader)
 
 
+def find_living_leader(settings: Settings, tx: Transaction, now: datetime) -> LeaderRow | None:
+    """The worker that leads and has given a sign of life in time; None: no worker does."""
+    leader = find_leader(tx)
+    return leader if leader is not None and _is_alive(leader, settings.claim_lease, now) else None
+
+
 def find_slots(settings: Settings, tx: Transaction) -> Slots | None:
     """When sweeps start by themselves (None: never)."""
     return _find_settings(settings, tx).sweep_slots

@@ -12,9 +12,13 @@ import pytest
 from flask import g
 
 from service.cli.show import relative
+from service.leader.leader import identify_process
+from service.leader.store import lock_leader, take_lead
+from service.settings import load_settings
 from service.views.values import describe_amount
 from service.web.console import looks
 from service.web.console.pages import SECTIONS
+from tests.processes import wait_until
 from tests.web.api_scene import fill
 
 if TYPE_CHECKING:
@@ -218,6 +222,26 @@ def test_the_overview_says_what_holds_keep_and_what_deleting_freed(console: Cons
     assert '<a class="text-reset" href="/files?state=held">3.0 GB</a></div> <div class="text-secondary' in page
     for text in ("deleted on this day", "due now", "will be deleted on this day", "Counted"):
         assert text in page
+
+
+def test_the_overview_shows_the_signs_of_life(console: Console) -> None:
+    world = console.api.world
+    world.keep("30d")
+    world.send("a")
+
+    def shows(*texts: str) -> bool:
+        page = " ".join(console.viewer.get("/").split())  # its figures are counted again after a moment
+        return all(text in page for text in texts)
+
+    arrived = 'Last callback</div> <div class="figure"><a class="text-reset" href="/callbacks"><t'
+    assert shows(
+        arrived, "2026-03-01 12:15 UTC", f'<div class="text-secondary small">{world.service.leader.name}</div>'
+    )
+    world.clock.move(minutes=20)
+    wait_until(lambda: shows('<div class="text-secondary small">no worker is running</div>'))
+    worker = identify_process() | {"settings": load_settings({"ZEGO_RETENTION_SWEEP_EVERY": "off"}).write_down()}
+    world.database.transact(lambda tx: take_lead(tx, lock_leader(tx).token + 1, "host/7", worker, world.clock()))
+    wait_until(lambda: shows('href="/files?state=scheduled">off</a>', ">host/7</div>"))
 
 
 def test_a_page_rounds_distances_durations_and_sizes_as_the_command_line_does(lasting_console: Console) -> None:

@@ -43,6 +43,7 @@ def utc(text: str) -> datetime:
 def test_a_period_fires_at_its_multiples(period: timedelta, now: str, last: str) -> None:
     assert Every(period).last_slot(utc(now)) == utc(last)
     assert Every(period).last_slot(utc(last) + period) == utc(last) + period
+    assert Every(period).next_slot(utc(now)) == utc(last) + period
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,8 @@ def test_cron_fires_as_cron_does(expression: str, zone: ZoneInfo, now: str, last
     cron = Cron(expression, zone)
     assert cron.last_slot(utc(now)) == utc(last)
     assert cron.last_slot(utc(following)) == utc(following)
+    assert cron.next_slot(utc(now)) == utc(following)
+    assert cron.next_slot(utc(last)) == utc(following)
     assert cron.last_slot(utc(following) - timedelta(microseconds=1)) == utc(last)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flask import g, render_template
 
-from service.health.checks import Check, Status
+from service.callbacks.store import find_authentic_at
+from service.health.checks import Check, Status, find_living_leader, find_slots
 from service.health.doctor import examine_database
 from service.views.figures import Activity, Totals, count_activity, count_totals
 from service.views.rules import Forecast, make_forecast
@@ -23,7 +25,7 @@ def show_overview() -> str:
     backend, now = get_backend(), g.now
     state = backend.show_figures("state", lambda: _look(backend, now))
     forecast = show_forecast(backend, now)
-    checks, totals, activity = state or ((), None, None)
+    checks, totals, activity, pulse = state or ((), None, None, None)
     days = [("deleted", f"{day}", count) for day, count in activity.deleted] if activity else []
     if activity and forecast:
         days += [
@@ -37,6 +39,7 @@ def show_overview() -> str:
         more=sorted((each for each in checks if each.status not in _WRONG), key=lambda c: c.status is Status.OK),
         totals=totals,
         activity=activity,
+        pulse=pulse,
         forecast=forecast,
         held=next((each for each in forecast.by_state if each.name == "held"), None) if forecast else None,
         days=days,
@@ -45,10 +48,28 @@ def show_overview() -> str:
     )
 
 
-def _look(backend: Backend, now: datetime) -> tuple[list[Check], Totals, Activity]:
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The signs of life: the last callback, the next sweep (None: sweeps are off), and who leads (empty: nobody)."""
+
+    last_callback_at: datetime | None
+    next_sweep_at: datetime | None
+    leader: str
+
+
+def _look(backend: Backend, now: datetime) -> tuple[list[Check], Totals, Activity, Pulse]:
     service = backend.service
     checks = examine_database(service.settings, service.database, service.now)
-    return checks, count_totals(service.database, now), count_activity(service.database, now)
+    return checks, count_totals(service.database, now), count_activity(service.database, now), _feel(backend, now)
+
+
+def _feel(backend: Backend, now: datetime) -> Pulse:
+    service = backend.service
+    with service.database.read() as tx:
+        found = [find_authentic_at(tx, app_id, newest=True) for app_id in service.app_ids]
+        leader, slots = find_living_leader(service.settings, tx, now), find_slots(service.settings, tx)
+    last = max((at for at in found if at is not None), default=None)
+    return Pulse(last, slots.next_slot(now) if slots else None, leader.holder if leader else "")
 
 
 def show_forecast(backend: Backend, now: datetime) -> Forecast | None:
