@@ -107,6 +107,7 @@ COURSES = {
     "ZegoRetentionNoMetrics": Course("database_up", "1x9 _x39 1x60"),
     "ZegoRetentionCallbacksNotStored": Course('callbacks_total{answer="unavailable"}', _STORM),
     "ZegoRetentionDatabaseAway": Course("database_up", "1x9 0x39 1x60"),
+    "ZegoRetentionSpoolInUse": Course("spool_callbacks", "0x9 5x39 0x60"),
     "ZegoRetentionNoLeader": Course("worker_leads", "1x9 0x39 1x60"),
     "ZegoRetentionSweepMissed": Course("sweep_missed", _BAD),
     "ZegoRetentionDeletionRefused": Course('deletion_refused{because="clock"}', "_x9 1x39 _x60"),
