@@ -243,7 +243,7 @@ def test_what_does_not_exist_is_not_found(api: Api) -> None:
 
 def test_a_database_that_is_away_is_answered_503_without_its_address(lasting_api: Api) -> None:
     settings = lasting_api.world.service.settings.model_copy(
-        update={"database_url": "postgresql+psycopg://somebody@127.0.0.1:9/x"}
+        update={"database_url": "postgresql+psycopg://somebody@127.0.0.1:9/x", "spool_dir": None}
     )
     app = create_app(settings)
     client = app.test_client()

@@ -54,7 +54,7 @@ SECTIONS: Final = {
             "No files yet: they come with ZEGO's callbacks, or when the listings are read.",
             files.FILES,
             FileFilter,
-            below={"file": "stream", "size": "age", "note": "why", "vendor": "app", "rule": ""},
+            below={"file": "stream", "size": "age", "waits until": "due", "note": "why", "vendor": "app", "rule": ""},
             first=("state", "app", "stream", "text"),
         ),
         Section("revisions", "Rule history", "No rules were ever in force.", rules.REVISIONS),
