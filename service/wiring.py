@@ -159,31 +159,40 @@ class Service:
         return self.settings.with_worker(leader.settings if leader else None)
 
     def prepare_database(self, *, creates_database: bool = False) -> None:
-        """Make the database ready for use: SQLite is migrated, the rules of KEEP are in force.
+        """Make the database ready for use: SQLite is migrated; who may create it also puts the rules of KEEP in force.
 
         DatabaseUnavailable says what to do where it does not exist and is not to be made, or cannot be used;
         MigrationsPending that a PostgreSQL database has to be migrated first: other processes may be using it.
         """
         database, path = self.database, self.database.path
         is_there = path is None or path.exists()
-        if creates_database:
-            database.create_file()
-        elif not is_there:
-            raise DatabaseUnavailable(
-                f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
-                " or make a new one with `zego-retention migrate` (or `serve`)"
-            )
+        if not is_there:
+            self._create_database(allowed=creates_database)
         if pending := pending_migrations(database):
-            if path is not None and is_blank(pending):
-                if not creates_database:
-                    raise DatabaseUnavailable(f"the database {path} is empty: {IF_EMPTY}")
-                log.warning("database_created", path=str(path), hint=IF_NEW)
+            if path is not None and is_there and is_blank(pending):
+                raise UnfitDatabase(f"the database {path} is empty: {IF_EMPTY}")
             if not database.is_sqlite:
                 steps = count_of(len(pending), "migration")
                 text = f"database {database.name}: {steps} pending; run `zego-retention migrate` first"
                 raise MigrationsPending(text)
             upgrade_database(database)
-        ensure_first_rules(database, self.settings.keep, self.settings.cooling_off, self.now())
+        if creates_database:  # a command's shell may have another KEEP than the service
+            ensure_first_rules(database, self.settings.keep, self.settings.cooling_off, self.now())
+
+    def _create_database(self, *, allowed: bool) -> None:
+        path = self.database.path
+        if not allowed:
+            raise DatabaseUnavailable(
+                f"there is no database {path}: set ZEGO_RETENTION_DATABASE_URL to the one of the running service,"
+                " or make a new one with `zego-retention migrate` (or `serve`)"
+            )
+        if self.spool.has_journals():
+            raise UnfitDatabase(
+                f"the database {path} is gone, and callbacks of it wait in the spool {self.spool.folder}: put it back;"
+                " if it is lost, make a new one with `zego-retention migrate`, and place holds on what has to stay"
+            )
+        self.database.create_file()
+        log.warning("database_created", path=str(path), hint=IF_NEW)
 
     def take_over(self, *, makes_calls: bool = True) -> None:
         """Do what a new leader does before anything else; calls may be made afterwards, if `makes_calls`."""

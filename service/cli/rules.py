@@ -43,8 +43,8 @@ from service.views.rules import Preview
 from service.views.values import describe_size
 
 NO_RULES: Final = (
-    "No rules are in force: nothing is ever deleted. Set ZEGO_RETENTION_KEEP, or put rules in force with"
-    " `zego-retention rules apply FILE`."
+    "No rules are in force: nothing is ever deleted. Start the service with ZEGO_RETENTION_KEEP, or put rules in force"
+    " with `zego-retention rules apply FILE`."
 )
 _CHANGES: Final = {
     "newly_due_now": "become due at once",

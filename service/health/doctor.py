@@ -113,8 +113,8 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
 
 def _check_database(database: Database, now: datetime) -> Iterator[Check]:
     if database.path is not None and not database.path.exists():
-        creates = "`zego-retention serve`, `web`, `worker` or `migrate` creates it"
-        fix = f"{creates}; if it should be there, correct ZEGO_RETENTION_DATABASE_URL"
+        creates = "a new one is created by `zego-retention serve`, `web`, `worker` or `migrate`"
+        fix = f"if it was there before, put it back, or correct ZEGO_RETENTION_DATABASE_URL; {creates}"
         yield Check("database", Status.PROBLEM, f"{database.path} does not exist", fix)
     elif is_blank(pending := pending_migrations(database)):
         yield Check("database", Status.PROBLEM, f"{database.name} is empty", IF_EMPTY)

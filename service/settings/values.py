@@ -199,6 +199,8 @@ def parse_database_url(text: str) -> str:
     The text may hold a password: no error repeats any of it.
     """
     _refuse_invisible(text)
+    if text != text.strip():
+        raise ValueError("it begins or ends with a space: leave that out")
     if _SQLITE_FILE.fullmatch(text):
         path, _, options = text.removeprefix("sqlite:///").partition("?")
         if options:

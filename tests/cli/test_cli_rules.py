@@ -10,6 +10,7 @@ import pytest
 
 from service.leader.store import set_progress
 from service.rules.file import parse_rules
+from service.rules.store import ensure_first_rules, find_current
 from service.settings import load_settings
 from tests.cli.terminal import type_into
 from tests.world import APP
@@ -220,6 +221,7 @@ def test_what_is_exported_can_be_applied(run: Run, rules: Path, monkeypatch: pyt
 
 def test_keep_becomes_the_first_rules_and_later_only_when_asked(run: Run, world: World) -> None:
     world.send("old", age=timedelta(days=2))
+    ensure_first_rules(world.database, "30d", timedelta(days=1), world.clock())  # as the service does when it starts
     assert run("rules", "list", "--json", KEEP="30d").object["keep"] == "30d"
     differs = run("rules", "list", KEEP="1d")
     assert "30d" in differs.out
@@ -278,3 +280,12 @@ def test_the_settings_of_the_worker_count_whatever_the_shell_says(run: Run, worl
         world.send(name, stream="trial-1", age=timedelta(days=2))
     world.database.transact(lambda tx: set_progress(tx, settings=worker | {"confirm": "off"}))
     assert "more than ZEGO_RETENTION_BREAKER_FILES=1" in run("sweep", "--dry-run").out
+
+
+def test_no_command_puts_the_keep_of_its_shell_in_force(run: Run, world: World) -> None:
+    world.send("old", age=timedelta(days=58))
+    for command in ("files list", "rules list", "holds list", "sweep --dry-run", "audit verify", "doctor"):
+        run(*command.split(), KEEP="1d", COOLING_OFF="0s")
+    assert world.states() == {"kept": ["old"]}
+    with world.database.read() as tx:
+        assert find_current(tx) is None

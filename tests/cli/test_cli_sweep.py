@@ -13,6 +13,7 @@ import pytest
 
 from service.leader.store import find_leader
 from service.model import FileState, Vendor
+from service.rules.store import ensure_first_rules
 from tests.faults import answer_code, answer_late
 from tests.processes import running, wait_until
 from tests.world import APP, environment
@@ -99,7 +100,10 @@ def test_a_blocked_app_exits_3_and_its_files_stay_due(run: Run, world: World) ->
 
 def test_without_rules_it_says_that_nothing_is_ever_deleted(run: Run, world: World) -> None:
     for arguments in (["sweep"], ["sweep", "--dry-run"]):
-        assert "No rules are in force: nothing is ever deleted. Set ZEGO_RETENTION_KEEP" in run(*arguments).out
+        assert (
+            "No rules are in force: nothing is ever deleted. Start the service with ZEGO_RETENTION_KEEP"
+            in run(*arguments).out
+        )
     world.keep("1d")
     for arguments in (["sweep"], ["sweep", "--dry-run"]):
         assert "No rules" not in run(*arguments).out
@@ -170,7 +174,8 @@ def test_what_the_breaker_stopped_is_shown_approved_and_deleted_and_no_more(run:
 
 def test_adopted_files_that_wait_for_a_person_are_said(run: Run, world: World) -> None:
     world.sandbox.add_file(APP, Vendor.HUAWEI, "found", created_at=world.clock() - timedelta(days=30))
-    run("reconcile", "--vendor", "Huawei", KEEP="1d")
+    ensure_first_rules(world.database, "1d", timedelta(days=1), world.clock())
+    run("reconcile", "--vendor", "Huawei")
     world.clock.move(days=2)
     for arguments in (["sweep"], ["sweep", "--dry-run"]):
         said = run(*arguments, KEEP="1d")

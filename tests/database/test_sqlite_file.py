@@ -12,6 +12,9 @@ from sqlalchemy import text
 
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
+from service.settings import load_settings
+from service.wiring import Service
+from tests.world import environment
 
 
 def test_a_file_that_was_deleted_takes_nothing_more(sqlite_url: str) -> None:
@@ -101,3 +104,22 @@ def test_a_database_of_another_program_is_left_alone(empty_database_url: str) ->
     with database.read() as tx:
         assert list(tx.dialect.get_table_names(tx)) == ["foo"]
     database.dispose()
+
+
+def test_a_database_that_was_lost_is_not_begun_anew_by_itself(tmp_path: Path) -> None:
+    path, spool = tmp_path / "a.db", tmp_path / "spool"
+    settings = load_settings(environment(f"sqlite:///{path}", "http://127.0.0.1:9/", KEEP="1s", SPOOL_DIR=str(spool)))
+    path.touch()
+    with closing(Service(settings)) as service, pytest.raises(UnfitDatabase, match="is empty: if it should hold data"):
+        service.prepare_database(creates_database=True)
+    path.unlink()
+    spool.mkdir()
+    journal = spool / "a.db-1-00.journal"
+    journal.touch()
+    with closing(Service(settings)) as service, pytest.raises(UnfitDatabase, match="put it back"):
+        service.prepare_database(creates_database=True)
+    assert not path.exists()
+    journal.unlink()
+    with closing(Service(settings)) as service:
+        service.prepare_database(creates_database=True)
+    assert path.stat().st_size > 0

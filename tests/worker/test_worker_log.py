@@ -119,7 +119,7 @@ def test_orders_are_said_with_who_gave_them_and_listings_with_their_counts(world
 
 def test_adopted_files_that_wait_are_said_once_a_round(database_url: str) -> None:
     with open_world(database_url, KEEP="1d", RECONCILE_EVERY="24h") as world:
-        world.service.prepare_database()
+        world.service.prepare_database(creates_database=True)
         world.catch_up()
         world.sandbox.add_file(APP, Vendor.TENCENT, "found", created_at=world.clock() - timedelta(days=30))
         with capture_logs() as logs:
