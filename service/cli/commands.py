@@ -13,7 +13,20 @@ import click
 
 from service import __version__
 from service.cli.frame import PROGRAM
-from service.cli.options import BY, JSON, LIMIT, WIDE, Group, OneOf, argument, moment, number, option, past_moment
+from service.cli.options import (
+    BY,
+    JSON,
+    LIMIT,
+    WIDE,
+    Group,
+    OneOf,
+    app_id,
+    argument,
+    moment,
+    number,
+    option,
+    past_moment,
+)
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import Role, Vendor, Verdict
 
@@ -29,7 +42,9 @@ _COUNT: Final = option(
     metavar="N",
     help="The number of files due sooner; needed if all of an app would be deleted.",
 )
-_APP: Final = option("--app", "app_id", help="The AppID of the streams; not needed if only one app is configured.")
+_APP: Final = option(
+    "--app", "app_id", type=app_id, help="The AppID of the streams; not needed if only one app is configured."
+)
 _REASON: Final = option("--reason", required=True, help="Why, for the record.")
 
 cli: Final = Group(
@@ -73,7 +88,7 @@ cli.add(
     Adopts files that no callback announced, fills in facts, confirms unconfirmed files. A file is gone when two
     complete listings in a row, begun at least an hour apart, do not show it.
     """,
-    option("--app", "app_ids", metavar="APP", multiple=True, help="Only this AppID; may be repeated."),
+    option("--app", "app_ids", type=app_id, metavar="APP", multiple=True, help="Only this AppID; may be repeated."),
     option("--vendor", "vendors", type=OneOf(Vendor), multiple=True, help="Only this vendor; may be repeated."),
     option(
         "--since",
@@ -191,7 +206,7 @@ callbacks.add(
     "Judge stored callbacks again, with the current secrets and code. Creates no duplicates.",
     _ANY_IDS,
     option("--verdict", type=OneOf(Verdict), help="Every callback with this verdict."),
-    option("--app", "app_id", help="With --verdict: only callbacks of this AppID."),
+    option("--app", "app_id", type=app_id, help="With --verdict: only callbacks of this AppID."),
     *(BY, JSON),
 )
 

@@ -47,6 +47,16 @@ def past_moment(text: str) -> datetime:
     return moment(text, is_past=True)
 
 
+def app_id(text: str) -> str:
+    """An AppID; the name of an app is refused, where it would find nothing."""
+    from service.settings.values import parse_app_id
+
+    try:
+        return parse_app_id(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 class OneOf(click.Choice[str]):
     """One of the words of an enumeration."""
 
@@ -143,7 +153,7 @@ def _make_options(wanted: type) -> Iterator[click.Option]:
         [kind] = [each for each in get_args(hint) or (hint,) if each is not NoneType]
         name = field.metadata.get("option") or field.metadata.get("name") or field.name
         words = kind if issubclass(kind, StrEnum) else field.metadata.get("one_of")
-        known = OneOf(words) if words else _READ.get(kind)
+        known = OneOf(words) if words else app_id if field.name == "app_id" else _READ.get(kind)
         names, about = (f"--{name.replace('_', '-')}", field.name), field.metadata["help"]
         about = about.replace("this time", "then: a time, or 30d for 30 days from now") if kind is datetime else about
         yield option(*names, type=known, is_flag=kind is bool, default=field.default, help=about)

@@ -275,3 +275,11 @@ def test_a_callback_is_shown_with_the_very_bytes(run: Run, world: World) -> None
     assert shown["fields"]["stream_alias"] == "room"
     assert run("callbacks", "show", 1, "--raw").out.encode() == base64.b64decode(shown["raw_base64"])
     assert run("callbacks", "show", 1, "--raw", "--json").code == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_name_in_the_place_of_an_app_id_is_refused_and_finds_not_just_nothing(run: Run) -> None:
+    for command in (("files", "list"), ("callbacks", "list"), ("listings", "list"), ("reconcile",)):
+        refused = run(*command, "--app", "classroom")
+        assert (refused.code, refused.out) == (2, "")
+        assert "'classroom' is not an AppID; it is a number as in ZEGO's console" in refused.err
