@@ -131,7 +131,7 @@ class Spool:
         return True
 
     def close(self) -> None:
-        """Let go of the journal: whoever finds it stores what is in it."""
+        """Close the journal: whoever finds it stores what is in it."""
         with self._lock:
             if self._own is not None:
                 self._own.close()

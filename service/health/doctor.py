@@ -18,7 +18,8 @@ from service.health.remedies import IF_EMPTY, find_remedy
 from service.health.store import prove_durable, prove_room
 from service.model import Vendor
 from service.notify.changes import Finding
-from service.settings import AppSettings, Settings
+from service.notify.channels import Channels
+from service.settings import AppSettings, Settings, SettingsError
 from service.units import count_of
 from service.zego.client import ZegoClient
 from service.zego.messages import Query, SearchAnswer, Transport
@@ -106,6 +107,11 @@ def _check_settings(settings: Settings) -> Iterator[Check]:
         )
         yield Check("settings", Status.PROBLEM, "no app is configured, so every callback is refused", fix)
     yield from (Check("settings", Status.WARNING, text, "remove or correct it") for text in settings.warnings)
+    try:
+        if settings.notify:
+            Channels(url.get_secret_value() for url in settings.notify)
+    except SettingsError as error:
+        yield Check("settings", Status.PROBLEM, str(error), "correct it: neither web nor worker starts with it")
     hint = "" if settings.public_url else "; set ZEGO_RETENTION_PUBLIC_URL to see it whole"
     where = "to be entered in ZEGO's console: Project → Server callback → Recording file"
     yield Check("callback URL", Status.OK, f"{describe_callback_url(settings, with_token=True)}, {where}{hint}")

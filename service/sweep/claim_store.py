@@ -138,7 +138,7 @@ def count_base(tx: Transaction, due: Due, plan: Plan | None) -> Counter[tuple[in
 
 
 def list_planned(tx: Transaction, plans: Sequence[Plan], after: int, limit: int) -> list[MediaFile]:
-    """The files that an approval of these plans would let go, by number beyond `after`."""
+    """The files that an approval of these plans covers, by number beyond `after`."""
     query = select(*COLUMNS).where(_is_planned(plans), _FILE.id > after).order_by(_FILE.id).limit(limit)
     return [MediaFile._make(row) for row in tx.execute(query)]
 

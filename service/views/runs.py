@@ -136,7 +136,7 @@ PLANNED = Listed[int, File, None](
     FILES.table,
     FILES.drop_first,
 )
-"""The files that an approval of the open plans of a run (the filter is its number) would let go, by number."""
+"""The files that an approval of the open plans of a run (the filter is its number) covers, by number."""
 
 LISTINGS = Listed[ListingFilter, Listing, Listing](
     "listing",

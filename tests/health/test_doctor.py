@@ -332,6 +332,13 @@ def test_sweeps_that_are_off_say_what_would_be_deleted_by_now(scene: Scene) -> N
     assert scene.trouble().text == f"app {APP}: 7 files whose date has come; sweeps are off, so they stay"
 
 
+def test_a_channel_with_which_the_service_does_not_start_is_a_problem(scene: Scene) -> None:
+    scene.variables["NOTIFY"] = "foo://hush"
+    [trouble] = [check for check in scene.examine() if check.name == "settings" and check.status is Status.PROBLEM]
+    assert "is none that Apprise takes" in trouble.text
+    assert "hush" not in trouble.text
+
+
 def test_the_settings_are_those_of_the_worker(scene: Scene) -> None:
     scene.variables |= {"SWEEP_EVERY": "off", "CONFIRM": "all"}
     worker_has = scene.settings.write_down()

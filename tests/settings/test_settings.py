@@ -133,6 +133,7 @@ def test_a_right_value_is_read(name: str, value: str, expected: object) -> None:
         ("DATABASE_URL", "postgresql+psycopg2://u:hush@h/n", "postgresql://user:password@host/name"),
         ("DATABASE_URL", "postgresql://u:p@h:hush/n", "postgresql://user:password@host/name"),
         ("DATABASE_URL", "postgresql://u:hu:s@hush@h/n", "write it as %40"),
+        ("DATABASE_URL", "sqlite:////data/z.db ", "it begins or ends with a space"),
         ("DATABASE_URL", "sqlite://", "sqlite:////var/lib"),
         ("DATABASE_URL", "sqlite:///:memory:", "sqlite:////var/lib"),
         ("DATABASE_URL", "sqlite://data/z.db", "sqlite:////var/lib"),
