@@ -11,7 +11,13 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from zlib import crc32
+
+from service.model import Vendor
+from service.sandbox.callbacks import callback_body
+from tests.world import APP, CALLBACK_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -81,12 +87,35 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None, host: str = "127.0.0.1") -> tuple[int, bytes]:
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, host: str = "127.0.0.1", **headers: str
+) -> tuple[int, bytes]:
     """One request; its status and body."""
     connection = http.client.HTTPConnection(host, port, timeout=MAX_WAIT_S)
     try:
-        connection.request(method, path, body=body)
+        connection.request(method, path, body=body, headers=headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def signed_callback(file_id: str, age: timedelta = timedelta(0), stream: str = "room") -> bytes:
+    """A callback as ZEGO would send it now, of a recording that ended so long ago."""
+    now = datetime.now(UTC)
+    return callback_body(
+        Vendor.TENCENT,
+        app_id=APP,
+        secret=CALLBACK_SECRET,
+        file_id=file_id,
+        stream=stream,
+        began=now - age - timedelta(hours=1),
+        ended=now - age,
+        now=now,
+        nonce=str(crc32(file_id.encode())),
+    )[0]
+
+
+def send_callback(port: int, file_id: str, age: timedelta = timedelta(0), stream: str = "room") -> int:
+    """Send such a callback; the status of the answer."""
+    return ask(port, "POST", "/zego/callback", signed_callback(file_id, age, stream))[0]

@@ -15,11 +15,10 @@ from service.database import Database
 from service.health.checks import Status, check_worker
 from service.model import Vendor
 from service.sandbox import Sandbox
-from service.sandbox.callbacks import callback_body
 from service.serve import describe_start
 from service.settings import load_settings
-from tests.processes import MAX_WAIT_S, Running, answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
+from tests.processes import MAX_WAIT_S, Running, answers, ask, running, signed_callback, wait_until
+from tests.world import APP, SERVER_SECRET, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,24 +65,8 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def make_callback(*, age: timedelta = timedelta(0)) -> bytes:
-    now = datetime.now(UTC)
-    body, _ = callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id="a",
-        stream="room",
-        began=now - age - timedelta(hours=1),
-        ended=now - age,
-        now=now,
-        nonce="1",
-    )
-    return body
-
-
 def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, str], free_port: int) -> None:
-    body = make_callback()
+    body = signed_callback("a")
     assert ask(free_port, "POST", "/zego/callback", body) == (200, b"1")
     assert ask(free_port, "GET", "/readyz")[0] == 200
     wait_until(lambda: is_worker_well(variables))
@@ -105,7 +88,7 @@ def test_both_sides_run_and_end_together(serve: Running, variables: dict[str, st
 def test_a_shell_with_other_settings_goes_by_those_of_the_worker(
     serve: Running, variables: dict[str, str], free_port: int, tmp_path: Path
 ) -> None:
-    assert ask(free_port, "POST", "/zego/callback", make_callback()) == (200, b"1")
+    assert ask(free_port, "POST", "/zego/callback", signed_callback("a")) == (200, b"1")
     wait_until(lambda: is_worker_well(variables))
     other = variables | {"ZEGO_RETENTION_SWEEP_EVERY": "off", "ZEGO_RETENTION_COOLING_OFF": "0s"}
     with running("files", other, tmp_path, "explain", "1") as explain:

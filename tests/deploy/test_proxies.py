@@ -10,7 +10,6 @@ import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from service.model import Vendor
-from service.sandbox.callbacks import callback_body
 from service.web.callback import MAX_BODY_BYTES
 from tests.deploy.image import ROOT
-from tests.processes import MAX_WAIT_S, answers, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, environment
+from tests.processes import MAX_WAIT_S, answers, running, signed_callback, wait_until
+from tests.world import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,15 +144,6 @@ def proxy(kind: str, folder: Path, port: int, plain_port: int, upstream: int) ->
         process.wait(MAX_WAIT_S)
 
 
-def body(file_id: str) -> bytes:
-    now = datetime.now(UTC)
-    began, ended = now - timedelta(hours=1), now
-    return callback_body(
-        Vendor.TENCENT, app_id=APP, secret=CALLBACK_SECRET, file_id=file_id, stream="room", began=began, ended=ended,
-        now=now, nonce="1",
-    )[0]  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_callbacks_pages_and_limits_through_it(
     kind: str, sqlite_url: str, tmp_path: Path, free_ports: list[int]
@@ -169,7 +157,7 @@ def test_callbacks_pages_and_limits_through_it(
     ):
         web.wait_for("web_started")
         wait_until(lambda: answers(upstream))
-        taken = front.ask("POST", "/zego/callback", body("a"))
+        taken = front.ask("POST", "/zego/callback", signed_callback("a"))
         assert (taken.status, taken.body) == (200, b"1")
         assert front.ask("GET", "/readyz").status == 200
         assert front.ask("GET", "/metrics").status == 404
@@ -234,11 +222,11 @@ def test_only_zego_comes_in_where_the_entrance_is_closed_and_its_path_is_not_log
         proxy(kind, tmp_path / "proxy", port, plain_port, upstream) as front,
     ):
         wait_until(lambda: answers(upstream))
-        path = f"/zego/callback/{TOKEN}"
-        assert front.ask("POST", path, body("a")).status == 200
-        assert front.ask("POST", path, body("a"), claims=CLAIMS).status == 200, "what it claims does not count"
-        assert front.ask("POST", path, body("a"), SOMEBODY, {"X-Forwarded-For": ZEGO}).status == 403
-        assert front.ask("POST", "/zego/callback", body("a")).status == 404
+        path, body = f"/zego/callback/{TOKEN}", signed_callback("a")
+        assert front.ask("POST", path, body).status == 200
+        assert front.ask("POST", path, body, claims=CLAIMS).status == 200, "what it claims does not count"
+        assert front.ask("POST", path, body, SOMEBODY, {"X-Forwarded-For": ZEGO}).status == 403
+        assert front.ask("POST", "/zego/callback", body).status == 404
     logs = [file for file in (tmp_path / "proxy").iterdir() if file.name in ("log", "access.log", "error.log")]
     assert not [file for file in logs if TOKEN in file.read_text(encoding="utf-8")]
 
@@ -250,7 +238,7 @@ def test_a_service_that_is_away_is_answered_for_and_found_again(
     port, plain_port, upstream = free_ports
     variables = environment(sqlite_url, "http://127.0.0.1:9/", LISTEN=f"127.0.0.1:{upstream}")
     with proxy(kind, tmp_path / "proxy", port, plain_port, upstream) as front:
-        assert front.ask("POST", "/zego/callback", body("a")).status == 502, "ZEGO sends it again"
+        assert front.ask("POST", "/zego/callback", signed_callback("a")).status == 502, "ZEGO sends it again"
         with running("web", variables, tmp_path):
             wait_until(lambda: answers(upstream))
-            assert front.ask("POST", "/zego/callback", body("a")).status == 200
+            assert front.ask("POST", "/zego/callback", signed_callback("a")).status == 200

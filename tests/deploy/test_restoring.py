@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import psycopg
 import pytest
@@ -28,13 +27,12 @@ from service.files.store import list_in_range
 from service.holds.holds import place_hold
 from service.model import FileState, Vendor
 from service.sandbox import Sandbox
-from service.sandbox.callbacks import callback_body
 from service.sweep.orders import place_sweep
 from service.worker import Worker
 from tests.deploy.image import ROOT
 from tests.postgres import create_database
-from tests.processes import MAX_WAIT_S, answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, TESTER, environment, open_world
+from tests.processes import MAX_WAIT_S, answers, running, send_callback, wait_until
+from tests.world import APP, SERVER_SECRET, TESTER, environment, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,14 +181,8 @@ class Operator:
 
     def announce(self, file_id: str, age: timedelta) -> None:
         """ZEGO has a recording, and says so."""
-        now = datetime.now(UTC)
-        self.sandbox.add_file(APP, Vendor.TENCENT, file_id, created_at=now - age, stream_id=file_id)
-        began, nonce = now - age - timedelta(hours=1), str(crc32(file_id.encode()))
-        body, _ = callback_body(
-            Vendor.TENCENT, app_id=APP, secret=CALLBACK_SECRET, file_id=file_id, stream=file_id, began=began,
-            ended=now - age, now=now, nonce=nonce,
-        )  # fmt: skip
-        if ask(self.port, "POST", "/zego/callback", body)[0] == 200:
+        self.sandbox.add_file(APP, Vendor.TENCENT, file_id, created_at=datetime.now(UTC) - age, stream_id=file_id)
+        if send_callback(self.port, file_id, age, stream=file_id) == 200:
             self.acknowledged.append(file_id)
 
     def ask_for_a_sweep(self) -> None:

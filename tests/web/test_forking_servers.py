@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,39 +16,16 @@ from sqlalchemy import text
 from service.callbacks.store import list_callbacks
 from service.database import Database
 from service.filters import CallbackFilter
-from service.model import Vendor
-from service.sandbox.callbacks import callback_body
 from service.settings import load_settings
 from service.web.app import create_app
-from tests.processes import Running, answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, environment
+from tests.processes import Running, answers, ask, running, send_callback, wait_until
+from tests.world import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOKEN = "a-token-of-the-tests-0123456789"
 WORKERS = 4
-
-
-def send(port: int, number: int) -> int:
-    now = datetime.now(UTC)
-    body, content_type = callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id=f"file-{number}",
-        stream="room",
-        began=now - timedelta(hours=1),
-        ended=now,
-        now=now,
-        nonce=str(number),
-    )
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request("POST", "/zego/callback", body=body, headers={"Content-Type": content_type})
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def stored(database: Database) -> dict[str, int]:
@@ -91,10 +67,12 @@ def test_every_worker_answers_and_every_callback_is_stored_once(
 ) -> None:
     server, port = gunicorn
     with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(lambda number: send(port, number), range(400))) == {200}
+        assert set(pool.map(lambda number: send_callback(port, f"file-{number}"), range(400))) == {200}
         assert set(pool.map(lambda _: ask(port, "GET", "/readyz")[0], range(40))) == {200}
         assert set(pool.map(lambda _: ask(port, "GET", "/metrics")[0], range(40))) == {200}
-        assert set(pool.map(lambda _: ask_api(port), range(40))) == {200}
+        allowed = f"Bearer {TOKEN}"
+        asked = pool.map(lambda _: ask(port, "GET", "/api/v1/files", Authorization=allowed)[0], range(40))
+        assert set(asked) == {200}
     database = Database(database_url)
     assert Counter(stored(database).values()) == {1: 400}
     database.dispose()
@@ -103,15 +81,6 @@ def test_every_worker_answers_and_every_callback_is_stored_once(
     for path in ("/zego/callback", "/readyz", "/api/v1/files"):
         pids = {line[1] for line in lines if line[-1] == path}
         assert len(pids) == WORKERS, f"{path} reached only {pids}"
-
-
-def ask_api(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request("GET", "/api/v1/files", headers={"Authorization": f"Bearer {TOKEN}"})
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def test_what_was_answered_is_stored_when_the_server_is_stopped_under_load(
@@ -126,7 +95,7 @@ def test_what_was_answered_is_stored_when_the_server_is_stopped_under_load(
             while True:
                 with lock:
                     number = next(numbers)
-                if send(port, number) == 200:
+                if send_callback(port, f"file-{number}") == 200:
                     taken.append(number)
 
     with ThreadPoolExecutor(16) as pool:

@@ -12,15 +12,13 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from service.callbacks.store import list_callbacks
 from service.database import Database
 from service.filters import CallbackFilter
-from service.model import Vendor
-from service.sandbox.callbacks import callback_body
-from tests.world import APP, CALLBACK_SECRET, environment
+from tests.processes import send_callback
+from tests.world import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,27 +54,6 @@ def started(
         process.wait(30)
 
 
-def send(port: int, number: int) -> int:
-    now = datetime.now(UTC)
-    body, content_type = callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id=f"file-{number}",
-        stream="room",
-        began=now - timedelta(hours=1),
-        ended=now,
-        now=now,
-        nonce=str(number),
-    )
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("POST", "/zego/callback", body, {"Content-Type": content_type})
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
 def test_a_restart_refuses_no_connection_and_loses_no_callback(sqlite_url: str, tmp_path: Path) -> None:
     results, stored, numbers, ends = Counter[str](), list[int](), iter(range(100_000)), threading.Event()
     lock = threading.Lock()
@@ -86,7 +63,7 @@ def test_a_restart_refuses_no_connection_and_loses_no_callback(sqlite_url: str, 
             with lock:
                 number = next(numbers)
             try:
-                status = send(port, number)
+                status = send_callback(port, f"file-{number}")
             except (OSError, http.client.HTTPException) as error:
                 results[type(error).__name__] += 1
                 continue

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import psycopg
 import pytest
@@ -16,10 +15,9 @@ from service.database import Database
 from service.files.store import list_in_range
 from service.model import FileState, Vendor
 from service.sandbox import Sandbox
-from service.sandbox.callbacks import callback_body
 from tests.postgres import pgbouncer
-from tests.processes import MAX_WAIT_S, answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
+from tests.processes import MAX_WAIT_S, answers, ask, running, send_callback, wait_until
+from tests.world import APP, SERVER_SECRET, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,21 +31,6 @@ SERVER_CONNECTIONS = 2
 def pooled_url(empty_postgres_url: str, free_port: int) -> Iterator[str]:
     with pgbouncer(empty_postgres_url, free_port, SERVER_CONNECTIONS) as url:
         yield url
-
-
-def body(file_id: str, age: timedelta) -> bytes:
-    now = datetime.now(UTC)
-    return callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id=file_id,
-        stream="直播间",
-        began=now - age - timedelta(hours=1),
-        ended=now - age,
-        now=now,
-        nonce=str(crc32(file_id.encode())),
-    )[0]
 
 
 def states(url: str) -> dict[str, FileState]:
@@ -81,8 +64,8 @@ def test_callbacks_come_in_and_files_go_out(
         worker.wait_for("leading")
         wait_until(lambda: answers(another_free_port))
         with ThreadPoolExecutor(16) as pool:
-            sent = [pool.submit(ask, another_free_port, "POST", "/zego/callback", body(*item)) for item in ages.items()]
-            assert {each.result()[0] for each in sent} == {200}
+            sent = [pool.submit(send_callback, another_free_port, *item, "直播间") for item in ages.items()]
+            assert {each.result() for each in sent} == {200}
         assert ask(another_free_port, "GET", "/readyz")[0] == 200
         wait_until(lambda: list(states(pooled_url).values()).count(FileState.DELETED) == 100)
         assert {name for name, state in states(pooled_url).items() if state is FileState.DELETED} == {

@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from service.database import Database
 from service.files.store import list_in_range
 from service.leader.store import find_leader
-from service.model import Vendor
-from service.sandbox.callbacks import callback_body
 from tests.gatekeeper import Gatekeeper
-from tests.processes import ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, environment
+from tests.processes import ask, running, send_callback, wait_until
+from tests.world import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def send(port: int, number: int) -> int:
-    now = datetime.now(UTC)
-    body, _ = callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id=f"file-{number}",
-        stream="room",
-        began=now - timedelta(hours=1),
-        ended=now,
-        now=now,
-        nonce=str(number),
-    )
-    return ask(port, "POST", "/zego/callback", body)[0]
 
 
 def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_port: int, tmp_path: Path) -> None:
@@ -60,16 +41,16 @@ def test_a_restart_is_one_line_in_the_log_of_each_side(postgres_url: str, free_p
     with running("serve", variables, tmp_path) as serve:
         serve.wait_for("serve_running")
         serve.wait_for("leading")
-        assert send(free_port, 1) == 200
+        assert send_callback(free_port, "file-1") == 200
         wait_until(lambda: files() == {"file-1"})
         before = token()
         door.close()
-        assert [send(free_port, number) for number in (2, 3)] == [200, 200]
+        assert [send_callback(free_port, f"file-{number}") for number in (2, 3)] == [200, 200]
         assert ask(free_port, "GET", "/readyz")[0] == 200
         assert ask(free_port, "GET", "/healthz")[0] == 200
         wait_until(lambda: "database_unavailable" in serve.log())
         door.open()
-        wait_until(lambda: send(free_port, 4) == 200)
+        wait_until(lambda: send_callback(free_port, "file-4") == 200)
         wait_until(lambda: files() == {"file-1", "file-2", "file-3", "file-4"})
         serve.wait_for("database_back")
         assert token() == before, "it leads on"

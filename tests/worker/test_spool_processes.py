@@ -15,8 +15,7 @@ from service.database import Database
 from service.filters import CallbackFilter
 from tests.bench import load
 from tests.gatekeeper import Gatekeeper
-from tests.processes import answers, ask, running, wait_until
-from tests.worker.test_database_restarts import send
+from tests.processes import answers, ask, running, send_callback, wait_until
 from tests.world import environment
 
 if TYPE_CHECKING:
@@ -51,14 +50,14 @@ def test_what_a_killed_process_had_in_its_spool_is_stored_by_the_next(
     began = datetime.now(UTC)
     with running("web", variables, tmp_path) as web:
         wait_until(lambda: answers(free_port))
-        assert [send(free_port, number) for number in range(3)] == [200] * 3
+        assert [send_callback(free_port, f"file-{number}") for number in range(3)] == [200] * 3
         assert ask(free_port, "GET", "/readyz")[0] == 200
         assert depth(free_port) == 3
         web.end(signal.SIGKILL)
     answered = datetime.now(UTC)
     with running("web", variables, tmp_path) as web:
         wait_until(lambda: answers(free_port))
-        assert send(free_port, 3) == 200
+        assert send_callback(free_port, "file-3") == 200
         assert depth(free_port) == 4
         assert count_stored(database) == (0, 0)
         door.open()
@@ -82,7 +81,7 @@ def test_while_sqlite_is_held_callbacks_are_answered_and_the_leader_stores_those
     with running("web", variables, tmp_path) as web:
         wait_until(lambda: answers(free_port))
         with database.write():
-            assert [send(free_port, number) for number in range(4)] == [200] * 4
+            assert [send_callback(free_port, f"file-{number}") for number in range(4)] == [200] * 4
             assert ask(free_port, "GET", "/readyz")[0] == 200
             assert depth(free_port) == 4
             web.end(signal.SIGKILL)

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import pytest
 
@@ -19,32 +18,16 @@ from service.database import Database
 from service.files.store import list_in_range
 from service.leader.store import find_leader
 from service.model import FileState, Outcome, Vendor
-from service.sandbox.callbacks import callback_body
 from service.sweep import store
 from tests.faults import FaultySandbox
-from tests.processes import answers, ask, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
+from tests.processes import answers, ask, running, signed_callback, wait_until
+from tests.world import APP, SERVER_SECRET, environment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OF_EACH = 3
 FILES = 300
-
-
-def body(file_id: str, age: timedelta) -> bytes:
-    now = datetime.now(UTC)
-    return callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id=file_id,
-        stream="room",
-        began=now - age - timedelta(hours=1),
-        ended=now - age,
-        now=now,
-        nonce=str(crc32(file_id.encode())),
-    )[0]
 
 
 @pytest.mark.long
@@ -83,7 +66,7 @@ def test_they_behave_as_one(postgres_url: str, tmp_path: Path) -> None:
 
         def send(place: int, file_id: str) -> list[int]:
             """Through two of the three, as if the answer of the first had been lost."""
-            raw = body(file_id, ages[file_id])
+            raw = signed_callback(file_id, ages[file_id])
             return [ask(ports[(place + more) % OF_EACH], "POST", "/zego/callback", raw)[0] for more in (0, 1)]
 
         with ThreadPoolExecutor(12) as pool:

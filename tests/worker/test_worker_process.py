@@ -12,11 +12,10 @@ from service.files.store import list_in_range
 from service.leader.store import find_leader
 from service.model import FileState, Vendor
 from service.sandbox import Sandbox
-from service.sandbox.callbacks import callback_body
 from service.settings import load_settings
 from service.wiring import Service
-from tests.processes import Running, running, wait_until
-from tests.world import APP, CALLBACK_SECRET, SERVER_SECRET, environment
+from tests.processes import Running, running, signed_callback, wait_until
+from tests.world import APP, SERVER_SECRET, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,21 +46,6 @@ def service(variables: dict[str, str]) -> Iterator[Service]:
     service.close()
 
 
-def announce(service: Service, file_id: str, age: timedelta) -> None:
-    ended = now() - age
-    body, content_type = callback_body(
-        Vendor.TENCENT,
-        app_id=APP,
-        secret=CALLBACK_SECRET,
-        file_id=file_id,
-        stream="room",
-        began=ended - timedelta(hours=1),
-        ended=ended,
-        now=now(),
-    )
-    service.inbox.receive(body, content_type)
-
-
 def states(service: Service) -> dict[str, FileState]:
     with service.database.read() as tx:
         return {file.file_id: file.state for file in list_in_range(tx, 0, 100)}
@@ -80,8 +64,8 @@ def test_it_understands_within_a_second_and_deletes_what_is_due(
         sandbox.add_file(APP, Vendor.TENCENT, file_id)
     with running("worker", variables, tmp_path) as worker:
         worker.wait_for("leading")
-        announce(service, "old", timedelta(days=2))
-        announce(service, "young", timedelta(hours=1))
+        service.inbox.receive(signed_callback("old", timedelta(days=2)), "application/json")
+        service.inbox.receive(signed_callback("young", timedelta(hours=1)), "application/json")
         wait_until(lambda: len(states(service)) == 2, 2)
         wait_until(lambda: states(service)["old"] is FileState.DELETED)
         assert worker.end() == 0
