@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import structlog
 
 from service.audit import store
-from service.audit.order import RUN_REQUESTS, Order, OrderKind, Step
+from service.audit.order import EXPIRED, REQUESTS_LAST, RUN_REQUESTS, Order, OrderKind, Step
 from service.callbacks import store as callbacks_store
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.actions_store import let_unconfirmed_wait
@@ -55,12 +55,14 @@ class ApplyOrders:
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
     _retried_at: float | None = None
+    _ran_at: datetime | None = None
 
     def run(self) -> int:
         """Apply every order that was written before this call, however fast people order; returns how many.
 
         One that raises changes nothing, is marked with the reason, and is tried again once a minute.
         """
+        self._expire_requests()
         failed: list[Order] = []
         with self.leader.database.read() as tx:
             if self._retried_at is None or self.clock() - self._retried_at >= RETRY_FAILED_S:
@@ -76,13 +78,23 @@ class ApplyOrders:
             reached = orders[-1].number if orders else head
             if not orders:
                 self.leader.transact(lambda tx: note_applied(tx, head))
+        self._ran_at = self.now()
         return applied
+
+    def _expire_requests(self) -> None:
+        """Let orders for a run expire that are too old; none does while it waits for a run of this very process."""
+        now = self.now()
+        if self._ran_at is None or now - self._ran_at > REQUESTS_LAST:
+            too_old = now - REQUESTS_LAST
+            expired = self.leader.transact(lambda tx: store.expire_run_requests(tx, too_old, now, EXPIRED))
+            for number in expired:
+                self._report("order_expired", number)
 
     def _apply(self, order: Order) -> bool:
         if order.kind in RUN_REQUESTS or order.applied_at is not None:
             self.leader.transact(lambda tx: note_applied(tx, order.number))
             if order.applied_at is None:
-                self._report("run_requested", order)
+                self._report("run_requested", order.number)
             return False
         for number in range(_TRIES):
             try:
@@ -99,14 +111,14 @@ class ApplyOrders:
                     self.leader.transact(lambda tx: _fail(tx, order, failure))  # noqa: B023
                     return False
             else:
-                self._report("order_applied", order, result=step.result)
+                self._report("order_applied", order.number, result=step.result)
                 return True
         return False
 
-    def _report(self, event: str, order: Order, **facts: Any) -> None:  # noqa: ANN401  (as structlog takes them)
+    def _report(self, event: str, number: int, **facts: Any) -> None:  # noqa: ANN401  (as structlog takes them)
         """Log an order with who gave it, through whatever process."""
         with self.leader.database.read() as tx:
-            [entry] = store.list_entries(tx, AuditFilter(), 1, before=order.number + 1)
+            [entry] = store.list_entries(tx, AuditFilter(), 1, before=number + 1)
         what = {
             "order": entry.number,
             "action": entry.action,

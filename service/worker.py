@@ -15,7 +15,7 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecution
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from service.audit.order import Order, OrderKind
-from service.audit.store import finish_order, list_run_requests
+from service.audit.store import Head, find_head, finish_order, list_run_requests
 from service.callbacks.understanding import prune_inbox
 from service.database import DatabaseUnavailable, Transaction, UnfitDatabase
 from service.files.policy import PolicyReader
@@ -162,7 +162,8 @@ class Worker:
         by_rule = _name_rules(found)
         stopped = {"stopped_by_breaker": sorted(stop.app_id for stop in found.stops)} if found.stops else {}
         off = {} if settings.sweep_slots else {"note": "sweeps are off: nothing is deleted by itself"}
-        log.info("deletions_within_24h", files=found.total, by_rule=by_rule, **stopped, **off)
+        head = str(self._find_audit_head())
+        log.info("deletions_within_24h", files=found.total, by_rule=by_rule, audit_head=head, **stopped, **off)
 
     def describe_tomorrow(self, now: datetime) -> tuple[str, str]:
         """What `announce` logs, for people: what happens, and what to do."""
@@ -173,12 +174,18 @@ class Worker:
         text += "".join(f"; the breaker will stop app {stop.app_id}" for stop in found.stops)
         if self._service.settings.sweep_slots is None:
             text = f"sweeps are off, so nothing is deleted; else: {text}"
+        text += f"\nThe head of the audit is {self._find_audit_head()}"
         return text, "place a hold on what has to stay" if found.total else ""
 
     def _look_ahead(self, now: datetime) -> DryRun:
         service, sweeper = self._service, self._service.sweeper
         ahead = (service.app_ids, sweeper.limits, now + _AHEAD)
         return dry_run(service.database, PolicyReader(), *ahead, confirm_all=sweeper.confirm_all, limit=0)
+
+    def _find_audit_head(self) -> Head:
+        """Said where it is kept outside of the database: a restored one cannot show that entries are lost."""
+        with self._service.database.read() as tx:
+            return find_head(tx)
 
     def _find_evening(self, now: datetime) -> datetime:
         return Cron(_EVENING, self._service.settings.timezone).last_slot(now)

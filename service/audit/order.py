@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class OrderKind(StrEnum):
@@ -29,6 +29,7 @@ class OrderState(StrEnum):
     APPLIED = "applied"
     FAILED = "failed"
     WAITING = "waiting"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Order:
     """An order; `number` is that of its audit entry, `app_id` the one app that it concerns (None: all).
 
     `result` says what came of it, once `applied_at` is set. `failure` says why it could not be applied; it is tried
-    again, and until then no file of the apps that it concerns is asked for.
+    again, and until then no file of the apps that it concerns is asked for. With both, it has expired: nothing was
+    done.
     """
 
     number: int
@@ -51,12 +53,14 @@ class Order:
     def state(self) -> OrderState:
         """How it stands."""
         if self.applied_at is not None:
-            return OrderState.APPLIED
+            return OrderState.APPLIED if self.failure is None else OrderState.EXPIRED
         return OrderState.WAITING if self.failure is None else OrderState.FAILED
 
     @property
     def summary(self) -> str:
         """The same as a sentence."""
+        if self.state is OrderState.EXPIRED:
+            return f"expired: {self.failure}"
         if self.state is OrderState.FAILED:
             return f"recorded, but applying it failed: {self.failure}"
         if self.state is OrderState.WAITING:
@@ -78,3 +82,11 @@ class Step:
 
 RUN_REQUESTS = frozenset({OrderKind.SWEEP, OrderKind.APPROVE, OrderKind.RECONCILE})
 """Orders that ask for a run: they are finished when it starts, by whoever runs it, with its number as the result."""
+
+REQUESTS_LAST: Final = timedelta(minutes=15)
+"""How old an order for a run may be when a leader finds it; an older one expires: it may be of a restored backup."""
+
+EXPIRED: Final = (
+    f"nobody began with it within {REQUESTS_LAST.seconds // 60} minutes, so nothing was done; order it again if it is"
+    " still wanted"
+)

@@ -212,6 +212,14 @@ def list_run_requests(tx: Transaction) -> list[Order]:
     return [Order(*row) for row in tx.execute(query)]
 
 
+def expire_run_requests(tx: Transaction, placed_before: datetime, now: datetime, reason: str) -> list[int]:
+    """Finish orders for a run that were placed before a moment and have not begun, with the reason; their numbers."""
+    placed_at = select(audit_entries.c.at).where(audit_entries.c.number == orders.c.number).scalar_subquery()
+    old = (_IS_UNFINISHED, orders.c.kind.in_(sorted(RUN_REQUESTS)), placed_at < placed_before)
+    expired = update(orders).where(*old).values(applied_at=now, failure=reason).returning(orders.c.number)
+    return sorted(tx.execute(expired).scalars())
+
+
 def finish_order(tx: Transaction, number: int, now: datetime, result: dict[str, Any]) -> None:
     """Write down what came of an order."""
     tx.execute(update(orders).where(orders.c.number == number).values(applied_at=now, result=result, failure=None))

@@ -16,7 +16,7 @@ from typing import Any, Final
 import service.views.audit  # noqa: F401  (it says how an order is shown)
 from service.audit.order import Order, OrderKind, OrderState
 from service.audit.store import finish_order
-from service.cli.frame import ExitCode, Invocation
+from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import note, safe, show, shown_as_json
 from service.leader.leader import LeadLost
 from service.leader.store import find_leader
@@ -160,12 +160,14 @@ def carry_out(
     Where nobody leads, this process does: `work(order, event)` carries it out until the event is set, and returns the
     result of the order, if that is still to be written. `look(order)` shows how far one is that has begun, and says
     whether it is over. When a worker starts it continues; `place_again` orders the rest, if there is any. LeadLost:
-    this process led, and then another one did.
+    this process led, and then another one did. CommandFailed: the order has expired.
     """
     database, may_lead_at, note_at = service.database, 0.0, time.monotonic() + _NOTE_AFTER_S
     with _stopped_by_signals() as is_stopped:
         while not is_stopped():
             order = read_order(database, number)
+            if order.state is OrderState.EXPIRED:
+                raise CommandFailed(f"order {number}: {order.summary}")
             if order.applied_at is not None and look(order):
                 break
             if time.monotonic() >= may_lead_at:
@@ -198,7 +200,7 @@ def _lead(
             try:
                 while not (wait([done], _LOOK_AFTER_S).done or is_stopped() or is_worker_there):
                     order = read_order(database, number)
-                    if order.applied_at is not None:
+                    if order.state is OrderState.APPLIED:
                         look(order)
                     with database.read() as tx:
                         leader = find_leader(tx)

@@ -157,7 +157,7 @@ def _sweep(invocation: Invocation, plan: int | None) -> tuple[RunDetail, bool]:
         # What an approval covers stays approved: a plain run deletes the rest of it as well.
         order, is_stopped = carry_out(service, number, work, look, place)
     if order.applied_at is None:
-        note(f"order {order.number} is recorded: the next worker carries it out")
+        note(f"order {order.number} is recorded: a worker that starts within 15 minutes carries it out")
         raise KeyboardInterrupt
     run = find_run(order)
     if run.state is RunState.RUNNING:

@@ -16,6 +16,7 @@ from datetime import datetime
 
 import structlog
 
+from service.audit.order import Order, OrderState
 from service.audit.store import find_order, finish_order
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.policy import PolicyReader
@@ -64,8 +65,8 @@ class Sweeper:
         """Carry out one pass; returns its run's number. `stop` ends it after the calls in flight.
 
         `request` is the order that asks for it; a pass of the trigger `APPROVAL` does what that order approves. While
-        the gate refuses, a pass that nobody asks for leaves no run (None), others one that calls nothing. Raises
-        `LeadLost` if another process leads, and `DatabaseUnavailable`.
+        the gate refuses, a pass that nobody asks for leaves no run (None), others one that calls nothing; an order that
+        has expired leaves none, either. Raises `LeadLost` if another process leads, and `DatabaseUnavailable`.
         """
         with self._lock, self.leader.bound():
             refusals = self.gate.open()
@@ -74,7 +75,11 @@ class Sweeper:
             number = self.leader.look().number
             if not refusals:
                 self.catch_up()
-            want = self.leader.transact(lambda tx: self._start(tx, trigger, request, number))
+            with self.database.read() as tx:
+                order = None if request is None else find_order(tx, request)
+            if order is not None and order.state is OrderState.EXPIRED:
+                return None
+            want = self.leader.transact(lambda tx: self._start(tx, trigger, order, number))
             log.info("sweep_started", run=want.run_id, trigger=trigger.value)
             try:
                 is_whole = trigger not in (Trigger.RETRY, Trigger.APPROVAL)
@@ -99,13 +104,12 @@ class Sweeper:
             dues = [Due(app_id, now, highest_id, only_retries=True) for app_id in self.apps]
             return any(find_vendors(tx, due, now, may_probe=False) for due in dues)
 
-    def _start(self, tx: Transaction, trigger: Trigger, request: int | None, number: int) -> Want:
+    def _start(self, tx: Transaction, trigger: Trigger, order: Order | None, number: int) -> Want:
         """Write down the run, and carry out the order that asks for it; returns what is wanted of any app."""
         now, revision = self.now(), find_current_number(tx)
         close_open_attempts(tx, now, self.retry_policy, self.jitter)
         run_id = store.start_run(tx, trigger, self.leader.name, now)
         approved_run = 0 if trigger is Trigger.APPROVAL else None  # (0: nothing, if the order is not there)
-        order = None if request is None else find_order(tx, request)
         if order is not None:
             if trigger is Trigger.APPROVAL:
                 approved_run = int(order.payload["run_id"])

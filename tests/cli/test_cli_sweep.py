@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.cli import main
 from service.leader.store import find_leader
 from service.model import FileState, Vendor
 from service.rules.store import ensure_first_rules
@@ -240,6 +241,28 @@ def test_a_sweep_follows_the_worker_that_leads(world: World, database_url: str, 
     assert "Run 1 is done: 1 call to ZEGO" in sweep.log()
     assert "sweep_finished" in worker.log()
     assert world.stored() == set()
+
+
+@only_sqlite
+def test_a_sweep_that_a_leader_finds_too_late_is_said_to_have_expired(
+    world: World, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find_late() -> None:
+        wait_until(lambda: world.service.leader.look().number == 1)
+        world.clock.move(minutes=16)
+        world.catch_up()
+
+    leader = threading.Thread(target=find_late)
+    leader.start()
+    settings = environment(database_url, world.sandbox.url)
+    assert main(["sweep"], environ=settings, now=world.clock) == 1
+    leader.join()
+    expected = "zego-retention: order 1: expired: nobody began with it within 15 minutes, so nothing was done"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(expected)
+    assert main(["audit", "order", "1"], environ=settings, now=world.clock) == 0
+    assert "nobody began with it within 15 minutes" in " ".join(capsys.readouterr().out.split())
+    assert main(["runs", "list", "--json"], environ=settings, now=world.clock) == 0
+    assert capsys.readouterr().out == ""
 
 
 @only_sqlite

@@ -68,6 +68,18 @@ def test_a_hold_placed_on_a_file_is_in_the_audit_with_the_persons_name(console: 
     assert world.state("a") is FileState.SCHEDULED
 
 
+def test_a_sweep_that_nobody_began_with_in_time_is_shown_as_expired(console: Console) -> None:
+    world = console.api.world
+    console.api.leads = False
+    console.operator.get("/runs")
+    answer = console.operator.post("/do/request_run", back="/runs", status=303)
+    world.clock.move(minutes=16)
+    world.catch_up()
+    page = console.operator.get(answer.location)
+    assert "expired: nobody began with it within 15 minutes, so nothing was done; order it again" in page
+    assert "alert-danger" in page
+
+
 def test_several_files_are_held_and_released_at_once(console: Console) -> None:
     world, operator = console.api.world, console.operator
     world.keep("30d")

@@ -62,16 +62,20 @@ def test_the_page_says_what_these_tests_do() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("is_held", [True, False], ids=["held", "not held"])
-def test_a_sweep_that_was_asked_for_when_the_backup_was_made_deletes_nothing_that_is_held(
-    sqlite_url: str, tmp_path: Path, *, is_held: bool
+@pytest.mark.parametrize(
+    ("is_held", "minutes", "left"),
+    [(True, 5, 3), (False, 5, 0), (False, 16, 3)],
+    ids=["held", "not held", "not held, but too old"],
+)
+def test_a_sweep_that_was_asked_for_when_the_backup_was_made_deletes_nothing_later_on_or_while_all_is_held(
+    sqlite_url: str, tmp_path: Path, *, is_held: bool, minutes: int, left: int
 ) -> None:
     copy = tmp_path / "backup.db"
     with open_world(sqlite_url) as world:
         world.keep("1d")
         world.add(3)
         world.service.leader.release()
-        place_sweep(world.database, TESTER, world.clock())
+        place_sweep(world.database, TESTER, world.clock() - timedelta(minutes=minutes))
         with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
             connection.execute(f"VACUUM INTO '{copy}'")
     with open_world(f"sqlite:///{copy}", SWEEP_EVERY="off") as restored:
@@ -84,7 +88,7 @@ def test_a_sweep_that_was_asked_for_when_the_backup_was_made_deletes_nothing_tha
         for file_id in restored.files():
             restored.sandbox.add_file(APP, Vendor.TENCENT, file_id)
         Worker(restored.service).sweep()
-        assert len(restored.stored()) == (3 if is_held else 0), "SWEEP_EVERY=off alone does not stop what was asked for"
+        assert len(restored.stored()) == left, "SWEEP_EVERY=off alone does not stop what was asked for just before"
 
 
 # --- A copy of each database, made and put back ------------------------------------------------------------------

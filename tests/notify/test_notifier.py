@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from service.audit.store import find_head
 from service.database import Database, DatabaseUnavailable
 from service.health.doctor import list_to_notify
 from service.leader.store import set_progress
@@ -207,7 +208,10 @@ def test_the_digest_counts_what_a_pass_would_delete(database_url: str) -> None:
         world.add(3, prefix="soon", age=timedelta(0))
         world.add(2, prefix="later", age=timedelta(hours=-3))
         text, fix = Worker(world.service).describe_tomorrow(world.clock())
-        assert text == "3 files will be deleted until 2026-03-02 12:00 UTC as things stand (everything: 3)"
+        with world.database.read() as tx:
+            head = find_head(tx)
+        lines = ["3 files will be deleted until 2026-03-02 12:00 UTC as things stand (everything: 3)"]
+        assert text.splitlines() == [*lines, f"The head of the audit is {head}"]
         assert "hold" in fix
 
 

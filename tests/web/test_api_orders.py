@@ -161,6 +161,20 @@ def test_an_operator_asks_for_a_sweep_and_the_worker_carries_it_out_once(api: Ap
     assert api.world.stored() == set()
 
 
+def test_a_sweep_that_nobody_began_with_in_time_is_reported_as_expired(api: Api) -> None:
+    api.world.keep("1d")
+    api.world.add(2)
+    api.leads = False
+    asked = api.post("/runs", status=202)
+    api.world.clock.move(minutes=16)
+    api.world.catch_up()
+    order = api.get(f"/orders/{asked['number']}")
+    assert (order["state"], order["result"]) == ("expired", None)
+    assert order["failure"].startswith("nobody began with it within 15 minutes, so nothing was done")
+    assert len(api.world.stored()) == 2
+    assert api.get("/runs")["items"] == []
+
+
 def test_a_plan_is_approved_and_carried_out(api: Api) -> None:
     world = api.world
     world.keep("1d")

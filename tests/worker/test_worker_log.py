@@ -9,6 +9,7 @@ import pytest
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent
 from structlog.testing import capture_logs
 
+from service.audit.chain import parse_head, verify_chain
 from service.database import DatabaseUnavailable
 from service.holds.holds import place_hold
 from service.leader.leader import LeadLost
@@ -55,6 +56,8 @@ def test_each_evening_it_says_what_is_deleted_within_a_day(world: World) -> None
     world.clock.move(minutes=1)
     [line] = said(worker)
     assert (line["event"], line["files"], line["by_rule"]) == ("deletions_within_24h", 3, {"everything": 3})
+    noted = parse_head(line["audit_head"])
+    assert verify_chain(world.database, noted) == (noted, None)
     assert said(worker) == [], "once an evening"
     world.clock.move(days=1)
     [line] = said(worker)
