@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Integer, Table, and_, case, delete, func, or_, select
+from sqlalchemy import Column, ColumnElement, Integer, Table, and_, case, delete, false, func, or_, select
 
 from service.audit.store import audit_entries, orders
 from service.callbacks.store import callbacks
@@ -34,9 +34,13 @@ readiness: Final = Table(
 
 
 def prove_durable(database: Database, now: datetime) -> None:
-    """Write and commit a row, as storing a callback does; DatabaseUnavailable if that does not work."""
+    """Write and commit a row, as storing a callback does; DatabaseUnavailable if that does not work.
+
+    The inbox has to be as this release knows it: another one may have migrated it since this process has started.
+    """
 
     def write(tx: Transaction) -> None:
+        tx.execute(select(callbacks).where(false()))
         row = insert_into(tx, readiness).values(slot=os.getpid() % 32, proved_at=now)
         tx.execute(row.on_conflict_do_update(index_elements=[readiness.c.slot], set_={"proved_at": now}))
 

@@ -48,6 +48,13 @@ def test_a_write_that_commits_is_ready(database: Database) -> None:
     assert Readiness(lambda: prove_durable(database, NOW)).find_fault() is None
 
 
+def test_an_inbox_that_another_release_has_changed_is_not_ready(database: Database) -> None:
+    with database.write() as tx:
+        tx.execute(text("ALTER TABLE callbacks RENAME COLUMN content_type TO kind"))
+    with pytest.raises(DatabaseUnavailable, match="content_type"):
+        prove_durable(database, NOW)
+
+
 def test_an_answer_is_remembered_for_a_second() -> None:
     proof, clock = Proof(), Clock()
     readiness = Readiness(proof, clock)
