@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
+from service.database import Database
+from service.notify.changes import Finding
+from service.notify.notifier import Notifier
 from service.sandbox.callbacks import callback_body
+from service.settings import load_settings
 from service.web.api.build import declared_routes
 from service.wiring import utc_now
 from tests.console.test_pages import PAGES
 from tests.faults import FaultySandbox
+from tests.notify.receivers import webhook
 from tests.processes import MAX_WAIT_S, running, wait_until
 from tests.world import APP, environment
 
@@ -36,6 +42,8 @@ OLD_PATH_TOKEN = "path-token-of-last-year-n0body-sees"
 PASSWORD, WRONG_PASSWORD = "a passw0rd that nobody sees", "a wr0ng password that nobody sees"
 WRONG_TOKEN = "zrt_a-wr0ng-token-that-nobody-sees"
 OF_DATABASE, OF_PROXY = "database-passw0rd-nobody-sees", "proxy-passw0rd-nobody-sees"
+OF_HOOK, HOOK_TOKEN = "hook-passw0rd-n0body-sees", "hook-t0ken-that-nobody-sees"
+OF_MAIL, PING_TOKEN = "mail-passw0rd-n0body-sees", "ping-t0ken-that-nobody-sees"
 
 
 @dataclass
@@ -73,26 +81,46 @@ class Visitor:
 
 def test_no_secret_is_seen_anywhere(postgres_url: str, tmp_path: Path, free_port: int) -> None:
     url = make_url(postgres_url).set(password=OF_DATABASE).render_as_string(hide_password=False)
-    with FaultySandbox({APP: SECRETS["SERVER_SECRET"]}, utc_now, calls_per_second=1_000) as sandbox:
+    secret = {APP: SECRETS["SERVER_SECRET"]}
+    with FaultySandbox(secret, utc_now, calls_per_second=1_000) as sandbox, webhook() as hook:
         more = {"LISTEN": f"127.0.0.1:{free_port}", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json", "KEEP": "1d"}
         more |= {"PUBLIC_URL": "https://retention.example.com"} | SECRETS
-        variables = environment(url, sandbox.url, **more)
+        variables = environment(url, sandbox.url, **more | ways_out(hook.port))
+        hook.status = 500
         with running("serve", variables, tmp_path) as serve:
             serve.wait_for("serve_running")
+            said = {"notifier": fail_to_notify(variables)}
             visitor, token, signed = live(free_port, sandbox)
             wait_until(lambda: "sweep_finished" in serve.log())
-            said = {"log": serve.log()}
+            serve.wait_for("not_notified")  # the ping URL
             proxied = variables | {"ZEGO_RETENTION_API_PROXY": f"http://user:{OF_PROXY}@127.0.0.1:9"}
             proxied |= {"ZEGO_RETENTION_ALLOW_PLAIN_HTTP": "true"}
             for command in (["doctor"], ["callbacks", "list", "--json"]):
                 said[" ".join(command)] = run(command, proxied, tmp_path)
+            said["notify test"] = run(["notify", "test"], variables, tmp_path)
+            for name, wrong in (
+                ("NOTIFY", f"nothing://user:{OF_HOOK}@127.0.0.1/{HOOK_TOKEN}"),
+                ("NOTIFY", f"json://user:{OF_HOOK}@127.0.0.1:port/{HOOK_TOKEN}, mailto://:{OF_MAIL}@"),
+                ("PING_URL", f"ftp://127.0.0.1/{PING_TOKEN}"),
+                ("PING_URL", f"http://127.0.0.1:port/{PING_TOKEN}"),
+            ):
+                said[f"notify test, {wrong}"] = run(
+                    ["notify", "test"], variables | {f"ZEGO_RETENTION_{name}": wrong}, tmp_path
+                )
             assert serve.end() == 0
             said["log"] = serve.log()
+        unreachable = variables | {"ZEGO_RETENTION_PING_URL": f"http://127.0.0.1:9/{PING_TOKEN}"}
+        said["sweep"] = run(["sweep"], unreachable, tmp_path)
     assert "through the proxy" in said["doctor"]
     assert said["callbacks list --json"].count("\n") >= 4
+    assert said["notify test"].count("it answered 500") == said["notify test"].count("cannot be reached") == 1, said
+    assert "not_notified" in said["sweep"]
+    assert all("ZEGO_RETENTION_" in text for place, text in said.items() if place.startswith("notify test,"))
+    assert 'notify_failing{channel="json"} 1' in "".join(visitor.seen.values()), "pages and metrics have it"
     key = visitor.cookie.partition("=")[2]
     secrets = {part for text in SECRETS.values() for part in text.split(",")}
     secrets |= {OLD_PATH_TOKEN, key, visitor.csrf, token}
+    secrets |= {OF_HOOK, HOOK_TOKEN, OF_MAIL, PING_TOKEN}
     secrets |= {PASSWORD, WRONG_PASSWORD, WRONG_TOKEN, OF_DATABASE, OF_PROXY}
     assert all(len(secret) > 16 for secret in secrets)
     for place, text in (visitor.seen | said).items():
@@ -107,6 +135,28 @@ def test_no_secret_is_seen_anywhere(postgres_url: str, tmp_path: Path, free_port
         assert triple not in said["log"], "who reads the log cannot send another body"
     for word in ("callback_at_wrong_path", "callback_refused", "token_refused", "sign_in_refused", "signed_in"):
         assert word in said["log"], "the run had all of it"
+
+
+def ways_out(port: int) -> dict[str, str]:
+    """Channels and a ping URL: some answer with an error, others cannot be reached."""
+    mail = f"mailto://someone:{OF_MAIL}@example.com?smtp=127.0.0.1&port=9&mode=insecure&to=ops@example.com"
+    return {
+        "NOTIFY": f"json://user:{OF_HOOK}@127.0.0.1:{port}/{HOOK_TOKEN}, {mail}",
+        "PING_URL": f"http://user:{OF_HOOK}@127.0.0.1:{port}/{PING_TOKEN}",
+    }
+
+
+def fail_to_notify(variables: dict[str, str]) -> str:
+    """Look twice, so that a finding is reported and cannot be sent; what is logged of that. The database keeps it."""
+    settings, ahead = load_settings(variables), [utc_now() + timedelta(hours=1)]
+    database = Database(settings.database_url)
+    notifier = Notifier(settings, database, lambda _tx, _now: [Finding("a test", "a finding")], lambda: ahead[-1])
+    with capture_logs() as logs:
+        notifier.look()
+        ahead.append(ahead[0] + timedelta(hours=1))
+        notifier.look()
+    database.dispose()
+    return repr(logs)
 
 
 def live(port: int, sandbox: FaultySandbox) -> tuple[Visitor, str, list[str]]:
