@@ -12,6 +12,7 @@ from service.audit import store as audit
 from service.callbacks import store as callbacks
 from service.database import Database, DatabaseUnavailable
 from service.database.columns import UtcDateTime, metadata
+from service.database.create import in_its_place
 from service.database.engine import VERSION_TABLE
 from service.database.migrate import pending_migrations
 from service.files import store as files
@@ -60,13 +61,12 @@ def _run(connection: Connection) -> None:
 
 def _run_with_settings() -> None:
     try:
-        database = Database(load_settings(os.environ).database_url)
-        database.create_file()
-        pending_migrations(database)  # refuses a database of another program
+        with in_its_place(Database(load_settings(os.environ).database_url)) as database:
+            pending_migrations(database)  # refuses a database of another program
+            with database.engine.begin() as connection:
+                _run(connection)
     except (SettingsError, DatabaseUnavailable) as error:
         raise SystemExit(str(error)) from None
-    with database.engine.begin() as connection:
-        _run(connection)
 
 
 _given: Connection | None = context.config.attributes.get("connection")

@@ -165,11 +165,10 @@ class Service:
         MigrationsPending that a PostgreSQL database has to be migrated first: other processes may be using it.
         """
         database, path = self.database, self.database.path
-        is_there = path is None or path.exists()
-        if not is_there:
+        if path is not None and not path.exists():
             self._create_database(allowed=creates_database)
         if pending := pending_migrations(database):
-            if path is not None and is_there and is_blank(pending):
+            if path is not None and is_blank(pending):
                 raise UnfitDatabase(f"the database {path} is empty: {IF_EMPTY}")
             if not database.is_sqlite:
                 steps = count_of(len(pending), "migration")
@@ -191,8 +190,8 @@ class Service:
                 f"the database {path} is gone, and callbacks of it wait in the spool {self.spool.folder}: put it back;"
                 " if it is lost, make a new one with `zego-retention migrate`, and place holds on what has to stay"
             )
-        self.database.create_file()
-        log.warning("database_created", path=str(path), hint=IF_NEW)
+        if upgrade_database(self.database):  # (else another process was quicker)
+            log.warning("database_created", path=str(path), hint=IF_NEW)
 
     def take_over(self, *, makes_calls: bool = True) -> None:
         """Do what a new leader does before anything else; calls may be made afterwards, if `makes_calls`."""

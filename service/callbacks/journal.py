@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from service.callbacks.store import NewCallback
+from service.database.create import sync
 
 _BEGIN: Final = b"%020d\n"
 _HEADER: Final = len(_BEGIN % 0)
@@ -38,7 +39,7 @@ class Journal:
             self.begin, self.size = 0, os.fstat(self._file.fileno()).st_size
             if is_new:
                 self.append(_BEGIN % _HEADER)
-                sync_folder(path.parent)
+                sync(path.parent)
             elif not os.fstat(self._file.fileno()).st_nlink:
                 raise FileNotFoundError  # noqa: TRY301  (whoever held it has stored it)
             self.begin = _read_begin(self._file.fileno())
@@ -115,12 +116,3 @@ def count_lines(path: Path) -> int:
 def _read_begin(descriptor: int) -> int:
     header = os.pread(descriptor, _HEADER, 0)
     return int(header) if len(header) == _HEADER and header[:-1].isdigit() else len(header)
-
-
-def sync_folder(folder: Path) -> None:
-    """Let a file's name survive a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 import structlog
 
-from service.callbacks.journal import Journal, count_lines, read_line, sync_folder, write_lines
+from service.callbacks.journal import Journal, count_lines, read_line, write_lines
 from service.callbacks.store import NewCallback, store_spooled
 from service.database import Database, DatabaseUnavailable
+from service.database.create import sync
 from service.units import count_of, format_size
 
 _JOURNAL: Final = ".journal"
@@ -195,5 +196,5 @@ def _set_aside(path: Path, lines: Sequence[bytes]) -> None:
         file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
-    sync_folder(path.parent)
+    sync(path.parent)
     log.error("spool_rejected", callbacks=len(lines), kept=str(path))

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import make_cell, note, print_json, safe, show
 from service.database import Database
-from service.database.migrate import is_blank, pending_migrations, upgrade_database
+from service.database.migrate import is_blank, upgrade_database
 from service.health.checks import Check, Status, check_worker
 from service.health.doctor import examine
 from service.settings import SettingsError
@@ -54,14 +54,10 @@ def worker(invocation: Invocation, *, check: bool) -> int:
 def migrate(invocation: Invocation) -> None:
     database = Database(invocation.read_settings().database_url)
     try:
-        database.create_file()
-        pending = pending_migrations(database)
-        is_new = database.path is not None and is_blank(pending)
-        if pending:
-            upgrade_database(database)
+        pending = upgrade_database(database)
     finally:
         database.dispose()
-    if is_new:
+    if database.path is not None and is_blank(pending):
         note(f"created a new database: {database.path}; {IF_NEW}")
     done = f"migrated, {count_of(len(pending), 'step')}" if pending else "up to date already"
     show(f"database {database.name}: {done}")

@@ -77,7 +77,8 @@ class Database:
 
     `write()` and `transact()` take SQLite's write lock at their start, so that what they read stays true until they
     commit; on PostgreSQL the queries lock rows. `read()` never waits for a writer. `path` is the file of an SQLite
-    database; `name` is what a message calls it: the URL without user, password and options.
+    database, which connecting never creates: one that was moved away must not be replaced by an empty one. `name` is
+    what a message calls it: the URL without user, password and options.
     """
 
     def __init__(self, url: str, connections: int = 20) -> None:
@@ -95,20 +96,6 @@ class Database:
             self._reader = _create_sqlite_engine(self.url, lambda tx: tx.exec_driver_sql("BEGIN"), _MAX_BUSY_S)
         else:
             self.engine = self._reader = _create_postgresql_engine(self.url, connections)
-
-    def create_file(self) -> None:
-        """Create the file of an SQLite database, and its folder, for its owner only, unless it is there.
-
-        Connecting never does: a file that was moved away or deleted must not be replaced by an empty one.
-        """
-        if self.path is not None:
-            folder = self.path.parent
-            try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self.path.touch(mode=0o600)
-            except OSError as error:
-                text = f"cannot create the database {self.path}: {error.strerror}"
-                raise DatabaseUnavailable(text) from None
 
     def keep_log(self) -> None:
         """Let an SQLite database keep a write-ahead log, for good. Connecting does so where it is ours already."""

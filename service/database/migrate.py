@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.database.create import in_its_place
 from service.database.engine import (
     VERSION_TABLE,
     Database,
@@ -75,11 +76,18 @@ def _check_encoding(database: Database, tx: Transaction) -> None:
         )
 
 
-def upgrade_database(database: Database) -> None:
-    """Bring the database to this release's schema; several processes may ask for it at once."""
-    database.create_file()
-    if not pending_migrations(database):
-        return
+def upgrade_database(database: Database) -> list[str]:
+    """Bring the database to this release's schema, or make it so; several processes may ask for it at once.
+
+    Returned are the revisions that were pending.
+    """
+    with in_its_place(database) as found:
+        if pending := pending_migrations(found):
+            _migrate(found)
+    return pending
+
+
+def _migrate(database: Database) -> None:
     try:
         database.keep_log()
         with database.engine.connect() as connection:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import json
 import os
+import socket
 import sqlite3
-from contextlib import closing, suppress
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +21,7 @@ from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
 from service.settings import load_settings
 from service.wiring import Service
+from tests.processes import answers, running, send_callback, wait_until
 from tests.world import environment
 
 
@@ -95,7 +103,8 @@ def test_a_database_of_ours_keeps_a_write_ahead_log(sqlite_url: str, tmp_path: P
 
 def test_a_database_of_another_program_is_left_alone(empty_database_url: str) -> None:
     database = Database(empty_database_url)
-    database.create_file()
+    if database.path is not None:
+        database.path.touch()
     with database.write() as tx:
         tx.execute(text("CREATE TABLE foo (a INTEGER)"))
     for ask in (pending_migrations, upgrade_database):
@@ -123,3 +132,126 @@ def test_a_database_that_was_lost_is_not_begun_anew_by_itself(tmp_path: Path) ->
     with closing(Service(settings)) as service:
         service.prepare_database(creates_database=True)
     assert path.stat().st_size > 0
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("sample", [40, pytest.param(1, marks=pytest.mark.long)])
+def test_one_that_is_killed_while_it_makes_a_database_leaves_none_or_a_whole_one(sample: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.database.creating_children", str(tmp_path), str(sample)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {"os.mkdir", "os.link", "os.remove", "sqlite3.connect", "a statement"} <= {*found["steps"]}
+    assert found["left"] > 3
+    assert found["missing"] > found["whole"] >= 2, "after it was put in its place"
+
+
+def test_several_processes_that_start_at_once_serve_one_new_database(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "zego-retention.db"
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [each.getsockname()[1] for each in sockets]
+        for each in sockets:
+            each.close()
+        started = [
+            stack.enter_context(
+                running(
+                    "web", environment(f"sqlite:///{path}", "http://127.0.0.1:9/", LISTEN=f"127.0.0.1:{port}"), tmp_path
+                )
+            )
+            for port in ports
+        ]
+        for port, process in zip(ports, started, strict=True):
+            wait_until(lambda: answers(port) or process.process.poll() is not None)  # noqa: B023  (called at once)
+            assert send_callback(port, f"file-{port}") == 200, process.log()
+        assert sum("database_created" in process.log() for process in started) == 1
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM callbacks").fetchone() == (3,)
+        assert [process.end() for process in started] == [0, 0, 0]
+    assert sorted(each.name for each in path.parent.iterdir()) == ["zego-retention.db"]
+
+
+def make(path: Path) -> list[str]:
+    database = Database(f"sqlite:///{path}")
+    try:
+        return upgrade_database(database)
+    finally:
+        database.dispose()
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_a_new_database_is_its_owners_whatever_the_umask(tmp_path: Path) -> None:
+    path, umask = tmp_path / "a" / "b" / "new.db", os.umask(0)
+    try:
+        assert make(path)
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_nlink == 1
+
+
+def test_a_link_leads_to_where_a_new_database_is_made(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    link = tmp_path / "new.db"
+    link.symlink_to(tmp_path / "volume" / "real.db")
+    assert make(link)
+    assert link.is_symlink()
+    assert [path.name for path in (tmp_path / "volume").iterdir()] == ["real.db"]
+    assert make(link) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path, token = tmp_path / "new.db", "0123456789abcdef"
+    names = [f"new.db.new-{token}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
+    kept = ["new.db.new-backup", f"old.db.new-{token}", f"new.db.new-{token}.copy"]
+    for name in (*names, *kept):
+        (tmp_path / name).touch()
+    assert make(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*kept, "new.db"])
+
+
+def test_a_database_that_appears_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody copies a backup into its place, and knows nothing of our lock."""
+    path, link = tmp_path / "new.db", os.link
+
+    def link_too_late(source: Path, target: Path) -> None:
+        target.write_bytes(b"a backup")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_too_late)
+    make(path)
+    assert path.read_bytes() == b"a backup"
+    assert [each.name for each in tmp_path.iterdir()] == ["new.db"]
+
+
+def test_where_there_are_no_hard_links_processes_still_make_one_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "new.db"
+    monkeypatch.setattr(os, "link", refuse)
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(make, [path] * 3))
+    assert sorted(map(bool, made)) == [False, False, True]
+    assert [each.name for each in tmp_path.iterdir()] == ["new.db"]
+
+
+def test_where_there_are_no_locks_a_database_is_made_too_but_not_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert make(tmp_path / "new.db")
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(DatabaseUnavailable, match=r"cannot create the database .*other.db: Operation not permitted"):
+        make(tmp_path / "other.db")
+    assert not (tmp_path / "other.db").exists()
