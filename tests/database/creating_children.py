@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import alembic.command
+import alembic.command  # noqa: F401  (loaded here, so that no child has to)
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -53,7 +53,6 @@ def make_in_child(place: Path, kill_at: int, steps: Path) -> bool:
 def main(folder: str, sample: str) -> None:
     """Kill it before each step (of the statements only before every `sample`th), and have another one make it whole."""
     place, steps_file = Path(folder, "data", "zego-retention.db"), Path(folder, "steps")
-    assert alembic.command  # loaded here, so that no child has to
     assert make_in_child(place, 0, steps_file)
     steps: list[str] = json.loads(steps_file.read_text())
     statements = [number for number, step in enumerate(steps, 1) if step == STATEMENT]
