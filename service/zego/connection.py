@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from service.zego.messages import HttpAnswer, Transport
 
 _CHUNK_BYTES: Final = 65_536
 _MAX_REASON: Final = 200
+_NOT_SENT: Final = "nothing was sent to ZEGO: "
 
 
 class _Sending(threading.local):
@@ -107,6 +109,9 @@ class Connections(HTTPAdapter):
         try:
             request = requests.Request("GET", url, headers={"User-Agent": "zego-retention"}).prepare()
             with self.send(request, True, timeouts, self._verify, proxies=self._proxies) as response:
+                if self._way and response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                    failure = f"{_NOT_SENT}{response.status_code} {response.reason}{self._way}"
+                    return replace(answer, transport=Transport.NOT_SENT, failure=failure)
                 date, retry_after = (response.headers.get(name, "") for name in ("Date", "Retry-After"))
                 answer = replace(answer, status=response.status_code, date=date, retry_after=retry_after)
                 # The read timeout alone would let a server that drips hold us.
@@ -118,8 +123,7 @@ class Connections(HTTPAdapter):
         except (requests.RequestException, HTTPError, HTTPException, OSError) as error:
             reason = f"{_find_reason(error)}{self._way}"
             if not _sending.has_begun:
-                failure = f"nothing was sent to ZEGO: {reason}"
-                return replace(answer, transport=Transport.NOT_SENT, failure=failure)
+                return replace(answer, transport=Transport.NOT_SENT, failure=f"{_NOT_SENT}{reason}")
             return replace(answer, failure=f"no whole answer came back: {reason}")
         text = body[:max_bytes].decode("utf-8", "replace")
         return replace(answer, transport=Transport.ANSWERED, text=text, too_long=len(body) > max_bytes)

@@ -75,6 +75,9 @@ class Proxy(Zego):
 
     def do_GET(self) -> None:
         self.seen.append(self.requestline)
+        if self.refuses:
+            self.send_error(407)
+            return
         super().do_GET()
 
 
@@ -223,8 +226,8 @@ def test_a_certificate_that_the_system_trusts_is_trusted(
 def test_the_doctor_says_what_stands_in_the_way(
     zego: str, ca_file: str, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def examine(**settings: str) -> str:
-        main(["doctor", "--json"], environ=environment(sqlite_url, zego, **settings))
+    def examine(url: str = zego, **settings: str) -> str:
+        main(["doctor", "--json"], environ=environment(sqlite_url, url, **settings))
         checks = map(json.loads, capsys.readouterr().out.splitlines())
         return next(f"{check['text']} → {check['fix']}" for check in checks if check["check"].startswith("app"))
 
@@ -234,6 +237,15 @@ def test_the_doctor_says_what_stands_in_the_way(
     assert refused.endswith(" or ZEGO_RETENTION_API_PROXY")
     assert "hu%3Ash" not in refused
     assert examine().endswith("or name it as ZEGO_RETENTION_API_CA_FILE")
+    plain = "http://zego.invalid/"
+    with proxying([], refuses=True) as port:
+        proxy = f"http://ann:hu%3Ash@127.0.0.1:{port}"
+        answer = delete(plain, proxy, None)
+        assert (answer.transport, answer.deleted) == (Transport.NOT_SENT, frozenset())
+        refused = examine(plain, API_PROXY=proxy, ALLOW_PLAIN_HTTP="true")
+    assert "nothing was sent to ZEGO: 407 Proxy Authentication Required (through the proxy 127.0.0.1:" in refused
+    assert refused.endswith(" or ZEGO_RETENTION_API_PROXY")
+    assert "hu%3Ash" not in refused
 
 
 def test_a_file_of_certificates_that_has_gone_is_named(zego: str, ca_file: str) -> None:
