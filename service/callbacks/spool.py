@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.parse import quote
 
@@ -110,12 +111,16 @@ class Spool:
         return [path for path in _list_folder(self.folder) if path.suffix == _JOURNAL and not self._is_ours(path)]
 
     def find_fault(self) -> str | None:
-        """Why the folder cannot be used, as far as that is seen without writing; None if it can, or is not to be."""
+        """Why the folder cannot be used: tried where it is, or is to be; None if it can, or is not to be."""
         if self.folder is None:
             return None
         there = next(path for path in (self.folder, *self.folder.parents) if os.access(path, os.F_OK))
-        is_fit = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-        return None if is_fit else f"this user cannot write to {there}"
+        try:
+            with TemporaryDirectory(prefix=".probe-", dir=there) as probe:  # not the folder: another user may need it
+                Journal(Path(probe) / "probe", is_new=True).remove()
+        except OSError as error:
+            return f"this user cannot write to {there}: {error.strerror}"
+        return None
 
     def can_append(self) -> bool:
         """Whether callbacks could be kept now: proved by writing."""

@@ -281,6 +281,11 @@ def test_it_is_proved_by_writing_that_it_can_be_used(sqlite_database: Database, 
     assert spool.find_fault() is None
     spool.close()
     assert not Spool(sqlite_database, None, 1_000).can_append()
+    new = tmp_path / "new" / "spool"
+    assert Spool(sqlite_database, new, 1_000).find_fault() is None
+    assert not new.parent.exists(), "whoever asks may be another user than the service"
+    assert not list(tmp_path.glob(".probe-*"))
+    assert "No such file" in (Spool(sqlite_database, tmp_path.joinpath("/proc/nope"), 1_000).find_fault() or "")
 
 
 @pytest.fixture
