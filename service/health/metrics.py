@@ -33,7 +33,9 @@ from service.sweep.gate import list_refusals
 from service.sweep.records import RunState
 from service.sweep.store import count_runs, list_plans
 
-_ANSWERS: Final = ("stored", "refused", "unreadable", "too_large", "unavailable", "wrong_path", "not_allowed")
+_ANSWERS: Final = (
+    *("stored", "refused", "unreadable", "too_large", "unavailable", "wrong_path", "wrong_method", "not_allowed"),
+)
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _FRESH_S: Final = 10.0
 _FRESH_AFTER_FAILURE_S: Final = 1.0

@@ -79,11 +79,18 @@ def add_callback_url(
         return answer
 
     def refuse_elsewhere() -> Response | None:
-        """Answer a callback at any other path, served or not, 404; it is kept, and reported with the right path."""
+        """Answer a callback at any other path, served or not, 404; it is kept, and reported with the right path.
+
+        What is no POST is counted, and left to be answered 405.
+        """
+        began, is_right = time.monotonic(), entrance.takes(request.path)
         is_for_api = request.headers.get("Authorization", "").lower().startswith("bearer ")
-        if request.method != "POST" or entrance.takes(request.path) or is_for_api:
+        if is_right and request.method != "POST":
+            result, detail = "wrong_method", f"{request.method[:20]}: callbacks are sent with POST"
+            log.warning("callback_refused", answer=result, detail=detail, client=request.remote_addr)
+            count(result, time.monotonic() - began)  # (it is answered 405)
+        if request.method != "POST" or is_right or is_for_api:
             return None
-        began = time.monotonic()
         request.max_content_length = MAX_BODY_BYTES
         with suppress(HTTPException, Unreadable):
             client, path, kind = request.remote_addr, entrance.hide_token(request.path), request.content_type or ""

@@ -126,6 +126,9 @@ def test_the_answers(web: Web) -> None:
 def test_it_takes_post_only(web: Web, method: str) -> None:
     response = web.ask(method)
     assert (response.status, response.headers["Allow"]) == (405, "POST")
+    assert web.counts == {"wrong_method": 1}
+    assert web.ask(method, path="/elsewhere").status == 404
+    assert web.counts == {"wrong_method": 1}
 
 
 def test_a_body_has_at_most_64_kib_however_it_is_framed(web: Web) -> None:
