@@ -32,8 +32,10 @@ class FileFilter:
     )
     rule: str | None = field(default=None, metadata={"help": "Only files that this rule decides."})
     text: str | None = field(default=None, metadata={"help": "Only files with this text in file id, stream or name."})
-    due_before: datetime | None = field(default=None, metadata={"help": "Only files due before this time."})
-    due_after: datetime | None = field(default=None, metadata={"help": "Only files due after this time."})
+    due_before: datetime | None = field(
+        default=None, metadata={"help": "Only files still there, due before this time."}
+    )
+    due_after: datetime | None = field(default=None, metadata={"help": "Only files still there, due after this time."})
     adopted: bool | None = field(default=None, metadata={"help": "Only files that no callback announced."})
     unknown_stream: bool | None = field(default=None, metadata={"help": "Only files whose stream is not known."})
     moved_by: int | None = field(

@@ -48,13 +48,25 @@ def past_moment(text: str) -> datetime:
 
 
 def app_id(text: str) -> str:
-    """An AppID; the name of an app is refused, where it would find nothing."""
+    """An AppID; what is called by its name is refused, with its AppID."""
     from service.settings.values import parse_app_id
 
     try:
         return parse_app_id(text)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(_name_apps(text) or str(error)) from None
+
+
+def _name_apps(name: str) -> str:
+    """Which AppID is meant by a name; "" where no app has it, or the settings cannot be read."""
+    from service.settings import SettingsError, load_settings
+
+    try:
+        apps = load_settings(click.get_current_context().obj.environ).apps
+    except SettingsError:
+        return ""
+    found = " or ".join(app.app_id for app in apps if app.name == name)
+    return f"{name!r} is the name of an app, not its AppID: write {found}" if found else ""
 
 
 class OneOf(click.Choice[str]):

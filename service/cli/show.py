@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from operator import attrgetter
 from typing import IO, Any, Final
 
@@ -58,14 +59,19 @@ def show_one(invocation: Invocation, *, view: str, number: int) -> None:
 
 def show_list(invocation: Invocation, listed: Listed[Any, Any, Any], wanted: object) -> None:
     """Show the first entries of a list as a table, one line each, and how many more there are; or all as JSON."""
-    database = invocation.service.database
-    if shown_as_json(invocation, listed.iterate(database, wanted, invocation.limit)):
+    database, most = invocation.service.database, invocation.limit or LISTED
+    rows = listed.iterate(database, wanted, invocation.limit if invocation.as_json else most + 1)
+    first = next(rows, None)
+    if first is None:
+        from service.views.wanted import check_wanted
+
+        check_wanted(database, wanted, invocation.service.app_ids)
+    if shown_as_json(invocation, () if first is None else chain([first], rows)):
         return
-    most = invocation.limit or LISTED
-    found = list(listed.iterate(database, wanted, most + 1))
-    if not found:
+    if first is None:
         note(f"no {listed.name[:-1]}ies" if listed.name.endswith("y") else f"no {listed.name}s")
         return
+    found = [first, *rows]
     show_rows(invocation, listed.table, found[:most], listed.drop_first, is_list=True)
     if len(found) > most:
         note(f"{listed.count(database, wanted) - most:,} more: see them with --limit or --json")

@@ -117,7 +117,9 @@ def _describe_next(
     if file.state is FileState.FAILED:
         return f"nothing, until `zego-retention files retry {file.id}`"
     if decided.state is FileState.HELD:
-        return f"nothing, until {' and '.join(map(_describe_end, holds)) or 'the holds can be checked'}"
+        is_erased = file.erasure_id is not None and file.suspicion is None
+        then = f"; then erasure {file.erasure_id} deletes it with the next sweep" if is_erased else ""
+        return f"nothing, until {' and '.join(map(_describe_end, holds)) or 'the holds can be checked'}{then}"
     if decided.state is FileState.UNCONFIRMED:
         return f"nothing, until a listing shows it or `zego-retention files confirm {file.id}`"
     if decided.state is FileState.SCHEDULED and decided.call_after is not None and latest is None:

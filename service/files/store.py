@@ -317,6 +317,8 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
         (columns.vendor != Vendor.TENCENT, columns.file_id),
         else_="",
     )
+    # One that is kept for its rank is shown without its date; of those that have ended it says what was.
+    not_due = {FileState.KEPT, *END_STATES} - {wanted.state}
     make: dict[str, Callable[[Any], ColumnElement[bool]]] = {
         "state": lambda state: columns.state == state,
         "app_id": lambda app_id: app == app_id,
@@ -327,9 +329,8 @@ def _conditions(tx: Transaction, wanted: FileFilter) -> list[ColumnElement[bool]
             *(position(column, part) > 0 for column in (columns.file_id, columns.stream_id, columns.name))
         ),
         "rule": lambda rule: columns.rule == rule,
-        # As it is shown: one that is kept for its rank has no date.
-        "due_before": lambda moment: and_(columns.due_at < moment, columns.state != FileState.KEPT),
-        "due_after": lambda moment: and_(columns.due_at > moment, columns.state != FileState.KEPT),
+        "due_before": lambda moment: and_(columns.due_at < moment, columns.state.not_in(not_due)),
+        "due_after": lambda moment: and_(columns.due_at > moment, columns.state.not_in(not_due)),
         "adopted": lambda is_adopted: (columns.event == "") == is_adopted,
         "unknown_stream": lambda is_unknown: (columns.stream_id == "") == is_unknown,
         "moved_by": lambda revision: columns.moved_by == revision,

@@ -230,7 +230,7 @@ def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Finding
     """As `check_worker`; and whether sweeps start as these settings say, or as the worker was started with."""
     yield from check_worker(settings, tx, now)
     leader, here = find_leader(tx), settings.write_down()
-    there = leader.settings if leader else None
+    there = {name: value for name, value in ((leader and leader.settings) or {}).items() if name != "notify"}
     if there and (names := sorted(name for name in here | there if here.get(name) != there.get(name))):
         both = ", ".join(f"{name.upper()} {there.get(name, '-')} / {here.get(name, '-')}" for name in names)
         fix = "those of the worker count, for commands, too: give both the same settings, then restart the worker"
@@ -361,10 +361,16 @@ def _check_listings(settings: Settings, tx: Transaction, now: datetime) -> Findi
 
 
 def _check_notifications(settings: Settings, tx: Transaction, _now: datetime) -> Findings:
-    if not settings.notify:
-        yield _OK, "off here (ZEGO_RETENTION_NOTIFY); a worker with other settings may send", ""
+    leader = find_leader(tx)
+    there = (leader.settings or {}).get("notify") if leader else None  # (None: of a worker of an older release)
+    if settings.notify:
+        yield _OK, f"sent through {count_of(len(settings.notify), 'channel')}", ""
+    elif there == "on":
+        yield _OK, "off here (ZEGO_RETENTION_NOTIFY), on in the service", ""
+    else:
+        elsewhere = "" if there else "; a worker with other settings may send"
+        yield _OK, f"off here (ZEGO_RETENTION_NOTIFY){elsewhere}", ""
         return
-    yield _OK, f"sent through {count_of(len(settings.notify), 'channel')}", ""
     for name, channel in read_state(tx).channels.items():
         if channel.failing_since is not None:
             since = describe_moment(channel.failing_since)

@@ -286,7 +286,7 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     It is compared with the inventory once more, and must not make more files due sooner than its preview shows (without
     one: none). A file that became known after the preview counts only if it would be deleted at once: where callbacks
     arrive all the time, no preview could be applied otherwise. `expect` is the number that a person gave: it must be
-    the preview's where an app would be emptied.
+    the preview's, and may be left out unless an app would be emptied.
     """
     moment, count = now(), 0
     preview = None if preview_id is None else find_preview(database, preview_id)
@@ -309,7 +309,7 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     if why := _find_difference(found, count, preview):
         raise PreviewNeeded(why, store_preview(database, found))
     if preview is not None and expect != preview.sooner_count:
-        _refuse_to_empty({*preview.result["emptied_apps"], *found.result["emptied_apps"]}, preview)
+        _refuse_count(expect, {*preview.result["emptied_apps"], *found.result["emptied_apps"]}, preview)
     shown = None if preview is None else Shown(preview.id, preview.highest_id, preview.sooner_count)
 
     def put(tx: Transaction) -> Applied:
@@ -340,11 +340,16 @@ def _find_difference(found: Preview, count: int, preview: Preview | None) -> str
     return None
 
 
-def _refuse_to_empty(apps: Collection[str], preview: Preview) -> None:
-    if apps:
-        every, count = "; ".join(map(describe_emptied, sorted(apps))), preview.sooner_count
+def _refuse_count(given: int | None, apps: Collection[str], preview: Preview) -> None:
+    """Refuse a wrong number of files due sooner, and none where an app would be emptied."""
+    count, every = preview.sooner_count, "; ".join(map(describe_emptied, sorted(apps)))
+    if given is not None:
+        wrong = f"preview {preview.id} makes {count_of(count, 'file')} due sooner, not {given:,}"
+        every = f"{wrong}; {every}" if every else wrong
+    if every:
         give = f"look at preview {preview.id}, then repeat the number of files due sooner"
-        raise NotPossible(f'nothing was applied: {every}; {give} with `--count {count}` (API: "expect": {count})')
+        run = f"`zego-retention rules apply --preview {preview.id} --count {count}`"
+        raise NotPossible(f'nothing was applied: {every}; {give} with {run} (API: "expect": {count})')
 
 
 def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, now: datetime) -> None:

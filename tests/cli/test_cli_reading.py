@@ -283,3 +283,53 @@ def test_a_name_in_the_place_of_an_app_id_is_refused_and_finds_not_just_nothing(
         refused = run(*command, "--app", "classroom")
         assert (refused.code, refused.out) == (2, "")
         assert "'classroom' is not an AppID; it is a number as in ZEGO's console" in refused.err
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_called_by_the_name_of_an_app_is_refused_with_its_app_id(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    facts = 'server_secret = "0123456789abcdef"\ncallback_secrets = ["s"]\n'
+    apps = {"11": "classroom", "12": "spare", "13": "spare"}
+    config.write_text(
+        "".join(f'[[apps]]\napp_id = "{app_id}"\nname = "{name}"\n{facts}' for app_id, name in apps.items())
+    )
+
+    def ask(*command: str) -> str:
+        refused = run(*command, CONFIG=str(config))
+        assert (refused.code, refused.out) == (2, "")
+        return refused.err
+
+    delete = ("files", "delete", "--stream", "*", "--reason", "r", "--count", "1")
+    for command in (("files", "list"), delete):
+        assert "'classroom' is the name of an app, not its AppID: write 11\n" in ask(*command, "--app", "classroom")
+    assert "not its AppID: write 12 or 13" in ask("files", "list", "--app", "spare")
+    assert "'nobody' is not an AppID; it is a number" in ask("files", "list", "--app", "nobody")
+
+
+MISSING = {
+    (
+        "files",
+        "--rule",
+        "old",
+    ): "no rule is called 'old': those in force are 'everything' (earlier ones: `zego-retention rules history`)",
+    ("files", "--moved-by", "9"): "there is no revision 9: see `zego-retention rules history`",
+    ("files", "--app", "42"): "app 42 is not configured: known are ",
+    ("callbacks", "--file", "9"): "there is no file 9: see `zego-retention files list`",
+    ("holds", "--app", "42"): "app 42 is not configured: known are ",
+}
+
+
+def test_a_list_of_what_does_not_exist_is_an_error_and_an_empty_one_is_not(run: Run, world: World) -> None:
+    world.keep("30d")
+    world.send("a")
+    for (group, *wanted), text in MISSING.items():
+        for more in ((), ("--json",)):
+            found = run(group, "list", *wanted, *more)
+            assert (found.code, found.out) == (1, "")
+            assert found.err.startswith(f"zego-retention: {text}")
+    for name in ("all", "once"):
+        world.apply(f'[[rules]]\nname = "{name}"\nkeep = "30d"\n')
+    empty = run("files", "list", "--rule", "everything")
+    assert (empty.code, "no files" in empty.err) == (0, True), "an earlier revision had it"
+    assert run("files", "list", "--moved-by", 1).code == run("callbacks", "list", "--file", 1).code == 0
+    assert run("holds", "list", "--json").code == 0

@@ -172,10 +172,25 @@ def test_what_would_delete_all_of_an_app_needs_its_number(
         refused = run("rules", "apply", "--preview", 1, *more, COOLING_OFF=cooling_off)
         assert (refused.code, refused.out) == (1, "")
         assert f"EVERY file of app {APP} would be deleted" in refused.err
-        assert "look at preview 1, then repeat the number of files due sooner with `--count 4`" in refused.err
+        give = "look at preview 1, then repeat the number of files due sooner with"
+        assert f"{give} `zego-retention rules apply --preview 1 --count 4`" in refused.err
+        assert ("preview 1 makes 4 files due sooner, not 2" in refused.err) == bool(more)
     assert run("rules", "list", "--json").out == ""
     applied = run("rules", "apply", "--preview", 1, "--count", 4, COOLING_OFF=cooling_off)
     assert (applied.code, "Revision 1 is in force" in applied.out) == (0, True)
+
+
+def test_a_wrong_number_of_files_due_sooner_is_refused_though_none_is_needed(run: Run, world: World) -> None:
+    world.add(2, age=timedelta(days=5))
+    world.add(1, prefix="young", age=timedelta(hours=1))
+    assert run("rules", "preview", "--keep", KEEP="3d").code == 0
+    refused = run("rules", "apply", "--preview", 1, "--count", 2)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == (
+        "zego-retention: nothing was applied: preview 1 makes 3 files due sooner, not 2; look at preview 1, then repeat"
+        ' the number of files due sooner with `zego-retention rules apply --preview 1 --count 3` (API: "expect": 3)\n'
+    )
+    assert run("rules", "apply", "--preview", 1).code == 0
 
 
 def test_a_preview_of_other_rules_is_refused(run: Run, world: World, rules: Path) -> None:

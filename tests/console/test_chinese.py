@@ -221,8 +221,8 @@ SENTENCES = (
     ),
     (
         "nothing was applied: EVERY file of app 1234567890 would be deleted within a day, but those that are held,"
-        " unconfirmed or failed; look at preview 7, then repeat the number of files due sooner with `--count 1000`"
-        ' (API: "expect": 1000)'
+        " unconfirmed or failed; look at preview 7, then repeat the number of files due sooner with"
+        ' `zego-retention rules apply --preview 7 --count 1000` (API: "expect": 1000)'
     ),
     'rule "b" deletes files older than 30d, but the newest 2 of each stream stay; waits: cooling off',
     "order 7 (rules) could not be applied: KeyError; until it is, no app is called",

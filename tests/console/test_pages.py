@@ -307,6 +307,22 @@ def test_an_empty_list_says_whether_the_filter_or_nothing_at_all_is_the_reason(c
     assert '<details class="mt-2">' in console.viewer.get("/files?state=held")
 
 
+def test_above_a_list_is_said_what_of_its_filter_does_not_exist(console: Console) -> None:
+    console.api.world.keep("30d")
+    console.api.world.send("a")
+    for query, text in (
+        ("rule=old", "no rule is called &#39;old&#39;: those in force are &#39;everything&#39;"),
+        ("moved_by=9", "there is no revision 9"),
+        ("app=42", "app 42 is not configured: known are"),
+    ):
+        page = console.viewer.get(f"/files?{query}")
+        assert text in page
+        assert page.index(text) < page.index("Nothing fits this filter.")
+    plain = console.viewer.get("/files?state=held").count('role="alert"')
+    for query in ("moved_by=1", "rule=everything"):
+        assert console.viewer.get(f"/files?{query}").count('role="alert"') == plain
+
+
 def test_how_a_callback_is_signed_is_shown_from_the_role_operator_on(console: Console) -> None:
     console.api.world.send("f1", nonce="77123456789123")
     found = console.api.get("/callbacks/1", role="operator")

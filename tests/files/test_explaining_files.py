@@ -95,6 +95,21 @@ def test_a_held_file_names_each_hold_and_how_to_end_it(house: House) -> None:
     assert "hold 2 is released" in explanation.next_step
 
 
+def test_a_held_file_that_an_erasure_took_says_that_it_goes_once_it_is_released(house: House) -> None:
+    (number,) = house.add("a", stream_id="lesson-1")
+    house.hold(file=number)
+    erase_files(house.database, TESTER, ErasureRequest("asked", (1,)), START, known_apps=APPS)
+    house.catch_up.run()
+    explanation = explain(house)
+    assert results(explanation)[:2] == [("hold", "holds"), ("erasure", "erases")]
+    assert explanation.next_step == (
+        "nothing, until hold 1 is released (`zego-retention holds release 1`); then erasure 1 deletes it with the next"
+        " sweep"
+    )
+    house.change(number, suspicion=Suspicion.CONFLICT)
+    assert "then erasure" not in explain(house).next_step, "it waits for a listing or a person first"
+
+
 def test_an_unconfirmed_file_says_how_it_is_confirmed(house: House) -> None:
     house.add("a", stream_id="trial-1", suspicion=Suspicion.CONFLICT)
     assert results(explain(house))[0] == ("suspicion", "unconfirmed")

@@ -94,6 +94,17 @@ def test_a_filter_finds_what_it_says_and_counts_as_much(stocked: House, wanted: 
         assert store.count_files(tx, FileFilter(**wanted)) == len(found)
 
 
+def test_what_is_due_is_still_there_unless_ended_files_are_asked_for(stocked: House) -> None:
+    stocked.change(2, state=FileState.DELETED)
+    stocked.change(4, state=FileState.GONE)
+    stocked.change(1, state=FileState.FAILED)
+    assert find(stocked, due_before=START + 9 * DAY) == "lce"
+    assert find(stocked, due_after=START - 30 * DAY) == "lce"
+    assert find(stocked, due_before=START, state=FileState.DELETED) == "b"
+    with stocked.database.read() as tx:
+        assert store.count_files(tx, FileFilter(due_before=START + 9 * DAY)) == 3
+
+
 def test_pages_follow_each_other_without_gap_or_repeat(house: House) -> None:
     house.add(*(f"file-{number}" for number in range(25)))
     seen: list[int] = []

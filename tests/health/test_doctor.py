@@ -339,6 +339,20 @@ def test_a_channel_with_which_the_service_does_not_start_is_a_problem(scene: Sce
     assert "hush" not in trouble.text
 
 
+def test_whether_the_worker_sends_notifications_is_said_where_they_are_off(scene: Scene) -> None:
+    def find() -> list[str]:
+        checks = scene.examine()
+        assert [check.status for check in checks if check.name == "worker"] == [Status.OK]
+        return [check.text for check in checks if check.name == "notifications"]
+
+    assert find() == ["off here (ZEGO_RETENTION_NOTIFY); a worker with other settings may send"]
+    worker_has = scene.settings.write_down()
+    scene.lead(process=identify_process() | {"settings": worker_has | {"notify": "off"}})
+    assert find() == ["off here (ZEGO_RETENTION_NOTIFY)"]
+    scene.lead(process=identify_process() | {"settings": worker_has | {"notify": "on"}})
+    assert find() == ["off here (ZEGO_RETENTION_NOTIFY), on in the service"]
+
+
 def test_the_settings_are_those_of_the_worker(scene: Scene) -> None:
     scene.variables |= {"SWEEP_EVERY": "off", "CONFIRM": "all"}
     worker_has = scene.settings.write_down()
@@ -548,6 +562,8 @@ def test_what_waits_in_the_spool_and_what_is_wrong_with_it_is_said(sqlite_scene:
     unusable = sqlite_scene.trouble()
     assert unusable.status is Status.WARNING
     assert "lost after 62 s" in unusable.text
+    sqlite_scene.variables = {"SPOOL_DIR": "/proc/nope"}
+    assert "this user cannot write to /proc: " in sqlite_scene.trouble().text, "which looks writable for root"
     sqlite_scene.variables = {"SPOOL_DIR": "off"}
     assert sqlite_scene.troubles() == []
 

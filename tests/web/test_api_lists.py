@@ -102,6 +102,13 @@ def test_lists_filter_by_what_they_say(api: Api) -> None:
     fill(api)
     assert [each["verdict"] for each in api.walk("/callbacks", verdict="forged")] == ["forged"]
     assert api.walk("/callbacks", app="42") == []
+    for path, wanted, text in (
+        ("/files", {"rule": "old"}, "no rule is called 'old': those in force are "),
+        ("/files", {"moved_by": 99}, "there is no revision 99: "),
+        ("/callbacks", {"file": 999}, "there is no file 999: "),
+    ):
+        assert text in api.get(path, status=404, **wanted)["detail"]
+    assert api.get("/files", moved_by=1)["items"] == []
     [late] = api.walk("/callbacks", verdict="stale")
     assert api.walk("/callbacks", file=late["file"]) == [late]
     assert {each["vendor"] for each in api.walk("/listings", vendor="Ws")} == {"Ws"}

@@ -27,6 +27,7 @@ from service.model import Actor, Role
 from service.orders import wait_for_order
 from service.units import parse_moment
 from service.views.form import MAX_NUMBER, Form, Listed, Page, form_of
+from service.views.wanted import check_wanted
 from service.web.guesses import Guesses
 from service.web.problems import problem
 from service.wiring import Service
@@ -238,7 +239,11 @@ def add_list(
     def list_page(call: Call) -> Page[Any]:
         query = dict(call.query)
         limit, cursor = query.pop("limit"), query.pop("cursor") or 0
-        return listed.page(call.database, wanted(**query) if wanted else call.number, limit, cursor)
+        chosen = wanted(**query) if wanted else call.number
+        page = listed.page(call.database, chosen, limit, cursor)
+        if not page.items and not cursor:
+            check_wanted(call.database, chosen)
+        return page
 
     def show(call: Call) -> Any:  # noqa: ANN401  (an entry of any list)
         return listed.show(call.database, call.number)

@@ -15,10 +15,11 @@ from flask import g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
-from service.model import NoSuchThing, Role
+from service.model import NoSuchThing, NotPossible, Role
 from service.units import parse_moment
 from service.views import audit, callbacks, files, rules, runs
 from service.views.form import Listed, list_fields, read_number
+from service.views.wanted import check_wanted
 from service.web.console.blueprint import console, get_backend, require
 from service.web.console.words import gettext as _
 from service.web.console.words import translate_sentence
@@ -101,9 +102,15 @@ def show_list(path: str) -> str:
     backend = get_backend()
     section = _find_section(path)
     wanted, inputs = read_filter(section.wanted, request.args.to_dict(), g.now)
-    page = section.listed.page(backend.service.database, wanted, PAGE, _read_cursor())
+    database, cursor, missing = backend.service.database, _read_cursor(), ""
+    page = section.listed.page(database, wanted, PAGE, cursor)
+    if not page.items and not cursor:
+        try:
+            check_wanted(database, wanted, backend.service.app_ids)
+        except NotPossible as error:
+            missing = str(error)
     template = "list_rows.html" if request.headers.get("HX-Request") else "list.html"
-    return render_template(template, section=section, page=page, inputs=inputs, path=path)
+    return render_template(template, section=section, page=page, inputs=inputs, path=path, missing=missing)
 
 
 @console.get("/<any({}):path>/<number:number>".format(", ".join(SECTIONS)))
