@@ -17,7 +17,7 @@ IF_EMPTY: Final = (
 )
 
 _BY_WORDS: Final = {  # of SQLite
-    "cannot create the database's folder": f"make its parent writable for this user, {_ELSEWHERE}",
+    "cannot create the database": f"make its folder writable for this user, {_ELSEWHERE}",
     "unable to open database file": f"{_WHO_CAN_WRITE}, {_ELSEWHERE}",
     "file is not a database": f"move that file away, put a backup in its place, {_ELSEWHERE}",
     "readonly database": _WHO_CAN_WRITE,

@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
 from service.database.migrate import pending_migrations, upgrade_database
+from service.health.remedies import find_remedy
 from service.settings import load_settings
 from service.wiring import Service
 from tests.processes import answers, running, send_callback, wait_until
@@ -252,6 +253,8 @@ def test_where_there_are_no_locks_a_database_is_made_too_but_not_without_links(
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert make(tmp_path / "new.db")
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(DatabaseUnavailable, match=r"cannot create the database .*other.db: Operation not permitted"):
+    text = r"cannot create the database .*other.db: Operation not permitted"
+    with pytest.raises(DatabaseUnavailable, match=text) as refused:
         make(tmp_path / "other.db")
+    assert find_remedy(refused.value)[1].endswith("or set ZEGO_RETENTION_DATABASE_URL to another place")
     assert not (tmp_path / "other.db").exists()
