@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from service.rules.file import parse_rules
 from service.rules.store import put_in_force
 from service.sandbox.callbacks import Shape, encode_body, sign_fields
 from service.zego.callback import Unreadable
+from tests import world
+from tests.world import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 APP = "1234567890"
 OTHER_APP = "987654321"
 SECRET = "callback-secret"
-START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+START = world.START
 TESTER = Actor("a tester", "a test")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -60,19 +62,6 @@ def receive(inbox: Inbox, body: bytes, content_type: str) -> Answer:
     except NotStored:
         return Answer.NOT_STORED
     return Answer.STORED
-
-
-@dataclass
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    time: datetime = START
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def move(self, **delta: float) -> None:
-        self.time += timedelta(**delta)
 
 
 @dataclass

@@ -1,33 +1,13 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
 
-from service.model import Erasure, Hold, MediaFile, Suspicion, Vendor, WaitReason
+from service.model import MediaFile, Suspicion, WaitReason
 from service.rules.decide import WHY_UNCONFIRMED, RetentionRule, RuleSet
 from service.rules.explain import describe_date, describe_wait, explain, explain_past
-from service.rules.match import Match
-
-END = datetime(2026, 5, 1, 12, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-FILE = MediaFile(
-    id=7,
-    app_id="1001",
-    vendor=Vendor.TENCENT,
-    file_id="5285",
-    stream_id="lesson-7",
-    event="record",
-    ended_at=END,
-    received_at=END + HOUR,
-)
-SMALL = RetentionRule("small", Match(max_size=1_000_000), keep=DAY)
-LESSONS = RetentionRule("lessons", Match(stream=("lesson-*",)), keep=7 * DAY)
-EXAMS = RetentionRule("exams", Match(stream=("exam-*",)), keep=None)
-REST = RetentionRule("rest", Match(), keep=30 * DAY)
-NEWEST = RetentionRule("newest", Match(), keep=DAY, keep_latest=2)
-HOLD = Hold(4, "1001", "court case", stream_pattern="lesson-*")
-ERASURE = Erasure(3, None, None, (7,), 7, 1, "asked to be forgotten", END + HOUR, "ann", "command line")
+from tests.rules.examples import DAY, END, ERASURE, EXAMS, FILE, HOLD, HOUR, LESSONS, NEWEST, REST, SMALL
 
 
 def rules(*in_order: RetentionRule) -> RuleSet:

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from service.audit.order import OrderKind
@@ -32,7 +32,9 @@ from service.sweep.records import Trigger
 from service.sweep.run import Sweeper
 from service.zego.client import ZegoClient
 from service.zego.messages import Answer, Transport
+from tests import world
 from tests.faults import FaultySandbox
+from tests.world import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,25 +43,10 @@ if TYPE_CHECKING:
 
 APP, OTHER = "1234567890", "987654321"
 SECRET = "9193cc662a4c0ec135ec71fb57194b38"
-START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+START = world.START
 TESTER = Actor("a tester", "a test")
 DAY = timedelta(days=1)
 FAST = 2_000
-
-
-@dataclass
-class Clock:
-    time: datetime = START
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def move(self, **delta: float) -> None:
-        self.time += timedelta(**delta)
-
-    def seconds(self) -> float:
-        """As a clock that nobody sets: time passes as it is moved."""
-        return self.time.timestamp()
 
 
 @dataclass
