@@ -25,9 +25,9 @@ from sqlalchemy import URL, make_url
 from service.database import Database
 from service.files.store import list_in_range
 from service.holds.holds import place_hold
-from service.model import FileState, Vendor
+from service.model import FileState, Outcome, Vendor
 from service.sandbox import Sandbox
-from service.sweep.orders import place_sweep
+from service.sweep.orders import place_approval, place_sweep
 from service.worker import Worker
 from tests.deploy.image import ROOT
 from tests.postgres import create_database
@@ -89,6 +89,45 @@ def test_a_sweep_that_was_asked_for_when_the_backup_was_made_deletes_nothing_lat
             restored.sandbox.add_file(APP, Vendor.TENCENT, file_id)
         Worker(restored.service).sweep()
         assert len(restored.stored()) == left, "SWEEP_EVERY=off alone does not stop what was asked for just before"
+
+
+def test_what_was_under_way_when_the_backup_was_made_is_asked_again_and_covers_no_more_than_it_did(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """A plan is approved, and its first call is under way."""
+    copy, stop = tmp_path / "backup.db", threading.Event()
+    with open_world(sqlite_url) as world:
+        world.keep("1d")
+        world.add(1_200)
+        place_approval(world.database, TESTER, world.sweep(), world.clock())
+
+        def back_up(_call: object) -> None:
+            if not copy.exists():
+                with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+                    connection.execute(f"VACUUM INTO '{copy}'")
+                stop.set()
+
+        world.sandbox.on_request = back_up
+        worker = Worker(world.service)
+        worker._stop = stop
+        worker.sweep()
+        left = world.stored()
+        assert 0 < len(left) < 1_200
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        connection.execute("UPDATE leader SET holder = ''")  # (it was this process, which lives)
+    with open_world(f"sqlite:///{copy}", SWEEP_EVERY="off") as restored:
+        open_then = [file for file in restored.files().values() if file.last_outcome]
+        assert {file.last_outcome for file in open_then} == {Outcome.UNKNOWN}
+        for file_id in left:
+            restored.sandbox.add_file(APP, Vendor.TENCENT, file_id)
+        restored.clock.move(minutes=5)
+        restored.sweep()
+        assert restored.stored() == set(), "what the plan covered"
+        ended = restored.files()
+        assert {ended[file.file_id].state for file in open_then} == {FileState.DELETED}, "not there: that call worked"
+        later = restored.add(1_200, prefix="later")
+        restored.sweep()
+        assert restored.stored() == set(later), "the breaker stops what the plan did not cover"
 
 
 # --- A copy of each database, made and put back ------------------------------------------------------------------
