@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -41,6 +42,8 @@ _FRESH_S: Final = 10.0
 _FRESH_AFTER_FAILURE_S: Final = 1.0
 _LARGEST_SHARE: Final = 0.05
 """Of the time that counting may take, however large the inventory is."""
+
+_MAX_WAIT_S: Final = 0.2
 
 _PREFIX: Final = "zego_retention_"
 _PROCESS: Final = {
@@ -93,7 +96,8 @@ def metric_names() -> dict[str, str]:
 class Metrics(Collector):
     """The metrics of one web process, in a registry of their own.
 
-    Figures of the database are remembered for a while: scrapes cost it little however often and many they are.
+    Figures of the database are remembered for a while: scrapes cost it little however often and many they are. A thread
+    counts them; a scrape waits `max_wait_s` for it, if there are earlier ones to show.
     """
 
     def __init__(
@@ -102,11 +106,14 @@ class Metrics(Collector):
         database: Database,
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        max_wait_s: float = _MAX_WAIT_S,
     ) -> None:
+        self._max_wait_s = max_wait_s
         self._settings, self._ended = settings, EndedCalls()
         self._spool = Spool(database, settings.spool_dir, settings.spool_max)
         self._database, self._now, self._monotonic = database, now, monotonic
         self._lock = threading.Lock()
+        self._counting: Future[None] | None = None
         self._fresh_until = 0.0
         self._figures: list[Figure] = []
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -152,19 +159,30 @@ class Metrics(Collector):
 
     def _count(self) -> list[Figure]:
         with self._lock:
-            started = self._monotonic()
-            if started < self._fresh_until:
-                return self._figures
-            try:
-                with self._database.read() as tx:
-                    figures = [("database_up", (), 1), *_count_figures(self._settings, tx, self._now())]
-                    self._ended.count_on(tx)
-                self._figures = [*figures, *self._list_ended()]
-                fresh_s = max(_FRESH_S, (self._monotonic() - started) / _LARGEST_SHARE)
-            except DatabaseUnavailable:
-                self._figures, fresh_s = [("database_up", (), 0)], _FRESH_AFTER_FAILURE_S
-            self._fresh_until = self._monotonic() + fresh_s
-            return self._figures
+            counting = self._counting
+            if (counting is None or counting.done()) and self._monotonic() >= self._fresh_until:
+                counting = self._counting = Future()
+                threading.Thread(target=self._count_anew, args=(counting,), name="metrics", daemon=True).start()
+        if counting is not None:
+            with suppress(TimeoutError):
+                counting.result(self._max_wait_s if self._figures else None)
+        return self._figures
+
+    def _count_anew(self, counting: Future[None]) -> None:
+        started = self._monotonic()
+        try:
+            with self._database.read() as tx:
+                figures = [("database_up", (), 1), *_count_figures(self._settings, tx, self._now())]
+                self._ended.count_on(tx)
+            self._figures = [*figures, *self._list_ended()]
+            fresh_s = max(_FRESH_S, (self._monotonic() - started) / _LARGEST_SHARE)
+        except DatabaseUnavailable:
+            self._figures, fresh_s = [("database_up", (), 0)], _FRESH_AFTER_FAILURE_S
+        except Exception as error:  # noqa: BLE001  (a defect: whoever waits shows it)
+            counting.set_exception(error)
+            return
+        self._fresh_until = self._monotonic() + fresh_s
+        counting.set_result(None)
 
 
 def _count_figures(settings: Settings, tx: Transaction, now: datetime) -> Iterator[Figure]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import ingest, inventory, pages, sweeping
+from tests.bench import asking, ingest, inventory, pages, sweeping
 from tests.bench.figures import Report
 from tests.bench.house import ROOT, Bench
 
@@ -30,6 +30,8 @@ _PARTS: dict[str, Callable[[Bench], None]] = {
     "lists": inventory.measure_lists,
     "pages": pages.measure_pages,
     "clicking": pages.measure_clicking,
+    "forecasts": asking.measure_forecasts,
+    "scrapes": asking.measure_scrapes,
     "start": inventory.measure_start,
 }
 

@@ -109,7 +109,7 @@ def measure_pages(bench: Bench) -> None:
 def measure_clicking(bench: Bench) -> None:
     """Callbacks at a steady rate: alone, while ten people click through all pages, while a crowd signs in; in turn."""
     count, seconds, port = bench.pick(20_000, 200_000), bench.pick(10, 30), house.find_port()
-    url = _fill(bench, count)
+    url = fill_in_proportion(bench, count)
     database = Database(url)
     add_person(database, _PERSON, Role.ADMIN, _TOKEN, Actor("a benchmark", "a benchmark"), datetime.now(UTC))
     database.dispose()
@@ -144,7 +144,7 @@ def measure_clicking(bench: Bench) -> None:
     bench.drop(url)
 
 
-def _fill(bench: Bench, count: int) -> str:
+def fill_in_proportion(bench: Bench, count: int) -> str:
     """A database with so many files, and runs, attempts and callbacks in proportion."""
     url = bench.make_database()
     fill(url, count)
@@ -164,7 +164,7 @@ def _fill(bench: Bench, count: int) -> str:
 @contextmanager
 def _showing(bench: Bench, count: int) -> Iterator[FlaskClient]:
     """A browser that has signed in to the console on so many files, once its figures are there."""
-    url = _fill(bench, count)
+    url = fill_in_proportion(bench, count)
     app = create_app(load_settings(house.settings(url, 1, ADMIN_TOKEN=_TOKEN)))
     client = app.test_client()
     client.post("/sign-in", data={"name": "", "password": _TOKEN})

@@ -25,7 +25,10 @@ _SIGNERS = 30
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """What they do, for so many seconds: see all `pages` in turn, `think_s` apart, or (`sign_ins`) only sign in."""
+    """What they do, for so many seconds: see all `pages` in turn, `think_s` apart, or (`sign_ins`) only sign in.
+
+    With a `token` they need not sign in.
+    """
 
     port: int
     name: str
@@ -35,6 +38,7 @@ class People:
     pages: tuple[str, ...] = ()
     think_s: float = 1.0
     sign_ins: int = 0
+    token: str = ""
 
 
 @dataclass(slots=True)
@@ -84,11 +88,12 @@ def sign_in(connection: HTTPConnection, people: People) -> str:
 
 def _click(people: People, number: int, seen: Seen, until: float) -> None:
     connection, place = HTTPConnection("127.0.0.1", people.port, timeout=30), number
-    cookie = sign_in(connection, people)
+    bearer = {"Authorization": f"Bearer {people.token}"}
+    headers = bearer if people.token else {"Cookie": sign_in(connection, people)}
     time.sleep(people.think_s * number / people.people)
     while time.monotonic() < until:
         began = time.monotonic()
-        connection.request("GET", people.pages[place % len(people.pages)], headers={"Cookie": cookie})
+        connection.request("GET", people.pages[place % len(people.pages)], headers=headers)
         answer = connection.getresponse()
         answer.read()
         seen.note(began, is_right=answer.status == 200)

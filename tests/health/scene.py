@@ -251,9 +251,9 @@ class Scene:
 class Page:
     """The metrics of a process, and a clock for what it remembers."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, max_wait_s: float = 30) -> None:
         self.time = 0.0
-        self.metrics = Metrics(scene.settings, scene.database, lambda: NOW, lambda: self.time)
+        self.metrics = Metrics(scene.settings, scene.database, lambda: NOW, lambda: self.time, max_wait_s)
 
     def text(self) -> str:
         return self.metrics.expose().decode()

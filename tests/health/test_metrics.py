@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from service.health.metrics import metric_names
 from service.leader.store import set_progress
 from service.model import FileState, Vendor, Verdict
 from tests.health.scene import APP, NOW, Page, Scene
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +175,21 @@ def test_scrapes_ask_the_database_at_most_every_ten_seconds(scene: Scene, page: 
         assert page.figures()["files_due"] == due
         if moment == 0.0:
             scene.add_due()
+
+
+def test_a_scrape_does_not_wait_until_a_large_inventory_is_counted(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    scene = Scene(database)
+    scene.make_well()
+    page = Page(scene, max_wait_s=0.1)
+    assert page.figures()["files_due"] == 0
+    scene.add_due()
+    page.time = 11
+    with database.write() as tx:
+        tx.execute(text("LOCK TABLE media_files"))  # as if counting took long
+        began = time.monotonic()
+        assert [page.figures()["files_due"] for _ in range(3)] == [0, 0, 0]
+        assert time.monotonic() - began < 3
+        assert [each.name for each in threading.enumerate()].count("metrics") == 1
+    wait_until(lambda: page.figures()["files_due"] == 1)
+    database.dispose()
