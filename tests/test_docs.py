@@ -35,6 +35,8 @@ PAGES = [
 ]
 SOURCES = [path for folder in ("service", "migrations", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 
+MAX_PICTURE_BYTES = 150_000
+
 _HARD_TO_READ = re.compile(
     r"\b(?:(?:would|let it|let|lets) go|let in|told|tells?|anew|reckon\w*|vouch\w*|settled?|nobody knows|will do)\b"
     r"|\b(?:not this time|is not called before|no time at all|passes \S+ off|but for a|gone on with|taken in)\b"
@@ -220,3 +222,10 @@ def test_the_readme_is_the_same_in_both_languages() -> None:
     assert f"]({chinese})" in "".join(read(english).splitlines()[:4])
     assert f"]({english})" in "".join(read(chinese).splitlines()[:4])
     assert outline_of(chinese) == outline_of(english)
+
+
+def test_the_pictures_of_the_readme_are_light() -> None:
+    pictures = {path.relative_to(ROOT).as_posix(): path.stat().st_size for path in DOCS.glob("images/*.png")}
+    for name in READMES:
+        assert set(re.findall(r'src="(docs/images/[^"]+)"', (ROOT / name).read_text())) == pictures.keys()
+    assert max(pictures.values()) <= MAX_PICTURE_BYTES

@@ -121,6 +121,17 @@ def _place(tx: Transaction, actor: Actor, kind: OrderKind, numbers: Sequence[int
     return place_order(tx, actor, *about, now, action=f"files.{kind}", app_id=app_id, detail={"files": wanted})
 
 
+def list_possible(file: MediaFile) -> list[OrderKind]:
+    """What can be ordered for a file as it stands."""
+    is_possible = {
+        OrderKind.HOLD: file.state is not FileState.DELETED,
+        OrderKind.RELEASE: file.state is FileState.HELD,
+        OrderKind.RETRY: _may_be_retried(file),
+        OrderKind.CONFIRM: _is_unconfirmed(file),
+    }
+    return [kind for kind in is_possible if is_possible[kind]]
+
+
 def _is_unconfirmed(file: MediaFile) -> bool:
     is_unconfirmed = file.suspicion is not None or file.state is FileState.UNCONFIRMED
     return is_unconfirmed and file.state not in END_STATES

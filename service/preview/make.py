@@ -214,19 +214,9 @@ def iterate_sooner(
     """
     comparison = Comparison(database, reader, Candidate(preview.rules, preview.source), preview.cooling_off, now)
     comparison.highest_id = preview.highest_id
-    if comparison.in_force.revision != preview.base_revision:
-        with database.read() as tx:
-            applied = [each.number for each in list_revisions(tx) if each.preview_id == preview.id]
-        if applied:
-            raise NotPossible(
-                f"preview {preview.id} was applied as revision {applied[0]}: list what a rule of it decides with "
-                "`zego-retention files list --rule NAME`"
-            )
-        raise NotPossible(
-            f"preview {preview.id} was compared with revision {preview.base_revision}, and revision "
-            f"{comparison.in_force.revision} is in force: make a new one with `zego-retention rules preview FILE`"
-        )
     with database.read() as tx:
+        if overtaken := _describe_overtaken(tx, preview, comparison.in_force):
+            raise NotPossible(overtaken)
         last = find_file(tx, after) if after else None
     if after and last is None:
         raise NoSuchThing(f"there is no file {after}")
@@ -290,11 +280,11 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
     """
     moment, count = now(), 0
     preview = None if preview_id is None else find_preview(database, preview_id)
-    if preview is not None:
-        _check_fit(preview, candidate, cooling_off, moment)
+    if preview is not None and (misfit := _describe_misfit(preview, candidate.rules, cooling_off, moment)):
+        raise NotPossible(misfit)
     comparison = Comparison(database, reader, candidate, cooling_off, moment)
     in_force = comparison.in_force
-    if in_force.revision and in_force.applied_by_person and in_force.rules == candidate.rules:
+    if is_in_force(in_force, candidate.rules):
         return Applied(in_force.revision, None)
 
     def count_changes() -> Iterator[Change]:
@@ -352,8 +342,42 @@ def _refuse_count(given: int | None, apps: Collection[str], preview: Preview) ->
         raise NotPossible(f'nothing was applied: {every}; {give} with {run} (API: "expect": {count})')
 
 
-def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, now: datetime) -> None:
-    if preview.rules != candidate.rules:
+def is_in_force(in_force: RuleSet, rules: Sequence[RetentionRule]) -> bool:
+    """Whether applying these rules would change nothing; those of KEEP count only once a person has applied them."""
+    return in_force.revision > 0 and in_force.applied_by_person and in_force.rules == tuple(rules)
+
+
+def find_obstacle(
+    database: Database, reader: PolicyReader, preview: Preview, cooling_off: timedelta, now: datetime
+) -> str | None:
+    """Why a preview cannot be put in force any more; None: nothing is known against it without comparing once more."""
+    with database.read() as tx:
+        in_force = reader.read(tx).rules
+        overtaken = _describe_overtaken(tx, preview, in_force)
+    if overtaken is None and is_in_force(in_force, preview.rules):
+        return f"these rules are in force already, as revision {in_force.revision}"
+    return overtaken or _describe_misfit(preview, preview.rules, cooling_off, now)
+
+
+def _describe_overtaken(tx: Transaction, preview: Preview, in_force: RuleSet) -> str | None:
+    if in_force.revision == preview.base_revision:
+        return None
+    applied = [each.number for each in list_revisions(tx) if each.preview_id == preview.id]
+    if applied:
+        return (
+            f"preview {preview.id} was applied as revision {applied[0]}: list what a rule of it decides with "
+            "`zego-retention files list --rule NAME`"
+        )
+    return (
+        f"preview {preview.id} was compared with revision {preview.base_revision}, and revision "
+        f"{in_force.revision} is in force: make a new one with `zego-retention rules preview FILE`"
+    )
+
+
+def _describe_misfit(
+    preview: Preview, rules: Sequence[RetentionRule], cooling_off: timedelta, now: datetime
+) -> str | None:
+    if preview.rules != rules:
         problem = f"of other rules, from {preview.source}"
     elif abs(now - preview.as_of) > KEPT_FOR:
         problem = f"from {describe_moment(preview.as_of)}, which is too old"
@@ -361,8 +385,8 @@ def _check_fit(preview: Preview, candidate: Candidate, cooling_off: timedelta, n
         was, is_now = format_duration(preview.cooling_off), format_duration(cooling_off)
         problem = f"for a cooling-off of {was}, and ZEGO_RETENTION_COOLING_OFF is {is_now}"
     else:
-        return
-    raise NotPossible(f"preview {preview.id} is {problem}: make a new one with `zego-retention rules preview FILE`")
+        return None
+    return f"preview {preview.id} is {problem}: make a new one with `zego-retention rules preview FILE`"
 
 
 def _start_counting(rules: RuleSet) -> dict[str | None, NewestCounter]:

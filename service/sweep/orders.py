@@ -32,7 +32,7 @@ def place_approval(database: Database, actor: Actor, run_id: int, now: datetime)
     """
 
     def place(tx: Transaction) -> int:
-        plans = _find_approvable(tx, run_id)
+        plans = find_approvable(tx, run_id)
         apps = [plan.app_id for plan in plans]
         subject, payload = f"run {run_id}, app {', '.join(apps)}", {"run_id": run_id, "by": actor.name}
         counts = {plan.app_id: plan.files_count for plan in plans}
@@ -44,7 +44,8 @@ def place_approval(database: Database, actor: Actor, run_id: int, now: datetime)
     return database.transact(place)
 
 
-def _find_approvable(tx: Transaction, run_id: int) -> list[Plan]:
+def find_approvable(tx: Transaction, run_id: int) -> list[Plan]:
+    """The plans of a run that an approval would cover, all of them; NotPossible says why there is none."""
     run = store.find_run(tx, run_id)
     if run is None:
         raise NoSuchThing(f"there is no run {run_id}: see `zego-retention runs list`")

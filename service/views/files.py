@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service import model
+from service.audit.order import OrderKind
 from service.audit.store import find_block
 from service.database import Database, Transaction
 from service.files import explain
 from service.files import store as files_store
+from service.files.actions import list_possible
 from service.files.policy import PolicyReader
 from service.filters import FileFilter, HoldFilter
 from service.health.checks import NO_LEADER, check_worker, find_slots
@@ -43,7 +45,8 @@ class File:
     `due_at` is when its rule deletes it (None: never, as things stand), whatever it waits for; `revision` the rule set
     that it was decided under, `attempts` the charged ones since it was first asked for or retried,
     `call_after` the later of its date and the end of its wait. `note` says of a file that only a listing shows it
-    ("only listed"), and that `rule` could not be judged for it ("rule not judged").
+    ("only listed"), and that `rule` could not be judged for it ("rule not judged"). `possible` are the orders that it
+    is open to.
     """
 
     id: int
@@ -78,6 +81,7 @@ class File:
     last_outcome: LastOutcome | None
     call_after: datetime | None
     note: str | None
+    possible: list[OrderKind]
 
     @property
     def called(self) -> str:
@@ -144,7 +148,7 @@ class Explanation:
     obstacles: list[str]
 
 
-show_as(File, stream_id=Known, event=Known, call_after=None)
+show_as(File, stream_id=Known, event=Known, call_after=None, possible=None)
 show_as(model.Erasure, file_numbers="file_ids", files="files_count")
 
 
@@ -194,11 +198,12 @@ def _describe(file: MediaFile, last: records.Attempt | None) -> File:
         ended_at=None if file.is_adopted and file.vendor_created_at is None else file.ended_at,
         # A file that is kept for its rank has a date, which does not count as long as it is.
         due_at=None if file.state is FileState.KEPT else file.due_at,
-        call_after=None if file.state in (FileState.KEPT, *END_STATES) else file.call_after,
+        call_after=None if file.state in (FileState.KEPT, FileState.FAILED, *END_STATES) else file.call_after,
         revision=file.revision if file.revision >= 0 else None,
         held=file.state is FileState.HELD,
         note=", ".join([*["only listed"] * file.is_adopted, *["rule not judged"] * is_unjudged(file)]) or None,
         last_outcome=outcome,
+        possible=list_possible(file),
     )
 
 

@@ -78,7 +78,7 @@ def texts_of_values() -> Iterator[str]:
 
 
 NEVER_SHOWN = {"password hash", "diff", "parsed", "timeline", "fields", "raw base64", "plans"}
-NEVER_SHOWN |= {"changes", "effects", "emptied apps", "unknown apps", "forecast"}
+NEVER_SHOWN |= {"changes", "effects", "emptied apps", "unknown apps", "forecast", "possible"}
 """Fields that no page shows as a name with a value."""
 
 

@@ -107,6 +107,15 @@ def test_a_filter_that_cannot_be_read_is_refused(lasting_console: Console, query
     assert query.partition("=")[0] in lasting_console.admin.get(f"/files?{query}", status=422)
 
 
+def test_the_address_of_a_list_holds_only_what_was_filled_in(lasting_console: Console) -> None:
+    client = lasting_console.viewer.client
+    answer = client.get("/files?state=held&app=&stream=&due_before=")
+    assert (answer.status_code, answer.location) == (302, "/files?state=held")
+    part = client.get("/files?state=&text=file&app=", headers={"HX-Request": "true"})
+    assert part.headers["HX-Push-Url"] == "/files?text=file"
+    assert client.get("/files?state=").location == "/files"
+
+
 def test_a_list_goes_on_where_a_page_ended(console: Console) -> None:
     world = console.api.world
     world.keep("30d")

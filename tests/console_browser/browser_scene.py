@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
 
 from service.model import Actor, Role
 from service.people.people import add_person
 from service.settings import load_settings
 from service.web.app import create_app
+from service.web.console.build import add_console
 from service.web.front import create_front
 from service.web.server import build_server
 from service.worker import Worker
@@ -24,7 +26,6 @@ from tests.world import open_world
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flask import Flask
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, ViewportSize
 
     from tests.world import World
@@ -217,6 +218,20 @@ def at_work(world: World) -> Iterator[None]:
     assert not errors, errors
 
 
+def list_pages() -> list[str]:
+    """The path of every page that the console declares, with the number 1 where it takes one."""
+    app = Flask(__name__, static_folder=None)
+    app.url_map.converters["number"] = app.url_map.converters["int"]
+    add_console(app)
+    paths = []
+    for rule in app.url_map.iter_rules():
+        if "GET" in (rule.methods or ()) and "<path:" not in rule.rule and "." not in rule.rule:  # (those are files)
+            choices = re.search(r"<any\(([^)]*)\):\w+>", rule.rule)
+            words = [word.strip(" '\"") for word in choices[1].split(",")] if choices else [""]
+            paths += [re.sub(r"<\w+:\w+>", "1", re.sub(r"<any\([^)]*\):\w+>", word, rule.rule)) for word in words]
+    return sorted(set(paths))
+
+
 def find_violations(page: Page, *rules: str) -> list[str]:
     """What axe finds serious or critical on a page; by all rules or by those given."""
     options: dict[str, Any] = {"resultTypes": ["violations"]}
@@ -234,7 +249,7 @@ def find_violations(page: Page, *rules: str) -> list[str]:
 def find_faults(page: Page) -> list[str]:
     """What is wrong with a page as it stands: for axe, by day and by night, and on a phone."""
     size, root = page.viewport_size or WIDE, "document.documentElement"
-    faults = find_violations(page) + [f"cut off: {each}" for each in page.evaluate(_FIND_CUT_OFF)]
+    faults = find_violations(page) + [f"cut off: {each}" for each in page.evaluate(FIND_CUT_OFF)]
     if page.locator("h1").count() != 1:
         faults.append("not one heading of the first level")
     page.set_viewport_size(PHONE)
@@ -242,16 +257,16 @@ def find_faults(page: Page) -> list[str]:
     faults += [f"dark: {each}" for each in find_violations(page, "color-contrast", "scrollable-region-focusable")]
     if wider := page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"):
         faults.append(f"{wider} pixels wider than a phone")
-    faults += [f"cut off on a phone: {each}" for each in page.evaluate(_FIND_CUT_OFF)]
+    faults += [f"cut off on a phone: {each}" for each in page.evaluate(FIND_CUT_OFF)]
     page.evaluate(f"{root}.setAttribute('data-bs-theme', 'light')")
     page.set_viewport_size(size)
     return faults
 
 
-_FIND_CUT_OFF: Final = """() => [...document.querySelectorAll(".table-responsive:not(:has(.report))")]
+FIND_CUT_OFF: Final = """() => [...document.querySelectorAll(".table-responsive")]
     .filter((each) => each.scrollWidth > each.clientWidth)
     .map((each) => `${each.scrollWidth} of ${each.clientWidth} pixels: ${each.innerText.slice(0, 80)}`)"""
-"""Tables that are wider than their place, but those of the report, which are as on paper."""
+"""Tables that are wider than their place."""
 
 
 def weigh(page: Page, text: str) -> int:

@@ -21,9 +21,8 @@ from service.model import FileState
 from service.views.files import FILES
 from tests.conftest import migrate
 from tests.console.customer import open_customer
-from tests.console_browser.browser_scene import PHONE, Site, serve
+from tests.console_browser.browser_scene import PHONE, Site, list_pages, serve
 from tests.console_browser.conftest import open_chromium
-from tests.console_browser.test_every_page import list_pages
 from tests.web.api_scene import open_api
 
 if TYPE_CHECKING:
@@ -39,7 +38,11 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
     "phone": {"viewport": PHONE},
     "chinese": {"locale": "zh-CN"},
 }
-_FOR_README: Final[dict[str, str]] = {"overview": "/", "rules": "/rules/edit", "file": "/files/{deleted}"}
+FOR_README: Final[dict[str, str]] = {"overview": "/", "rules": "/rules/edit", "file": "/files/{deleted}"}
+README_SCALE: Final = 0.75
+"""The README shows them small; so they are light, too."""
+
+MAX_README_BYTES: Final = 150_000
 _EMPTY: Final = (
     "/",
     "/files",
@@ -80,9 +83,7 @@ def main() -> None:
                     if wanted in path and "export" not in path:
                         take(page, path, FOLDER / look)
                 site.close_pages()
-            page = site.open(viewport={"width": 1200, "height": 860})
-            for name, path in _FOR_README.items():
-                take(page, path.format(**numbers), FOLDER / "readme", name)
+            take_for_readme(site, FOLDER / "readme")
             site.close_pages()
         with open_api(urls[1]) as api, serve(api.app, listener) as origin:
             site = Site(browser, api.world, origin)
@@ -115,6 +116,15 @@ def find_examples(database: Database) -> dict[str, int]:
     numbers = {file.state.value: file.id for file in FILES.iterate(database, FileFilter())}
     deleted = FILES.iterate(database, FileFilter(state=FileState.DELETED))
     return numbers | {"deleted": max(deleted, key=lambda file: (file.attempts, file.id)).id}
+
+
+def take_for_readme(site: Site, folder: Path) -> None:
+    """The pictures of the README, to be copied to docs/images as they are."""
+    numbers = find_examples(site.world.database)
+    page = site.open(viewport={"width": 1200, "height": 860}, device_scale_factor=README_SCALE)
+    for name, path in FOR_README.items():
+        take(page, path.format(**numbers), folder, name)
+        assert (folder / f"{name}.png").stat().st_size <= MAX_README_BYTES, name
 
 
 def take(page: Page, path: str, folder: Path, name: str = "") -> None:

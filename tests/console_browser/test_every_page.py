@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask
 from playwright.sync_api import expect
 
 from service.holds.holds import place_hold
-from service.web.console.build import add_console
-from tests.console_browser.browser_scene import MAX_WEIGHT, find_faults, weigh
+from tests.console.customer import open_customer
+from tests.console_browser.browser_scene import (
+    FIND_CUT_OFF,
+    MAX_WEIGHT,
+    PHONE,
+    WIDE,
+    Site,
+    find_faults,
+    list_pages,
+    listen,
+    serve,
+    weigh,
+)
+from tests.console_browser.screenshots import FOR_README, fill_large, take_for_readme
 from tests.world import APP, TESTER
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from pathlib import Path
 
-    from tests.console_browser.browser_scene import House, Site
+    from playwright.sync_api import Browser, Page, ViewportSize
 
-
-def list_pages() -> list[str]:
-    """The path of every page that the console declares, with the number 1 where it takes one."""
-    app = Flask(__name__, static_folder=None)
-    app.url_map.converters["number"] = app.url_map.converters["int"]
-    add_console(app)
-    paths = []
-    for rule in app.url_map.iter_rules():
-        if "GET" in (rule.methods or ()) and "<path:" not in rule.rule and "." not in rule.rule:  # (those are files)
-            choices = re.search(r"<any\(([^)]*)\):\w+>", rule.rule)
-            words = [word.strip(" '\"") for word in choices[1].split(",")] if choices else [""]
-            paths += [re.sub(r"<\w+:\w+>", "1", re.sub(r"<any\([^)]*\):\w+>", word, rule.rule)) for word in words]
-    return sorted(set(paths))
+    from tests.console_browser.browser_scene import House
 
 
 MORE = ["/files?state=held&stream=*&due_before=30d", "/files?stream=nothing", "/files/31", "/files/36", "/callbacks/3"]
@@ -62,7 +60,7 @@ def check(page: Page, path: str) -> None:
 
 
 def test_what_a_click_shows(house: House) -> None:
-    site = house.start()
+    site = house.start(PUBLIC_URL="https://retention.example.com")
     site.world.keep("30d")
     site.world.send("wrong", stream="erase-me")
     page = site.open(path="/people")
@@ -116,6 +114,41 @@ def test_what_strangers_call_their_streams_is_text_and_breaks_no_page(house: Hou
     for path in ("/files", "/callbacks/1", "/callbacks/3", "/holds", "/holds/1", "/audit", "/"):
         page.goto(path)
         assert not find_faults(page), path
+
+
+@pytest.mark.parametrize("path", ["/files", "/rules"])
+def test_long_names_and_large_figures_fit(house: House, path: str) -> None:
+    site = house.start()
+    fill_large(site.world)
+    assert not find_faults(site.open(path=path))
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_the_report_is_labelled_paragraphs_on_a_phone_and_a_table_on_paper(site: Site, size: ViewportSize) -> None:
+    page = site.open(path="/report", viewport=size)
+    rows, heads = page.locator(".report tbody tr"), page.locator(".report thead")
+    shown = "flex" if size is PHONE else "table-row"
+    expect(rows.last).to_have_css("display", shown)
+    label = rows.last.locator("td").nth(2).evaluate("(each) => getComputedStyle(each, '::before').content")
+    assert label == ('"app "' if size is PHONE else "none")
+    page.emulate_media(media="print")
+    expect(rows.last).to_have_css("display", "table-row")
+    expect(heads.last).to_have_css("display", "table-header-group")
+    page.set_viewport_size({"width": 1_032, "height": 700})  # A4, landscape, within the margins
+    assert not page.evaluate(FIND_CUT_OFF)
+    assert not page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.mark.long
+def test_the_pictures_of_the_readme_are_light_as_they_are_made(
+    chromium: Browser, sqlite_url: str, tmp_path: Path
+) -> None:
+    with open_customer(sqlite_url) as console, listen() as listener, serve(console.api.app, listener) as origin:
+        site = Site(chromium, console.api.world, origin)
+        take_for_readme(site, tmp_path)
+        assert not site.close_pages()
+    assert {each.stem for each in tmp_path.iterdir()} == FOR_README.keys()
+    assert max(each.stat().st_size for each in tmp_path.iterdir()) <= 150_000
 
 
 @pytest.mark.parametrize("path", ["/files", "/rules/edit", "/people"])

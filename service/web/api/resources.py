@@ -331,4 +331,4 @@ def _read_rules(call: Call, rules: str | None, revision: int | None) -> Candidat
         raise BadOrder("", "give one of rules and revision")
     if revision is not None:
         return candidate_of_revision(call.database, revision)
-    return Candidate(parse_rules(rules or ""), "the API")
+    return Candidate(parse_rules(rules or ""), "the console" if call.actor.through == "console" else "the API")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from flask import g
 from markupsafe import Markup, escape
 
+from service.model import Role
 from service.web.console.words import gettext as _
 from service.web.console.words import translate_sentence
 
@@ -23,6 +25,8 @@ def _link(command: str) -> Markup:
     """Where one does in the console what a command does; a number that is not known (`ID`) leads to the list."""
     words = command.removeprefix("zego-retention ").split()
     what, number = " ".join(words[:2]), next((f"/{word}" for word in words if word.isdecimal()), "")
+    session = g.get("session")
+    editor = "/rules/edit" if session and session.may(Role.ADMIN) else "/rules"
     given = re.search("--(state|verdict) ([a-z_]+)", command)
     only = f"?{given[1]}={given[2]}" if given else ""
     pages = {
@@ -44,8 +48,8 @@ def _link(command: str) -> Markup:
         "rules list": ("/rules", _("Rules")),
         "rules history": ("/revisions", _("History")),
         "rules rollback": (f"/revisions{number}", _("Put in force again")),
-        "rules preview": ("/rules/edit", _("Change the rules")),
-        "rules apply": (f"/previews{number}" if number else "/rules/edit", _("Apply")),
+        "rules preview": (editor, _("Change the rules")),
+        "rules apply": (f"/previews{number}" if number else editor, _("Apply")),
         "previews show": (f"/previews{number}", _("Show the preview")),
         "audit list": ("/audit", _("Audit")),
         "tokens list": ("/people", _("Tokens")),

@@ -18,7 +18,7 @@ from service.views import values
 from service.views.form import is_id
 from service.views.values import describe_amount, measure_distance
 from service.web.console.links import link_sentence
-from service.web.console.words import gettext
+from service.web.console.words import gettext, translate_sentence
 
 _GOOD, _WAITING, _BAD, _CALM, _PLAIN = "green", "yellow", "red", "blue", "secondary"
 _COLOURS: Final = {
@@ -30,6 +30,9 @@ _COLOURS: Final = {
 }
 _in_minutes: Final = re.compile("分(?!钟)").sub
 """Humanize says 分 for minutes, which people read as a share, or as cents."""
+
+_LONG: Final = 24
+"""Characters that a text may have without a break; a longer one may be broken within a word."""
 
 _SENTENCES: Final = frozenset({"reason", "state_reason", "why", "note", "source", "through", "files", "message"})
 """What the service has written; all else is shown as it is: streams, names, what ZEGO answered."""
@@ -127,12 +130,14 @@ def value(name: str, given: Any, *, in_full: bool = False) -> Markup:  # noqa: A
         case int() if not is_id(name):
             return escape(number(given))
         case Mapping():
-            return escape(", ".join(f"{count:,} {gettext(each.replace('_', ' '))}" for each, count in given.items()))
+            counts = (f"{count:,} {gettext(each.replace('_', ' '))}" for each, count in given.items())
+            return escape(gettext(", ").join(counts))
         case list() | tuple():
             return escape(", ".join(map(str, given)))
     text = gettext(given.replace("_", " ")) if name == "action" else str(given)
     is_ours = name in _SENTENCES and (" " in text or name in ("source", "through"))
-    return Markup('<bdi class="text-break">{}</bdi>').format(link_sentence(text) if is_ours else text)
+    length = "long" if len(text) > _LONG else "short"
+    return Markup('<bdi class="{}-text">{}</bdi>').format(length, link_sentence(text) if is_ours else text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +201,20 @@ def period(since: datetime, until: datetime) -> str:
 
 def rows_of(entries: Sequence[object], *names: str) -> list[list[object]]:
     """Some attributes of entries as the cells of a report."""
-    found = ([getattr(entry, name) for name in names] for entry in entries)
-    return [[in_utc(cell) if isinstance(cell, datetime) else cell for cell in row] for row in found]
+    return [[_look_in_report(name, getattr(entry, name)) for name in names] for entry in entries]
+
+
+def _look_in_report(name: str, cell: object) -> object:
+    match cell:
+        case datetime():
+            return in_utc(cell)
+        case StrEnum():
+            return gettext(cell.value)
+        case str() if name in _SENTENCES and (" " in cell or name == "source"):
+            return translate_sentence(cell)
+        case int() if name == "media_file_id":
+            return Markup('<a href="/files/{0}">{0}</a>').format(cell)
+    return cell
 
 
 def rows_of_totals(totals: Sequence[DeletionTotal]) -> list[list[object]]:
@@ -205,7 +222,7 @@ def rows_of_totals(totals: Sequence[DeletionTotal]) -> list[list[object]]:
     hours_and_size = ((number(each.duration_s / 3600), size(each.size_bytes)) for each in totals)
     cells = rows_of(totals, "outcome", "app_id", "rule", "revision", "files")
     return [
-        [gettext(str(outcome)), app, rule or gettext("erasure"), *rest, *more]
+        [outcome, app, rule or gettext("erasure"), *rest, *more]
         for (outcome, app, rule, *rest), more in zip(cells, hours_and_size, strict=True)
     ]
 

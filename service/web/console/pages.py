@@ -10,12 +10,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
+from urllib.parse import urlencode
 
-from flask import g, redirect, render_template, request
+from flask import g, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import NoSuchThing, NotPossible, Role
+from service.preview.make import is_in_force
+from service.sweep.orders import find_approvable
+from service.sweep.records import Plan
 from service.units import parse_moment
 from service.views import audit, callbacks, files, rules, runs
 from service.views.form import Listed, list_fields, read_number
@@ -97,11 +101,16 @@ def lead_to_sweeps() -> AnyResponse:
 
 
 @console.get("/<any({}):path>".format(", ".join(SECTIONS)))
-def show_list(path: str) -> str:
-    """One page of a list."""
+def show_list(path: str) -> AnyResponse:
+    """One page of a list, at an address that holds only what was filled in."""
     backend = get_backend()
     section = _find_section(path)
-    wanted, inputs = read_filter(section.wanted, request.args.to_dict(), g.now)
+    given = {name: text for name, text in request.args.items() if text}
+    address = f"/{path}?{urlencode(given)}".rstrip("?")
+    is_part = "HX-Request" in request.headers
+    if len(given) < len(request.args) and not is_part:
+        return redirect(address)
+    wanted, inputs = read_filter(section.wanted, given, g.now)
     database, cursor, missing = backend.service.database, _read_cursor(), ""
     page = section.listed.page(database, wanted, PAGE, cursor)
     if not page.items and not cursor:
@@ -109,8 +118,10 @@ def show_list(path: str) -> str:
             check_wanted(database, wanted, backend.service.app_ids)
         except NotPossible as error:
             missing = str(error)
-    template = "list_rows.html" if request.headers.get("HX-Request") else "list.html"
-    return render_template(template, section=section, page=page, inputs=inputs, path=path, missing=missing)
+    more = {"section": section, "page": page, "inputs": inputs, "path": path, "missing": missing}
+    answer = make_response(render_template("list_rows.html" if is_part else "list.html", **more))
+    answer.headers["HX-Push-Url"] = address
+    return answer
 
 
 @console.get("/<any({}):path>/<number:number>".format(", ".join(SECTIONS)))
@@ -132,15 +143,18 @@ def show_entry(path: str, number: int) -> str:
         service = backend.service
         more["explained"] = files.explain_file(database, service.reader, number, g.now, service.settings)
     elif path == "runs":
-        parts = (
-            ("planned", _("What an approval deletes"), runs.PLANNED, "files"),
-            ("calls", _("Calls"), runs.CALLS, ""),
-            ("files", _("Files"), runs.RUN_FILES, ""),
+        parts: tuple[tuple[str, str, Listed[Any, Any, Any], str, Mapping[str, str]], ...] = (
+            ("planned", _("What an approval deletes"), runs.PLANNED, "files", SECTIONS["files"].below),
+            ("calls", _("Calls"), runs.CALLS, "", {}),
+            ("files", _("Files"), runs.RUN_FILES, "", {}),
         )
         more["parts"] = [
-            (part, title, listed, links, listed.page(database, number, PAGE, read_number(request.args.get(part, ""))))
-            for part, title, listed, links in parts
+            (*part, part[2].page(database, number, PAGE, read_number(request.args.get(part[0], "")))) for part in parts
         ]
+        more["approvable"], more["problem"] = _find_approvable(number)
+    elif path == "revisions":
+        with database.read() as tx:
+            more["is_in_force"] = is_in_force(backend.service.reader.read(tx).rules, entry.rules)
     return render_template(
         [f"{section.listed.name.replace(' ', '_')}.html", "entry.html"],
         section=section,
@@ -149,6 +163,15 @@ def show_entry(path: str, number: int) -> str:
         number=number,
         **more,
     )
+
+
+def _find_approvable(number: int) -> tuple[list[Plan], str]:
+    """The plans of a run that can be approved, or why none can."""
+    with get_backend().service.database.read() as tx:
+        try:
+            return find_approvable(tx, number), ""
+        except NotPossible as error:
+            return [], str(error)
 
 
 def _find_section(path: str) -> Section:

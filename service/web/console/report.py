@@ -11,8 +11,10 @@ from flask import g, render_template, request
 from service.filters import ReportFilter
 from service.views.form import read_number
 from service.views.report import DELETIONS, make_report
+from service.web.console import looks
 from service.web.console.blueprint import console, get_backend
 from service.web.console.pages import read_filter
+from service.web.console.words import gettext as _
 
 _SHOWN: Final = 200
 _PRINTED: Final = 2_000
@@ -33,7 +35,14 @@ def show_report() -> str:
         report = make_report(database, wanted.since, wanted.until, g.now, verifies=verifies)
     limit = _PRINTED if "print" in given else _SHOWN
     page = DELETIONS.page(database, wanted, limit, read_number(given.pop("cursor", "")))
-    more = {"printed": _PRINTED if limit < _PRINTED else None, "page": page}
     return render_template(
-        "report.html", report=report, listed=DELETIONS, inputs=inputs, given=given, path="report", **more
+        "report.html",
+        report=report,
+        inputs=inputs,
+        given=given,
+        path="report",
+        printed=_PRINTED if limit < _PRINTED else None,
+        page=page,
+        headers=[_(header) for header in DELETIONS.columns],
+        rows=looks.rows_of(page.items, *DELETIONS.columns.values()),
     )

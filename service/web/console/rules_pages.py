@@ -18,6 +18,9 @@ from service.preview.make import (
     Comparison,
     apply_rules,
     candidate_of_preview,
+    find_obstacle,
+    find_preview,
+    is_in_force,
     make_preview,
 )
 from service.rules.file import RulesError, read_rules
@@ -114,9 +117,12 @@ def show_preview(number: int) -> str:
     backend = get_backend()
     service = backend.service
     database, reader = service.database, service.reader
-    preview = PREVIEWS.show(get_backend().service.database, number)
+    stored = find_preview(database, number)
+    preview = describe_preview(stored)
+    with database.read() as tx:
+        counts_already = is_in_force(reader.read(tx).rules, stored.rules)
     sooner: Any = None
-    problem = ""
+    problem = find_obstacle(database, reader, stored, service.find_settings().cooling_off, g.now)
     if preview.sooner_count:
         try:
             with backend.for_inventory():
@@ -124,8 +130,9 @@ def show_preview(number: int) -> str:
                     database, reader, number, g.now, _SHOWN, read_number(request.args.get("after", ""))
                 )
         except NotPossible as error:  # other rules are in force by now
-            problem = str(error)
-    return render_template("preview.html", preview=preview, sooner=sooner, problem=problem, days=DAYS, totals=count_up)
+            problem = problem or str(error)
+    more = {"problem": problem, "compares_again": problem and not counts_already}
+    return render_template("preview.html", preview=preview, sooner=sooner, days=DAYS, totals=count_up, **more)
 
 
 @console.post("/previews/<number:number>/apply")
@@ -161,7 +168,7 @@ def describe_match(rule: Rule) -> str:
         else:
             texts = value if isinstance(value, list) else [value]
             parts.append(f"{_(key.replace('_', ' '))} {' | '.join(map(str, texts))}")
-    return ", ".join(parts)
+    return _(", ").join(parts)
 
 
 def describe_rule(rule: Rule) -> dict[str, str]:
@@ -203,7 +210,8 @@ def _find_focus(move: str, count: int) -> tuple[str, int]:
     what, _space, place = move.partition(" ")
     step = {"up": -1, "down": 1}.get(what, 0)
     at = read_number(place) + step if place.isdecimal() else count - 1
-    return what, min(max(at, 0), count - 1)
+    at = min(max(at, 0), count - 1)
+    return {("up", 0): "down", ("down", count - 1): "up"}.get((what, at), what), at
 
 
 def make_document(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
