@@ -292,5 +292,10 @@ def test_people_are_added_and_removed(console: Console) -> None:
 def test_an_app_is_tried_at_zego(console: Console) -> None:
     answer = console.operator.post(f"/apps/{APP}/test", status=200).text
     assert "ZEGO accepts the credentials" in answer
+    assert "<html" in answer, "without a script the whole page is shown"
+    headers = {"HX-Request": "true", "X-CSRFToken": console.operator.csrf}
+    part = console.operator.client.post(f"/apps/{APP}/test", headers=headers).text
+    assert "ZEGO accepts the credentials" in part
+    assert "<html" not in part
     assert console.operator.post("/apps/77/test").status_code == 404
     assert console.viewer.post(f"/apps/{APP}/test").status_code == 403

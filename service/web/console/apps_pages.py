@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import abort, g, render_template
+from flask import abort, g, render_template, request
 
 from service.filters import CallbackFilter, ListingFilter
-from service.health.checks import describe_callback_url
+from service.health.checks import Check, describe_callback_url
 from service.health.doctor import check_access
 from service.model import Role
 from service.views.callbacks import CALLBACKS
@@ -16,8 +16,8 @@ from service.web.console.blueprint import console, get_backend, require
 
 
 @console.get("/apps")
-def show_apps() -> str:
-    """Every app of the settings, with what arrived of it last."""
+def show_apps(checked: str = "", check: Check | None = None) -> str:
+    """Every app of the settings, with what arrived of it last, and what came out where one was `checked`."""
     service = get_backend().service
     database = service.database
     rows = [
@@ -29,7 +29,8 @@ def show_apps() -> str:
         for app in service.settings.apps
     ]
     url = describe_callback_url(service.settings, with_token=g.session.may(Role.OPERATOR))
-    return render_template("apps.html", rows=rows, url=url, settings=service.settings)
+    more = {"checked": checked, "check": check}
+    return render_template("apps.html", rows=rows, url=url, settings=service.settings, **more)
 
 
 @console.post("/apps/<number:number>/test")
@@ -41,4 +42,5 @@ def test_app(number: int) -> str:
     if app is None:
         abort(HTTPStatus.NOT_FOUND)
     check, _ahead = check_access(app, service.clients[app.app_id], lambda: g.now)
-    return render_template("check.html", check=check)
+    is_part = "HX-Request" in request.headers
+    return render_template("check.html", check=check) if is_part else show_apps(app.app_id, check)
