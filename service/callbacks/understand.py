@@ -63,12 +63,16 @@ class StoredCallback(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A callback judged by itself; `reason` is empty where what becomes of its file says enough."""
+    """A callback judged by itself; `reason` is empty where what becomes of its file says enough.
+
+    `arrived_at`: when ZEGO signed it, where our clock was behind that (None: when it was received).
+    """
 
     callback: StoredCallback
     verdict: Verdict
     reason: str = ""
     said: Announcement | None = None
+    arrived_at: datetime | None = None
 
 
 class _Conflict(NamedTuple):
@@ -134,7 +138,9 @@ def read_callback(callback: StoredCallback, freshness: timedelta) -> Reading:
     if callback.received_at - sent_at > freshness:
         reason = f"its timestamp {describe_moment(sent_at)} was too old when it arrived"
     elif sent_at - callback.received_at > _MAX_AHEAD:
+        # (By our clock its end would lie in the future and not be believed: the file would count as older than it is.)
         reason = f"its timestamp {describe_moment(sent_at)} was ahead of our clock when it arrived"
+        return Reading(callback, Verdict.STALE, reason, parsed, sent_at)
     else:
         return Reading(callback, Verdict.ACCEPTED, said=parsed)
     return Reading(callback, Verdict.STALE, reason, parsed)
@@ -258,14 +264,16 @@ def _judge(
     reading: Reading, doubts: Sequence[_Conflict | _Contradiction], files: dict[Identity, MediaFile], now: datetime
 ) -> tuple[StoredCallback, Identity | None]:
     """Judge a callback, and let what it says become of its file in `files`."""
-    callback, verdict, reason, said = reading
+    callback, verdict, reason, said, arrived_at = reading
     since, identity, reasons = callback.understood_at, None, [*(each.describe(callback) for each in doubts), reason]
     if doubts:
         moments = [each.since for each in doubts if each.since is not None]
         verdict, since = Verdict.CONFLICT, max(moments) if len(moments) == len(doubts) else None
     if said is not None:
         identity, suspicion = identify(said), _SUSPICIONS.get(verdict)
-        files[identity], came_of_it = _announce(files.get(identity), said, callback.received_at, suspicion, since)
+        files[identity], came_of_it = _announce(
+            files.get(identity), said, arrived_at or callback.received_at, suspicion, since
+        )
         reasons.append(came_of_it)
     text = "; ".join(filter(None, reasons))
     judged = callback._replace(verdict=verdict, reason=text, understood_at=since or now)

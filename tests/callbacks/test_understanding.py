@@ -131,6 +131,17 @@ def test_freshness_is_the_age_of_the_timestamp_when_it_arrived(scene: Scene, ske
     assert scene.file().suspicion == ("stale" if verdict == "stale" else None)
 
 
+def test_by_a_clock_that_is_behind_no_file_counts_as_older_than_it_is(scene: Scene) -> None:
+    """Its end lies in the future then. Whoever confirms the file must not have it deleted a day early."""
+    scene.keep("12h")
+    callback = scene.send(recording(age=-DAY), now=START + DAY)
+    assert (callback.verdict, callback.received_at) == ("stale", START)
+    file = scene.file()
+    assert (file.ended_at, file.due_at) == (START + DAY, START + DAY + 12 * HOUR)
+    scene.send(recording("later than its callback", age=-3 * DAY), now=START + DAY, nonce="1")
+    assert scene.file("later than its callback").ended_at == START + DAY
+
+
 def test_stale_and_fresh_news_about_one_file(scene: Scene) -> None:
     scene.keep("1d")
     scene.send(recording("late", stream_alias="forged"), now=START - STALE)
