@@ -30,6 +30,7 @@ from service.listing.store import Listing, ListingState
 from service.listing.walks import walk_markers, walk_windows
 from service.model import Actor, FileState, MediaFile, NoSuchThing, NotPossible, Vendor
 from service.rules.latest import counts_as_recording, span_of
+from service.sweep.trust import judge_zego
 from service.units import count_of, describe_moment
 from service.zego.client import ZegoClient
 from service.zego.messages import ListedFile, Query, SearchAnswer
@@ -216,6 +217,8 @@ class _Comparison:
             asked_at, answer = self.parts.now(), client.search_media(self.listing.vendor, query)
             self.count(calls=1)
             if answer.code == 0 and not answer.unreadable:
+                if fault := answer.date and judge_zego(answer.date - self.parts.now()):
+                    raise _Ended(ListingState.INTERRUPTED, f"{fault.text}; the next one starts over")
                 return asked_at, answer
             if answer.code in _FINAL_CODES:
                 raise self.judge_refusal(answer)

@@ -75,6 +75,24 @@ def test_an_unknown_file_is_adopted_and_left_alone_for_a_day(world: World, vendo
     assert (file.name, file.duration_s) == (("lesson", 61) if vendor is TENCENT else (None, None))
 
 
+@pytest.mark.parametrize("ahead", [DAY, -DAY])
+def test_by_a_clock_that_was_set_meanwhile_nothing_is_taken_from_a_listing(world: World, ahead: timedelta) -> None:
+    """Else what is adopted would wait for a day more, or not at all."""
+    world.keep("1d")
+    put(world, TENCENT, "f1", age=100 * DAY)
+
+    def set_clock(call: Call) -> None:
+        if call.stage == "done":
+            world.clock.time += ahead
+
+    world.sandbox.on_request = set_clock
+    found = read_listing(world, TENCENT)
+    direction = "ahead of" if ahead > timedelta(0) else "behind"
+    assert (found.state, found.adopted) == (ListingState.INTERRUPTED, 0)
+    assert f"the clock is 24 hours {direction} ZEGO's" in (found.note or "")
+    assert world.files() == {}
+
+
 def test_reconciling_again_changes_nothing_but_that_it_was_seen(world: World) -> None:
     world.keep("30d")
     world.send("announced", vendor=HUAWEI)
