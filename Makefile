@@ -1,7 +1,7 @@
 # Everything lives in .venv; nothing is installed outside this folder. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console run screenshots test test-long bench lint audit clean lock
+.PHONY: help setup demo console run screenshots test test-long chaos bench lint audit clean lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -49,21 +49,25 @@ lint: setup  ## style, types, floors and declared dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-test: lint /usr/sbin/pgbouncer /usr/bin/systemd-analyze $(if $(CHROMIUM),,/usr/bin/chromium)  ## everything that CI runs: lint, then the tests on SQLite and PostgreSQL
+test: lint /usr/sbin/pgbouncer /usr/bin/faketime /usr/bin/systemd-analyze $(if $(CHROMIUM),,/usr/bin/chromium)  ## everything that CI runs: lint, then the tests on SQLite and PostgreSQL
 	$(BIN)/pytest -n 4 --dist worksteal -q
 
 /usr/sbin/pgbouncer: PACKAGES := pgbouncer
+/usr/bin/faketime: PACKAGES := faketime
 /usr/bin/chromium: PACKAGES := chromium fonts-wqy-microhei
 /usr/sbin/nginx: PACKAGES := nginx-light
 /usr/bin/caddy: PACKAGES := caddy
 /usr/bin/systemd-analyze: PACKAGES := systemd
 /usr/bin/promtool: PACKAGES := prometheus
-/usr/sbin/pgbouncer /usr/bin/chromium /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze /usr/bin/promtool:
+/usr/sbin/pgbouncer /usr/bin/faketime /usr/bin/chromium /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze /usr/bin/promtool:
 	@test "$$(id -u)" != 0 || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(PACKAGES); } >&2 || true
 
-test-long: setup /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze /usr/bin/promtool  ## the long forms: kill matrices whole, 40 days, a million files
+test-long: setup /usr/bin/faketime /usr/sbin/nginx /usr/bin/caddy /usr/bin/systemd-analyze /usr/bin/promtool  ## the long forms: kill matrices whole, 40 days, a million files
 	$(BIN)/pytest -n 2 --dist worksteal -q -m long --timeout 3600
+
+chaos: setup /usr/bin/faketime  ## everything fails that can for 15 minutes, on both databases; SEED=7 repeats a run
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench: setup  ## the benchmarks, as ratios: a table, and JSON in build/bench.json
 	$(BIN)/python -m tests.bench

@@ -57,7 +57,8 @@ class Call:
 
     `tick` is its arrival in monotonic seconds, `in_last_second` how many calls its app made in the second up to then.
     `page` is what a SearchMedia asked for, in order of names ("EndTime=2&PageNumber=0&…").
-    `acted` says that its files were worked on; `code` is the top-level code that was answered (None: none arrived).
+    `acted` says that its files were worked on, `removed` which of them it took away; `code` is the top-level code
+    that was answered (None: none arrived).
     """
 
     number: int
@@ -72,6 +73,7 @@ class Call:
     in_last_second: int
     stage: Literal["arrived", "done"] = "arrived"
     acted: bool = False
+    removed: list[str] = field(default_factory=list)
     code: int | None = None
 
 
@@ -237,14 +239,15 @@ class Sandbox:
 
     def _delete_file(self, call: Call, file_id: str) -> Trouble | None:
         stored, trouble = self._files[call.app_id, call.vendor].by_id, self.troubles.get(file_id)
+        is_removed = (trouble is None or trouble.acts) and stored.pop(file_id, None) is not None
+        if is_removed:
+            call.removed.append(file_id)
         if trouble is None:
-            return None if stored.pop(file_id, None) else _NOT_FOUND[Vendor(call.vendor)]
+            return None if is_removed else _NOT_FOUND[Vendor(call.vendor)]
         if trouble.times is not None:
             trouble.times -= 1
             if trouble.times <= 0:
                 del self.troubles[file_id]
-        if trouble.acts:
-            stored.pop(file_id, None)
         return trouble
 
 
