@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -235,15 +234,17 @@ class Worker:
         self._defects[job] = repr(error)
 
     def _wait(self, signals: StopSignals, scheduler: BackgroundScheduler) -> int:
-        """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long."""
-        ahead = time.time() - time.monotonic()
+        """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long.
+
+        So it is looked at when each job is meant to run next: a clock that was wrong for a moment may be right by now.
+        """
         while (signum := signals.wait(_LOOK_AT_CLOCK_S)) is None:
-            now_ahead = time.time() - time.monotonic()
-            if now_ahead < ahead - _LOOK_AT_CLOCK_S:
-                log.warning("clock_set_back", seconds=round(ahead - now_ahead))
-                for job in scheduler.get_jobs():
-                    job.modify(next_run_time=datetime.now(UTC))
-            ahead = now_ahead
+            now, jobs = datetime.now(UTC), scheduler.get_jobs()
+            far_s = max((job.next_run_time - now - job.trigger.interval).total_seconds() for job in jobs)
+            if far_s > _LOOK_AT_CLOCK_S:
+                log.warning("clock_set_back", seconds=round(far_s))
+                for job in jobs:
+                    job.modify(next_run_time=now)
         return signum
 
 
