@@ -323,14 +323,17 @@ def sum_up(tx: Transaction, numbers: Collection[int]) -> tuple[float, int]:
     return float(duration), int(size)
 
 
-def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int) -> set[int]:
-    """Those of these files that an earlier call may have deleted: its outcome is unknown, and nobody saw them since."""
+def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int, now: datetime) -> set[int]:
+    """Those of these files that an earlier call may have deleted: its outcome is unknown, and nobody saw them since.
+
+    (A time in the future was written by a clock that was ahead: when they were seen is not known then.)
+    """
     query = select(attempts.c.media_file_id).join(media_files, _FILE.id == attempts.c.media_file_id)
     query = query.where(
         attempts.c.media_file_id.in_(sorted(numbers)),
         attempts.c.call_id < call_id,
         attempts.c.outcome == Outcome.UNKNOWN,
-        or_(_FILE.confirmed_at.is_(None), _FILE.confirmed_at <= attempts.c.ended_at),
+        or_(_FILE.confirmed_at.is_(None), _FILE.confirmed_at <= attempts.c.ended_at, _FILE.confirmed_at > now),
     )
     return set(tx.execute(query).scalars()) if numbers else set()
 

@@ -53,7 +53,7 @@ class Recorder:
     ) -> dict[int, FileResult]:
         results = {number: reading.results[file_id] for number, file_id in call.files.items()}
         gone = [number for number, result in results.items() if result.outcome is Outcome.GONE]
-        for number in claim_store.find_unknown_before(tx, gone, call.id):
+        for number in claim_store.find_unknown_before(tx, gone, call.id, self.now):
             results[number] = credit_earlier_attempt(results[number])
         by_result: dict[FileResult, list[int]] = defaultdict(list)
         for number, result in results.items():

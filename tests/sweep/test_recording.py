@@ -16,7 +16,7 @@ from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
 from service.sweep.store import attempts, calls, prune_history, runs
 from tests import faults
-from tests.sweep.stage import DAY
+from tests.sweep.stage import APP, DAY
 
 if TYPE_CHECKING:
     from tests.sweep.stage import Stage
@@ -132,6 +132,17 @@ def test_what_a_dead_process_left_open_is_unknown_and_asked_for_again(stage: Sta
     stage.sweep(Trigger.RETRY)
     assert stage.attempts("a") == [("unknown", False), ("deleted", True)]
     assert stage.states() == {"a": "deleted", "b": "deleted"}
+
+
+def test_a_confirmation_by_a_clock_that_was_ahead_does_not_deny_that_an_earlier_call_deleted_it(stage: Stage) -> None:
+    stage.keep("1d")
+    stage.add("file", confirmed_at=stage.clock() + DAY)
+    leave_a_call_open(stage, "file")
+    close_open(stage)
+    stage.clock.move(minutes=2)
+    stage.sandbox.remove_file(APP, "Tencent", "file")
+    stage.sweep(Trigger.RETRY)
+    assert stage.attempts("file") == [("unknown", False), ("deleted", True)]
 
 
 def test_what_was_seen_after_a_call_without_an_answer_was_not_deleted_by_it(stage: Stage) -> None:
