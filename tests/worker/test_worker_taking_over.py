@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,9 @@ from service.audit.store import list_run_requests
 from service.database import DatabaseUnavailable
 from service.listing.reconcile import place_reconcile
 from service.model import Vendor
+from service.sweep.orders import place_sweep
+from service.sweep.records import Trigger
+from service.sweep.store import list_runs
 from service.worker import Worker
 from tests.world import APP, TESTER, open_world
 
@@ -23,6 +27,32 @@ if TYPE_CHECKING:
 def rename(database: Database, before: str, after: str) -> None:
     with database.write() as tx:
         tx.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+
+
+def test_sweeps_go_on_after_one_that_a_clock_ahead_has_begun(database_url: str) -> None:
+    """A machine that starts with a wrong clock writes down such a run; once the clock is right, nobody waits for it."""
+
+    def count_scheduled() -> int:
+        with world.database.read() as tx:
+            return sum(run.trigger is Trigger.SCHEDULE for run in list_runs(tx))
+
+    with open_world(database_url, SWEEP_EVERY="15m") as world:
+        worker = Worker(world.service)
+        world.clock.move(days=300)
+        worker.sweep()
+        world.clock.move(days=-300)
+        worker.sweep()
+        assert count_scheduled() == 1, "the record is ahead: a person has to look"
+        for _ in range(2):
+            world.service.run_pass(
+                Trigger.COMMAND, threading.Event(), request=place_sweep(world.database, TESTER, world.clock())
+            )
+        for _ in range(3):
+            worker.sweep()
+        assert count_scheduled() == 2
+        world.clock.move(minutes=16)
+        worker.sweep()
+        assert count_scheduled() == 3
 
 
 def test_taking_over_is_tried_again_until_it_is_done(database_url: str) -> None:
