@@ -29,6 +29,7 @@ _MAX_ANSWER_S: Final = 12.0
 _SENDERS: Final = 24
 _STREAMS: Final = ("room-1", "room-2", "soon-1", "soon-2", "pause-1", "pause-2", "pause-3", "held-1", "keep-1", "day-1")
 _WEIGHTS: Final = (5, 4, 6, 5, 2, 2, 2, 2, 2, 2)
+_STALE_S: Final = 3_600
 _AGES_S: Final = (0, 0, 3, 10, 3_600)
 
 
@@ -72,6 +73,8 @@ def _draw(chance: random.Random, at: float, number: int) -> Announcement:
     kind = chance.choices(list(Kind), (85, 5, 5, 5))[0]
     stream = chance.choices(_STREAMS, _WEIGHTS)[0]
     age_s = chance.choice(_AGES_S)
+    if kind is Kind.STALE:  # signed an hour ago, and the recording had ended before that
+        age_s = _STALE_S + 60 + age_s
     if kind is Kind.CONFLICT:  # its second content has to arrive before the first is due
         stream, age_s = "room-1", 0
     return Announcement(at, number, chance.choice(list(Vendor)), stream, age_s, kind, chance.choice((0, 0, 0, 1, 2)))
@@ -130,7 +133,7 @@ class Sender:
         self.recordings[each.file_id] = recording
         if each.kind is not Kind.FORGED:
             self.sandbox.add_file(APP, each.vendor, each.file_id, created_at=ended, stream_id=each.stream)
-        signed_at = now - timedelta(hours=1) if each.kind is Kind.STALE else now
+        signed_at = now - timedelta(seconds=_STALE_S) if each.kind is Kind.STALE else now
         body = self._build(each, ended, signed_at, each.stream)
         if each.kind is Kind.CONFLICT:
             other = self._build(each, ended, signed_at, "another")

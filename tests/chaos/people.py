@@ -119,25 +119,15 @@ class People:
         totals = self._get("/totals")
         if not totals.is_done:
             return False
-        if totals.body["stopped_apps"]:
-            self._approve()
         if totals.body["files"]["unconfirmed"]:
             self._confirm()
         self._retry()
         dry_run = self._get("/dry-run")
+        for plan_run in {stop["plan_run"] for stop in dry_run.body["stops"]} - {None} if dry_run.is_done else ():
+            self.done["approvals"] += self._post(f"/runs/{plan_run}/approval").is_done
         if dry_run.is_done and any("behind the newest time on record" in each for each in dry_run.body["refusals"]):
             self.done["sweeps ordered"] += self._post("/runs").is_done
         return True
-
-    def _approve(self) -> None:
-        runs = self._get("/runs?limit=100")
-        for run in runs.body["items"] if runs.is_done else []:
-            if run["state"] != "stopped":
-                continue
-            shown = self._get(f"/runs/{run['id']}")
-            if shown.is_done and any(plan["state"] == "open" for plan in shown.body["plans"]):
-                self.done["approvals"] += self._post(f"/runs/{run['id']}/approval").is_done
-                return
 
     def _confirm(self) -> None:
         found = self._get("/files?state=unconfirmed&limit=500")
