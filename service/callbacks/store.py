@@ -153,6 +153,11 @@ def find_highest_id(tx: Transaction) -> int:
     return tx.execute(select(func.max(callbacks.c.id))).scalar() or 0
 
 
+def find_newest_received_at(tx: Transaction) -> datetime | None:
+    """When the newest callback was received, authentic or not."""
+    return tx.execute(select(callbacks.c.received_at).order_by(callbacks.c.id.desc()).limit(1)).scalar()
+
+
 def find_authentic_at(tx: Transaction, app_id: str, *, newest: bool = False) -> datetime | None:
     """When an app's first (or newest) authentic callback was received; None before there was any."""
     found = []

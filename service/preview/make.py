@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from service.audit.store import lock_head
+from service.callbacks.store import find_newest_received_at
 from service.database import Database, Transaction
 from service.files.policy import Policy, PolicyReader
 from service.files.store import find_file, find_highest_id
@@ -309,8 +310,10 @@ def apply_rules(  # noqa: PLR0913  (what to apply, for whom, and how)
                 "nothing was applied: somebody else is changing the rules; see `zego-retention rules history`"
             )
         at = now()
-        numbers = put_in_force(tx, actor, candidate.rules, candidate.source, at, cooling_off, preview=shown)
-        return Applied(*numbers, found.sooner_count, at + cooling_off if cooling_off and found.sooner_count else None)
+        # A clock that is behind what is on record would end it before anybody could take the rules back.
+        wait = cooling_off and cooling_off + max((find_newest_received_at(tx) or at) - at, timedelta(0))
+        numbers = put_in_force(tx, actor, candidate.rules, candidate.source, at, wait, preview=shown)
+        return Applied(*numbers, found.sooner_count, at + wait if wait and found.sooner_count else None)
 
     applied = database.transact(put)
     log.info("rules_applied", revision=applied.revision, source=candidate.source, rules=len(candidate.rules))

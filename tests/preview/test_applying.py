@@ -187,6 +187,17 @@ def test_a_preview_serves_for_thirty_days_and_there_must_be_one(world: World) ->
         apply(world, LONGER, 9)
 
 
+def test_a_clock_that_is_behind_shortens_no_cooling_off(world: World) -> None:
+    """The last callback shows that it is a day later: else nobody could take the rules back once the clock is right."""
+    world.clock.move(days=-1)
+    applied = apply(world, SHORTER, preview(world, SHORTER))
+    assert applied.cooling_until == world.clock() + 2 * DAY
+    assert in_force(world).cooling_until == applied.cooling_until
+    world.clock.move(days=1)
+    world.catch_up()
+    assert world.files()["old"].call_after == world.clock() + DAY
+
+
 def test_without_a_cooling_off_what_is_due_goes_at_once(world: World) -> None:
     assert apply(world, SHORTER, preview(world, SHORTER, timedelta(0)), timedelta(0)).cooling_until is None
     world.catch_up()
