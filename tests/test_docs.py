@@ -202,6 +202,16 @@ def test_what_users_read_is_in_plain_words() -> None:
     assert not found, "\n".join(found)
 
 
+def test_what_is_shown_names_settings_in_full() -> None:
+    names = "|".join(sorted(setting_names(), key=len, reverse=True))
+    short = re.compile(rf"(?<![A-Z_])(?:{names})(?![A-Z_]| setting)")
+    elsewhere = (ROOT / "service" / "settings", ROOT / "service" / "sandbox")  # (the one writes the prefix before it)
+    sources = [path for path in SOURCES if path.is_relative_to(ROOT / "service") and path.parent not in elsewhere]
+    shown = [(path, line, text) for path in sources for line, text in texts_of(path) if " " in text]
+    found = [f"{path}:{line}: {text}" for path, line, text in shown if short.search(text) and text != "NOTIFY: URL "]
+    assert not found, "\n".join(found)
+
+
 def outline_of(name: str) -> dict[str, object]:
     """What the README has in each language: what is to be typed, what leads elsewhere, and how much of everything."""
     text = read(name)

@@ -19,7 +19,7 @@ _NEVER_DECIDED: Final = END_STATES | {FileState.DELETING}
 _EARLIEST_END: Final = datetime(2015, 1, 1, tzinfo=UTC)
 _MAX_CLOCK_SKEW: Final = timedelta(minutes=2)
 _WAITS_FOR_A_PERSON: Final = (
-    "only a listing shows it, and the rules come from the setting KEEP alone: it waits until a person applies rules,"
+    "only a listing shows it, and the rules come from ZEGO_RETENTION_KEEP alone: it waits until a person applies rules,"
     " for example with `zego-retention rules apply --keep`"
 )
 _UNTIL_CONFIRMED: Final = "kept until a listing or a person confirms it"

@@ -28,7 +28,7 @@ from service.sweep.claim_store import Budgets, Due
 from service.sweep.store import list_app_states, use_plan
 from service.zego.client import url_cost
 
-_NOT_CONFIRMED: Final = "CONFIRM=all: kept until a listing or a person confirms it"
+_NOT_CONFIRMED: Final = "ZEGO_RETENTION_CONFIRM=all: kept until a listing or a person confirms it"
 _STREAMS_AT_ONCE: Final = 50
 
 ROOM: Final = "the breaker's room"

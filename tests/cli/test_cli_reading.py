@@ -115,6 +115,19 @@ def test_a_terminal_of_80_columns_shows_whole_words(world: World, database_url: 
     assert "…" not in seen
 
 
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_on_a_terminal_an_entry_of_the_audit_takes_one_line(run: Run, world: World, database_url: str) -> None:
+    numbers = [str(entry["number"]) for entry in run("audit", "list", "--json").objects]
+    code, seen = type_into(world, database_url, b"no question", b"", "audit", "list")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.split()[:1] == numbers[:1])
+    assert code == 0
+    assert [line.split()[0] for line in lines[first : first + len(numbers)]] == numbers, seen
+    assert len(numbers) > 3
+    assert max(map(len, lines)) <= 80
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_terminal_names_what_it_has_no_space_for_and_wide_shows_it(world: World, database_url: str) -> None:
     world.keep("1d")

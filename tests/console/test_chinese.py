@@ -186,8 +186,8 @@ def test_no_sentence_stays_english(eventful_console: Console) -> None:
 SENTENCES = (
     'rule "a; b, c" keeps the newest 3 recordings of each stream, and it is one of them',
     (
-        'rule "x" deletes files older than 30d, but only a listing shows it, and the rules come from the'
-        " setting KEEP alone: it waits until a person applies rules, for example with `zego-retention rules"
+        'rule "x" deletes files older than 30d, but only a listing shows it, and the rules come from'
+        " ZEGO_RETENTION_KEEP alone: it waits until a person applies rules, for example with `zego-retention rules"
         " apply --keep`"
     ),
     'its stream "trial-1" does not match "lesson-*" or "exam-*"',

@@ -14,6 +14,7 @@ from service.database import DatabaseUnavailable
 from service.holds.holds import place_hold
 from service.leader.leader import LeadLost
 from service.model import Vendor
+from service.sweep.orders import place_approval
 from service.wiring import Service
 from service.worker import Worker
 from tests.world import APP, TESTER, World, open_world
@@ -118,6 +119,29 @@ def test_orders_are_said_with_who_gave_them_and_listings_with_their_counts(world
     [listing] = [line for line in logs if line["event"] == "listing_ended"]
     assert (listing["listed"], listing["adopted"]) == (3, 1)
     assert not {"note", "missing", "gone"} & set(listing)
+
+
+def test_rules_sweeps_and_approvals_are_said_and_nothing_while_nothing_happens(database_url: str) -> None:
+    with open_world(database_url, BREAKER_FILES="1", SWEEP_EVERY="off") as world, capture_logs() as logs:
+        world.keep("1d")
+        world.add(2, age=timedelta(days=2))
+        stopped = world.sweep()
+        place_approval(world.database, TESTER, stopped, world.clock())
+        worker = Worker(world.service)
+        worker.tick()
+        worker.sweep()
+        happened = list(logs)
+        logs.clear()
+        for _ in range(3):
+            worker.tick()
+            worker.announce()
+        assert logs == []
+    rules, *passes = [line for line in happened if line["event"] not in ("run_requested", "sweep_stopped")]
+    assert (rules["event"], rules["action"], rules["by"]) == ("order_applied", "rules.apply", "a tester")
+    begun, ended = "sweep_started", "sweep_finished"
+    assert [line["event"] for line in passes] == [begun, ended, "plan_approved", begun, ended]
+    assert (passes[2]["run"], passes[2]["by"]) == (stopped, "a tester")
+    assert (passes[4]["run"], passes[4]["calls"], passes[4]["deleted"]) == (stopped + 1, 1, 2)
 
 
 def test_adopted_files_that_wait_are_said_once_a_round(database_url: str) -> None:
