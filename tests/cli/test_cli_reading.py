@@ -118,6 +118,7 @@ def test_a_terminal_of_80_columns_shows_whole_words(world: World, database_url: 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_on_a_terminal_an_entry_of_the_audit_takes_one_line(run: Run, world: World, database_url: str) -> None:
+    assert run("holds", "add", "--file", 1, "--reason", "x", "--by", "mei of the legal department " * 3).code == 0
     numbers = [str(entry["number"]) for entry in run("audit", "list", "--json").objects]
     code, seen = type_into(world, database_url, b"no question", b"", "audit", "list")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines()
