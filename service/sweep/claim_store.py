@@ -326,14 +326,16 @@ def sum_up(tx: Transaction, numbers: Collection[int]) -> tuple[float, int]:
 def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int, now: datetime) -> set[int]:
     """Those of these files that an earlier call may have deleted: its outcome is unknown, and nobody saw them since.
 
-    (A time in the future was written by a clock that was ahead: when they were seen is not known then.)
+    (The clock may have been wrong for a while: what is seen at a time in the future was seen nobody knows when, and an
+    answer can be recorded at a time before its call.)
     """
+    seen_at = _FILE.confirmed_at
     query = select(attempts.c.media_file_id).join(media_files, _FILE.id == attempts.c.media_file_id)
     query = query.where(
         attempts.c.media_file_id.in_(sorted(numbers)),
         attempts.c.call_id < call_id,
         attempts.c.outcome == Outcome.UNKNOWN,
-        or_(_FILE.confirmed_at.is_(None), _FILE.confirmed_at <= attempts.c.ended_at, _FILE.confirmed_at > now),
+        or_(seen_at.is_(None), seen_at <= attempts.c.ended_at, seen_at <= attempts.c.opened_at, seen_at > now),
     )
     return set(tx.execute(query).scalars()) if numbers else set()
 

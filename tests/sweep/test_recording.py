@@ -134,11 +134,17 @@ def test_what_a_dead_process_left_open_is_unknown_and_asked_for_again(stage: Sta
     assert stage.states() == {"a": "deleted", "b": "deleted"}
 
 
-def test_a_confirmation_by_a_clock_that_was_ahead_does_not_deny_that_an_earlier_call_deleted_it(stage: Stage) -> None:
+@pytest.mark.parametrize(("confirmed", "ahead"), [(DAY, timedelta(0)), (timedelta(minutes=-1), -DAY)])
+def test_a_clock_that_was_wrong_does_not_deny_that_an_earlier_call_deleted_it(
+    stage: Stage, confirmed: timedelta, ahead: timedelta
+) -> None:
+    """It was ahead when the file was confirmed, or behind when the call's outcome was recorded."""
     stage.keep("1d")
-    stage.add("file", confirmed_at=stage.clock() + DAY)
+    stage.add("file", confirmed_at=stage.clock() + confirmed)
     leave_a_call_open(stage, "file")
+    stage.clock.time += ahead
     close_open(stage)
+    stage.clock.time -= ahead
     stage.clock.move(minutes=2)
     stage.sandbox.remove_file(APP, "Tencent", "file")
     stage.sweep(Trigger.RETRY)
