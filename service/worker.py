@@ -239,9 +239,11 @@ class Worker:
     def _wait(self, signals: StopSignals, scheduler: BackgroundScheduler) -> int:
         """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long.
 
-        So it is looked at when each job is meant to run next: a clock that was wrong for a moment may be right by now.
+        So it is woken now and then, and told to run what is meant for later than it can be: a clock that was wrong may
+        be right again by now.
         """
         while (signum := signals.wait(_LOOK_AT_CLOCK_S)) is None:
+            scheduler.wakeup()
             now, jobs = datetime.now(UTC), scheduler.get_jobs()
             far_s = max((job.next_run_time - now - job.trigger.interval).total_seconds() for job in jobs)
             if far_s > _LOOK_AT_CLOCK_S:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 DAY_S = 86_400
 
 
-@pytest.mark.parametrize("wrong_for_s", [2.5, 7])
-def test_it_goes_on_after_its_clock_was_a_day_ahead(sqlite_url: str, tmp_path: Path, wrong_for_s: float) -> None:
-    """Also if nobody looked at the clock meanwhile: its jobs are for tomorrow then."""
+@pytest.mark.parametrize(("ahead_s", "wrong_for_s"), [(DAY_S, 2.5), (DAY_S, 7), (-DAY_S, 2.5)])
+def test_it_goes_on_after_its_clock_was_wrong(
+    sqlite_url: str, tmp_path: Path, ahead_s: int, wrong_for_s: float
+) -> None:
+    """Also if nobody looked at it meanwhile: its jobs are for tomorrow then, or it sleeps until then."""
     database = Database(sqlite_url)
 
     def beat() -> int:
@@ -32,13 +34,13 @@ def test_it_goes_on_after_its_clock_was_a_day_ahead(sqlite_url: str, tmp_path: P
     worker = Member("worker", "worker", environment(sqlite_url, "http://127.0.0.1:9/", CLAIM_LEASE="1s"))
     with Fleet([worker], tmp_path) as fleet:
         wait_until(lambda: "leading" in (tmp_path / "worker.log").read_text())
-        fleet.set_clock(DAY_S)
+        fleet.set_clock(ahead_s)
         time.sleep(wrong_for_s)
         fleet.set_clock(0)
         time.sleep(1.5)
         before = beat()
         wait_until(lambda: beat() > before + 2, 15)
-        assert "clock_set_back" in (tmp_path / "worker.log").read_text()
+        assert ahead_s < 0 or "clock_set_back" in (tmp_path / "worker.log").read_text()
         fleet.stop()
         assert fleet.ended == []
     database.dispose()
