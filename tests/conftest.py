@@ -18,7 +18,7 @@ from sqlalchemy import URL, make_url
 
 from service.database import Database
 from service.database.migrate import upgrade_database
-from tests.postgres import Databases, create_database, execute
+from tests.postgres import Databases, create_database, execute, has_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +80,12 @@ def start_postgres(data: Path, runtime: Path) -> PostgresServer:
 def postgres_template(postgres_server: URL, testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a migrated database on the server, to be cloned."""
     name = f"template_{testrun_uid[:12]}"
-    done = tmp_path_factory.getbasetemp().parent / f"{name}.done"
-    with FileLock(f"{done}.lock"):
-        if not done.exists():
-            execute(postgres_server, f"CREATE DATABASE {name}")
-            migrate(postgres_server.set(database=name).render_as_string(hide_password=False))
-            done.touch()
+    with FileLock(tmp_path_factory.getbasetemp().parent / f"{name}.lock"):
+        # (Asked of the server: another process may have left, and stopped the one that had it, before this one began.)
+        if not has_database(postgres_server, name):
+            execute(postgres_server, f"CREATE DATABASE {name}_unfinished")
+            migrate(postgres_server.set(database=f"{name}_unfinished").render_as_string(hide_password=False))
+            execute(postgres_server, f"ALTER DATABASE {name}_unfinished RENAME TO {name}")
     return name
 
 

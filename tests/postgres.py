@@ -40,6 +40,12 @@ def execute(server: URL, statement: str) -> None:
         connection.execute(statement)
 
 
+def has_database(server: URL, name: str) -> bool:
+    admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(admin) as connection:
+        return connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+
+
 class Databases:
     """Databases cloned from a template; what a test leaves is emptied for the next: much quicker than a clone."""
 
