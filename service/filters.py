@@ -39,7 +39,8 @@ class FileFilter:
     adopted: bool | None = field(default=None, metadata={"help": "Only files that no callback announced."})
     unknown_stream: bool | None = field(default=None, metadata={"help": "Only files whose stream is not known."})
     moved_by: int | None = field(
-        default=None, metadata={"help": "Only files that this rule revision made due sooner, as its preview showed."}
+        default=None,
+        metadata={"help": "Only files whose date this rule revision brought forward; the newest of a stream may stay."},
     )
 
 

@@ -48,7 +48,8 @@ def run_worker(settings: Settings, *, now: Clock = utc_now) -> None:
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what a job raises is logged by the worker itself
     follow_lifeline(os.environ)
     service = Service(settings, now=now)
-    service.leader.settings = settings.write_down() | {"notify": "on" if settings.notify else "off"}
+    more = {"notify": "on" if settings.notify else "off", "callback": settings.callback_mark}
+    service.leader.settings = settings.write_down() | more
     try:
         with stop_signals(second_ends=True) as signals:
             if _wait_for_database(service, signals):

@@ -24,6 +24,7 @@ from service.cli.options import (
     argument,
     moment,
     number,
+    number_from_zero,
     option,
     past_moment,
 )
@@ -113,8 +114,8 @@ rules.add(
 )
 rules.add(
     "rules:rollback",
-    "Put the rules of an earlier REVISION in force again, as a new revision.",
-    *(argument("revision", type=number, metavar="REVISION"), _PREVIEW, _COUNT, BY),
+    "Put the rules of an earlier REVISION in force again, as a new revision; 0: keep everything, as before revision 1.",
+    *(argument("revision", type=number_from_zero, metavar="REVISION"), _PREVIEW, _COUNT, BY),
 )
 rules.add_list("rules:REVISIONS", "List every rule set that was in force, the newest first.", name="history")
 rules.add(

@@ -21,17 +21,23 @@ LISTED: Final = 50
 _HIGHEST: Final = 2**63 - 1
 
 
-def number(text: str) -> int:
-    """A whole number from 1 on, as far as the databases count, refused in plain words."""
+def number(text: str, least: int = 1) -> int:
+    """A whole number from `least` on, as far as the databases count, refused in plain words."""
+    wanted = f"write a whole number from {least} on"
     try:
         read = int(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a number; write a whole number from 1 on, for example 17") from None
-    if read < 1:
-        raise click.BadParameter(f"{text} is too small; write a whole number from 1 on")
+        raise click.BadParameter(f"{text!r} is not a number; {wanted}, for example 17") from None
+    if read < least:
+        raise click.BadParameter(f"{text} is too small; {wanted}")
     if read > _HIGHEST:
         raise click.BadParameter(f"{text} is too large; there is no such number")
     return read
+
+
+def number_from_zero(text: str) -> int:
+    """A whole number from 0 on."""
+    return number(text, 0)
 
 
 def moment(text: str, *, is_past: bool = False) -> datetime:

@@ -182,8 +182,7 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None,
     sooner = f"Due sooner by it: {count_of(applied.sooner_count, 'file')}"
     if applied.cooling_until is not None:
         sooner += f", not deleted before {absolute(applied.cooling_until, invocation.now())}"
-        if applied.revision > 1:
-            sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
+        sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
     show(f"Revision {applied.revision} is in force. {sooner}.")
     return report_order(invocation, applied.order)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from operator import attrgetter
 from typing import IO, Any, Final
 
 import click
@@ -24,7 +23,7 @@ from service.cli.options import LISTED, load
 from service.filters import FileFilter
 from service.orders import count_waiting, describe_waiting
 from service.units import count_of, describe_moment
-from service.views.form import Listed, columns_of, to_form, to_json
+from service.views.form import Listed, columns_of, find_cell, to_form, to_json
 from service.views.values import describe_amount, measure_distance, name_field
 
 _ENDLESS: Final = 100_000
@@ -86,7 +85,7 @@ def show_rows(
     """
     columns, now = columns_of(table), invocation.now()
     cells = [
-        [_describe(name, attrgetter(name)(row), now, _AT.get(header, relative)) for header, name in columns.items()]
+        [_describe(name, find_cell(row, name, now), now, _AT.get(header, relative)) for header, name in columns.items()]
         for row in rows
     ]
     out = open_console(sys.stdout, is_wide=invocation.is_wide)

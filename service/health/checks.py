@@ -65,6 +65,9 @@ _SILENCE: Final = 3  # times the longest time without one, of late
 _AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
 _LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
+_ONLY_SHOWN: Final = ("notify", "callback")
+"""What a worker writes down of its settings that commands do not use."""
+
 _LOOK_FOR_THEM: Final = (
     "look for them in ZEGO's console: if somebody deleted them there, each ends as gone when it is due; if they are"
     " there, ask ZEGO's support why SearchMedia lists none"
@@ -99,10 +102,11 @@ def _check_readable_rules(settings: Settings, tx: Transaction, now: datetime) ->
     if waiting := describe_waiting(tx):
         yield _ATTENTION, *waiting
     until = revision.cooling_until
-    if until is not None and now < until and (moved := store.count_cooling(tx, now)):
+    if until is not None and now < until and (waiting_files := store.count_cooling(tx, now)):
+        sooner = revision.moved_count or waiting_files  # (what only has a date, but stays for its rank, waits as well)
         text = f"revision {revision.number} by {revision.applied_by} is cooling off until {describe_moment(until)}"
-        fix = "if it is wrong, take it back until then; see `zego-retention rules history`, then `rules rollback`"
-        yield _NOTE, f"{text}, with {count_of(moved, 'file')}", fix, f"cooling-off {revision.number}"
+        fix = f"if it is wrong, take it back until then: `zego-retention rules rollback {revision.number - 1}`"
+        yield _NOTE, f"{text}; due sooner by it: {count_of(sooner, 'file')}", fix, f"cooling-off {revision.number}"
     behind = sum(count_by_state(tx, IS_FLAGGED).values())
     if behind or leader is None or leader.decided_revision != revision.number:
         text = f"{count_of(behind, 'file')} to be decided again" if behind else "not every file is decided under them"
@@ -166,6 +170,14 @@ def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Find
     register = (
         f"register {describe_callback_url(settings)} in ZEGO's console (Project → Server callback → Recording file)"
     )
+    leader = find_leader(tx)
+    there = (leader.settings or {}).get("callback") if leader else None
+    if there not in (None, settings.callback_mark):
+        register = (
+            "run `zego-retention doctor` with the settings of the service, and register the callback URL it shows"
+        )
+        text = "the worker was started with another ZEGO_RETENTION_CALLBACK_TOKEN than is set here"
+        yield _WARNING, f"{text}: the callback URL shown here is not the one to register", register
     last_good = {app.app_id: find_authentic_at(tx, app.app_id, newest=True) for app in settings.apps}
     for trouble in store.list_troubled_callbacks(tx, _CALLBACKS, now - _SHOWN, now - _AT_ONCE):
         text, fix = _CALLBACKS[trouble.verdict]
@@ -230,7 +242,7 @@ def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Finding
     """As `check_worker`; and whether sweeps start as these settings say, or as the worker was started with."""
     yield from check_worker(settings, tx, now)
     leader, here = find_leader(tx), settings.write_down()
-    there = {name: value for name, value in ((leader and leader.settings) or {}).items() if name != "notify"}
+    there = {name: value for name, value in ((leader and leader.settings) or {}).items() if name not in _ONLY_SHOWN}
     if there and (names := sorted(name for name in here | there if here.get(name) != there.get(name))):
         both = ", ".join(f"{name.upper()} {there.get(name, '-')} / {here.get(name, '-')}" for name in names)
         fix = "those of the worker count, for commands, too: give both the same settings, then restart the worker"

@@ -24,6 +24,7 @@ from service.preview.store import Place, Preview
 from service.rules.decide import Found, RetentionRule, RuleSet, decide, find_rule
 from service.rules.file import format_rules
 from service.rules.latest import NewestCounter, counts_as_recording, span_of
+from service.rules.match import Match
 from service.rules.store import Shown, find_current_number, find_revision, list_revisions, put_in_force
 from service.rules.waiting import apply_decision
 from service.units import count_of, describe_moment, format_duration, format_moment
@@ -251,7 +252,9 @@ def candidate_of_preview(database: Database, number: int) -> Candidate:
 
 
 def candidate_of_revision(database: Database, number: int) -> Candidate:
-    """The rules of an earlier revision, to be put in force again."""
+    """The rules of an earlier revision, to be put in force again; 0: everything is kept, as before there were any."""
+    if number == 0:
+        return Candidate((RetentionRule("keep everything", Match(), None),), "revision 0, before any rules")
     with database.read() as tx:
         revision = find_revision(tx, number)
     if revision is None:

@@ -88,15 +88,14 @@ class File:
         """Its name, or its id where it has none."""
         return self.name or self.file_id
 
-    @property
-    def waits_until(self) -> datetime | None:
-        """The end of its wait, where that is later than its date."""
-        return self.call_after if self.call_after != self.due_at else None
+    def waits_until(self, now: datetime) -> datetime | None:
+        """The end of its wait, where that is later than its date and not over."""
+        is_waiting = self.call_after is not None and self.call_after > now
+        return self.call_after if is_waiting and self.call_after != self.due_at else None
 
-    @property
-    def why(self) -> str:
+    def why(self, now: datetime) -> str:
         """Why it is in its state, and what it waits for."""
-        is_waiting = self.call_after is not None and self.call_after == self.wait_until
+        is_waiting = self.call_after is not None and self.call_after == self.wait_until and self.call_after > now
         waits = f"; waits: {self.wait_reason.replace('_', ' ')}" if is_waiting and self.wait_reason else ""
         return self.state_reason + waits
 

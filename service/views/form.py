@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -121,6 +123,12 @@ def columns_of(table: str) -> dict[str, str]:
     """The headers of a table that is written as `id, started: started_at`, each with the attribute under it."""
     pairs = (column.partition(": ") for column in table.split(", "))
     return {header: attribute or header for header, _, attribute in pairs}
+
+
+def find_cell(row: object, attribute: str, now: datetime) -> object:
+    """What stands in a column; an attribute that depends on the moment is a method."""
+    found = attrgetter(attribute)(row)
+    return found(now) if callable(found) else found
 
 
 @dataclass(frozen=True)

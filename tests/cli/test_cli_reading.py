@@ -160,6 +160,12 @@ def test_the_date_that_is_shown_is_the_one_that_is_filtered(run: Run, world: Wor
     header, line = (re.split("  +", each) for each in run("files", "list", "--due-before", "1s").out.splitlines())
     shown = dict(zip(header, line, strict=False))
     assert (shown["due"], shown["waits until"]) == ("19 days ago", "in 2 days")
+    assert "waits: cooling off" in run("files", "list", "--wide").out
+    world.clock.move(days=3)
+    for command in (("files", "list", "--wide"), ("sweep", "--dry-run")):
+        seen = " ".join(run(*command).out.split())
+        assert 'rule "all"' in seen
+        assert "waits" not in seen, "its wait is over"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -215,6 +215,18 @@ def test_rollback_puts_earlier_rules_in_force_again(run: Run, world: World) -> N
     assert "there is no revision 9" in run("rules", "rollback", 9).err
 
 
+def test_the_first_rules_can_be_taken_back(run: Run, world: World, rules: Path) -> None:
+    world.send("old", stream="trial-1", age=timedelta(days=2))
+    rules.write_text('[[rules]]\nname = "all"\nkeep = "1d"\n')
+    preview = run("rules", "preview", rules, "--json").object["id"]
+    applied = run("rules", "apply", "--preview", preview, "--count", 1)
+    assert "`zego-retention rules rollback 0` takes it back" in " ".join(applied.out.split())
+    assert run("rules", "rollback", 0).code == 0
+    assert run("rules", "list", "--json").object["keep"] == "forever"
+    assert run("files", "list", "--json").object["state"] == "kept"
+    assert "-1 is too small; write a whole number from 0 on" in run("rules", "rollback", "--", -1).err
+
+
 def test_history_and_export_hold_every_revision(run: Run, world: World) -> None:
     world.keep("1d")
     world.keep("30d")

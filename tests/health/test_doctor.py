@@ -353,6 +353,15 @@ def test_whether_the_worker_sends_notifications_is_said_where_they_are_off(scene
     assert find() == ["off here (ZEGO_RETENTION_NOTIFY), on in the service"]
 
 
+def test_a_callback_url_that_is_not_the_services_is_not_said_to_be_the_one_to_register(scene: Scene) -> None:
+    worker_has = scene.settings.write_down() | {"callback": scene.settings.callback_mark}
+    scene.lead(process=identify_process() | {"settings": worker_has})
+    assert not [check for check in scene.examine() if "CALLBACK_TOKEN" in check.text]
+    scene.variables["CALLBACK_TOKEN"] = "0123456789abcdef0123"
+    [check] = [check for check in scene.examine() if "CALLBACK_TOKEN than is set here" in check.text]
+    assert (check.status, check.fix.startswith("run `zego-retention doctor` with")) == (Status.WARNING, True)
+
+
 def test_the_settings_are_those_of_the_worker(scene: Scene) -> None:
     scene.variables |= {"SWEEP_EVERY": "off", "CONFIRM": "all"}
     worker_has = scene.settings.write_down()
@@ -629,8 +638,11 @@ def test_rules_that_cool_off_are_noticed_until_they_no_longer_do(scene: Scene) -
     scene.add_files(3, state=FileState.SCHEDULED, due_at=NOW + HOUR, revision=2, **waits)
     check = scene.trouble()
     assert (check.status, check.key) == (Status.NOTE, "cooling-off 2")
-    assert check.text == "revision 2 by a tester is cooling off until 2026-03-02 12:07 UTC, with 3 files"
-    assert "rules rollback" in check.fix
+    assert check.text == "revision 2 by a tester is cooling off until 2026-03-02 12:07 UTC; due sooner by it: 3 files"
+    assert check.fix.endswith("`zego-retention rules rollback 1`")
+    with scene.database.write() as tx:
+        tx.exec_driver_sql("UPDATE rule_revisions SET moved_count = 1")  # the others stay for their rank
+    assert scene.trouble().text.endswith("due sooner by it: 1 file")
 
 
 def test_what_people_are_notified_of_has_keys_that_do_not_change_with_numbers(scene: Scene) -> None:

@@ -51,6 +51,7 @@ _ERASED: dict[str, Any] = {"files": (Annotated[list[Number], Field(max_length=MA
 _SOME: tuple[Any, list[int]] = (Annotated[list[Number], Field(max_length=100)], [])
 _EXPECTED = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`files` of the preview")]
 _SOONER = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="`sooner_count` of the preview")]
+_REVISION = Annotated[int, Field(ge=0, le=MAX_NUMBER, strict=True, description="0: keep everything")]
 _HEAD = Annotated[str, Field(pattern=r"^[0-9]{1,19}:[0-9a-f]{64}$", description="A head that was noted earlier")]
 
 _PAGES = "List files by number. A page may hold fewer than `limit`: continue until `next_cursor` is null."
@@ -256,7 +257,7 @@ def replay_verdict(call: Call) -> int:
     "/rules/previews",
     Role.ADMIN,
     status=HTTPStatus.CREATED,
-    body={"rules": RulesText | None, "revision": Number | None},
+    body={"rules": RulesText | None, "revision": _REVISION | None},
     reads_all=True,
 )
 def preview_rules(call: Call) -> rules.Preview:
@@ -280,7 +281,7 @@ class RulesInForce:
 @post(
     "/rules/revisions",
     Role.ADMIN,
-    body={"preview": Number | None, "rules": RulesText | None, "revision": Number | None, "expect": _SOONER | None},
+    body={"preview": Number | None, "rules": RulesText | None, "revision": _REVISION | None, "expect": _SOONER | None},
     orders=True,
 )
 def apply_new_rules(call: Call) -> RulesInForce:

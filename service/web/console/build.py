@@ -16,7 +16,7 @@ from service.audit.order import Order
 from service.audit.store import find_order
 from service.database import DatabaseUnavailable
 from service.model import NoSuchThing
-from service.views.form import read_number
+from service.views.form import find_cell, read_number
 from service.web.console import apps_pages, export, looks, overview, people_pages, report, rules_pages  # noqa: F401
 from service.web.console.actions import explain_refusals
 from service.web.console.blueprint import console, get_backend
@@ -75,6 +75,7 @@ def list_globals() -> dict[str, object]:
         "linked": link_sentence,
         "looks": looks,
         "value": looks.value,
+        "cell_at": lambda row, attribute: find_cell(row, attribute, g.now),
         "badge": looks.badge,
         "moment": looks.moment,
         "facts": list_facts,
