@@ -138,10 +138,11 @@ def test_a_terminal_names_what_it_has_no_space_for_and_wide_shows_it(world: Worl
     assert (code, "课堂-" + "s" * 30 in seen, long_id in seen) == (0, True, False)
     assert "no space for all of: file, " in " ".join(seen.split())
     assert "--wide or --json shows" in " ".join(seen.split())
+    world.add(1, size_bytes=3_000_000)
     code, seen = type_into(world, database_url, b"no question", b"", "files", "list", "--wide")
-    assert (code, long_id in seen, "no space" in seen) == (0, True, False)
+    assert (code, long_id in seen, "3.0 MB" in seen, "no space" in seen) == (0, True, True, False)
     headers = re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines()[0].split()
-    assert headers == ["id", "stream", "file", "age", "state", "due", "why", "vendor", "app", "rule"]
+    assert headers == ["id", "stream", "file", "age", "size", "state", "due", "why", "vendor", "app", "rule"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def test_a_hold_answers_with_its_result_and_with_who_placed_it(api: Api) -> None:
     api.world.keep("30d")
     api.world.add(3)
+    api.world.add(2, prefix="unknown", stream_id="")
     hold = api.post(
         "/holds",
         {"app_id": APP, "stream_pattern": "roo?", "reason": "audit", "until": "2026-12-31"},
@@ -30,13 +31,13 @@ def test_a_hold_answers_with_its_result_and_with_who_placed_it(api: Api) -> None
     assert hold["order"]["state"] == "applied"
     assert hold["order"]["result"] == {
         "hold": 1,
-        "files": 3,
-        "unknown_stream": 0,
+        "files": 5,
+        "unknown_stream": 2,
         "open_calls": {"count": 0, "files": []},
     }
     assert {file["state"] for file in api.walk("/files")} == {"held"}
     released = api.post("/holds/1/release", role="operator")
-    assert (released["released_by"], released["order"]["result"]["files"]) == ("operator", 3)
+    assert (released["released_by"], released["order"]["result"]["files"]) == ("operator", 5)
     assert {file["state"] for file in api.walk("/files")} == {"scheduled"}
     assert "released already" in api.post("/holds/1/release", status=409)["detail"]
     assert [hold["order"]["number"], released["order"]["number"]] == [
