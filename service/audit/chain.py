@@ -80,6 +80,6 @@ def _find_fault(before: Head, entry: Entry, noted: Head | None) -> str | None:
     if entry.hash != hash_entry(before, entry):
         return f"entry {entry.number} does not match its hash: one of them was altered"
     if noted is not None and noted.number == entry.number and noted.hash != entry.hash:
-        cause = "the chain was rewritten, or the given head is from another database"
+        cause = "a backup was restored and written to, the chain was rewritten, or the head is from another database"
         return f"entry {noted.number} has another hash than the noted head: {cause}"
     return None

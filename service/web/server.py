@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -92,6 +93,8 @@ def serve(front: Front, listen: Listen, sockets: list[socket.socket], max_idle_s
     """Serve until SIGTERM or SIGINT; requests that have arrived whole are finished. In the main thread only."""
     server = build_server(front, max_idle_s)
     sys.setswitchinterval(_MAX_SWITCH_S)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking through it again would stop all callbacks for a tenth of a second
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
     log.info("web_started", listen=str(listen))

@@ -21,6 +21,7 @@ import psycopg
 from tests.bench import house
 from tests.bench.figures import Figure
 from tests.bench.load import Load, Result, build_request, read_result, send, sending
+from tests.processes import wait_until
 from tests.world import CALLBACK_SECRET
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def measure_burst(bench: Bench) -> None:
                 time.sleep(held_s)
             result = read_result(sent)
         with suppress(AssertionError):  # (the spool holds what came meanwhile)
-            house.wait_until(lambda: house.count_rows(url, "callbacks") >= count + result.stored, 30)
+            wait_until(lambda: house.count_rows(url, "callbacks") >= count + result.stored, 30)
         missing = count + result.stored - house.count_rows(url, "callbacks")
         bench.report.add(
             add(f"database held for {held_s} s: /healthz, longest", max(seen), "s", at_most=1),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,6 +104,8 @@ def test_removing_a_person_or_a_new_password_ends_their_sessions(console: Consol
 def test_a_removed_person_signs_in_no_more_and_the_name_is_free(console: Console) -> None:
     database = console.api.world.database
     remove_person(database, console.person(Role.OPERATOR), BY, console.now)
+    with pytest.raises(NotPossible, match="is removed already"):
+        remove_person(database, console.person(Role.OPERATOR), BY, console.now)
     assert console.open().sign_in("operator").status_code == 401
     add_person(database, "operator", Role.VIEWER, PASSWORD, BY, console.now)
     assert console.open().sign_in("operator").status_code == 303
@@ -210,3 +214,8 @@ def test_a_lock_lasts_an_hour_at_most(console: Console) -> None:
     assert person is not None
     assert person.locked_until is not None
     assert person.locked_until <= console.now + timedelta(hours=1)
+
+
+def test_passwords_are_checked_by_a_thread_that_lets_callbacks_go_first(console: Console) -> None:
+    console.operator.get("/files")
+    assert max(os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in Path("/proc/self/task").iterdir()) == 15

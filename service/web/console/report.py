@@ -13,7 +13,7 @@ from service.views.form import read_number
 from service.views.report import DELETIONS, make_report
 from service.web.console import looks
 from service.web.console.blueprint import console, get_backend
-from service.web.console.pages import read_filter
+from service.web.console.pages import BadFilter, read_filter
 from service.web.console.words import gettext as _
 
 _SHOWN: Final = 200
@@ -30,6 +30,8 @@ def show_report() -> str:
     if not given.get("to"):
         given["to"] = f"{g.now:%Y-%m-%d}"
     wanted, inputs = read_filter(ReportFilter, given, g.now)
+    if wanted.since is not None and wanted.until is not None and wanted.until <= wanted.since:
+        raise BadFilter("to", "the period ends before it begins")
     verifies, database = "verify" in given, backend.service.database
     with backend.for_inventory() if verifies else nullcontext():
         report = make_report(database, wanted.since, wanted.until, g.now, verifies=verifies)
