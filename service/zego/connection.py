@@ -109,7 +109,9 @@ class Connections(HTTPAdapter):
         try:
             request = requests.Request("GET", url, headers={"User-Agent": "zego-retention"}).prepare()
             with self.send(request, True, timeouts, self._verify, proxies=self._proxies) as response:
-                if self._way and response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                # (In a tunnel it would come from behind it, and the request may have arrived.)
+                is_of_proxy = self._way and url.startswith("http:")
+                if is_of_proxy and response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
                     failure = f"{_NOT_SENT}{response.status_code} {response.reason}{self._way}"
                     return replace(answer, transport=Transport.NOT_SENT, failure=failure)
                 date, retry_after = (response.headers.get(name, "") for name in ("Date", "Retry-After"))
@@ -131,13 +133,18 @@ class Connections(HTTPAdapter):
 
 def _find_reason(error: BaseException) -> str:
     """The innermost cause in the system's words. The outer ones carry the URL, and with it the signature."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or error.__context__ or _find_wrapped(error):
         error = inner
     if isinstance(error, TimeoutError):
         return "timed out"
     if type(error) is OSError and error.errno is None:  # what Python says of a proxy that refuses, or a missing file
         return " ".join(str(error).split())[:_MAX_REASON]
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+
+
+def _find_wrapped(error: BaseException) -> BaseException | None:
+    """What urllib3 hands on without raising it: an error of TLS behind a proxy."""
+    return next((each for each in error.args if isinstance(each, BaseException)), None)
 
 
 def _find_authorities() -> str | bool:

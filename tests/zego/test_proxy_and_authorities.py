@@ -197,11 +197,28 @@ def test_a_tunnel_that_breaks_after_the_call_was_sent_leaves_it_unknown(ca_file:
     assert answer.transport is Transport.LOST
 
 
+def test_what_asks_for_a_password_behind_the_tunnel_is_no_proxy_so_the_call_may_have_arrived(
+    ca_file: str, tls: ssl.SSLContext
+) -> None:
+    class Asking(Zego):
+        def do_GET(self) -> None:
+            self.send_error(407)
+
+    with serving(Asking, tls) as zego, proxying([]) as port:
+        answer = delete(f"https://127.0.0.1:{zego}/", f"http://ann:hu%3Ash@127.0.0.1:{port}", ca_file)
+    assert (answer.transport, answer.http_status) == (Transport.ANSWERED, 407)
+
+
 def test_a_certificate_is_checked_against_the_file_and_else_against_the_systems(zego: str, ca_file: str) -> None:
     assert delete(zego, None, ca_file).deleted == A
     unknown = delete(zego, None, None)
     assert unknown.transport is Transport.NOT_SENT
     assert "certificate verify failed" in unknown.message
+    with proxying([]) as port:
+        unknown = delete(zego, f"http://ann:hu%3Ash@127.0.0.1:{port}", None)
+    assert unknown.transport is Transport.NOT_SENT
+    assert "certificate verify failed" in unknown.message
+    assert "(through the proxy 127.0.0.1:" in unknown.message
 
 
 def test_variables_of_other_programs_are_ignored(
