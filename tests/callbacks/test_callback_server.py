@@ -164,6 +164,10 @@ def test_a_callback_costs_the_same_over_two_hundred_connections(server: tuple[Ch
     assert many < 3 * few
 
 
+def test_what_is_loaded_is_not_looked_through_while_callbacks_wait(server: tuple[Child, int]) -> None:
+    assert int(ask(server[1], "GET", "/frozen")[1]) > 10_000, "objects that no collection of garbage visits"
+
+
 def test_other_routes_hold_no_more_than_their_threads(server: tuple[Child, int], scene: Scene) -> None:
     _, port = server
     with ThreadPoolExecutor(THREADS + 1) as pool:
