@@ -25,14 +25,8 @@ from service.cli.show import (
     show_table,
     shown_as_json,
 )
-from service.preview.make import (
-    Candidate,
-    apply_rules,
-    candidate_of_preview,
-    candidate_of_revision,
-    describe_emptied,
-    make_preview,
-)
+from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
+from service.preview.make import Candidate, describe_emptied, make_preview
 from service.rules.file import RulesError, catch_all, format_rules, parse_rules
 from service.rules.store import KEEP_SOURCE, find_current_number, keep_differs
 from service.units import count_of

@@ -32,7 +32,8 @@ from service.leader.store import COMMAND
 from service.logs import configure_logging
 from service.model import END_STATES, Actor, FileState, Role, Vendor
 from service.people.people import add_person
-from service.preview.make import Candidate, apply_rules
+from service.preview.apply import apply_rules
+from service.preview.make import Candidate
 from service.rules.file import parse_rules
 from service.sandbox import Sandbox
 from service.sandbox.callbacks import callback_body

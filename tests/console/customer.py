@@ -13,7 +13,8 @@ from service.files.actions import ErasureRequest, erase_files
 from service.holds.holds import place_hold, release_hold
 from service.model import Actor, Role, Vendor
 from service.people.people import add_person
-from service.preview.make import Candidate, apply_rules, make_preview
+from service.preview.apply import apply_rules
+from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules
 from service.sandbox import Trouble
 from service.settings import load_settings

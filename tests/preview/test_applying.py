@@ -13,17 +13,8 @@ from service.database import Database
 from service.files.store import save_files
 from service.holds.holds import place_hold
 from service.model import NoSuchThing, NotPossible
-from service.preview.make import (
-    Applied,
-    Candidate,
-    PreviewNeeded,
-    apply_rules,
-    candidate_of_preview,
-    candidate_of_revision,
-    find_preview,
-    iterate_sooner,
-    make_preview,
-)
+from service.preview.apply import Applied, PreviewNeeded, apply_rules, candidate_of_preview, candidate_of_revision
+from service.preview.make import Candidate, find_preview, iterate_sooner, make_preview
 from service.preview.store import find_preview as find_stored_preview
 from service.rules.file import parse_rules
 from service.rules.store import Revision, ensure_first_rules, find_current, find_current_number

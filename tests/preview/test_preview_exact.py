@@ -12,7 +12,8 @@ from service.files.policy import DecidingLoop, PolicyReader
 from service.files.store import add_files
 from service.leader.leader import Leader
 from service.model import Vendor
-from service.preview.make import Candidate, apply_rules, iterate_sooner, make_forecast, make_preview
+from service.preview.apply import apply_rules
+from service.preview.make import Candidate, iterate_sooner, make_forecast, make_preview
 from service.rules.store import put_in_force
 from tests.preview.drawn import DAY, ByHand, Chance
 from tests.world import APP, OTHER_APP, START, TESTER, open_world

@@ -10,7 +10,8 @@ import pytest
 
 from service.files.explain import explain_file
 from service.model import FileState, Vendor
-from service.preview.make import Candidate, apply_rules, iterate_sooner, make_preview
+from service.preview.apply import apply_rules
+from service.preview.make import Candidate, iterate_sooner, make_preview
 from service.rules.file import parse_rules
 from tests.world import TESTER, World, open_world
 

@@ -21,7 +21,7 @@ from service.audit.tokens import BadToken, Bearer, find_bearer
 from service.database import DatabaseUnavailable
 from service.files.actions import NotAsExpected
 from service.model import Actor, NoSuchThing, NotPossible, Role, may
-from service.preview.make import PreviewNeeded
+from service.preview.apply import PreviewNeeded
 from service.rules.file import RulesError
 from service.units import describe_choice
 from service.views.form import MAX_NUMBER, Page, to_json

@@ -22,7 +22,8 @@ from service.listing.reconcile import place_reconcile
 from service.listing.store import Listing
 from service.model import NoSuchThing, Role, Vendor, Verdict
 from service.orders import read_order, require_understood
-from service.preview.make import Candidate, apply_rules, candidate_of_preview, candidate_of_revision, make_preview
+from service.preview.apply import apply_rules, candidate_of_preview, candidate_of_revision
+from service.preview.make import Candidate, make_preview
 from service.rules.file import parse_rules
 from service.sweep.breaker import Limits
 from service.sweep.dry_run import dry_run

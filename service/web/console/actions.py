@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from service.audit.order import Order
 from service.files.actions import ErasurePreview
 from service.model import NotPossible, Role
-from service.preview.make import PreviewNeeded
+from service.preview.apply import PreviewNeeded
 from service.rules.file import RulesError
 from service.views.audit import NewToken
 from service.views.form import read_number

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import NoSuchThing, NotPossible, Role
-from service.preview.make import is_in_force
+from service.preview.apply import is_in_force
 from service.sweep.orders import find_approvable
 from service.sweep.records import Plan
 from service.units import parse_moment

@@ -13,16 +13,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from service.files.store import find_highest_id
 from service.model import Actor, NotPossible, Role
-from service.preview.make import (
-    Candidate,
-    Comparison,
-    apply_rules,
-    candidate_of_preview,
-    find_obstacle,
-    find_preview,
-    is_in_force,
-    make_preview,
-)
+from service.preview.apply import apply_rules, candidate_of_preview, find_obstacle, is_in_force
+from service.preview.make import Candidate, Comparison, find_preview, make_preview
 from service.rules.file import RulesError, read_rules
 from service.rules.match import KEYS
 from service.views.form import read_number
