@@ -17,7 +17,8 @@ import structlog
 
 from service import __version__
 from service.database import Database, DatabaseUnavailable, UnfitDatabase
-from service.health.checks import describe_callback_url, describe_waiting
+from service.health.callbacks import describe_callback_url
+from service.health.checks import describe_waiting
 from service.logs import is_for_people
 from service.rules.store import find_current
 from service.schedule import describe_slots

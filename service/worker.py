@@ -240,8 +240,8 @@ class Worker:
     def _wait(self, signals: StopSignals, scheduler: BackgroundScheduler) -> int:
         """Wait for a signal. The scheduler lives by the clock on the wall: set back, it would stop for as long.
 
-        So it is woken now and then, and told to run what is meant for later than it can be: a clock that was wrong may
-        be right again by now.
+        So it is woken now and then, and what is planned for later than it can be runs at once: a clock that was wrong
+        may be right again by now.
         """
         while (signum := signals.wait(_LOOK_AT_CLOCK_S)) is None:
             scheduler.wakeup()

@@ -13,7 +13,8 @@ from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import make_cell, note, print_json, safe, show
 from service.database import Database
 from service.database.migrate import is_blank, upgrade_database
-from service.health.checks import Check, Status, check_worker
+from service.health.check import Check, Status
+from service.health.checks import check_worker
 from service.health.doctor import examine
 from service.settings import SettingsError
 from service.units import count_of

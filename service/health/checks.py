@@ -1,69 +1,34 @@
-"""What a check of the doctor says, and the checks that ask the database."""
+"""The checks of the doctor that ask the database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from service.audit.store import list_failed_orders
-from service.callbacks.store import find_authentic_at
 from service.database import Transaction
 from service.files.store import IS_FLAGGED, count_by_state
 from service.health import store
-from service.health.silence import find_usual_gap
+from service.health.callbacks import check_callbacks
+from service.health.check import AT_ONCE, LOG_SAYS_WHY, Findings, Status
 from service.leader.leader import is_dead
 from service.leader.store import LeaderRow, find_leader
 from service.listing.store import ENDED, ListingState, find_newest
-from service.model import QUARANTINE_VERDICTS, FileState, Verdict
+from service.model import FileState
 from service.notify.store import read_state
 from service.rules.store import find_current, find_fault_of_rules, keep_differs
 from service.schedule import Slots
 from service.settings import Settings
-from service.settings.values import CALLBACK_PATH
 from service.sweep.claim_store import count_overdue
 from service.sweep.gate import list_refusals
 from service.sweep.records import RunState
 from service.sweep.store import list_plans
 from service.units import count_of, describe_moment
 
-
-class Status(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    NOTE = "note"  # nothing is wrong, but it is good to know
-    WARNING = "warning"  # something may be wrong
-    ATTENTION = "attention"  # the service works, but files or an app wait for a person
-    PROBLEM = "problem"  # it does not work
-    SKIPPED = "skipped"  # it could not be looked at
-
-
-class Check(NamedTuple):
-    """One line of the doctor: what was looked at, how it stands, and (if not well) the fix.
-
-    One with a `key`, which stays the same while it lasts, is sent to people when it begins and when it is over.
-    """
-
-    name: str
-    status: Status
-    text: str
-    fix: str = ""
-    key: str = ""
-
-
-# Trouble with callbacks that lie a day back is a note only: anybody can send them, and nobody can take them back.
-_RECENT: Final = timedelta(days=1)
-_SHOWN: Final = timedelta(days=7)
 _AHEAD: Final = timedelta(days=1)
-LEAST_SILENCE: Final = timedelta(hours=6)
-"""No shorter time without a callback is remarkable."""
 NO_LEADER: Final = "leader"
 NO_SWEEP: Final = "sweep"
-_SILENCE: Final = 3  # times the longest time without one, of late
-_AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
-_LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
 _ONLY_SHOWN: Final = ("notify", "callback")
 """What a worker writes down of its settings that commands do not use."""
@@ -73,9 +38,6 @@ _LOOK_FOR_THEM: Final = (
     " there, ask ZEGO's support why SearchMedia lists none"
 )
 _OK, _NOTE, _WARNING, _ATTENTION = Status.OK, Status.NOTE, Status.WARNING, Status.ATTENTION
-
-Findings: TypeAlias = Iterable[tuple[Status, str, str] | tuple[Status, str, str, str]]
-"""What a check found: status, text, fix, and a key if people are to be notified."""
 
 
 def _check_rules(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -125,88 +87,6 @@ def describe_waiting(tx: Transaction) -> tuple[str, str] | None:
         f"{text} (only ZEGO_RETENTION_KEEP did)",
         "see `zego-retention rules preview --keep`, then `rules apply --keep`",
     )
-
-
-_REPLAY: Final = "then `zego-retention callbacks replay --verdict"
-_COPY_AGAIN: Final = "copy the callback secret again from ZEGO's console into ZEGO_RETENTION_CALLBACK_SECRET, restart"
-_IN_CONSOLE: Final = "in ZEGO's console: Project → Server callback → Recording file"
-_CALLBACKS: Final = {
-    Verdict.FORGED: (
-        "refused: the signature matches none of the app's callback secrets",
-        f"if ZEGO sent them, {_COPY_AGAIN}, {_REPLAY} forged`",
-    ),
-    Verdict.WRONG_PATH: ("refused: they came to another path than the callback URL's", f"{{}}, {_REPLAY} wrong_path`"),
-    Verdict.NOT_ALLOWED: (
-        "refused: ZEGO_RETENTION_CALLBACK_ALLOW does not have the address that they came from",
-        f"if ZEGO sent them, correct it or ZEGO_RETENTION_TRUSTED_PROXIES, restart, {_REPLAY} not_allowed`",
-    ),
-    Verdict.UNKNOWN_APP: (
-        "refused: of an app that is not configured",
-        f"if it is yours, add it to the settings, restart, {_REPLAY} unknown_app`",
-    ),
-    Verdict.NOT_UNDERSTOOD: (
-        "authentic, but not understood",
-        "see `zego-retention callbacks list --verdict not_understood`",
-    ),
-    Verdict.MISDIRECTED: (
-        "of Cloud Recording, whose files are in your own storage and not deleted by this service",
-        "move its URL in ZEGO's console from Cloud Recording to Project → Server callback → Recording file",
-    ),
-    Verdict.PENDING: ("stored, not understood yet", _LOG_SAYS_WHY),
-}
-
-
-_EXAMPLES: Final = QUARANTINE_VERDICTS - {Verdict.FORGED}
-
-
-def describe_callback_url(settings: Settings, *, with_token: bool = False) -> str:
-    """What to register with ZEGO; a token at its end is not for everybody who may look."""
-    path = settings.callback_paths[0]
-    shown = path if with_token or path == CALLBACK_PATH else f"{CALLBACK_PATH}/<ZEGO_RETENTION_CALLBACK_TOKEN>"
-    return f"{settings.public_url or '<where ZEGO reaches this service>'}{shown}"
-
-
-def _check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Findings:
-    register = (
-        f"register {describe_callback_url(settings)} in ZEGO's console (Project → Server callback → Recording file)"
-    )
-    leader = find_leader(tx)
-    there = (leader.settings or {}).get("callback") if leader else None
-    if there not in (None, settings.callback_mark):
-        register = (
-            "run `zego-retention doctor` with the settings of the service, and register the callback URL it shows"
-        )
-        text = "the worker was started with another ZEGO_RETENTION_CALLBACK_TOKEN than is set here"
-        yield _WARNING, f"{text}: the callback URL shown here is not the one to register", register
-    last_good = {app.app_id: find_authentic_at(tx, app.app_id, newest=True) for app in settings.apps}
-    for trouble in store.list_troubled_callbacks(tx, _CALLBACKS, now - _SHOWN, now - _AT_ONCE):
-        text, fix = _CALLBACKS[trouble.verdict]
-        text = f"{count_of(trouble.number, 'callback')} {text}"
-        if trouble.verdict in _EXAMPLES and trouble.reason:  # which path, which app, which address
-            text += f" (for example: {trouble.reason.partition(': ')[0]})"
-        good_at = last_good.get(trouble.app_id or "")
-        is_over = good_at is not None and good_at > trouble.newest
-        status = _NOTE if is_over or trouble.newest < now - _RECENT else _WARNING
-        if trouble.app_id is not None:
-            text = f"app {trouble.app_id}: {text}{'; good ones have come since' if is_over else ''}"
-        yield _WARNING if trouble.verdict is Verdict.PENDING else status, text, fix.format(register)
-    yield from (
-        (_NOTE, f"app {app_id}: no callback has arrived yet", register)
-        for app_id, at in last_good.items()
-        if at is None
-    )
-    lost_today = store.count_lost_callbacks(tx, now - _RECENT)
-    for app_id, count in store.count_lost_callbacks(tx, now - _SHOWN).items():
-        text = f"app {app_id}: {count_of(count, 'file')} whose callback never arrived, found by a listing this week"
-        fix = "check that ZEGO reaches the callback URL, and that no secret was changed at ZEGO"
-        is_new = app_id in lost_today
-        yield _WARNING if is_new else _NOTE, text, fix, f"lost callbacks {app_id}" if is_new else ""
-    for app_id, last in last_good.items():
-        usual = None if last is None or now - last <= LEAST_SILENCE else find_usual_gap(tx, app_id)
-        if last is not None and usual is not None and now - last > max(LEAST_SILENCE, _SILENCE * usual):
-            text = f"app {app_id}: no callback since {describe_moment(last)}, longer than usual"
-            fix = "if there were recordings, check that ZEGO reaches the callback URL, and that it is still registered"
-            yield _WARNING, text, fix, f"no callback {app_id}"
 
 
 def check_worker(settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -290,8 +170,8 @@ def _check_orders(_settings: Settings, tx: Transaction, now: datetime) -> Findin
         stopped = f"app {order.app_id} is not" if order.app_id else "no app is"
         text = f"order {order.number} ({order.kind}) could not be applied: {order.failure}"
         yield _ATTENTION, f"{text}; until it is, {stopped} called", "the worker tries it again", f"order {order.number}"
-    if late := store.count_late_orders(tx, now - _AT_ONCE):
-        yield _WARNING, f"{count_of(late, 'order')} recorded, not applied yet", _LOG_SAYS_WHY
+    if late := store.count_late_orders(tx, now - AT_ONCE):
+        yield _WARNING, f"{count_of(late, 'order')} recorded, not applied yet", LOG_SAYS_WHY
 
 
 def _check_calls(_settings: Settings, tx: Transaction, now: datetime) -> Findings:
@@ -395,7 +275,7 @@ Look: TypeAlias = Callable[[Settings, Transaction, datetime], Findings]
 
 CHECKS: Final[dict[str, tuple[Look, str]]] = {
     "rules": (_check_rules, ""),
-    "callbacks": (_check_callbacks, "all that are stored are understood"),
+    "callbacks": (check_callbacks, "all that are stored are understood"),
     "worker": (_check_worker, ""),
     "trust": (_check_trust, "clock, rules and schema can be trusted with deleting"),
     "orders": (_check_orders, "all are applied"),

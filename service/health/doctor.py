@@ -13,7 +13,9 @@ from typing import Final
 from service.callbacks.spool import Spool
 from service.database import Database, DatabaseUnavailable, Transaction, UnfitDatabase
 from service.database.migrate import is_blank, pending_migrations
-from service.health.checks import CHECKS, Check, Status, describe_callback_url
+from service.health.callbacks import describe_callback_url
+from service.health.check import Check, Status
+from service.health.checks import CHECKS
 from service.health.remedies import IF_EMPTY, find_remedy
 from service.health.store import prove_durable, prove_room
 from service.model import Vendor
@@ -35,7 +37,6 @@ _ROOM_PROBLEM: Final = 1_000_000
 _OF_VENDOR: Final = frozenset({3, 4, 5, 8})
 """What ZEGO answers for a vendor that an app does not use; only where every vendor does is something wrong."""
 
-_ADD_CA: Final = "add the CA that signed its certificate to the system's, or name it as ZEGO_RETENTION_API_CA_FILE"
 _BUSY: Final = (6, 429)
 _UNKNOWN_ACTION: Final = 100_000_007
 _REFUSED: Final = frozenset({7, *range(100_000_000, 100_000_100)})
@@ -192,11 +193,9 @@ def _judge(app: AppSettings, answer: SearchAnswer, said: str) -> tuple[Status, s
     if answer.transport is not Transport.ANSWERED:
         fix = f"let this machine reach {app.api_url}, or correct ZEGO_RETENTION_API_URL"
         if "certificate verify failed" in answer.message:
-            fix = _ADD_CA
+            fix = "add the CA that signed its certificate to the system's, or name it as ZEGO_RETENTION_API_CA_FILE"
         elif "through the proxy" in answer.message:
             fix += " or ZEGO_RETENTION_API_PROXY"
-            if "SSLError" in answer.message:  # all that is known of a proxy which shows a certificate of its own
-                fix = f"{_ADD_CA}; or {fix}"
         return Status.PROBLEM, f"{app.api_url} cannot be reached: {answer.message}", fix
     if answer.code in _BUSY or answer.http_status in _BUSY:
         return Status.WARNING, "ZEGO is busy with this app's calls", "run doctor again in a minute"

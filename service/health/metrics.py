@@ -21,7 +21,8 @@ from service.callbacks.store import find_authentic_at
 from service.database import Database, DatabaseUnavailable, Transaction
 from service.files.store import count_by_state
 from service.health import store
-from service.health.checks import NO_LEADER, NO_SWEEP, Check, check_worker
+from service.health.check import Check
+from service.health.checks import NO_LEADER, NO_SWEEP, check_worker
 from service.health.ended import EndedCalls
 from service.leader.store import find_leader
 from service.listing.store import COMPLETE, ENDED, find_newest

@@ -193,7 +193,7 @@ class Settings(WorkerSettings):
 
     @property
     def callback_mark(self) -> str:
-        """Shows whether two processes take callbacks at the same paths, and tells nobody which."""
+        """Equal in two processes that take callbacks at the same paths; it does not show which these are."""
         return hashlib.sha256("\n".join(self.callback_paths).encode()).hexdigest()[:12]
 
     def with_worker(self, written: Mapping[str, str] | None) -> Self:

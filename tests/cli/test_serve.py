@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.database import Database
-from service.health.checks import Status, check_worker
+from service.health.check import Status
+from service.health.checks import check_worker
 from service.model import Vendor
 from service.sandbox import Sandbox
 from service.serve import describe_start

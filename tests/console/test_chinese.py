@@ -17,7 +17,8 @@ from babel.messages.pofile import read_po
 import service
 from service.files.actions import ErasurePreview
 from service.filters import AUDIT_ACTIONS, ReportFilter
-from service.health.checks import CHECKS, Status
+from service.health.check import Status
+from service.health.checks import CHECKS
 from service.listing.store import ListingState
 from service.model import FileState, Outcome, Role, Suspicion, Vendor, Verdict, WaitReason
 from service.rules.explain import LineResult

@@ -14,7 +14,7 @@ from service.audit.record import record_entry
 from service.audit.store import orders
 from service.callbacks.store import callbacks
 from service.files.store import add_files, media_files
-from service.health.checks import Check, Status
+from service.health.check import Check, Status
 from service.health.doctor import examine
 from service.health.metrics import Metrics
 from service.leader import store as leader_store

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from service.callbacks.spool import Spool
 from service.callbacks.store import NewCallback
 from service.database import Database
-from service.health.checks import Status
+from service.health.check import Status
 from service.health.doctor import judge_room, list_to_notify
 from service.leader.leader import identify_process
 from service.leader.store import set_progress

@@ -7,7 +7,8 @@ from http import HTTPStatus
 from flask import abort, g, render_template, request
 
 from service.filters import CallbackFilter, ListingFilter
-from service.health.checks import Check, describe_callback_url
+from service.health.callbacks import describe_callback_url
+from service.health.check import Check
 from service.health.doctor import check_access
 from service.model import Role
 from service.views.callbacks import CALLBACKS

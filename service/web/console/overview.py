@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from flask import g, render_template
 
 from service.callbacks.store import find_authentic_at
-from service.health.checks import Check, Status, find_living_leader, find_slots
+from service.health.check import Check, Status
+from service.health.checks import find_living_leader, find_slots
 from service.health.doctor import examine_database
 from service.views.figures import Activity, Totals, count_activity, count_totals
 from service.views.rules import Forecast, make_forecast
