@@ -254,5 +254,5 @@ def _report_unused(own: Settings, found: Settings) -> None:
     """Name what was set for a command, but does not count."""
     for name, counts in found.write_down().items():
         if name in own.model_fields_set and own.write_down().get(name) != counts:
-            hint = f"ZEGO_RETENTION_{name.upper()}={counts} of the worker counts: set it there and restart the worker"
+            hint = f"ZEGO_RETENTION_{name.upper()}={counts} of the worker counts, until one starts with another value"
             log.warning("setting_not_used", note=hint)

@@ -48,8 +48,8 @@ def run_worker(settings: Settings, *, now: Clock = utc_now) -> None:
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what a job raises is logged by the worker itself
     follow_lifeline(os.environ)
     service = Service(settings, now=now)
-    more = {"notify": "on" if settings.notify else "off", "callback": settings.callback_mark}
-    service.leader.settings = settings.write_down() | more
+    marks = {"callback": settings.callback_mark, "secrets": settings.secrets_mark}
+    service.leader.settings = settings.write_down() | marks | {"notify": "on" if settings.notify else "off"}
     try:
         with stop_signals(second_ends=True) as signals:
             if _wait_for_database(service, signals):

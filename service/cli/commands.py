@@ -22,6 +22,7 @@ from service.cli.options import (
     OneOf,
     app_id,
     argument,
+    entry_id,
     moment,
     number,
     number_from_zero,
@@ -31,9 +32,9 @@ from service.cli.options import (
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
 from service.model import Role, Vendor, Verdict
 
-_ID: Final = argument("number", type=number, metavar="ID")
-_IDS: Final = argument("ids", type=number, metavar="ID...", nargs=-1, required=True)
-_ANY_IDS: Final = argument("ids", type=number, metavar="[ID]...", nargs=-1)
+_ID: Final = argument("number", type=entry_id, metavar="ID")
+_IDS: Final = argument("ids", type=entry_id, metavar="ID...", nargs=-1, required=True)
+_ANY_IDS: Final = argument("ids", type=entry_id, metavar="[ID]...", nargs=-1)
 _FILE: Final = argument("file", required=False, metavar="[FILE]")
 _KEEP: Final = option("--keep", is_flag=True, help="Take ZEGO_RETENTION_KEEP as the one rule, instead of a file.")
 _PREVIEW: Final = option("--preview", metavar="N", type=number, help="Apply the rules of this preview.")
@@ -282,4 +283,8 @@ users.add("people:remove_person", "Let a person sign in no more.", _ID, BY)
 cli.add_command(notify := Group("notify", help="Try the notifications (ZEGO_RETENTION_NOTIFY)."))
 notify.add("processes:test_channels", "Send a test message through every channel; say what came of it.", JSON)
 
-cli.add("processes:migrate", "Bring the database to this release's schema, or create it.")
+cli.add(
+    "processes:migrate",
+    "Bring the database to this release's schema, or create it.",
+    option("--from", "copied_from", metavar="URL", help="Then copy everything from this database, which nobody uses."),
+)

@@ -40,6 +40,17 @@ def number_from_zero(text: str) -> int:
     return number(text, 0)
 
 
+def entry_id(text: str) -> int:
+    """The number of an entry of the list that stands beside a command: names are not taken."""
+    parent = click.get_current_context().parent
+    try:
+        return number(text)
+    except click.BadParameter as error:
+        if parent is None or "list" not in getattr(parent.command, "commands", ()):
+            raise
+        raise click.BadParameter(f"{error.message}; `{parent.command_path} list` shows the numbers") from None
+
+
 def moment(text: str, *, is_past: bool = False) -> datetime:
     """A time in ISO 8601 (UTC where it names no zone), or a duration from now, or ago."""
     try:
@@ -113,6 +124,21 @@ WIDE: Final = _shared("--wide", "is_wide", is_flag=True, help="Show every column
 LIMIT: Final = _shared("--limit", type=number, help=f"How many to list (default: {LISTED}; with --json all).")
 
 
+class Command(click.Command):
+    """A command that says how to give what it takes no argument for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read arguments and options."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            options = [each.opts[0] for each in self.params if isinstance(each, click.Option) and not each.is_flag]
+            if "extra argument" not in error.message or not options:
+                raise
+            text = f"{error.message}: write it after the option that it is for ({', '.join(options)})"
+            raise click.UsageError(text, ctx) from None
+
+
 class Group(click.Group):
     """A group of commands, in the order in which they were declared."""
 
@@ -128,7 +154,7 @@ class Group(click.Group):
         One that only `shows` something fails where nobody can see it. That is what changes nothing, so needs no --by.
         """
         shows = BY not in params and not does.startswith("processes:") if shows is None else shows
-        made = click.Command(
+        made = Command(
             name or does.partition(":")[2].partition("_")[0],
             callback=partial(_carry_out, does, shows, **given),
             params=list(params),
@@ -144,7 +170,7 @@ class Group(click.Group):
 
     def add_show(self, view: str, about: str) -> None:
         """Add a command that shows one entry of a view."""
-        self.add("show:show_one", about, argument("number", type=number, metavar="ID"), JSON, view=view)
+        self.add("show:show_one", about, argument("number", type=entry_id, metavar="ID"), JSON, view=view)
 
 
 def load(path: str) -> Any:

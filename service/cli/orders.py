@@ -27,7 +27,7 @@ from service.orders import (
     read_order,
     require_understood,
 )
-from service.units import count_of
+from service.units import count_of, describe_moment, format_duration
 from service.wiring import Service
 
 MAX_WAIT_S: Final = 5.0
@@ -41,6 +41,7 @@ HOW_TO_STOP: Final = (
     " erasure. Released, they are deleted."
 )
 
+_IF_CORRECTED: Final = "\nIf their secret was corrected: restart the service with it, then replay them once more."
 _LOOK_S: Final = 0.1
 _LOOK_AFTER_S: Final = 0.5
 _TRY_S: Final = 1.0
@@ -77,7 +78,8 @@ def report_order(invocation: Invocation, number: int) -> ExitCode:
         if is_applied:
             show(safe(describe_result(order.kind, order.result or {}), lines=True))
         else:
-            note(f"order {number}: {safe(order.summary)}")
+            waits = f"; {_describe_leader(service)}" if order.state is OrderState.WAITING else ""
+            note(f"order {number}: {safe(order.summary)}{waits}")
     return ExitCode.DONE if is_applied else ExitCode.NEEDS_PERSON
 
 
@@ -111,8 +113,8 @@ def describe_result(kind: OrderKind, result: dict[str, Any]) -> str:
         case OrderKind.REPLAY:
             refused, dropped = result["still_refused"], result["without_bytes"]
             text = f"{count_of(result['replayed'], 'callback')} judged again"
-            text += f"; {refused:,} refused as before" if refused else ""
-            text += f"; {dropped:,} left out: their bytes were dropped." if dropped else "."
+            text += f"; {dropped:,} left out: their bytes were dropped" if dropped else ""
+            text += f"; {refused:,} refused as before.{_IF_CORRECTED}" if refused else "."
         case _:
             text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result.items())
     return text
@@ -179,7 +181,7 @@ def carry_out(
                         number = number if place_again is None else place_again()
                     continue
             if order.applied_at is None and time.monotonic() >= note_at:
-                note(f"order {number} waits for the leader, which may have to finish a run first …")
+                note(f"order {number} waits, as a run may have to be finished first; {_describe_leader(service)} …")
                 note_at = float("inf")
             time.sleep(_LOOK_S)
         return read_order(database, number), is_stopped()
@@ -216,6 +218,16 @@ def _lead(
     finally:
         service.leader.release()
     return is_worker_there
+
+
+def _describe_leader(service: Service) -> str:
+    """Who leads, and when another process can: a restored database still names who led when it was saved."""
+    with service.database.read() as tx:
+        leader = find_leader(tx)
+    if leader is None or leader.renewed_at is None or not leader.holder:
+        return "nobody leads yet"
+    last, lease = describe_moment(leader.renewed_at), format_duration(service.settings.claim_lease)
+    return f"{safe(leader.holder)} leads, last seen at {last}; if it is not there, another process can after {lease}"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ def add_person(invocation: Invocation, *, name: str, role: Role) -> None:
 
 def password_of(invocation: Invocation, *, number: int) -> None:
     database, now = invocation.service.database, invocation.now()
+    people.require_person(database, number)  # before anybody is asked for a password
     person = people.set_password(database, number, _ask_password(), invocation.actor, now)
     show(f"{safe(person.name)} has a new password, and was signed out everywhere.")
 

@@ -12,11 +12,13 @@ from rich.table import Column, Table
 from service.cli.frame import CommandFailed, ExitCode, Invocation
 from service.cli.show import make_cell, note, print_json, safe, show
 from service.database import Database
-from service.database.migrate import is_blank, upgrade_database
+from service.database.copy import copy_everything
+from service.database.migrate import is_blank, pending_migrations, upgrade_database
 from service.health.check import Check, Status
-from service.health.checks import check_worker
+from service.health.checks import check_worker, find_living_leader
 from service.health.doctor import examine
-from service.settings import SettingsError
+from service.settings import SettingsError, load_settings
+from service.settings.names import PREFIX
 from service.units import count_of
 from service.wiring import IF_NEW, Service
 
@@ -52,16 +54,39 @@ def worker(invocation: Invocation, *, check: bool) -> int:
     return ExitCode.DONE if status is Status.OK else ExitCode.FAILED
 
 
-def migrate(invocation: Invocation) -> None:
+def migrate(invocation: Invocation, *, copied_from: str | None) -> None:
     database = Database(invocation.read_settings().database_url)
     try:
         pending = upgrade_database(database)
+        if copied_from is not None:
+            _copy(invocation, copied_from, database)
+            return
     finally:
         database.dispose()
     if database.path is not None and is_blank(pending):
         note(f"created a new database: {database.path}; {IF_NEW}")
     done = f"migrated, {count_of(len(pending), 'step')}" if pending else "up to date already"
     show(f"database {database.name}: {done}")
+
+
+def _copy(invocation: Invocation, url: str, target: Database) -> None:
+    """Copy everything from a database that nobody uses, and of which nothing waits elsewhere."""
+    source = Service(load_settings({**invocation.environ, f"{PREFIX}DATABASE_URL": url}), now=invocation.now)
+    try:
+        if pending_migrations(source.database):
+            raise CommandFailed(f"{source.database.name} is not migrated: run `zego-retention migrate` on it first")
+        with source.database.read() as tx:
+            leader = find_living_leader(source.settings, tx, invocation.now())
+        if leader is not None:
+            raise CommandFailed(f"{leader.holder} works on {source.database.name}: stop the service, then copy")
+        if waiting := source.spool.describe_waiting():
+            raise CommandFailed(f"{waiting}: start the service on the old database until they are, then copy")
+        copied = copy_everything(source.database, target)
+    finally:
+        source.close()
+    counts = f"{count_of(copied['media_files'], 'file')}, {count_of(copied['callbacks'], 'callback')}"
+    show(f"copied from {source.database.name} to {target.name}: {counts}, and everything else")
+    note("move the old database away, so that nothing is started on it: it would delete by what it knows")
 
 
 def test_channels(invocation: Invocation) -> ExitCode:

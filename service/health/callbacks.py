@@ -68,8 +68,11 @@ def check_callbacks(settings: Settings, tx: Transaction, now: datetime) -> Findi
         f"register {describe_callback_url(settings)} in ZEGO's console (Project → Server callback → Recording file)"
     )
     leader = find_leader(tx)
-    there = (leader.settings or {}).get("callback") if leader else None
-    if there not in (None, settings.callback_mark):
+    there = (leader.settings or {}) if leader else {}
+    if there.get("secrets") not in (None, settings.secrets_mark):
+        text = "the worker was started with other apps or callback secrets than are set here"
+        yield _WARNING, text, "give `web` and `worker` the right ones, and restart both: they read them when they start"
+    if there.get("callback") not in (None, settings.callback_mark):
         register = "run `zego-retention doctor` with the settings of `web`, and register the URL that it shows"
         text = "the worker was started with another ZEGO_RETENTION_CALLBACK_TOKEN than is set here"
         yield _WARNING, f"{text}; if `web` was, too, the callback URL shown here is not the one to register", register

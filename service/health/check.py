@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
 AT_ONCE: Final = timedelta(minutes=1)  # longer than the worker takes to do what it does at once
-LOG_SAYS_WHY: Final = "a running worker does that at once; its log says why not"
+LOG_SAYS_WHY: Final = "a worker does that at once: start one, or see in its log why not"
 
 
 class Status(StrEnum):

@@ -30,7 +30,7 @@ _AHEAD: Final = timedelta(days=1)
 NO_LEADER: Final = "leader"
 NO_SWEEP: Final = "sweep"
 _READ_LISTINGS: Final = "a running worker reads them; or run `zego-retention reconcile`"
-_ONLY_SHOWN: Final = ("notify", "callback")
+_ONLY_SHOWN: Final = ("notify", "callback", "secrets")
 """What a worker writes down of its settings that commands do not use."""
 
 _LOOK_FOR_THEM: Final = (

@@ -189,6 +189,21 @@ def sign_out(database: Database, key: str, admin_token: str | None) -> None:
     database.transact(lambda tx: store.end_session(tx, [_hash(key), _hash_both(key, admin_token or "")]))
 
 
+def require_person(database: Database, number: int) -> Person:
+    """A person who may sign in; NoSuchThing or NotPossible if there is none, or none any more."""
+    with database.read() as tx:
+        return _require_person(tx, number)
+
+
+def _require_person(tx: Transaction, number: int) -> Person:
+    person = store.find_person(tx, id=number)
+    if person is None:
+        raise NoSuchThing(f"there is no person {number}: see `zego-retention users list`")
+    if person.removed_at is not None:
+        raise NotPossible(f"person {number} is removed already: see `zego-retention users list`")
+    return person
+
+
 def _change_person(
     database: Database,
     number: int,
@@ -198,11 +213,7 @@ def _change_person(
     change: Callable[[Transaction, Person], None],
 ) -> Person:
     def work(tx: Transaction) -> Person:
-        person = store.find_person(tx, id=number)
-        if person is None:
-            raise NoSuchThing(f"there is no person {number}: see `zego-retention users list`")
-        if person.removed_at is not None:
-            raise NotPossible(f"person {number} is removed already: see `zego-retention users list`")
+        person = _require_person(tx, number)
         change(tx, person)
         store.end_sessions(tx, number)
         record_entry(tx, actor, action, f"person {number}", {"name": person.name}, now)

@@ -78,6 +78,10 @@ _FLAG: Final = "write true or false, for example true"
 _ZEGO: Final = "https://rtc-api.zego.im/"
 
 
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _write(value: object) -> str:
     if isinstance(value, timedelta):
         return format_duration(value) if value else "0s"
@@ -194,7 +198,13 @@ class Settings(WorkerSettings):
     @property
     def callback_mark(self) -> str:
         """Equal in two processes that take callbacks at the same paths; it does not show which these are."""
-        return hashlib.sha256("\n".join(self.callback_paths).encode()).hexdigest()[:12]
+        return _mark("\n".join(self.callback_paths))
+
+    @property
+    def secrets_mark(self) -> str:
+        """Equal in two processes that know the same apps by the same callback secrets; it does not show these."""
+        known = sorted([app.app_id, *(each.get_secret_value() for each in app.callback_secrets)] for app in self.apps)
+        return _mark(repr(known))
 
     def with_worker(self, written: Mapping[str, str] | None) -> Self:
         """These settings, with those that a worker has written down (None: no worker ever led)."""

@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -205,6 +206,24 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], capsys: pytest.Capt
 def test_a_number_that_cannot_be_is_refused_in_plain_words(text: str, says: str) -> None:
     with pytest.raises(click.BadParameter, match=says):
         number(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("users password anna", "'anna' is not a number; .*; `zego-retention users list` shows the numbers"),
+        (
+            "holds add 1 --reason r",
+            r"extra argument \(1\): write it after the option .* \(--file, --stream, ",
+        ),
+        ("doctor now", r"unexpected extra argument \(now\)$"),
+    ],
+)
+def test_what_is_given_in_a_wrong_place_or_form_is_answered_with_the_right_one(
+    line: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split(), environ={}) == 2
+    assert re.search(says, capsys.readouterr().err.strip())
 
 
 @pytest.mark.parametrize("delay_s", [0.01, 0.05, 0.1, 0.2, 0.4, 0.8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -228,7 +229,8 @@ def test_while_a_leader_has_callbacks_to_understand_nothing_is_said_to_be_missin
 
 def test_replay_judges_forged_callbacks_by_the_secret_of_now(run: Run, world: World) -> None:
     world.announce("f", secret="the-new-secret")
-    assert run("callbacks", "replay", "--verdict", "forged").out.startswith("0 callbacks judged again; 1 refused")
+    refused = run("callbacks", "replay", "--verdict", "forged").out
+    assert refused.startswith("0 callbacks judged again; 1 refused as before.\nIf their secret was corrected: restart")
     replayed = run("callbacks", "replay", 1, CALLBACK_SECRET="the-new-secret,callback-secret")
     assert (replayed.code, replayed.out) == (0, "1 callback judged again.\n")
     assert [each["verdict"] for each in run("callbacks", "list", "--json").objects] == ["accepted"]
@@ -283,6 +285,8 @@ def test_an_order_that_nobody_applies_in_time_exits_3_with_its_number(
     captured = capsys.readouterr()
     assert captured.out == "Hold 1 is in force.\n"
     assert captured.err.startswith("order 1: recorded, not applied yet")
+    assert f"/{os.getpid()} leads, last seen at 2026-03-01" in captured.err, "it may not be there any more"
+    assert "another process can after 2m" in captured.err
     world.catch_up()
     assert world.state("a") == "held"
 

@@ -362,6 +362,15 @@ def test_a_callback_url_that_is_not_the_services_is_not_said_to_be_the_one_to_re
     assert (check.status, check.fix.startswith("run `zego-retention doctor` with")) == (Status.WARNING, True)
 
 
+def test_a_shell_with_another_callback_secret_than_the_worker_is_pointed_out(scene: Scene) -> None:
+    worker_has = scene.settings.write_down() | {"secrets": scene.settings.secrets_mark}
+    scene.lead(process=identify_process() | {"settings": worker_has})
+    assert not [check for check in scene.examine() if "callback secrets than" in check.text]
+    scene.variables["CALLBACK_SECRET"] = "another-secret"
+    [check] = [check for check in scene.examine() if "callback secrets than" in check.text]
+    assert (check.status, "restart both" in check.fix) == (Status.WARNING, True)
+
+
 def test_the_settings_are_those_of_the_worker(scene: Scene) -> None:
     scene.variables |= {"SWEEP_EVERY": "off", "CONFIRM": "all"}
     worker_has = scene.settings.write_down()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import inspect, select
+
+from service.cli import main
+from service.database import Database
+from service.database.columns import metadata
+from service.database.engine import VERSION_TABLE
+from service.model import FileState
+from tests.world import environment, open_world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+    from tests.world import World
+
+
+@pytest.fixture
+def other_url(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty database of the other kind."""
+    if database_url.startswith("sqlite"):
+        url: str = request.getfixturevalue("empty_postgres_url")
+        return url
+    return f"sqlite:///{tmp_path / 'other.db'}"
+
+
+def read_rows(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table that the database has, by table."""
+    database = Database(url)
+    with database.read() as tx:
+        names = set(inspect(tx).get_table_names()) - {VERSION_TABLE}
+        found = {name: [tuple(row) for row in tx.execute(select(metadata.tables[name]))] for name in names}
+    database.dispose()
+    return {name: sorted(rows, key=repr) for name, rows in found.items()}
+
+
+def test_everything_is_copied_into_a_database_of_the_other_kind_and_goes_on_there(
+    run: Run, world: World, database_url: str, other_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.keep("1d")
+    world.send("held", stream="room-1")
+    world.send("due", age=timedelta(days=2))
+    world.announce("forged", secret="another")
+    run("holds", "add", "--stream", "room-1", "--reason", "旁听 'a court asks'")
+    run("tokens", "add", "ops", "--role", "viewer")
+    world.sweep()
+    world.add(2_100, age=timedelta(hours=1))  # more than are copied at once
+    before = read_rows(database_url)
+    copied = run("migrate", "--from", database_url, DATABASE_URL=other_url)
+    assert (copied.code, "2,102 files, 3 callbacks, and everything else" in copied.out) == (0, True), copied
+    assert "move the old database away" in copied.err
+    after = read_rows(other_url)
+    assert before.pop("leader") != [], "(it has led again since)"
+    del after["leader"]
+    assert after == before
+    again = run("migrate", "--from", database_url, DATABASE_URL=other_url)
+    assert (again.code, "has rows; name an empty one" in again.err) == (1, True)
+    with open_world(other_url) as there:
+        there.clock.time = world.clock.time
+        assert there.send("another", stream="room-1").state is FileState.HELD
+        assert there.send("next").id > max(file.id for file in world.files().values())
+        assert there.state("due") is FileState.DELETED
+        there.service.leader.release()
+        capsys.readouterr()
+        assert main(["audit", "verify"], environ=environment(other_url, there.sandbox.url), now=there.clock) == 0
+
+
+def test_what_is_in_use_or_not_whole_is_not_copied(
+    run: Run, world: World, database_url: str, other_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.send("a")
+    environ = environment(other_url, world.sandbox.url)
+    copy = ["migrate", "--from", database_url]
+    assert main(copy, environ=environ, now=world.clock) == 1
+    assert "stop the service, then copy" in capsys.readouterr().err
+    missing = run("migrate", "--from", f"sqlite:///{tmp_path / 'missing.db'}", DATABASE_URL=other_url)
+    assert (missing.code, "missing.db" in missing.err) == (1, True)
+    assert not (tmp_path / "missing.db").exists()
+    assert run("migrate", "--from", "nonsense", DATABASE_URL=other_url).code == 1
+    assert read_rows(other_url)["media_files"] == []
