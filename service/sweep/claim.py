@@ -115,7 +115,7 @@ def claim_call(tx: Transaction, reader: PolicyReader, token: int, want: Want, no
     chosen, used = _choose(fitting, budgets, want.room)
     if not chosen:
         return NoCall.REFUSED if news else NoCall.EXHAUSTED
-    number = claim_store.open_call(tx, want.run_id, app_id, want.vendor, [file.id for file in chosen], revision, now)
+    number = claim_store.open_call(tx, want.run_id, app_id, want.vendor, chosen, revision, now)
     names = {file.id: file.file_id for file in chosen}
     plan_run = budgets.plan.run_id if budgets.plan else None
     call = OpenCall(number, app_id, want.vendor, names, Look(token, policy.number, looked_at), used, plan_run)

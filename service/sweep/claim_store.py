@@ -10,7 +10,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, false, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, false, func, insert, literal, or_, select, update
 
 from service.audit.order import RUN_REQUESTS
 from service.audit.store import orders
@@ -237,7 +237,7 @@ def refuse_unconfirmed(tx: Transaction, due: Due, reason: str, now: datetime) ->
 
 
 def open_call(
-    tx: Transaction, run_id: int, app_id: str, vendor: Vendor, numbers: Sequence[int], revision: int, now: datetime
+    tx: Transaction, run_id: int, app_id: str, vendor: Vendor, files: Sequence[MediaFile], revision: int, now: datetime
 ) -> int:
     """Write down a call with an attempt for each file and the decision behind it; the files are `deleting` from now on.
 
@@ -245,8 +245,10 @@ def open_call(
     """
     call = insert(calls).values(run_id=run_id, app_id=app_id, vendor=vendor, opened_at=now)
     call_id = int(tx.execute(call.returning(calls.c.id)).scalar_one())
-    superseded = {outcome: -count for outcome, count in _count_last_outcomes(tx, run_id, numbers).items()}
-    add_to_totals(tx, run_id, {"calls": 1, "unanswered": len(numbers), **superseded})
+    numbers, before = [file.id for file in files], [file.last_attempt_id for file in files if file.last_attempt_id]
+    superseded = _count_outcomes(tx, run_id, before) if before else {}
+    more = {outcome: -count for outcome, count in superseded.items()}
+    add_to_totals(tx, run_id, {"calls": 1, "unanswered": len(numbers), **more})
     copied = ("call_id", "run_id", "media_file_id", "opened_at", "rule", "revision", "due_at", "reason")
     opened_at = literal(now, attempts.c.opened_at.type)
     facts = (_FILE.id, opened_at, _FILE.rule, literal(revision), _FILE.due_at, _FILE.state_reason)
@@ -266,17 +268,16 @@ def drop_call(tx: Transaction, call_id: int, numbers: Sequence[int], now: dateti
     tx.execute(delete(calls).where(calls.c.id == call_id))
     claimed = update(media_files).where(_FILE.id.in_(numbers), _FILE.state == FileState.DELETING)
     tx.execute(claimed.values(state=FileState.SCHEDULED, state_at=now, last_attempt_id=_LAST_ATTEMPT))
-    before = _count_last_outcomes(tx, run_ids[0], numbers)
+    before = _count_outcomes(tx, run_ids[0], select(_FILE.last_attempt_id).where(_FILE.id.in_(numbers)))
     add_to_totals(tx, run_ids[0], {"calls": -1, "unanswered": -len(run_ids), **before})
     return True
 
 
-def _count_last_outcomes(tx: Transaction, run_id: int, numbers: Sequence[int]) -> dict[str, int]:
-    """How many of these files had which outcome in this run when they were asked for last."""
+def _count_outcomes(tx: Transaction, run_id: int, numbers: Sequence[int] | Select[Any]) -> dict[str, int]:
+    """How many of these attempts belong to this run, by outcome."""
     # No condition on the run: SQLite would read all of its attempts for that.
-    file, by = attempts.c.media_file_id, (attempts.c.run_id, attempts.c.outcome)
-    last = select(func.max(attempts.c.id)).where(file.in_(numbers)).group_by(file)
-    rows = tx.execute(select(*by, func.count()).where(attempts.c.id.in_(last)).group_by(*by))
+    by = (attempts.c.run_id, attempts.c.outcome)
+    rows = tx.execute(select(*by, func.count()).where(attempts.c.id.in_(numbers)).group_by(*by))
     return {outcome: number for of_run, outcome, number in rows if of_run == run_id}
 
 
@@ -316,13 +317,6 @@ def close_attempts(tx: Transaction, call_id: int, numbers: Sequence[int], result
     tx.execute(closed.values(ended_at=now, **asdict(result)))
 
 
-def sum_up(tx: Transaction, numbers: Collection[int]) -> tuple[float, int]:
-    """How many seconds and bytes these files hold, as far as known."""
-    sums = (func.coalesce(func.sum(column), 0) for column in (_FILE.duration_s, _FILE.size_bytes))
-    duration, size = tx.execute(select(*sums).where(_FILE.id.in_(numbers))).one()
-    return float(duration), int(size)
-
-
 def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int, now: datetime) -> set[int]:
     """Those of these files that an earlier call may have deleted: its outcome is unknown, and nobody saw them since.
 
@@ -342,15 +336,19 @@ def find_unknown_before(tx: Transaction, numbers: Collection[int], call_id: int,
 
 def end_files(
     tx: Transaction, numbers: Sequence[int], state: FileState, reason: str, now: datetime, *, charged: bool
-) -> None:
-    """Write down that files have ended, unless they have before. An empty `reason`: what let them be deleted."""
+) -> tuple[float, int]:
+    """Write down that files have ended, unless they have before. An empty `reason`: what let them be deleted.
+
+    Returns how many seconds and bytes they held, as far as known.
+    """
     ended: dict[str, Any] = {"state": state, "state_at": now, "last_outcome": Outcome(state.value)}
     ended["state_reason"] = reason or literal("deleted: ").concat(_FILE.state_reason)
     if charged:
         ended["attempts"] = _FILE.attempts + 1
         ended["first_attempt_at"] = func.coalesce(_FILE.first_attempt_at, now)
     open_files = update(media_files).where(_FILE.id.in_(numbers), _FILE.state.not_in(END_STATES))
-    tx.execute(open_files.values(ended))
+    rows = tx.execute(open_files.values(ended).returning(_FILE.duration_s, _FILE.size_bytes)).all()
+    return sum(row.duration_s or 0.0 for row in rows), sum(row.size_bytes or 0 for row in rows)
 
 
 def _is_due(due: Due, vendor: Vendor) -> tuple[ColumnElement[bool], ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -45,12 +45,15 @@ class Recorder:
             run_id = claim_store.save_answer(tx, call.id, reading.answer, self.now)
             if run_id is not None:
                 retry_at = self._apply_effect(tx, call, reading, may_clear=call.id > trouble_after)
-                results = self._record_files(tx, call, reading, retry_at)
-                _add_to_totals(tx, run_id, reading, results)
+                more = self._record_files(tx, call, reading, retry_at)
+                if reading.answer.cache_code not in (None, _PURGED):
+                    more["purges_failed"] = more[Outcome.DELETED]
+                store.add_to_totals(tx, run_id, more)
 
     def _record_files(
         self, tx: Transaction, call: OpenCall, reading: Reading, retry_at: datetime | None
-    ) -> dict[int, FileResult]:
+    ) -> dict[str, float]:
+        """Write down what came of each file; returns what that adds to the totals of the run."""
         results = {number: reading.results[file_id] for number, file_id in call.files.items()}
         gone = [number for number, result in results.items() if result.outcome is Outcome.GONE]
         for number in claim_store.find_unknown_before(tx, gone, call.id, self.now):
@@ -58,13 +61,17 @@ class Recorder:
         by_result: dict[FileResult, list[int]] = defaultdict(list)
         for number, result in results.items():
             by_result[result].append(number)
-        others = []
+        others, more = [], defaultdict[str, float](float, unanswered=-len(results))
         for result, numbers in by_result.items():
+            more[result.outcome] += len(numbers)
             claim_store.close_attempts(tx, call.id, numbers, result, self.now)
             if result.outcome in (Outcome.DELETED, Outcome.GONE):
                 state = FileState(result.outcome.value)
                 reason = "" if state is FileState.DELETED else f"the vendor says it was not there: {result.summary}"
-                claim_store.end_files(tx, numbers, state, reason, self.now, charged=result.charged)
+                seconds, size = claim_store.end_files(tx, numbers, state, reason, self.now, charged=result.charged)
+                if state is FileState.DELETED:
+                    more["freed_s"] += seconds
+                    more["freed_bytes"] += size
             else:
                 others += numbers
         released = [
@@ -73,7 +80,7 @@ class Recorder:
             if file.state not in END_STATES
         ]
         save_files(tx, released)
-        return results
+        return more
 
     def _release(self, file: MediaFile, result: FileResult, retry_at: datetime | None) -> MediaFile:
         """The row of a file that has not ended: it waits for the next attempt, or has failed."""
@@ -126,16 +133,6 @@ class Recorder:
             log.error("app_blocked", app=call.app_id, vendor=vendor, code=code, message=message)
         store.save_app_state(tx, AppState(call.app_id, vendor, blocks, since, until, failures, code, message))
         return until
-
-
-def _add_to_totals(tx: Transaction, run_id: int, reading: Reading, results: Mapping[int, FileResult]) -> None:
-    more: dict[str, float] = {"unanswered": -len(results), **Counter(each.outcome for each in results.values())}
-    deleted = [number for number, result in results.items() if result.outcome is Outcome.DELETED]
-    if deleted:
-        more["freed_s"], more["freed_bytes"] = claim_store.sum_up(tx, deleted)
-    if reading.answer.cache_code not in (None, _PURGED):
-        more["purges_failed"] = len(deleted)
-    store.add_to_totals(tx, run_id, more)
 
 
 def close_open_attempts(tx: Transaction, now: datetime, policy: RetryPolicy, jitter: Callable[[], float]) -> int:
