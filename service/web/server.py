@@ -28,7 +28,7 @@ from service.web.inherited import describe_sockets, open_inherited
 _MAX_CONNECTIONS: Final = 4_000
 _FILES_FOR_OTHERS: Final = 200  # the database's connections, logs and the like
 _MAX_IDLE_S: Final = 75  # longer than load balancers keep an idle connection (60 s)
-_MAX_SWITCH_S: Final = 0.0005  # the writer's thread needs the interpreter several times a batch, and only briefly
+_MAX_SWITCH_S: Final = 0.0001  # a callback needs the interpreter some ten times, and only briefly, beside busy pages
 _MAX_FINISH_S: Final = 15  # longer than a callback waits to be stored
 
 log = structlog.get_logger(__name__)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.web.api import routes
 from service.web.api.routes import Backend
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from tests.web.api_scene import Api
@@ -16,20 +17,22 @@ if TYPE_CHECKING:
 def test_while_figures_are_counted_a_page_shows_the_last_ones(api: Api) -> None:
     backend: Backend = api.app.extensions["zego-retention.backend"]
     assert backend.show_figures("a number", lambda: 1) == 1
-    goes_on, ended = threading.Event(), threading.Event()
+    counts, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
 
     def count() -> int:
+        counts.set()
         goes_on.wait(30)
         ended.set()
         return 2
 
+    wait_until(lambda: backend.show_figures("a number", count) == 1 and counts.is_set())
     began = time.monotonic()
     assert [backend.show_figures("a number", count) for _ in range(3)] == [1, 1, 1]
     assert time.monotonic() - began < routes._MAX_FIRST_LOOK_S
     assert backend.show_figures("another", lambda: 3) == 3
     goes_on.set()
     assert ended.wait(30)
-    assert backend.show_figures("a number", lambda: 2) == 2
+    wait_until(lambda: backend.show_figures("a number", lambda: 2) == 2)
 
 
 def test_figures_that_cannot_be_counted_leave_the_last_ones(api: Api) -> None:
@@ -43,7 +46,11 @@ def test_figures_that_cannot_be_counted_leave_the_last_ones(api: Api) -> None:
     assert backend.show_figures("a number", fail) == 1
 
 
-def test_figures_are_counted_a_twentieth_of_the_time(api: Api) -> None:
+def test_counting_figures_takes_a_hundredth_of_the_time_or_a_twentieth_of_long_ones() -> None:
+    assert [routes.rest_for(took_s) for took_s in (0.01, 0.5, 1.0, 10.0)] == [1, 50, 60, 200]
+
+
+def test_figures_that_were_just_counted_are_not_counted_again(api: Api) -> None:
     backend: Backend = api.app.extensions["zego-retention.backend"]
     counted = []
 

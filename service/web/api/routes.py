@@ -85,6 +85,14 @@ _PAGING: Final = {
 }
 
 
+def rest_for(took_s: float) -> float:
+    """How many seconds figures are shown that took so long to count: callbacks need database and interpreter, too.
+
+    Counting takes a hundredth of the time; a twentieth at most, where they would be older than a minute.
+    """
+    return max(20 * took_s, min(100 * took_s, FIGURES_FRESH_S))
+
+
 class Strict(BaseModel):
     """A request: what it does not know, it refuses."""
 
@@ -137,7 +145,7 @@ class Backend:
     def show_figures(self, name: str, make: Callable[[], T]) -> T | None:
         """Figures for a page, which they hold up for a moment only: then it shows the last ones, or None before any.
 
-        A thread beside the pages counts them, for a twentieth of the time at most.
+        A thread beside the pages counts them, and then rests (`rest_for`).
         """
         wait_s = _MAX_LOOK_S
         with self._starting:
@@ -158,7 +166,7 @@ class Backend:
         try:
             made = make()
             ended = time.monotonic()
-            self._figures[name] = ended + 20 * (ended - began), made
+            self._figures[name] = ended + rest_for(ended - began), made
         except Exception as error:  # noqa: BLE001  (whatever it is: the next page that needs them has them counted)
             log.warning("figures_not_counted", figures=name, reason=str(error))
         finally:
