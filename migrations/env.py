@@ -8,32 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from alembic import context
 from sqlalchemy import Enum
 
-from service.audit import store as audit
-from service.callbacks import store as callbacks
 from service.database import Database, DatabaseUnavailable
-from service.database.columns import UtcDateTime, metadata
+from service.database.columns import UtcDateTime
 from service.database.create import in_its_place
 from service.database.engine import VERSION_TABLE
 from service.database.migrate import pending_migrations
-from service.files import store as files
-from service.health import store as health
-from service.holds import store as holds
-from service.leader import store as leader
-from service.listing import store as listing
-from service.notify import store as notify
-from service.people import store as people
-from service.preview import store as preview
-from service.rules import store as rules
 from service.settings import SettingsError, load_settings
-from service.sweep import store as sweep
+from service.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from sqlalchemy import Connection
-
-
-STORES = (audit, callbacks, files, health, holds, leader, listing, notify, people, preview, rules, sweep)
-"""The modules whose tables make up the schema: importing them is what declares the tables."""
 
 
 def _render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:

@@ -173,7 +173,7 @@ class MediaFile(NamedTuple):
     attempts: int = 0  # charged ones, since it was first asked for, or since a person retried it
     first_attempt_at: datetime | None = None
     last_outcome: Outcome | None = None
-    last_attempt_id: int | None = None
+    last_attempt_id: int | None = None  # of all of its attempts, also from before a listing showed it again
 
     @property
     def is_adopted(self) -> bool:

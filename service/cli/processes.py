@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import click
 from rich.table import Column, Table
 
 from service.cli.frame import CommandFailed, ExitCode, Invocation
@@ -15,10 +16,13 @@ from service.database import Database
 from service.database.copy import copy_everything
 from service.database.migrate import is_blank, pending_migrations, upgrade_database
 from service.health.check import Check, Status
-from service.health.checks import check_worker, find_living_leader
+from service.health.checks import check_worker
 from service.health.doctor import examine
+from service.leader.leader import is_dead
+from service.leader.store import find_leader
 from service.settings import SettingsError, load_settings
 from service.settings.names import PREFIX
+from service.settings.values import parse_database_url
 from service.units import count_of
 from service.wiring import IF_NEW, Service
 
@@ -57,10 +61,10 @@ def worker(invocation: Invocation, *, check: bool) -> int:
 def migrate(invocation: Invocation, *, copied_from: str | None) -> None:
     database = Database(invocation.read_settings().database_url)
     try:
-        pending = upgrade_database(database)
         if copied_from is not None:
             _copy(invocation, copied_from, database)
             return
+        pending = upgrade_database(database)
     finally:
         database.dispose()
     if database.path is not None and is_blank(pending):
@@ -71,22 +75,41 @@ def migrate(invocation: Invocation, *, copied_from: str | None) -> None:
 
 def _copy(invocation: Invocation, url: str, target: Database) -> None:
     """Copy everything from a database that nobody uses, and of which nothing waits elsewhere."""
-    source = Service(load_settings({**invocation.environ, f"{PREFIX}DATABASE_URL": url}), now=invocation.now)
+    import service.tables  # noqa: F401  (it declares what is to be copied)
+
     try:
-        if pending_migrations(source.database):
-            raise CommandFailed(f"{source.database.name} is not migrated: run `zego-retention migrate` on it first")
-        with source.database.read() as tx:
-            leader = find_living_leader(source.settings, tx, invocation.now())
-        if leader is not None:
-            raise CommandFailed(f"{leader.holder} works on {source.database.name}: stop the service, then copy")
-        if waiting := source.spool.describe_waiting():
-            raise CommandFailed(f"{waiting}: start the service on the old database until they are, then copy")
+        given = {f"{PREFIX}DATABASE_URL": parse_database_url(url)}
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--from") from None
+    others = {name: value for name, value in invocation.environ.items() if name != f"{PREFIX}DATABASE_URL_FILE"}
+    source = Service(load_settings(others | given), now=invocation.now)
+    try:
+        _require_at_rest(source, target)
+        upgrade_database(target)
         copied = copy_everything(source.database, target)
     finally:
         source.close()
     counts = f"{count_of(copied['media_files'], 'file')}, {count_of(copied['callbacks'], 'callback')}"
     show(f"copied from {source.database.name} to {target.name}: {counts}, and everything else")
     note("move the old database away, so that nothing is started on it: it would delete by what it knows")
+
+
+def _require_at_rest(source: Service, target: Database) -> None:
+    """Refuse to copy what is not there, not of this release, the target itself, in use, or not whole."""
+    database, path, now = source.database, source.database.path, source.now()
+    if path is not None and not path.exists():
+        raise CommandFailed(f"there is no database {path}: correct --from")
+    if database.name == target.name:
+        raise CommandFailed(f"--from is {target.name} itself: set {PREFIX}DATABASE_URL to the new database")
+    if pending_migrations(database):
+        raise CommandFailed(f"{database.name} is not migrated: run `zego-retention migrate` on it first")
+    with database.read() as tx:
+        leader = find_leader(tx)
+    seen_at = leader.renewed_at if leader and leader.holder and not is_dead(leader) else None
+    if leader and seen_at and now - seen_at <= source.settings.claim_lease:
+        raise CommandFailed(f"{leader.holder} works on {database.name}: stop the service, then copy")
+    if waiting := source.spool.describe_waiting():
+        raise CommandFailed(f"{waiting}: start the service on the old database until they are, then copy")
 
 
 def test_channels(invocation: Invocation) -> ExitCode:

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import exists, func, insert, select
 
 from service.database.columns import metadata
-from service.database.engine import Database, Transaction, UnfitDatabase
+from service.database.engine import VERSION_TABLE, Database, Transaction, UnfitDatabase
 
 _ROWS_AT_ONCE: Final = 1_000
 
@@ -15,10 +15,14 @@ _ROWS_AT_ONCE: Final = 1_000
 def copy_everything(source: Database, target: Database) -> dict[str, int]:
     """Copy every row of a database that nobody uses into one that holds none, in one transaction; rows by table.
 
-    Both have the schema of this release. UnfitDatabase: the target holds rows; it is not changed.
+    Both have the schema of this release, whose tables `service.tables` declares. UnfitDatabase: the target holds rows;
+    it is not changed.
     """
     tables = metadata.sorted_tables
     with target.write() as new, source.read() as old:
+        names = {table.name for table in tables}
+        if unknown := set(old.dialect.get_table_names(old)) - names - {VERSION_TABLE}:
+            raise LookupError(f"tables that this process does not know: {', '.join(sorted(unknown))}")
         if used := [table.name for table in tables if new.scalar(select(exists().select_from(table)))]:
             raise UnfitDatabase(f"database {target.name} is not new: its table {used[0]} has rows; name an empty one")
         copied = {}

@@ -160,7 +160,6 @@ def _reopen(file: MediaFile, erasure: Erasure | None, sighting: Sighting) -> Med
         attempts=0,
         first_attempt_at=None,
         last_outcome=None,
-        last_attempt_id=None,
         wait_until=None,
     )
     return _wait(reopened, sighting)

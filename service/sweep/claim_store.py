@@ -347,7 +347,10 @@ def end_files(
         ended["attempts"] = _FILE.attempts + 1
         ended["first_attempt_at"] = func.coalesce(_FILE.first_attempt_at, now)
     open_files = update(media_files).where(_FILE.id.in_(numbers), _FILE.state.not_in(END_STATES))
-    rows = tx.execute(open_files.values(ended).returning(_FILE.duration_s, _FILE.size_bytes)).all()
+    facts = (_FILE.duration_s, _FILE.size_bytes)
+    rows = tx.execute(open_files.values(ended).returning(*facts)).all()
+    if len(rows) < len(numbers):  # what had ended before was deleted by this call all the same
+        rows = tx.execute(select(*facts).where(_FILE.id.in_(numbers))).all()
     return sum(row.duration_s or 0.0 for row in rows), sum(row.size_bytes or 0 for row in rows)
 
 

@@ -10,7 +10,10 @@ from service.cli import main
 from service.database import Database
 from service.database.columns import metadata
 from service.database.engine import VERSION_TABLE
-from service.model import FileState
+from service.leader.store import COMMAND
+from service.model import Actor, FileState, Role
+from service.people.people import add_person
+from tests.cli.test_cli_frame import start
 from tests.world import environment, open_world
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def read_rows(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_everything_is_copied_into_a_database_of_the_other_kind_and_goes_on_there(
-    run: Run, world: World, database_url: str, other_url: str, capsys: pytest.CaptureFixture[str]
+    run: Run, world: World, database_url: str, other_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.keep("1d")
     world.send("held", stream="room-1")
@@ -48,12 +51,20 @@ def test_everything_is_copied_into_a_database_of_the_other_kind_and_goes_on_ther
     world.announce("forged", secret="another")
     run("holds", "add", "--stream", "room-1", "--reason", "旁听 'a court asks'")
     run("tokens", "add", "ops", "--role", "viewer")
+    run("rules", "preview", "--keep", KEEP="12h")
+    add_person(world.database, "li.wei", Role.ADMIN, "a long password", Actor("a", "test"), world.clock())
     world.sweep()
     world.add(2_100, age=timedelta(hours=1))  # more than are copied at once
     before = read_rows(database_url)
-    copied = run("migrate", "--from", database_url, DATABASE_URL=other_url)
-    assert (copied.code, "2,102 files, 3 callbacks, and everything else" in copied.out) == (0, True), copied
-    assert "move the old database away" in copied.err
+    world.service.leader.release()
+    assert start("migrate", cwd=tmp_path, DATABASE_URL=other_url).returncode == 0
+    (tmp_path / "url").write_text(other_url)
+    copied = start(
+        "migrate", "--from", database_url, cwd=tmp_path, DATABASE_URL_FILE=f"{tmp_path / 'url'}", SPOOL_DIR="off"
+    )
+    assert "2,102 files, 3 callbacks, and everything else" in copied.stdout, copied
+    assert (copied.returncode, "move the old database away" in copied.stderr) == (0, True)
+    assert before["people"] != [] != before["previews"]
     after = read_rows(other_url)
     assert before.pop("leader") != [], "(it has led again since)"
     del after["leader"]
@@ -75,11 +86,20 @@ def test_what_is_in_use_or_not_whole_is_not_copied(
 ) -> None:
     world.send("a")
     environ = environment(other_url, world.sandbox.url)
-    copy = ["migrate", "--from", database_url]
-    assert main(copy, environ=environ, now=world.clock) == 1
-    assert "stop the service, then copy" in capsys.readouterr().err
+    copy, leader = ["migrate", "--from", database_url], world.service.leader
+    for name in ("a worker", f"a sweep{COMMAND}"):
+        leader.release()
+        leader.name = name
+        assert leader.try_to_lead()
+        assert main(copy, environ=environ, now=world.clock) == 1
+        assert f"{name} works on {world.database.name}: stop the service" in capsys.readouterr().err
     missing = run("migrate", "--from", f"sqlite:///{tmp_path / 'missing.db'}", DATABASE_URL=other_url)
-    assert (missing.code, "missing.db" in missing.err) == (1, True)
+    assert (missing.code, "missing.db: correct --from" in missing.err) == (1, True)
     assert not (tmp_path / "missing.db").exists()
-    assert run("migrate", "--from", "nonsense", DATABASE_URL=other_url).code == 1
-    assert read_rows(other_url)["media_files"] == []
+    for nonsense in ("nonsense", "", "sqlite:///relative.db?mode=ro"):
+        refused = run("migrate", "--from", nonsense, DATABASE_URL=other_url)
+        assert (refused.code, "--from" in refused.err) == (2, True), refused
+    itself = run("migrate", "--from", database_url)
+    assert (itself.code, "set ZEGO_RETENTION_DATABASE_URL to the new database" in itself.err) == (1, True)
+    if other_url.startswith("sqlite"):
+        assert not (tmp_path / "other.db").exists(), "nothing is made where nothing is copied"

@@ -212,7 +212,7 @@ def test_an_ended_file_that_is_shown_again_is_decided_as_if_it_were_adopted_now(
         None,
         None,
     )
-    assert (new.attempts, new.first_attempt_at, new.last_outcome) == (0, None, None)
+    assert (new.attempts, new.first_attempt_at, new.last_outcome, new.last_attempt_id) == (0, None, None, 4)
     assert (new.wait_until, new.wait_reason, new.decide_again) == (
         NOW + DAY,
         WaitReason.ADOPTION,

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from service.database import DatabaseUnavailable
-from service.model import FileState, Outcome, WaitReason
-from service.sweep import store
+from service.model import FileState, Outcome, Vendor, WaitReason
+from service.sweep import claim_store, store
 from service.sweep.backoff import RetryPolicy
 from service.sweep.record import close_open_attempts
 from service.sweep.records import RunState, Trigger
@@ -182,7 +182,7 @@ def test_closing_what_is_open_does_not_touch_what_has_ended(stage: Stage) -> Non
 @pytest.mark.parametrize("code", ["", "Busy", "ResourceNotFound"])
 def test_an_end_that_was_observed_meanwhile_stands(stage: Stage, code: str) -> None:
     stage.keep("1d")
-    stage.add("file")
+    stage.add("file", duration_s=60.0, size_bytes=1_000)
     if code:
         stage.sandbox.fail_file("file", code)
 
@@ -195,6 +195,17 @@ def test_an_end_that_was_observed_meanwhile_stands(stage: Stage, code: str) -> N
     file = stage.file("file")
     assert (file.state, file.state_reason, file.attempts) == (FileState.GONE, "not listed any more", 0)
     assert len(stage.attempts("file")) == 1
+    stage.check_totals()
+
+
+def test_a_file_that_a_listing_shows_again_within_the_run_counts_once(stage: Stage) -> None:
+    stage.keep("1d")
+    stage.add("file")
+    run = stage.sweep()
+    stage.change("file", state=FileState.SCHEDULED, last_outcome=None, attempts=0)  # (as `listing.adopt` reopens it)
+    file, now = stage.file("file"), stage.clock()
+    stage.leader.transact(lambda tx: claim_store.open_call(tx, run, APP, Vendor.TENCENT, [file], 1, now))
+    stage.check_totals()
 
 
 def test_the_next_pass_of_the_same_leader_repairs_what_an_error_left_behind(stage: Stage) -> None:
