@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import accumulate
@@ -28,10 +30,14 @@ MAX_LIVE: Final = 50_000
 """In an inventory of more files a preview takes seconds: it is made when asked for, not while one types."""
 
 _SHOWN: Final = 50
-_LISTS: Final = ("stream", "name", "app", "vendor", "event")
+_VALUE: Final = re.compile(r'\s*+("(?:[^"\\]|\\.)*+"|[^",]*+)\s*+(?:,|\Z)')
 FIELDS: Final = ("rule", *KEYS, "keep", "keep_latest")
 """The inputs of one rule in the form; `rule` is its name (`name` is the pattern on a file's name)."""
 
+_HOW_TO_QUOTE: Final = (
+    "write values with commas between them, and in quotes each that holds a comma or a quote, for example"
+    ' "case,17-*", other-* ("\\"" stands for a quote)'
+)
 DAYS: Final = (0, 1, 7, 30, 60, 90)
 
 
@@ -167,9 +173,37 @@ def describe_rule(rule: Rule) -> dict[str, str]:
     """A rule as the inputs of its row."""
     row = _empty_row() | {"rule": rule.name, "keep": rule.keep, "keep_latest": str(rule.keep_latest or "")}
     for key, value in rule.match.items():
-        texts = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
-        row[key] = ", ".join(texts)
+        if KEYS[key].kind.is_list:
+            row[key] = write_list(value if isinstance(value, list) else [value])
+        else:
+            row[key] = str(value).lower() if isinstance(value, bool) else value
     return row
+
+
+def write_list(values: Sequence[str]) -> str:
+    """Values with commas between them; one that could be taken for more or for another is in quotes, as in JSON."""
+    return ", ".join(map(_write_value, values))
+
+
+def _write_value(value: str) -> str:
+    if value.isprintable() and value == value.strip() and not set(value) & {",", '"'}:
+        return value
+    return json.dumps(value, ensure_ascii=not value.isprintable())
+
+
+def read_list(text: str) -> list[str]:
+    """The values of `write_list`; a ValueError where it is not plain what is meant."""
+    values, at = [], 0
+    while at < len(text):
+        found = _VALUE.match(text, at)
+        if found is None:
+            raise ValueError(_HOW_TO_QUOTE)
+        at, value = found.end(), found[1].strip()
+        try:
+            values += [json.loads(value) if value.startswith('"') else value] if value else []
+        except ValueError:
+            raise ValueError(_HOW_TO_QUOTE) from None
+    return values
 
 
 def _empty_row() -> dict[str, str]:
@@ -208,15 +242,19 @@ def _find_focus(move: str, count: int) -> tuple[str, int]:
 
 def make_document(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """What the rows say, as a rules file would hold it; it is not checked yet."""
-    return {"rules": [_make_table(row) for row in rows if any(row.values())]}
+    filled = [row for row in rows if any(row.values())]
+    return {"rules": [_make_table(row, f"rule {number}") for number, row in enumerate(filled, start=1)]}
 
 
-def _make_table(row: Mapping[str, str]) -> dict[str, Any]:
+def _make_table(row: Mapping[str, str], place: str) -> dict[str, Any]:
     match: dict[str, Any] = {}
     for key in KEYS:
         text = row[key]
-        if text and key in _LISTS:
-            match[key] = [part.strip() for part in text.split(",") if part.strip()]
+        if text and KEYS[key].kind.is_list:
+            try:
+                match[key] = read_list(text)
+            except ValueError as error:
+                raise RulesError(f"{place}, match.{key}: {error}") from None
         elif text:
             match[key] = {"true": True, "false": False}.get(text, text) if key == "adopted" else text
     latest = row["keep_latest"]
