@@ -6,10 +6,11 @@ as pending; then they are understood as any others are, their freshness judged b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from service.audit.checks import check_app
 from service.audit.order import Order, OrderKind, Step
 from service.audit.record import place_order
 from service.callbacks import store
@@ -32,11 +33,15 @@ def place_replay(
     ids: Sequence[int] = (),
     verdict: Verdict | None = None,
     app_id: str | None = None,
+    known_apps: Collection[str] = (),
 ) -> int:
     """Order that callbacks be judged again: these, or all of a verdict and app (None: any); the order's number.
 
-    Its result counts those that are `replayed`, `still_refused`, and `without_bytes`. `ids` must still have theirs.
+    Its result counts those that are `replayed`, `still_refused`, and `without_bytes`. `ids` must still have theirs. An
+    app is one of `known_apps`; only callbacks of unknown apps may be of another one.
     """
+    if app_id is not None and verdict is not Verdict.UNKNOWN_APP:
+        check_app(app_id, known_apps)
     numbers = sorted(set(ids))
     payload: dict[str, Any] = {"ids": numbers} if ids else {"verdict": verdict, "app_id": app_id}
     subject = f"{verdict or 'all'} callbacks"

@@ -100,7 +100,7 @@ def _require_at_rest(source: Service, target: Database) -> None:
     if path is not None and not path.exists():
         raise CommandFailed(f"there is no database {path}: correct --from")
     if database.name == target.name:
-        raise CommandFailed(f"--from is {target.name} itself: set {PREFIX}DATABASE_URL to the new database")
+        raise CommandFailed(f"--from is {target.name} itself: set ZEGO_RETENTION_DATABASE_URL to the new database")
     if pending_migrations(database):
         raise CommandFailed(f"{database.name} is not migrated: run `zego-retention migrate` on it first")
     with database.read() as tx:

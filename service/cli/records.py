@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -43,8 +44,9 @@ def show_callback(invocation: Invocation, *, number: int, raw: bool) -> None:
 def replay(invocation: Invocation, *, ids: tuple[int, ...], verdict: Verdict | None, app_id: str | None) -> ExitCode:
     if bool(ids) == bool(verdict) or (ids and app_id):
         raise click.UsageError("give either IDs, or --verdict (and optionally --app)")
-    database, now = invocation.service.database, invocation.now()
-    order = place_replay(database, invocation.actor, now, ids=ids, verdict=verdict, app_id=app_id)
+    service, now = invocation.service, invocation.now()
+    which: dict[str, Any] = {"ids": ids, "verdict": verdict, "app_id": app_id}
+    order = place_replay(service.database, invocation.actor, now, known_apps=service.app_ids, **which)
     return orders.report_order(invocation, order)
 
 

@@ -64,8 +64,10 @@ def _check_readable_rules(settings: Settings, tx: Transaction, now: datetime) ->
     if waiting := describe_waiting(tx):
         yield _ATTENTION, *waiting
     until = revision.cooling_until
-    if until is not None and now < until and (waiting_files := store.count_cooling(tx, now)):
-        sooner = revision.moved_count or waiting_files  # (what only has a date, but stays for its rank, waits as well)
+    sooner = store.count_cooling(tx, now) if until is not None and now < until else 0
+    if sooner and revision.preview_id is not None:  # some stays for its rank, or waits since an earlier revision
+        sooner = revision.moved_count
+    if until is not None and sooner:
         text = f"revision {revision.number} by {revision.applied_by} is cooling off until {describe_moment(until)}"
         fix = f"if it is wrong, take it back until then: `zego-retention rules rollback {revision.number - 1}`"
         yield _NOTE, f"{text}; due sooner by it: {count_of(sooner, 'file')}", fix, f"cooling-off {revision.number}"
@@ -217,7 +219,7 @@ def _check_files(settings: Settings, tx: Transaction, now: datetime) -> Findings
         if due.app_id in stopped or due.app_id in unknown:  # by the breaker
             continue  # reported with the calls, or above
         elif slots is None:
-            fix = "set ZEGO_RETENTION_SWEEP_EVERY, or run `zego-retention sweep`, to delete them"
+            fix = "`zego-retention sweep --dry-run` shows which go; set ZEGO_RETENTION_SWEEP_EVERY to delete them"
             yield _ATTENTION, f"{what}; sweeps are off, so they stay", fix
         elif due.oldest < _find_late_slot(slots, settings.claim_lease, now):
             text = f"{what}, and no sweep has deleted them since {describe_moment(due.oldest)}"

@@ -56,7 +56,10 @@ _APP_AND_VENDOR: Final = ("app", "vendor")
 _FIGURES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "database_up": ("1 if the database answered; if 0, the figures from the database are missing.", ()),
     "files": ("Media files, by state.", ("state",)),
-    "files_due": ("Scheduled media files that the next sweep deletes.", ()),
+    "files_due": (
+        "Scheduled media files whose date has come; where a rule has keep_latest, the sweep keeps the newest.",
+        (),
+    ),
     "files_cooling": ("Scheduled media files that are due, but wait for a cooling-off.", ()),
     "files_overdue_unconfirmed": ("Unconfirmed media files that are overdue: confirm them.", ()),
     "oldest_due_age_seconds": ("How long the scheduled media file that is most overdue has been due and known.", ()),

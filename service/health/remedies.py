@@ -16,12 +16,14 @@ IF_EMPTY: Final = (
     " `zego-retention migrate`"
 )
 
-_BY_WORDS: Final = {  # of SQLite
+_BY_WORDS: Final = {
     "cannot create the database": f"make its folder writable for this user, {_ELSEWHERE}",
     "unable to open database file": f"{_WHO_CAN_WRITE}, {_ELSEWHERE}",
     "file is not a database": f"move that file away, put a backup in its place, {_ELSEWHERE}",
     "readonly database": _WHO_CAN_WRITE,
     "disk is full": f"make room on its disk, {_ELSEWHERE}",
+    # Of PostgreSQL:
+    "connection failed": "make the database reachable, or correct ZEGO_RETENTION_DATABASE_URL",
 }
 
 

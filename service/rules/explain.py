@@ -102,8 +102,8 @@ def describe_date(file: MediaFile, rule: RetentionRule | None, due_at: datetime 
 
 
 def describe_wait(file: MediaFile, now: datetime) -> str | None:
-    """What a file waits for although it has a date; None where that is nothing, or over."""
-    if file.due_at is None or file.wait_until is None or file.wait_until <= now:
+    """What a file waits for although it has a date; None where that is nothing, or over, or its date comes later."""
+    if file.due_at is None or file.wait_until is None or file.wait_until <= max(now, file.due_at):
         return None
     until = describe_moment(file.wait_until)
     if file.wait_reason is WaitReason.RETRY:

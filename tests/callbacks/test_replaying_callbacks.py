@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def replay(scene: Scene, secrets: Mapping[str, Sequence[str]] | None = None, **wanted: Any) -> dict[str, int]:
     """Order a replay, apply it and understand what is pending; the order's result."""
-    number = place_replay(scene.database, TESTER, scene.clock(), **wanted)
+    number = place_replay(scene.database, TESTER, scene.clock(), known_apps=(APP, OTHER_APP), **wanted)
     with scene.database.read() as tx:
         order = find_order(tx, number)
     assert order is not None

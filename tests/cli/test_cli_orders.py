@@ -236,6 +236,8 @@ def test_replay_judges_forged_callbacks_by_the_secret_of_now(run: Run, world: Wo
     assert [each["verdict"] for each in run("callbacks", "list", "--json").objects] == ["accepted"]
     assert run("callbacks", "replay").code == run("callbacks", "replay", 1, "--verdict", "forged").code == 2
     assert "there is no callback 9" in run("callbacks", "replay", 9).err
+    mistyped = run("callbacks", "replay", "--verdict", "forged", "--app", 77)
+    assert (mistyped.code, "app 77 is not configured: known are" in mistyped.err) == (1, True)
 
 
 def test_a_token_is_shown_once(run: Run) -> None:

@@ -650,8 +650,12 @@ def test_rules_that_cool_off_are_noticed_until_they_no_longer_do(scene: Scene) -
     assert check.text == "revision 2 by a tester is cooling off until 2026-03-02 12:07 UTC; due sooner by it: 3 files"
     assert check.fix.endswith("`zego-retention rules rollback 1`")
     with scene.database.write() as tx:
-        tx.exec_driver_sql("UPDATE rule_revisions SET moved_count = 1")  # the others stay for their rank
+        # The others stay for their rank.
+        tx.exec_driver_sql("UPDATE rule_revisions SET preview_id = 1, moved_count = 1")
     assert scene.trouble().text.endswith("due sooner by it: 1 file")
+    with scene.database.write() as tx:
+        tx.exec_driver_sql("UPDATE rule_revisions SET moved_count = 0")  # rules that were taken back
+    assert scene.troubles() == []
 
 
 def test_what_people_are_notified_of_has_keys_that_do_not_change_with_numbers(scene: Scene) -> None:

@@ -127,3 +127,4 @@ def test_a_wait_says_what_for_while_it_lasts(reason: WaitReason, words: str) -> 
     assert words in (describe_wait(file, END) or "")
     assert describe_wait(file, END + DAY) is None
     assert describe_wait(file._replace(due_at=None), END) is None
+    assert describe_wait(file._replace(due_at=END + 2 * DAY), END) is None, "its date comes later all the same"

@@ -251,7 +251,7 @@ def replay_callback(call: Call) -> int:
 @post("/callbacks/replay", Role.OPERATOR, body={"verdict": Verdict, "app_id": AppId | None})
 def replay_verdict(call: Call) -> int:
     """Judge all callbacks of one verdict again."""
-    return place_replay(call.database, call.actor, call.now, **call.body)
+    return place_replay(call.database, call.actor, call.now, known_apps=call.service.app_ids, **call.body)
 
 
 @post(
