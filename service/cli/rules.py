@@ -89,7 +89,7 @@ def _show_rules(revision: views.RevisionDetail | None, now: datetime) -> None:
     show_table(("#", "name", "match", "keep", "keep latest"), rows)
     show("", "The first rule that matches a file decides; a file that none matches is kept for ever.")
     if until is not None and until > now and revision.moved_count:
-        show(f"Files that became due sooner by it are not deleted before {absolute(until, now)}.")
+        show(f"A file that became due sooner by it waits until its old date, at most until {absolute(until, now)}.")
 
 
 def preview(invocation: Invocation, *, file: str | None, keep: bool) -> None:
@@ -175,7 +175,8 @@ def _apply(invocation: Invocation, candidate: Candidate, preview_id: int | None,
         return ExitCode.DONE
     sooner = f"Due sooner by it: {count_of(applied.sooner_count, 'file')}"
     if applied.cooling_until is not None:
-        sooner += f", not deleted before {absolute(applied.cooling_until, invocation.now())}"
+        until = absolute(applied.cooling_until, invocation.now())
+        sooner += f". Each waits until its old date, at most until {until}"
         sooner += f"; until then `zego-retention rules rollback {applied.revision - 1}` takes it back"
     show(f"Revision {applied.revision} is in force. {sooner}.")
     return report_order(invocation, applied.order)
@@ -252,7 +253,9 @@ def _show_preview(preview: Preview) -> None:
         show(f'Rule "{safe(unknown["rule"])}" names app {unknown["app"]}, which is not configured.')
     show(*(f"{describe_emptied(app)}." for app in preview.emptied_apps))
     if preview.sooner_count:
-        wait = f"; they wait for the cooling-off of {preview.cooling_off}" if preview.cooling_off_s else ""
+        wait = ""
+        if preview.cooling_off_s:
+            wait = f"; each waits until its old date, at most for the cooling-off of {preview.cooling_off}"
         listed = f"`zego-retention previews show {preview.id} --files` lists them"
         share = _share(preview.sooner_count, preview.files)
         show(f"Due sooner: {preview.sooner_count:,} of {files} ({share}){wait}; {listed}.")

@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 class Applied(NamedTuple):
     """The revision in force, and the order that put it in force (None: the same rules were in force already).
 
-    `sooner_count` files become due sooner by it; none of them is called before `cooling_until` (None: at once).
+    `sooner_count` files become due sooner by it; each waits until its old date, at most until `cooling_until` (None: it
+    does not wait).
     """
 
     revision: int

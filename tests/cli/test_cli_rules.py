@@ -51,18 +51,31 @@ def test_apply_puts_rules_in_force_bound_to_their_preview(run: Run, world: World
     assert world.states() == {"kept": ["old", "new", "kept"]}
     applied = run("rules", "apply", "--preview", 1, "--by", "mei")
     assert (applied.code, applied.err) == (0, "")
-    assert "Revision 1 is in force. Due sooner by it: 2 files, not deleted before 2026-03-02 12:00 UTC" in applied.out
+    assert "Revision 1 is in force. Due sooner by it: 2 files. Each waits until its old date, at most" in applied.out
+    assert "at most until 2026-03-02 12:00 UTC" in applied.out
     assert world.states() == {"scheduled": ["old", "new", "kept"]}
     listed = run("rules", "list").out
     assert f"Revision 1, from {rules}, applied by mei" in listed
     assert "stream trial-* or test-*, vendor Tencent" in listed
-    assert "not deleted before 2026-03-02 12:00 UTC" in listed
+    assert "waits until its old date, at most until 2026-03-02 12:00 UTC" in listed
     first, second = run("rules", "list", "--json").objects
     match = {"stream": ["trial-*", "test-*"], "vendor": "Tencent"}
     assert first == {"revision": 1, "name": "trial rooms", "match": match, "keep": "1d", "keep_latest": None}
     assert (second["match"], second["keep_latest"]) == ({}, 1)
     world.clock.move(days=1)
-    assert "not deleted before" not in run("rules", "list").out
+    assert "waits until" not in run("rules", "list").out
+
+
+def test_what_was_due_before_does_not_wait_and_nobody_says_so(run: Run, world: World, rules: Path) -> None:
+    world.keep("1d")
+    for name in ("a", "b"):
+        world.send(name, age=timedelta(days=3))
+    rules.write_text('[[rules]]\nname = "all"\nkeep = "12h"\n', encoding="utf-8")
+    said = run("rules", "preview", rules).out
+    said += run("rules", "apply", "--preview", 1, "--count", 2).out + run("rules", "list").out
+    assert (said.count("waits until its old date, at most "), "before 2026" in said) == (3, False)
+    world.sweep()
+    assert world.states() == {"deleted": ["a", "b"]}
 
 
 def test_a_preview_counts_and_changes_nothing(run: Run, world: World, rules: Path) -> None:
@@ -74,7 +87,7 @@ def test_a_preview_counts_and_changes_nothing(run: Run, world: World, rules: Pat
     assert {"rule": "trial rooms", "kept": 0, "later": 0, "due": 1, "unjudged": {}} in shown["effects"]
     table = run("rules", "preview", rules)
     assert (table.code, table.err) == (0, "")
-    assert "Due sooner: 1 of 2 files (50 %); they wait for the cooling-off of 1d" in table.out
+    assert "Due sooner: 1 of 2 files (50 %); each waits until its old date, at most for " in table.out
     assert "`zego-retention rules apply --preview 2`" in table.out
     assert world.files() == before
     [file] = run("previews", "show", 2, "--files", "--json").objects
@@ -298,7 +311,7 @@ def test_the_settings_of_the_worker_count_whatever_the_shell_says(run: Run, worl
     world.database.transact(lambda tx: set_progress(tx, settings=worker | {"cooling_off": "7d"}))
     run("rules", "preview", rules)
     applied = run("rules", "apply", "--preview", 1, "--count", 2, COOLING_OFF="0s")
-    assert "not deleted before 2026-03-08 12:00 UTC" in applied.out
+    assert "at most until 2026-03-08 12:00 UTC" in applied.out
     assert "ZEGO_RETENTION_COOLING_OFF=7d of the worker counts" in applied.err
     world.clock.move(days=8)
     shown = run("sweep", "--dry-run")

@@ -163,12 +163,15 @@ def test_rules_are_changed_with_a_preview_and_the_number_that_was_shown(console:
     made = admin.post("/rules/preview", status=303, **rows)
     page = admin.get(made.location)
     assert "3 of 4 files become due sooner" in page
+    assert "Each waits until its old date, at most for the cooling-off of 1d" in page
     assert "trial-2" in page
     assert admin.post(f"{made.location}/apply", count="2").status_code == 409
     assert "Revision 1" in admin.get("/rules")
     applied = admin.post(f"{made.location}/apply", count="3", status=303)
     assert "Revision 2" in admin.get(applied.location)
-    assert "Take back" in admin.get("/rules")
+    page = admin.get("/rules")
+    assert "3 files became due sooner. Each waits until its old date, at most until 2026-03-02 " in page
+    assert "Take back" in page
     taken = admin.post("/do/apply_new_rules", revision="1", back="/rules", status=303)
     assert "Revision 3" in admin.get(taken.location)
 

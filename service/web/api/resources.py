@@ -270,7 +270,10 @@ def preview_rules(call: Call) -> rules.Preview:
 
 @dataclass(frozen=True, slots=True)
 class RulesInForce:
-    """What putting rules in force did (not `is_new`: they were already); nothing is called before `cooling_until`."""
+    """What putting rules in force did (not `is_new`: they were already).
+
+    What became due sooner by it waits until its old date, at most until `cooling_until`.
+    """
 
     revision: int
     is_new: bool
