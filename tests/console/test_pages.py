@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import time
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from service.cli.show import relative
 from service.leader.leader import identify_process
 from service.leader.store import lock_leader, take_lead
 from service.settings import load_settings
+from service.views.rules import make_forecast
 from service.views.values import describe_amount
 from service.web.console import looks
 from service.web.console.pages import SECTIONS
@@ -22,6 +24,7 @@ from tests.processes import wait_until
 from tests.web.api_scene import fill
 
 if TYPE_CHECKING:
+    from service.views.rules import Forecast
     from tests.console.console_scene import Console
 
 PAGES = [
@@ -231,6 +234,22 @@ def test_the_overview_says_what_holds_keep_and_what_deleting_freed(console: Cons
     assert '<a class="text-reset" href="/files?state=held">3.0 GB</a></div> <div class="text-secondary' in page
     for text in ("deleted on this day", "due now", "will be deleted on this day", "Counted"):
         assert text in page
+
+
+def test_the_overview_says_of_the_forecast_when_it_was_counted(console: Console) -> None:
+    world, backend = console.api.world, console.api.app.extensions["zego-retention.backend"]
+    world.keep("30d")
+    before = world.clock()
+
+    def count() -> Forecast:
+        time.sleep(0.3)  # so that it is shown for half a minute
+        return make_forecast(world.database, world.service.reader, before)
+
+    assert backend.show_figures("forecast", count) is not None
+    world.clock.move(minutes=7)
+    page = console.viewer.get("/")
+    assert f'Counted <time datetime="{world.clock().isoformat()}"' in page
+    assert f'What is held back, what is stored and the forecast: counted <time datetime="{before.isoformat()}"' in page
 
 
 def test_the_overview_shows_the_signs_of_life(console: Console) -> None:
