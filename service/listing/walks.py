@@ -28,12 +28,12 @@ _MAX_EMPTY: Final = 100
 
 
 def walk_windows(ask: Ask, since: datetime | None, until: datetime) -> list[str]:
-    """Cover the files that Tencent made from `since` (2015 unless given) to `until`, both included.
+    """Cover the files that Tencent made from `since` (2015 at the earliest) to `until`, both included.
 
     Windows of creation time are cut until the vendor counts fewer files than a page holds, and shows as many. Windows
     that touch share the second between them, so it does not matter whether the end of a window is inclusive.
     """
-    first, last = math.floor((since or _EARLIEST).timestamp()), math.floor(until.timestamp()) + 1
+    first, last = math.floor(max(since or _EARLIEST, _EARLIEST).timestamp()), math.floor(until.timestamp()) + 1
     left = [(first, last)] if first < last else []
     problems: list[str] = []
     limit = MAX_FILES  # the vendor gives as many files a page as were asked for, unless one shows otherwise

@@ -354,3 +354,22 @@ def test_a_list_of_what_does_not_exist_is_an_error_and_an_empty_one_is_not(run: 
     assert (empty.code, "no files" in empty.err) == (0, True), "an earlier revision had it"
     assert run("files", "list", "--moved-by", 1).code == run("callbacks", "list", "--file", 1).code == 0
     assert run("holds", "list", "--json").code == 0
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "0001-01-01", "9999-12-31T23:00-10:00", "36525d", "36526d"])
+def test_no_date_breaks_a_command(run: Run, world: World, text: str) -> None:
+    world.keep("1d")
+    world.add(2)
+    code = 2 if text in ("9999-12-31T23:00-10:00", "36526d") else 0
+    for command in ("files list --due-before", "files list --due-after"):
+        found = run(*command.split(), text)
+        assert (found.code, "Traceback" in found.err) == (code, False), found.err
+    for command in (
+        "holds add --file 1 --reason x --until",
+        "tokens add x --role viewer --expires",
+        "reconcile --since",
+    ):
+        assert run(*command.split(), text).code in ((2,) if code else (0, 1)), command
+    for command in ("files show 1", "files explain 1", "files list", "holds list", "tokens list", "listings list"):
+        found = run(*command.split())
+        assert (found.code, found.err.count("Traceback")) == (0, 0), (command, found.err)

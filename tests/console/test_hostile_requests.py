@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.console.console_scene import Console
 
 LONG = "9" * 5_000
+DATES = ("9999-12-31", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:00-10:00", "0001-01-01", "0001-01-01T00:00+10:00")
 NONSENSE = ("x", "-1", "0", "²", "\x00", LONG, str(2**63), "%", "\u202e")
 
 
@@ -34,6 +35,39 @@ def test_no_parameter_of_a_page_is_an_error_on_our_side(console: Console, text: 
             answer = console.admin.client.get(f"/{path}", query_string={name: text})
             assert answer.status_code in (200, 422), (path, name, answer.text)
     assert console.open().sign_in(text, text).status_code == 401
+
+
+@pytest.mark.parametrize("text", DATES)
+def test_no_date_is_an_error_on_our_side(console: Console, text: str) -> None:
+    world, admin, api = console.api.world, console.admin, console.api
+    world.keep("1d")
+    world.add(2)
+    world.sweep()
+    world.send("new")
+    status = 422 if "+10" in text or "-10" in text else 200
+    for path in ("report", "export/report.csv", "files", "export/files.csv", "callbacks", "audit"):
+        for name in ("from", "to", "due_before", "due_after"):
+            answer = admin.client.get(f"/{path}", query_string={name: text})
+            assert answer.status_code in (200, 422), (path, name, answer.text)
+    for fields in ({"file": 3}, {"stream_pattern": "*"}):
+        body: dict[str, Any] = {"reason": "x", "until": text, **fields}
+        assert admin.post("/do/place_new_hold", **body, back="/").status_code < 500
+        assert api.ask("POST", "/holds", body).status_code < 500
+    assert admin.post("/do/make_new_token", name="x", role="viewer", expires_at=text).status_code < 500
+    assert api.ask("POST", "/tokens", {"name": "y", "role": "viewer", "expires_at": text}).status_code < 500
+    assert api.ask("POST", "/listings", {"since": text}).status_code < 500
+    assert api.ask("GET", f"/files?due_before={text.replace('+', '%2B')}").status_code == status
+    for path in ("/", "/holds", "/files/3", "/files", "/tokens", "/listings", "/callbacks", "/apps"):
+        admin.get(path)
+
+
+def test_a_report_to_the_last_day_holds_all(console: Console) -> None:
+    console.api.world.keep("1d")
+    console.api.world.add(2)
+    console.api.world.sweep()
+    assert "9999-12-31 23:59:58 UTC" in console.viewer.get("/report?to=9999-12-31")
+    console.viewer.get("/report?from=0001-01-01&to=0001-01-01T00:00:00.5Z")
+    assert console.viewer.get("/export/report.csv?to=9999-12-31").count("file-0") == 2
 
 
 @pytest.mark.parametrize("text", NONSENSE, ids=ascii)

@@ -223,7 +223,7 @@ def in_utc(at: datetime) -> str:
 
 def period(since: datetime, until: datetime) -> str:
     """A period, with the last second that belongs to it."""
-    return f"{in_utc(since)} – {in_utc(until - timedelta(seconds=1))}"
+    return f"{in_utc(since)} – {in_utc(until - min(timedelta(seconds=1), until - since))}"
 
 
 def rows_of(entries: Sequence[object], *names: str) -> list[list[object]]:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
@@ -30,6 +30,7 @@ from service.web.console.words import translate_sentence
 
 PAGE: Final = 50
 _DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def read_filter(wanted: type | None, given: dict[str, str], now: datetime) -> tu
         if text:
             values[each.name] = _read(kind, words, text, name, now)
             if each.metadata.get("is_end") and _DAY.fullmatch(text):
-                values[each.name] += timedelta(days=1)
+                values[each.name] += min(timedelta(days=1), _LAST - values[each.name])
     return wanted(**values), inputs
 
 
