@@ -100,6 +100,15 @@ def place_hold(  # noqa: PLR0913  (what a hold is made of, each by its own name)
     return database.transact(place)
 
 
+def names_one_stream(stream_id: str) -> bool:
+    """Whether a hold can have the name of a stream as its pattern, and then concerns no other stream."""
+    try:
+        check_pattern(stream_id)
+    except BadOrder:
+        return False
+    return bool(stream_id.strip()) and not is_pattern(stream_id)  # a form takes blanks for nothing
+
+
 def hold_files(
     database: Database, actor: Actor, files: Sequence[int], *, reason: str, until: datetime | None, now: datetime
 ) -> int:

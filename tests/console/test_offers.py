@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,6 +172,25 @@ def test_a_hold_that_has_ended_is_not_released(console: Console) -> None:
         page = console.operator.get(f"/holds/{number}")
         assert "/do/release_one_hold" not in page
         assert "It has ended" in page
+
+
+def test_a_stream_is_held_by_its_name_only_if_that_names_it_alone(console: Console) -> None:
+    world, operator = console.api.world, console.operator
+    world.keep("30d")
+    odd = ("*", "?", "lesson-*", "two\nlines", "a\tb", "a\u202eb", " ", "x" * 256)
+    fine = ("lesson-1", ' a, "b" ', "x" * 255)
+    for number, stream in enumerate(odd + fine, start=1):
+        world.send(f"f{number}", stream=stream)
+    for number, stream in enumerate(odd + fine, start=1):
+        page = operator.get(f"/files/{number}")
+        offered = re.findall('name="stream_pattern" value="([^"]*)"', page)
+        assert [unescape(each) for each in offered] == ([stream] if stream in fine else []), ascii(stream)
+        assert ("hold its files one by one" in page) == (stream in odd)
+        if stream in fine:
+            hold = {"app_id": APP, "stream_pattern": stream, "reason": "x", "back": f"/files/{number}"}
+            operator.post("/do/place_new_hold", status=303, **hold)
+    world.catch_up()
+    assert len(world.states()[FileState.HELD]) == len(fine), "and no file of another stream"
 
 
 def test_one_button_approves_all_plans_of_a_sweep_and_counts_them_all(narrow_console: Console) -> None:

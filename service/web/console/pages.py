@@ -16,6 +16,7 @@ from flask import g, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.filters import AuditFilter, CallbackFilter, FileFilter, HoldFilter, ListingFilter
+from service.holds.holds import names_one_stream
 from service.model import NoSuchThing, NotPossible, Role
 from service.preview.apply import is_in_force
 from service.sweep.orders import find_approvable
@@ -143,6 +144,7 @@ def show_entry(path: str, number: int) -> str:
     if path == "files":
         service = backend.service
         more["explained"] = files.explain_file(database, service.reader, number, g.now, service.settings)
+        more["names_one_stream"] = names_one_stream(entry.stream_id)
     elif path == "runs":
         parts: tuple[tuple[str, str, Listed[Any, Any, Any], str, Mapping[str, str]], ...] = (
             ("planned", _("What an approval deletes"), runs.PLANNED, "files", SECTIONS["files"].below),
