@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,6 @@ def test_without_a_session_every_page_leads_to_where_one_signs_in(console: Conso
     assert (answer.status_code, answer.location) == (302, "/sign-in?next=/files%3Fstate%3Dheld")
     part = stranger.client.get("/files", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["HX-Redirect"]) == (204, "/sign-in")
-    assert stranger.client.post("/do/request_run").status_code == 302
     with stranger.client.get("/static/console.css") as style:
         assert style.status_code == 200
         assert "immutable" in style.headers["Cache-Control"]
@@ -73,6 +74,21 @@ def test_a_session_ends_after_twelve_hours(console: Console) -> None:
     console.admin.get("/files")
     clock.move(minutes=2)
     console.admin.get("/files", status=302)
+
+
+def test_a_form_that_is_sent_after_the_session_does_nothing_says_so_and_is_led_back_to(console: Console) -> None:
+    console.api.world.keep("1d")
+    admin = console.admin
+    admin.get("/files")
+    console.api.world.clock.move(hours=12, minutes=1)
+    for back, then in (("//evil.example", "/"), ("", "/"), ("/files/1?a=b&c=d", "/files/1?a=b&c=d")):
+        answer = admin.post("/do/request_run", back=back, status=303)
+        page = admin.get(answer.location)
+        assert "The session had ended, so nothing was done." in page
+        assert [unescape(text) for text in re.findall('name="next" value="([^"]*)"', page)] == [then]
+    assert "so nothing was done" not in admin.get("/sign-in?next=/files")
+    assert admin.sign_in("admin", next="/files/1?a=b&c=d").location == "/files/1?a=b&c=d"
+    assert "No sweep has run yet." in admin.get("/runs")
 
 
 def test_signing_out_ends_the_session_for_whoever_kept_the_cookie(console: Console) -> None:

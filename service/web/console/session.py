@@ -53,8 +53,10 @@ def find_session() -> AnyResponse | None:
     if visitor is None:
         if request.headers.get("HX-Request"):  # a part of a page: let the whole page go to where one signs in
             return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": "/sign-in"})
-        after = quote(request.full_path.rstrip("?"))
-        return redirect(f"/sign-in?next={after}" if request.method == "GET" else "/sign-in")
+        if request.method == "POST":  # never sent again by itself
+            back = quote(local_path(request.form.get("back")))
+            return redirect(f"/sign-in?undone=1&next={back}", HTTPStatus.SEE_OTHER)
+        return redirect(f"/sign-in?next={quote(request.full_path.rstrip('?'))}")
     g.session = Session(visitor, hashlib.sha256(f"csrf {key}".encode()).hexdigest())
     if request.method == "POST":
         given = request.form.get("csrf") or request.headers.get("X-CSRFToken", "")
