@@ -150,6 +150,16 @@ def test_a_sweep_asked_for_is_shown(console: Console) -> None:
     assert len(world.states()[FileState.DELETED]) == 3
 
 
+def test_of_two_orders_in_an_address_the_last_is_shown(console: Console) -> None:
+    console.api.world.keep("1d")
+    first = console.operator.post("/do/request_run", back="/", status=303).location
+    both = console.operator.post("/do/request_run", back=first, status=303).location
+    one, two = re.findall("order=([0-9]+)", both)
+    page = console.operator.get(both)
+    assert f"Order {two}:" in page
+    assert f"Order {one}:" not in page
+
+
 def test_rules_are_changed_with_a_preview_and_the_number_that_was_shown(console: Console) -> None:
     world, admin = console.api.world, console.admin
     world.keep("30d")

@@ -92,7 +92,7 @@ def list_globals() -> dict[str, object]:
 
 def _find_order() -> Order | None:
     """The order that the page before this one placed, if there is one."""
-    number = read_number(request.args.get("order", ""))
+    number = read_number("".join(request.args.getlist("order")[-1:]))  # an earlier one may stand before it
     if not g.get("session") or not number:
         return None
     with get_backend().service.database.read() as tx:
