@@ -26,6 +26,7 @@ _TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sockets", "sys
 """What our units lean on, without anything of this machine behind it."""
 
 _BOOT = """
+export PATH=$PATH:/usr/sbin:/sbin
 cd {folder}
 mount -t tmpfs layers layers
 cd layers

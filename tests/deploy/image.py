@@ -81,7 +81,7 @@ def run_image(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def _write(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.write_text(f"#!/bin/sh\nexport PATH=$PATH:/usr/sbin:/sbin\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
 
 

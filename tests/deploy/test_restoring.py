@@ -337,8 +337,8 @@ def restore_as_the_page_has_it(operator: Operator) -> None:
         operator.run("holds", "add", "--app", APP, "--stream", "keep-*", "--reason", "an audit")
         operator.run("rules", "apply", str(operator.folder / "after.toml"))
         operator.run(*doctor, fine=(0, 3))
-        holds = [json.loads(line) for line in operator.run(*list_holds, "--json").splitlines()]
-        [number] = [str(each["id"]) for each in holds if each["stream_pattern"] == "*"]
+        shown = [json.loads(line) for line in operator.run(*list_holds, "--json").splitlines()]  # (and log lines)
+        [number] = [str(each["id"]) for each in shown if each.get("stream_pattern") == "*"]
         operator.run(*(number if word == "NUMBER" else word for word in release))
         due = operator.run(*look)
         assert "3 files" in due or "3 " in due, due
