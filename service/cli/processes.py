@@ -91,7 +91,7 @@ def _copy(invocation: Invocation, url: str, target: Database) -> None:
         source.close()
     counts = f"{count_of(copied['media_files'], 'file')}, {count_of(copied['callbacks'], 'callback')}"
     show(f"copied from {source.database.name} to {target.name}: {counts}, and everything else")
-    note("move the old database away, so that nothing is started on it: it would delete by what it knows")
+    note("move or rename the old database, so that nothing is started on it: it would delete by what it knows")
 
 
 def _require_at_rest(source: Service, target: Database) -> None:
@@ -99,7 +99,7 @@ def _require_at_rest(source: Service, target: Database) -> None:
     database, path, now = source.database, source.database.path, source.now()
     if path is not None and not path.exists():
         raise CommandFailed(f"there is no database {path}: correct --from")
-    if database.name == target.name:
+    if database.url == target.url:
         raise CommandFailed(f"--from is {target.name} itself: set ZEGO_RETENTION_DATABASE_URL to the new database")
     if pending_migrations(database):
         raise CommandFailed(f"{database.name} is not migrated: run `zego-retention migrate` on it first")

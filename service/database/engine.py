@@ -35,6 +35,7 @@ OUR_SETTINGS: Final = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
     "timezone": "UTC",
+    "max_parallel_workers_per_gather": "0",  # a count for a page must not take every core from callbacks
 }
 """What every transaction sets for itself: nothing set once for a session outlives a pooler in transaction mode."""
 

@@ -88,9 +88,10 @@ _PAGING: Final = {
 def rest_for(took_s: float) -> float:
     """How many seconds figures are shown that took so long to count: callbacks need database and interpreter, too.
 
-    Counting takes a hundredth of the time; a twentieth at most, where they would be older than a minute.
+    Counting takes so little of the time that not one callback in a hundred meets it, but where the figures would be older
+    than a minute; then a twentieth at most.
     """
-    return max(20 * took_s, min(100 * took_s, FIGURES_FRESH_S))
+    return max(20 * took_s, min(300 * took_s, FIGURES_FRESH_S))
 
 
 class Strict(BaseModel):
