@@ -40,6 +40,7 @@ PREFIX: Final = "/api/v1"
 ORDER_WAIT_S: Final = 2.0
 """How long an answer waits for the leader to apply what was ordered."""
 
+_QUICK_S: Final = 0.1
 FIGURES_FRESH_S: Final = 60.0
 """How long figures are shown to everybody before the inventory is counted again."""
 
@@ -88,10 +89,10 @@ _PAGING: Final = {
 def rest_for(took_s: float) -> float:
     """How many seconds figures are shown that took so long to count: callbacks need database and interpreter, too.
 
-    Counting takes so little of the time that not one callback in a hundred meets it, but where the figures would be older
-    than a minute; then a twentieth at most.
+    What is counted quickly may be counted again soon. Else it takes so little of the time that not one callback in a
+    hundred meets it; or, where the figures would be older than a minute, a twentieth at most.
     """
-    return max(20 * took_s, min(300 * took_s, FIGURES_FRESH_S))
+    return 20 * took_s if took_s < _QUICK_S else max(20 * took_s, min(300 * took_s, FIGURES_FRESH_S))
 
 
 class Strict(BaseModel):
