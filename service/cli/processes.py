@@ -18,7 +18,7 @@ from service.database.migrate import is_blank, pending_migrations, upgrade_datab
 from service.health.check import Check, Status
 from service.health.checks import check_worker
 from service.health.doctor import examine
-from service.leader.leader import is_dead
+from service.leader.leader import is_alive
 from service.leader.store import find_leader
 from service.settings import SettingsError, load_settings
 from service.settings.names import PREFIX
@@ -96,7 +96,7 @@ def _copy(invocation: Invocation, url: str, target: Database) -> None:
 
 def _require_at_rest(source: Service, target: Database) -> None:
     """Refuse to copy what is not there, not of this release, the target itself, in use, or not whole."""
-    database, path, now = source.database, source.database.path, source.now()
+    database, path = source.database, source.database.path
     if path is not None and not path.exists():
         raise CommandFailed(f"there is no database {path}: correct --from")
     if database.url == target.url:
@@ -105,8 +105,7 @@ def _require_at_rest(source: Service, target: Database) -> None:
         raise CommandFailed(f"{database.name} is not migrated: run `zego-retention migrate` on it first")
     with database.read() as tx:
         leader = find_leader(tx)
-    seen_at = leader.renewed_at if leader and leader.holder and not is_dead(leader) else None
-    if leader and seen_at and now - seen_at <= source.settings.claim_lease:
+    if leader is not None and is_alive(leader, source.settings.claim_lease, source.now()):
         raise CommandFailed(f"{leader.holder} works on {database.name}: stop the service, then copy")
     if waiting := source.spool.describe_waiting():
         raise CommandFailed(f"{waiting}: start the service on the old database until they are, then copy")

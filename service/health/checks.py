@@ -12,7 +12,7 @@ from service.files.store import IS_FLAGGED, count_by_state
 from service.health import store
 from service.health.callbacks import check_callbacks
 from service.health.check import AT_ONCE, LOG_SAYS_WHY, Findings, Status
-from service.leader.leader import is_dead
+from service.leader.leader import is_alive
 from service.leader.store import LeaderRow, find_leader
 from service.listing.store import ENDED, ListingState, find_newest
 from service.model import FileState
@@ -133,8 +133,7 @@ def _check_worker(settings: Settings, tx: Transaction, now: datetime) -> Finding
 
 def _is_alive(leader: LeaderRow, lease: timedelta, now: datetime) -> bool:
     """Whether a worker leads and has given a sign of life in time."""
-    seen_at = leader.renewed_at
-    return leader.is_worker and seen_at is not None and now - seen_at <= lease and not is_dead(leader)
+    return leader.is_worker and is_alive(leader, lease, now)
 
 
 def find_living_leader(settings: Settings, tx: Transaction, now: datetime) -> LeaderRow | None:

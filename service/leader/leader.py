@@ -145,6 +145,12 @@ def identify_process() -> dict[str, Any]:
     return {"boot": boot, "namespace": namespace, "pid": os.getpid(), "started": _read_start(os.getpid()) or ""}
 
 
+def is_alive(row: LeaderRow, lease: timedelta, now: datetime) -> bool:
+    """Whether a process leads, a worker or a command, and has given a sign of life in time."""
+    seen_at = row.renewed_at
+    return bool(row.holder) and seen_at is not None and now - seen_at <= lease and not is_dead(row)
+
+
 def is_dead(row: LeaderRow) -> bool:
     """Whether the process that leads certainly does not run any more; False where that cannot be known from here."""
     if not row.boot or (row.boot, row.namespace) != _read_machine():
