@@ -61,7 +61,7 @@ class Recorder:
         by_result: dict[FileResult, list[int]] = defaultdict(list)
         for number, result in results.items():
             by_result[result].append(number)
-        others, more = [], defaultdict[str, float](float, unanswered=-len(results))
+        others, more = [], defaultdict[str, float](int, unanswered=-len(results))
         for result, numbers in by_result.items():
             more[result.outcome] += len(numbers)
             claim_store.close_attempts(tx, call.id, numbers, result, self.now)
