@@ -20,6 +20,8 @@ def copy_everything(source: Database, target: Database) -> dict[str, int]:
     """
     tables = metadata.sorted_tables
     with target.write() as new, source.read() as old:
+        if not source.is_sqlite:  # whose transactions see one moment
+            old.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         names = {table.name for table in tables}
         if unknown := set(old.dialect.get_table_names(old)) - names - {VERSION_TABLE}:
             raise LookupError(f"tables that this process does not know: {', '.join(sorted(unknown))}")

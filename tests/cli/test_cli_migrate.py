@@ -4,12 +4,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import event, inspect, select
 
+from service.audit.store import find_head
 from service.cli import main
 from service.database import Database
 from service.database.columns import metadata
+from service.database.copy import copy_everything
 from service.database.engine import VERSION_TABLE
+from service.database.migrate import upgrade_database
 from service.leader.store import COMMAND
 from service.model import Actor, FileState, Role
 from service.people.people import add_person
@@ -79,6 +82,26 @@ def test_everything_is_copied_into_a_database_of_the_other_kind_and_goes_on_ther
         there.service.leader.release()
         capsys.readouterr()
         assert main(["audit", "verify"], environ=environment(other_url, there.sandbox.url), now=there.clock) == 0
+
+
+def test_a_copy_is_of_one_moment_whatever_is_written_meanwhile(world: World, database_url: str, other_url: str) -> None:
+    world.keep("1d")
+    target, is_late = Database(other_url), list[str]()
+    upgrade_database(target)
+
+    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not is_late and "FROM audit_entries" in statement:
+            is_late.append(statement)
+            add_person(world.database, "li.wei", Role.ADMIN, "a long password", Actor("a", "test"), world.clock())
+
+    source = Database(database_url)
+    event.listen(source._reader, "after_cursor_execute", write)
+    copied = copy_everything(source, target)
+    with target.read() as tx:
+        assert (find_head(tx).number, copied["people"]) == (copied["audit_entries"], 0)
+    assert is_late
+    for database in (source, target):
+        database.dispose()
 
 
 def test_what_is_in_use_or_not_whole_is_not_copied(
