@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ def serve_callbacks(report: Connection, url: str, port: int, max_idle_s: int | N
     app = Flask("a test", static_folder=None)
     app.add_url_rule("/slow", view_func=wait, endpoint="slow")
     app.add_url_rule("/frozen", view_func=lambda: str(gc.get_freeze_count()), endpoint="frozen")
+    app.add_url_rule("/switch", view_func=lambda: str(sys.getswitchinterval()), endpoint="switch")
     app.add_url_rule("/sign-in", view_func=check, endpoint="check", methods=["POST"])
     front = Front(app, Inbox(database, writer, {APP: [SECRET]}, lambda: START), lambda *_: None)
     more = {} if max_idle_s is None else {"max_idle_s": max_idle_s}

@@ -168,6 +168,10 @@ def test_what_is_loaded_is_not_looked_through_while_callbacks_wait(server: tuple
     assert int(ask(server[1], "GET", "/frozen")[1]) > 10_000, "objects that no collection of garbage visits"
 
 
+def test_a_busy_page_gives_the_interpreter_away_soon(server: tuple[Child, int]) -> None:
+    assert float(ask(server[1], "GET", "/switch")[1]) <= 0.0002
+
+
 def test_other_routes_hold_no_more_than_their_threads(server: tuple[Child, int], scene: Scene) -> None:
     _, port = server
     with ThreadPoolExecutor(THREADS + 1) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -238,6 +239,13 @@ def test_replay_judges_forged_callbacks_by_the_secret_of_now(run: Run, world: Wo
     assert "there is no callback 9" in run("callbacks", "replay", 9).err
     mistyped = run("callbacks", "replay", "--verdict", "forged", "--app", 77)
     assert (mistyped.code, "app 77 is not configured: known are" in mistyped.err) == (1, True)
+
+
+def test_nobody_is_asked_for_the_password_of_a_person_who_is_not_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # reading it would fail
+    assert "there is no person 9" in run("users", "password", 9).err
 
 
 def test_a_token_is_shown_once(run: Run) -> None:

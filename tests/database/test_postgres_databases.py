@@ -89,6 +89,7 @@ def test_what_the_url_says_holds_and_the_rest_is_ours(postgres_url: str, monkeyp
         assert ask(url, "SHOW lock_timeout") == "10s"
         assert ask(url, "SHOW idle_in_transaction_session_timeout") == "1min"
         assert ask(url, "SHOW timezone") == "UTC"
+        assert ask(url, "SHOW max_parallel_workers_per_gather") == "0"
         assert ask(url, "SHOW client_encoding") == "UTF8"
         assert ask(url, "SELECT '直播'") == "直播"
     assert ask(postgres_url, "SHOW application_name").startswith("zego-retention/")
