@@ -252,6 +252,19 @@ def test_the_overview_says_of_the_forecast_when_it_was_counted(console: Console)
     assert f'What is held back, what is stored and the forecast: counted <time datetime="{before.isoformat()}"' in page
 
 
+def test_signs_of_life_and_first_steps_are_true_at_each_look(console: Console) -> None:
+    world, backend = console.api.world, console.api.app.extensions["zego-retention.backend"]
+    console.viewer.get("/")
+    for name in ("state", "forecast"):
+        backend._figures[name] = time.monotonic() + 60, backend._figures[name][1]  # as after a long count
+    assert console.viewer.get("/").count("✓") == 1, "an app is configured"
+    world.send("a")
+    page = console.viewer.get("/")
+    assert (page.count("✓"), f'href="/callbacks"><time datetime="{world.clock().isoformat()}"' in page) == (2, True)
+    world.keep("30d")
+    assert console.viewer.get("/").count("✓") == 3
+
+
 def test_the_overview_shows_the_signs_of_life(console: Console) -> None:
     world = console.api.world
     world.keep("30d")
